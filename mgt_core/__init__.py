@@ -1,0 +1,65 @@
+"""Masked generative transformers: load a model, choose how it decodes, get tokens and images.
+
+Example:
+    import mgt_core
+    pipe = mgt_core.load("demo")
+    positive, negative = pipe.text.encode(["a red heart"]), pipe.text.encode([""])
+    tokens = mgt_core.empty_tokens(pipe, height=64, width=64, batch=1)
+    tokens = mgt_core.sample(pipe.model, tokens, positive, negative, steps=16, cfg=3.0, seed=0)
+    image = pipe.codec.decode(tokens)
+"""
+
+from . import backbones as _backbones
+from . import modifiers as _modifiers
+from . import samplers as _samplers  # noqa: F401  (imported for what they register)
+from .checkpoints import Pipeline, load
+from .codecs.vqmodel import Codec
+from .errors import MGTError
+from .model import MGTModel, micro_conditions
+from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
+from .samplers.maskgit import MaskGIT
+from .sampling import sample
+from .schedules import MaskSchedule
+from .text import TextEncoder
+from .types import Condition, Step, TokenState, empty_state
+
+list_schedules = SCHEDULES.names
+list_samplers = SAMPLERS.names
+list_modifiers = MODIFIERS.names
+list_backbones = BACKBONES.names
+
+
+def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int = 1) -> TokenState:
+    """A state with every cell masked. height, width in pixels; raises MGTError for sizes the model cannot hold."""
+    from .sampling import whole_number
+
+    model = pipe.model if isinstance(pipe, Pipeline) else pipe
+    whole_number("batch", batch, 1, 4096)
+    return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
+
+
+__all__ = [
+    "BACKBONES",
+    "MODIFIERS",
+    "SAMPLERS",
+    "SCHEDULES",
+    "Codec",
+    "Condition",
+    "MGTError",
+    "MGTModel",
+    "MaskGIT",
+    "MaskSchedule",
+    "Pipeline",
+    "Step",
+    "TextEncoder",
+    "TokenState",
+    "empty_state",
+    "empty_tokens",
+    "list_backbones",
+    "list_modifiers",
+    "list_samplers",
+    "list_schedules",
+    "load",
+    "micro_conditions",
+    "sample",
+]

@@ -1,0 +1,81 @@
+"""What a network has to offer to be sampled. One file per architecture implements it."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..types import Condition
+
+
+class Backbone(nn.Module, ABC):
+    """A masked transformer over a grid of tokens.
+
+    A run calls `prepare` once and `features` at every step; `head` turns the features of the
+    cells that are still masked into logits.
+    """
+
+    config_class: ClassVar[type]
+    condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
+
+    @staticmethod
+    @abstractmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @property
+    @abstractmethod
+    def mask_id(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def codebook_size(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def trained_grid(self) -> tuple[int, int]:
+        """(height, width) in tokens that the published checkpoints of this layout were trained at."""
+
+    @property
+    def grid_multiple(self) -> int:
+        """Both sides of the token grid must be a multiple of this."""
+        return 1
+
+    @property
+    @abstractmethod
+    def condition_widths(self) -> dict[str, int]:
+        """Last dimension of each condition field it reads."""
+
+    @abstractmethod
+    def prepare(self, condition: Condition, grid: tuple[int, int]) -> Any:
+        """What depends only on the condition and the (height, width) grid."""
+
+    @abstractmethod
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any) -> Tensor:
+        """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head."""
+
+    @abstractmethod
+    def head(self, features: Tensor) -> Tensor:
+        """[..., C] -> logits [..., codebook_size]."""
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        """Raises MGTError for a grid that the layout cannot hold."""
+        m = self.grid_multiple
+        if min(grid) < m or grid[0] % m or grid[1] % m:
+            raise MGTError(
+                f"the token grid is {grid[0]} x {grid[1]}; this model needs both sides to be a positive multiple of {m}"
+            )
+
+    def check_condition(self, condition: Condition, role: str) -> None:
+        """Raises MGTError where `condition` is not one for this model."""
+        for name in self.condition_fields:
+            value = getattr(condition, name)
+            if value is None:
+                raise MGTError(f"the {role} condition lacks {name}, which this model needs")
+            width = self.condition_widths.get(name)
+            if width is not None and value.shape[-1] != width:
+                raise MGTError(
+                    f"the {role} condition has {name} of width {value.shape[-1]} and this model takes {width}: "
+                    "it was made for another model"
+                )

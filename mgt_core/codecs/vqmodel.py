@@ -1,0 +1,82 @@
+"""VQ codec over diffusers' VQModel: images to token ids and back."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import MGTError
+from ..placement import Placement, Resident
+from ..types import TokenState
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A VQModel. `scale`: side in pixels of the square that one token stands for."""
+
+    network: Any
+    scale: int
+    placement: Placement | None = None
+
+    @property
+    def codebook_size(self) -> int:
+        return self.network.config.num_vq_embeddings
+
+    def with_placement(self, placement: Placement) -> "Codec":
+        return replace(self, placement=placement)
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        return (self.placement or Resident(self.network)).acquire(memory)
+
+    @torch.inference_mode()
+    def decode(self, tokens: TokenState | Tensor) -> Tensor:
+        """Tokens (a state, or ids [B, h, w]) -> image [B, h * scale, w * scale, 3] float32 in 0..1.
+
+        Raises MGTError when cells are still masked or ids are not in the codebook.
+        """
+        if isinstance(tokens, TokenState):
+            left = int(tokens.masked.sum())
+            if left:
+                raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
+            tokens = tokens.tokens
+        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
+            raise MGTError(
+                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; this codec takes 0 to {self.codebook_size - 1}"
+            )
+        return self.decode_codes(self.codes(tokens))
+
+    @torch.inference_mode()
+    def codes(self, tokens: Tensor) -> Tensor:
+        """Codebook vectors [B, D, h, w] of ids [B, h, w]."""
+        device = self.acquire()
+        return self.network.quantize.embedding(tokens.to(device)).permute(0, 3, 1, 2).contiguous()
+
+    @torch.inference_mode()
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
+        self.acquire()
+        spatial = codes if self.network.config.norm_type == "spatial" else None
+        image = self.network.decoder(self.network.post_quant_conv(codes), spatial)
+        return image.float().clamp(0, 1).permute(0, 2, 3, 1)
+
+    @torch.inference_mode()
+    def latents(self, image: Tensor) -> Tensor:
+        """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
+        device = self.acquire()
+        parameter = next(self.network.parameters())
+        return self.network.encode(image.permute(0, 3, 1, 2).to(device, parameter.dtype)).latents
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Tensor:
+        """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
+
+        Raises MGTError when a side is no multiple of `scale`.
+        """
+        if image.ndim != 4 or image.shape[-1] != 3 or image.shape[1] % self.scale or image.shape[2] % self.scale:
+            raise MGTError(
+                f"image has shape {list(image.shape)}; expected [batch, height, width, 3] with sides that are multiples of {self.scale}"
+            )
+        latents = self.latents(image)
+        indices = self.network.quantize(latents)[2][2]
+        return indices.reshape(latents.shape[0], *latents.shape[2:])

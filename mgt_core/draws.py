@@ -1,0 +1,65 @@
+"""Where random numbers come from: one CPU generator per image, so an image does not depend on its batch."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .types import Step
+
+ROWS = 1024  # rows of a float64 cumulative table held at once
+
+
+class Draws(Protocol):
+    """A source of draws for one run; tests put recorded ones in its place."""
+
+    def categorical(self, logits: Tensor, step: Step) -> Tensor:
+        """One id per row of logits [B, M, V] (cells step.positions [B, M]) -> [B, M] long."""
+        ...
+
+    def gumbel(self, step: Step) -> Tensor:
+        """[B, N] float32 standard Gumbel noise, one value a cell."""
+        ...
+
+
+def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
+    """One CPU generator per seed."""
+    return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
+
+
+class GeneratorDraws:
+    """One uniform per cell for the token and one for the confidence, whether the cell is masked or not,
+    so that what a cell draws does not depend on the others."""
+
+    def __init__(self, generators: Sequence[torch.Generator], cells: int):
+        self.generators = tuple(generators)
+        self.cells = cells
+
+    def uniform(self, device: torch.device) -> Tensor:
+        """[B, N] float64 in [0, 1)."""
+        rows = [torch.rand(self.cells, generator=g, dtype=torch.float64) for g in self.generators]
+        return torch.stack(rows).to(device)
+
+    def categorical(self, logits: Tensor, step: Step) -> Tensor:
+        return inverse_cdf(logits, self.uniform(logits.device).gather(1, step.positions))
+
+    def gumbel(self, step: Step) -> Tensor:
+        u = self.uniform(step.tokens.device).clamp_min(1e-20)
+        return -torch.log((-torch.log(u)).clamp_min(1e-20)).float()
+
+
+def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Smallest id whose cumulative probability exceeds the uniform; accumulated in float64.
+
+    logits: [..., V] float; uniform: [...] float64 in [0, 1) -> [...] long.
+    """
+    rows, u = logits.reshape(-1, logits.shape[-1]), uniform.reshape(-1, 1)
+    ids = torch.empty(rows.shape[0], dtype=torch.long, device=rows.device)
+    for start in range(0, rows.shape[0], ROWS):
+        part = slice(start, start + ROWS)
+        cumulative = rows[part].softmax(-1).double().cumsum_(-1)
+        # Scaling by the last entry keeps u below the end whatever the rounding of the softmax.
+        target = u[part] * cumulative[:, -1:]
+        ids[part] = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(rows.shape[-1] - 1)
+    return ids.reshape(uniform.shape)

@@ -1,0 +1,119 @@
+"""Handle on a backbone and what has been attached to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from .backbones.base import Backbone
+from .errors import MGTError
+from .modifiers.base import Modifier
+from .placement import Placement, Resident
+from .types import Condition
+
+if TYPE_CHECKING:
+    from .codecs.vqmodel import Codec
+
+TIMESTEP_RULES = ("index", "mask_ratio")
+DEFAULT_AESTHETIC_SCORE = 6.0
+
+
+@dataclass(frozen=True)
+class MGTModel:
+    """A backbone with its attachments. Methods that attach return a copy that shares the weights.
+
+    pixels_per_token: side of the square of pixels that one token stands for.
+    timestep_rule: what the network is told at step k of T: "index" gives T - 1 - k, as Meissonic's
+    pipelines do; "mask_ratio" gives the fraction of tokens still masked, as in training.
+    defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
+    codec: the bundle's codec, for previews only.
+    """
+
+    network: Backbone
+    pixels_per_token: int
+    timestep_rule: str = "index"
+    defaults: Mapping = field(default_factory=dict)
+    modifiers: tuple[Modifier, ...] = ()
+    codec: "Codec | None" = None
+    placement: Placement | None = None
+
+    def __post_init__(self):
+        if self.timestep_rule not in TIMESTEP_RULES:
+            raise MGTError(f"timestep_rule is {self.timestep_rule!r}; accepted are {' and '.join(TIMESTEP_RULES)}")
+
+    @property
+    def mask_id(self) -> int:
+        return self.network.mask_id
+
+    @property
+    def codebook_size(self) -> int:
+        return self.network.codebook_size
+
+    @property
+    def grid_multiple(self) -> int:
+        return self.network.grid_multiple
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
+    def with_modifier(self, modifier: Modifier) -> "MGTModel":
+        """Attached after those already there. Raises MGTError for anything that is no modifier."""
+        if not isinstance(modifier, Modifier):
+            raise MGTError(f"with_modifier was given {modifier!r}; expected a logits modifier")
+        return replace(self, modifiers=(*self.modifiers, modifier))
+
+    def with_timestep_rule(self, rule: str) -> "MGTModel":
+        return replace(self, timestep_rule=rule)
+
+    def with_placement(self, placement: Placement) -> "MGTModel":
+        return replace(self, placement=placement)
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        """Device to compute on, with the weights there."""
+        return (self.placement or Resident(self.network)).acquire(memory)
+
+    def grid_for(self, height: int, width: int) -> tuple[int, int]:
+        """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
+        unit = self.pixels_per_token * self.grid_multiple
+        for name, value in (("height", height), ("width", width)):
+            if not isinstance(value, int) or value < unit or value % unit:
+                raise MGTError(f"{name} is {value} pixels; this model takes multiples of {unit} from {unit} up")
+        return height // self.pixels_per_token, width // self.pixels_per_token
+
+    def complete(self, condition: Condition, batch: int, grid: tuple[int, int], role: str) -> Condition:
+        """`condition` for `batch` images on `grid`, micro-conditions filled from the grid when unset.
+
+        Raises MGTError when it was made for another model or another number of images.
+        """
+        if not isinstance(condition, Condition):
+            raise MGTError(f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives")
+        if condition.micro is None and "micro" in self.network.condition_fields:
+            size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
+            condition = condition.with_micro(micro_conditions(size).expand(condition.batch, -1))
+        self.network.check_condition(condition, role)
+        return condition.expand(batch)
+
+    @torch.inference_mode()
+    def logits(self, tokens: Tensor, condition: Condition, timestep: Tensor | float) -> Tensor:
+        """Plain network output, before guidance and modifiers.
+
+        tokens [B, h, w] long, timestep [1] or [B] (the unit follows `timestep_rule`)
+        -> [B, h, w, codebook_size] float32. Raises MGTError for a grid or condition that does not fit.
+        """
+        self.network.check_grid(tuple(tokens.shape[1:]))
+        condition = self.complete(condition, tokens.shape[0], tuple(tokens.shape[1:]), "given")
+        device = self.acquire()
+        prepared = self.network.prepare(condition.to(device), tuple(tokens.shape[1:]))
+        time = torch.as_tensor(timestep, device=device).reshape(-1)
+        return self.network.head(self.network.features(tokens.to(device), time, prepared)).float()
+
+
+def micro_conditions(
+    size: tuple[int, int], crop: tuple[int, int] = (0, 0), aesthetic_score: float = DEFAULT_AESTHETIC_SCORE
+) -> Tensor:
+    """[1, 5] float (width, height, crop top, crop left, aesthetic score). size: (height, width) in pixels;
+    crop: (top, left) in pixels. Meissonic (arXiv 2410.08261, section 3.2) after SDXL."""
+    return torch.tensor([[size[1], size[0], crop[0], crop[1], aesthetic_score]], dtype=torch.float32)

@@ -1,0 +1,308 @@
+"""The step loop of masked decoding, and `sample`, which checks its input and runs a sampler.
+
+Semantics of MaskGIT (arXiv 2202.04200, section 3.2) as Meissonic (arXiv 2410.08261) runs it.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from .diagnose import non_finite_origin
+from .draws import Draws, GeneratorDraws, image_generators
+from .errors import MGTError
+from .guidance import GuidedNetwork
+from .model import MGTModel
+from .registry import SAMPLERS
+from .schedules import MaskSchedule, schedule_from
+from .types import Callback, Condition, Step, TokenState
+
+log = logging.getLogger(__name__)
+
+DrawSource = Callable[[Sequence[torch.Generator], int], Draws]
+SEED_SPAN = 2**64
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one decoding step computed, for the cells that were masked before it.
+
+    tokens: [B, N] after the step. positions: [B, M] cells. logits: [B, M, V] guided, before modifiers.
+    drawn: [B, M] ids. confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    logits: Tensor
+    drawn: Tensor
+    log_probability: Tensor
+    confidence: Tensor | None
+    kept: Tensor
+
+
+class Run:
+    """One sampling run: the prepared network, the random draws, and what modifiers remember.
+
+    Samplers are short loops over its parts; everything it holds ends with it.
+    """
+
+    def __init__(
+        self,
+        model: MGTModel,
+        state: TokenState,
+        positive: Condition | None,
+        negative: Condition | None,
+        *,
+        schedule: MaskSchedule,
+        steps: int,
+        cfg: float,
+        seeds: Sequence[int],
+        temperature: tuple[float, float],
+        callback: Callback | None = None,
+        draws: DrawSource = GeneratorDraws,
+    ):
+        self.device = model.acquire(activation_bytes(model, state, cfg))
+        self.model, self.steps, self.cfg, self.seeds = model, steps, cfg, tuple(seeds)
+        self.state, self.callback = state, callback
+        self.grid, self.cells = state.grid, state.grid[0] * state.grid[1]
+        self.network = GuidedNetwork(
+            model,
+            positive.to(self.device) if positive is not None else None,
+            negative.to(self.device) if negative is not None else None,
+            state.grid,
+        )
+        self.generators = image_generators(self.seeds)
+        self.draws = draws(self.generators, self.cells)
+        self.modifiers = [modifier.begin() for modifier in model.modifiers]
+        self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
+        self.temperatures = torch.linspace(*temperature, steps).tolist()
+
+        self.starting = state.masked.flatten(1).sum(1).tolist()
+        self.left = [schedule.counts(steps, count) for count in self.starting]
+        self.tokens = state.tokens.flatten(1).to(self.device)
+        self.revealed_at = torch.full_like(self.tokens, -1)
+        self.confidence = torch.zeros_like(self.tokens, dtype=torch.float32)
+
+    def timestep(self, tokens: Tensor, index: int) -> Tensor:
+        """[B] what the network is told at step `index` (see MGTModel.timestep_rule)."""
+        if self.model.timestep_rule == "mask_ratio":
+            return (tokens == self.model.mask_id).float().mean(1)
+        return torch.full((tokens.shape[0],), float(self.steps - 1 - index), device=self.device)
+
+    def masked_positions(self, tokens: Tensor, index: int) -> tuple[Tensor, Tensor]:
+        """Cells to fill at step `index`: positions [B, M] and which of them are masked [B, M].
+
+        M is the largest count in the batch, known without asking the device; images with fewer
+        masked cells are padded with known ones.
+        """
+        before = self.starting if index == 0 else [left[index - 1] for left in self.left]
+        return self._positions_of(tokens == self.model.mask_id, max(before))
+
+    @staticmethod
+    def _positions_of(wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
+        order = torch.argsort((~wanted).to(torch.uint8), dim=1, stable=True)[:, :most]
+        return order, wanted.gather(1, order)
+
+    def step(self, tokens: Tensor, index: int, positions: Tensor | None = None) -> Step:
+        return Step(
+            index=index,
+            total=self.steps,
+            tokens=tokens.unflatten(1, self.grid),
+            generators=self.generators,
+            seeds=self.seeds,
+            positions=positions,
+            calls=self.network.calls,
+        )
+
+    def guided_logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None) -> Tensor:
+        """[B, M, V] float32 at `positions` (all cells when None), before modifiers. tokens: [B, N]."""
+        return self.network.logits(tokens.unflatten(1, self.grid), timestep, cfg, positions)
+
+    def modified(self, logits: Tensor, step: Step) -> Tensor:
+        for modifier in self.modifiers:
+            logits = modifier(logits, step)
+        return logits
+
+    def forward(self, tokens: Tensor, index: int) -> StepResult:
+        """One ordinary decoding step from `tokens` [B, N]: draw every masked cell, keep the surest."""
+        positions, masked = self.masked_positions(tokens, index)
+        table = self._all_cells(tokens) if self.whole_table else positions
+        timestep = self.timestep(tokens, index)
+        guided = self.guided_logits(tokens, timestep, self.cfg, table)
+        step = self.step(tokens, index, table)
+        logits = self.modified(guided, step)
+        if self.whole_table:
+            guided, logits = (take_cells(values, positions) for values in (guided, logits))
+        step = replace(step, positions=positions)
+        drawn = self.draws.categorical(logits, step)
+        log_probability = chosen_log_probability(logits, drawn)
+        if not bool(log_probability.isfinite().all()):
+            raise MGTError(self._non_finite_message(tokens, timestep, index))
+        confidence, kept = None, masked
+        if index < self.steps - 1:
+            noise = self.draws.gumbel(step).gather(1, positions)
+            confidence = log_probability + self.temperatures[index] * noise
+            left = torch.tensor([left[index] for left in self.left], device=self.device)
+            kept = masked & ~least_confident(confidence, masked, left)
+        value = torch.where(kept, drawn, tokens.gather(1, positions))
+        return StepResult(
+            tokens=tokens.scatter(1, positions, value),
+            positions=positions,
+            logits=guided,
+            drawn=drawn,
+            log_probability=log_probability,
+            confidence=confidence,
+            kept=kept,
+        )
+
+    def accept(self, result: StepResult, index: int) -> None:
+        """Make `result` the state of the run, note what it revealed, and tell the callback."""
+        before, self.tokens = self.tokens, result.tokens
+        for name, new in (("revealed_at", index), ("confidence", result.log_probability)):
+            old = getattr(self, name)
+            chosen = torch.where(result.kept, new, old.gather(1, result.positions))
+            setattr(self, name, old.scatter(1, result.positions, chosen))
+        if self.callback is not None:
+            self.callback(replace(self.step(before, index), result=self.finish()))
+
+    def finish(self) -> TokenState:
+        """The state now, on the device the run was given its tokens on."""
+        shaped = {
+            "tokens": self.tokens.unflatten(1, self.grid),
+            "revealed_at": self.revealed_at.unflatten(1, self.grid),
+            "confidence": self.confidence.unflatten(1, self.grid),
+        }
+        return replace(self.state, **shaped).to(self.state.tokens.device)
+
+    def _all_cells(self, tokens: Tensor) -> Tensor:
+        return torch.arange(self.cells, device=self.device).expand(tokens.shape[0], -1)
+
+    def _non_finite_message(self, tokens: Tensor, timestep: Tensor, index: int) -> str:
+        origin = non_finite_origin(self.model.network, lambda: self.guided_logits(tokens, timestep, self.cfg, None))
+        return f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}"
+
+
+def chosen_log_probability(logits: Tensor, ids: Tensor) -> Tensor:
+    """log softmax(logits)[id]. logits: [B, M, V], ids: [B, M] -> [B, M] float32."""
+    return logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
+
+
+def least_confident(confidence: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
+    """[B, M] bool: the `count` [B] candidates of smallest confidence [B, M]; ties go to the first cell."""
+    masked_last = confidence.masked_fill(~candidates, math.inf)
+    rank = masked_last.argsort(dim=1, stable=True).argsort(dim=1)
+    return rank < count[:, None]
+
+
+def take_cells(values: Tensor, positions: Tensor) -> Tensor:
+    """Rows [B, M, V] of a table over all cells [B, N, V]."""
+    return values.gather(1, positions[..., None].expand(-1, -1, values.shape[-1]))
+
+
+def activation_bytes(model: MGTModel, state: TokenState, cfg: float) -> int:
+    """Rough peak of a step beside the weights: the float32 table of guided logits and the widest layer."""
+    images = state.batch * (1 if cfg in (0, 1) else 2)
+    cells = state.grid[0] * state.grid[1]
+    width = max((p.shape[0] for p in model.network.parameters() if p.ndim == 2), default=1)
+    return images * cells * (model.codebook_size * 4 + 3 * width * model.dtype.itemsize)
+
+
+def image_seeds(seed: int, batch: int) -> tuple[int, ...]:
+    """Seed of each image, `seed + index`."""
+    return tuple((seed + index) % SEED_SPAN for index in range(batch))
+
+
+@torch.inference_mode()
+def sample(
+    model: MGTModel,
+    state: TokenState,
+    positive: Condition,
+    negative: Condition | None = None,
+    *,
+    sampler="maskgit",
+    schedule: str | MaskSchedule = "cosine",
+    steps: int = 48,
+    cfg: float = 9.0,
+    temperature: float | tuple[float, float] | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    **options,
+) -> TokenState:
+    """Fill the masked cells of `state`.
+
+    sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
+    confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
+    pipeline has it). seed: image i uses seed + i. callback: called after every step with a Step.
+    options: further settings of the sampler. Raises MGTError for bad input, before any work.
+    """
+    if temperature is not None:
+        options["temperature"] = temperature
+    if isinstance(sampler, str):
+        sampler = build_sampler(sampler, options)
+    elif options:
+        log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
+    checks(model, state, steps, cfg, seed)
+    needs = {"positive": cfg != 0, "negative": cfg != 1}
+    given = {"positive": positive, "negative": negative}
+    conditions = {role: None for role in needs}
+    for role in (role for role, needed in needs.items() if needed):
+        if given[role] is None:
+            raise MGTError(f"cfg is {cfg}, which needs a {role} condition, and none was given")
+        conditions[role] = model.complete(given[role], state.batch, state.grid, role)
+    if not bool(state.masked.any()):
+        log.warning("no cell is masked: the tokens are returned as they are")
+        return state
+    return sampler(
+        model,
+        state,
+        conditions["positive"],
+        conditions["negative"],
+        schedule=schedule_from(schedule),
+        steps=steps,
+        cfg=float(cfg),
+        seeds=image_seeds(seed, state.batch),
+        callback=callback,
+    )
+
+
+def build_sampler(name: str, options: dict):
+    """The registered sampler `name` with those `options` it knows; warns about the others."""
+    factory = SAMPLERS.get(name)
+    known = {f.name for f in fields(factory)}
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        log.warning("sampler %s: %s has no meaning for it and is ignored", name, ", ".join(unknown))
+    return factory(**{option: value for option, value in options.items() if option in known})
+
+
+def checks(model: MGTModel, state: TokenState, steps: int, cfg: float, seed: int) -> None:
+    """Raises MGTError for settings that no sampler accepts."""
+    if not isinstance(model, MGTModel):
+        raise MGTError(f"model is {type(model).__name__}; expected the .model of a loaded bundle")
+    if not isinstance(state, TokenState):
+        raise MGTError(f"tokens are {type(state).__name__}; expected a TokenState, as empty_tokens gives")
+    whole_number("steps", steps, 1, 100_000)
+    whole_number("seed", seed, 0, SEED_SPAN - 1)
+    finite_number("cfg", cfg, 0, 1000)
+    if (state.mask_id, state.codebook_size) != (model.mask_id, model.codebook_size):
+        raise MGTError(
+            f"the tokens belong to another model: they have mask id {state.mask_id} and {state.codebook_size} codes, "
+            f"this model {model.mask_id} and {model.codebook_size}"
+        )
+    model.network.check_grid(state.grid)
+    state.check()
+
+
+def whole_number(name: str, value, low: int, high: int) -> None:
+    """Raises MGTError unless `value` is an int in low..high."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
+
+
+def finite_number(name: str, value, low: float, high: float) -> None:
+    """Raises MGTError unless `value` is a number in low..high."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")

@@ -1,0 +1,165 @@
+"""The objects that travel between nodes, samplers and models. All frozen: nothing mutates its input."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from .errors import MGTError
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a backbone is conditioned on; a field a model does not use stays None.
+
+    hidden: [B, L, D] float, text token states. pooled: [B, P] float, one vector a prompt.
+    micro: [B, 5] float (width, height, crop top, crop left, aesthetic score; pixels and 0..10).
+    labels: [B] long, class ids.
+    """
+
+    hidden: Tensor | None = None
+    pooled: Tensor | None = None
+    micro: Tensor | None = None
+    labels: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """Number of conditions. Raises MGTError when the fields disagree or none is set."""
+        sizes = {name: value.shape[0] for name, value in self._present().items()}
+        if not sizes:
+            raise MGTError("the condition is empty: it holds neither text, labels nor micro-conditions")
+        if len(set(sizes.values())) > 1:
+            raise MGTError(f"the condition holds fields of different batch sizes: {sizes}")
+        return next(iter(sizes.values()))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Condition":
+        """Moved copy; only hidden and pooled change dtype (micro-conditions keep float32)."""
+        moved = {name: value.to(device) for name, value in self._present().items()}
+        for name in ("hidden", "pooled"):
+            if name in moved:
+                moved[name] = moved[name].to(dtype)
+        if "micro" in moved:
+            moved["micro"] = moved["micro"].float()
+        return Condition(**moved)
+
+    def expand(self, batch: int) -> "Condition":
+        """One condition repeated for `batch` images, or `batch` conditions as they are.
+
+        Raises MGTError for any other count.
+        """
+        own = self.batch
+        if own == batch:
+            return self
+        if own != 1:
+            raise MGTError(f"the condition holds {own} prompts for {batch} images; give 1 or {batch}")
+        return Condition(**{n: v.expand(batch, *v.shape[1:]) for n, v in self._present().items()})
+
+    def with_micro(self, micro: Tensor) -> "Condition":
+        return replace(self, micro=micro)
+
+    def _present(self) -> dict[str, Tensor]:
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @staticmethod
+    def cat(conditions: "list[Condition]") -> "Condition":
+        """Along the batch; all must hold the same fields and shapes."""
+        present = [c._present() for c in conditions]
+        if any(p.keys() != present[0].keys() for p in present):
+            raise MGTError("positive and negative conditions hold different fields: " + "; ".join(", ".join(p) for p in present))
+        for name in present[0]:
+            shapes = {tuple(p[name].shape[1:]) for p in present}
+            if len(shapes) > 1:
+                raise MGTError(f"positive and negative conditions differ in the shape of {name}: {sorted(shapes)}")
+        return Condition(**{name: torch.cat([p[name] for p in present]) for name in present[0]})
+
+
+@dataclass(frozen=True)
+class TokenState:
+    """A batch of token grids, some cells still to be filled.
+
+    tokens: [B, H, W] long, ids below codebook_size, or mask_id where the cell is not filled yet.
+    fixed: [B, H, W] bool, given by the user and never resampled.
+    revealed_at: [B, H, W] long, step at which the cell was filled (-1: given, or not yet filled).
+    confidence: [B, H, W] float, log-probability of the token when it was filled.
+    """
+
+    tokens: Tensor
+    fixed: Tensor
+    mask_id: int
+    codebook_size: int
+    revealed_at: Tensor | None = None
+    confidence: Tensor | None = None
+
+    def __post_init__(self):
+        if self.tokens.ndim != 3:
+            raise MGTError(f"tokens have shape {list(self.tokens.shape)}; expected [batch, height, width]")
+        if self.fixed.shape != self.tokens.shape:
+            raise MGTError(f"fixed has shape {list(self.fixed.shape)} and tokens {list(self.tokens.shape)}; they must agree")
+
+    @property
+    def masked(self) -> Tensor:
+        """[B, H, W] bool, the cells still to be filled."""
+        return self.tokens == self.mask_id
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(height, width) in tokens."""
+        return self.tokens.shape[1], self.tokens.shape[2]
+
+    @property
+    def batch(self) -> int:
+        return self.tokens.shape[0]
+
+    def check(self) -> None:
+        """Raises MGTError for ids that are neither codes nor the mask, and for fixed cells that are masked."""
+        bad = (self.tokens != self.mask_id) & ((self.tokens < 0) | (self.tokens >= self.codebook_size))
+        if bad.any():
+            raise MGTError(
+                f"tokens hold the id {int(self.tokens[bad][0])}; accepted are 0 to {self.codebook_size - 1} and the mask {self.mask_id}"
+            )
+        if (self.fixed & self.masked).any():
+            raise MGTError("a fixed cell holds the mask token; fixed cells must hold a code")
+
+    def to(self, device: torch.device | str) -> "TokenState":
+        moved = {n: v.to(device) for n in ("tokens", "fixed", "revealed_at", "confidence") if (v := getattr(self, n)) is not None}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run, as modifiers and callbacks see it.
+
+    tokens: [B, H, W] long, the grid before the step. positions: [B, M] long, the cells (row-major
+    index into the grid) that the logits handed to a modifier belong to. result: the state after the
+    step, set only for callbacks. calls: network evaluations so far. seeds: [B], one per image.
+    """
+
+    index: int
+    total: int
+    tokens: Tensor
+    generators: tuple[torch.Generator, ...] = ()
+    seeds: tuple[int, ...] = ()
+    positions: Tensor | None = None
+    calls: int = 0
+    result: TokenState | None = None
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done after this step, (index + 1) / total."""
+        return (self.index + 1) / self.total
+
+
+Callback = Callable[[Step], None]
+
+
+def empty_state(batch: int, grid: tuple[int, int], mask_id: int, codebook_size: int) -> TokenState:
+    """All cells masked: where text-to-image starts."""
+    shape = (batch, *grid)
+    return TokenState(
+        tokens=torch.full(shape, mask_id, dtype=torch.long),
+        fixed=torch.zeros(shape, dtype=torch.bool),
+        mask_id=mask_id,
+        codebook_size=codebook_size,
+    )
