@@ -14,10 +14,15 @@ from . import modifiers as _modifiers
 from . import samplers as _samplers  # noqa: F401  (imported for what they register)
 from .checkpoints import Pipeline, load
 from .codecs.vqmodel import Codec
-from .errors import MGTError
+from .errors import MGTError, whole_number
 from .model import MGTModel, micro_conditions
+from .modifiers.base import Modifier
+from .modifiers.differential import DifferentialSampling
+from .modifiers.noise import NoiseRegularization
 from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
+from .samplers.base import Sampler
 from .samplers.maskgit import MaskGIT
+from .samplers.zsampling import MaskedZSampling, ZSampling
 from .sampling import sample
 from .schedules import MaskSchedule
 from .text import TextEncoder
@@ -31,8 +36,6 @@ list_backbones = BACKBONES.names
 
 def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int = 1) -> TokenState:
     """A state with every cell masked. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-    from .sampling import whole_number
-
     model = pipe.model if isinstance(pipe, Pipeline) else pipe
     whole_number("batch", batch, 1, 4096)
     return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
@@ -45,14 +48,20 @@ __all__ = [
     "SCHEDULES",
     "Codec",
     "Condition",
+    "DifferentialSampling",
     "MGTError",
     "MGTModel",
     "MaskGIT",
     "MaskSchedule",
+    "MaskedZSampling",
+    "Modifier",
+    "NoiseRegularization",
     "Pipeline",
+    "Sampler",
     "Step",
     "TextEncoder",
     "TokenState",
+    "ZSampling",
     "empty_state",
     "empty_tokens",
     "list_backbones",

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from .backbones.base import Backbone
 from .codecs.vqmodel import Codec
-from .errors import MGTError, join_some
+from .errors import MGTError, join_some, reason
 from .model import MGTModel
 from .registry import BACKBONES
 from .text import TextEncoder
@@ -21,9 +22,10 @@ from .text import TextEncoder
 log = logging.getLogger(__name__)
 
 BUILT_IN = {"demo": Path(__file__).parent / "demo" / "model"}
-REMAP_BYTES = 128 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
+REMAP_BYTES = 32 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 MAX_HEADER = 100 * 2**20
+PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,18 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
     stays float32, which its quantization needs. device: default "cuda" where there is one.
     Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
     """
-    folder = BUILT_IN.get(str(source), Path(source).expanduser())
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    if not folder.is_dir():
-        known = ", ".join(BUILT_IN)
-        raise MGTError(f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, or a built-in model ({known})")
-    network = load_backbone(subfolder(folder, "transformer"), dtype, device)
+    folder = find_bundle(source)
+    parts = {name: subfolder(folder, name) for name in PARTS}
+    network = load_backbone(parts["transformer"], dtype, device)
     scheduler = read_scheduler(folder, network)
-    codec = load_codec(subfolder(folder, "vqvae"), torch.float32, device)
+    codec = load_codec(parts["vqvae"], torch.float32, device)
     if codec.codebook_size < network.codebook_size:
         raise MGTError(
             f"the vqvae of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; they belong to different models"
         )
-    text = load_text_encoder(subfolder(folder, "text_encoder"), subfolder(folder, "tokenizer"), dtype, device)
+    text = load_text_encoder(parts["text_encoder"], parts["tokenizer"], dtype, device)
     check_text_fits(text, network, folder)
     model = MGTModel(
         network=network,
@@ -77,7 +77,24 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
         defaults=scheduler.get("defaults", {}),
         codec=codec,
     )
-    return Pipeline(model, text, codec, trained_size(folder, network, codec), str(source) if str(source) in BUILT_IN else folder.name)
+    return Pipeline(
+        model,
+        text,
+        codec,
+        trained_size(folder, network, codec),
+        str(source) if str(source) in BUILT_IN else folder.name,
+    )
+
+
+def find_bundle(source: str | Path) -> Path:
+    """Folder of a built-in model or of a path. Raises MGTError when there is none."""
+    if isinstance(source, (str, Path)) and str(source):
+        folder = BUILT_IN.get(str(source)) or Path(os.path.expanduser(source))
+        if folder.is_dir():
+            return folder
+    raise MGTError(
+        f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, or a built-in model ({', '.join(BUILT_IN)})"
+    )
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
@@ -86,7 +103,7 @@ def pick_device(device: torch.device | str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         picked = torch.device(device)
-        torch.empty(0, device=picked)
+        torch.zeros(1, device=picked).item()  # "meta" has no values to sample from
     except (RuntimeError, AssertionError, TypeError, NotImplementedError):
         raise MGTError(f"device is {str(device)!r}, which this machine does not offer; try 'cpu'") from None
     return picked
@@ -96,14 +113,16 @@ def pick_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
     if dtype is None:
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     if dtype not in FLOAT_DTYPES:
-        raise MGTError(f"dtype is {dtype}; accepted are " + ", ".join(str(d).removeprefix("torch.") for d in FLOAT_DTYPES))
+        raise MGTError(f"dtype is {dtype!r}; accepted are {', '.join(map(str, FLOAT_DTYPES))}")
     return dtype
 
 
 def subfolder(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_dir():
-        raise MGTError(f"{folder} has no subfolder {name}; expected a HF-layout bundle with transformer, vqvae, text_encoder and tokenizer")
+        raise MGTError(
+            f"{folder} has no subfolder {name}; expected a HF-layout bundle with transformer, vqvae, text_encoder and tokenizer"
+        )
     return path
 
 
@@ -114,7 +133,7 @@ def read_json(path: Path) -> dict:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MGTError(f"{path} is not valid JSON ({error})") from None
+        raise MGTError(f"{path} is not valid JSON ({reason(error)})") from None
     if not isinstance(value, dict):
         raise MGTError(f"{path} holds {type(value).__name__}; expected a JSON object")
     return value
@@ -125,7 +144,9 @@ def read_scheduler(folder: Path, network: Backbone) -> dict:
     config = read_json(path) if path.is_file() else {}
     mask = config.get("mask_token_id", network.mask_id)
     if mask != network.mask_id:
-        raise MGTError(f"{path} has mask_token_id {mask} and the transformer {network.mask_id}; they belong to different models")
+        raise MGTError(
+            f"{path} has mask_token_id {mask} and the transformer {network.mask_id}; they belong to different models"
+        )
     return config
 
 
@@ -177,7 +198,11 @@ def load_text_encoder(folder: Path, tokenizer: Path, dtype: torch.dtype, device:
     """transformers' CLIP text model with projection, and its tokenizer."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-    config = CLIPTextConfig.from_dict(read_json(folder / "config.json"))
+    values = read_json(folder / "config.json")
+    try:
+        config = CLIPTextConfig.from_dict(values)
+    except Exception as error:
+        raise MGTError(f"{folder / 'config.json'} does not describe a CLIP text encoder ({reason(error)})") from error
     network = materialize(lambda: CLIPTextModelWithProjection(config), index_weights(folder), folder, dtype, device)
     for name in ("vocab.json", "merges.txt"):
         if not (tokenizer / name).is_file():
@@ -185,7 +210,12 @@ def load_text_encoder(folder: Path, tokenizer: Path, dtype: torch.dtype, device:
     try:
         words = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
     except Exception as error:
-        raise MGTError(f"{tokenizer} does not hold a readable CLIP tokenizer ({error})") from error
+        raise MGTError(f"{tokenizer} does not hold a readable CLIP tokenizer ({reason(error)})") from error
+    if len(words) > config.vocab_size:
+        raise MGTError(
+            f"{tokenizer} has {len(words)} words and the text encoder beside it takes {config.vocab_size}; "
+            "they belong to different models"
+        )
     return TextEncoder(network, words, min(words.model_max_length, config.max_position_embeddings))
 
 
@@ -206,10 +236,14 @@ def materialize(
     except MGTError:
         raise
     except Exception as error:
-        raise MGTError(f"{folder / 'config.json'} does not describe a network that can be built ({error})") from error
+        raise MGTError(
+            f"{folder / 'config.json'} does not describe a network that can be built ({reason(error)})"
+        ) from error
     wanted = network.state_dict()
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
-    compare_keys(folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional})
+    compare_keys(
+        folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
+    )
     values = {
         name: tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
         for name, tensor in read_tensors(stored, wanted)
@@ -235,8 +269,14 @@ def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str,
     if missing:
         raise MGTError(f"the weights in {folder} lack {len(missing)} of {len(wanted)} tensors: {join_some(missing)}")
     if extra:
-        raise MGTError(f"the weights in {folder} hold {len(extra)} tensors that its config has no place for: {join_some(extra)}")
-    wrong = [f"{n} is {list(stored[n].shape)}, expected {list(wanted[n])}" for n in sorted(wanted) if stored[n].shape != wanted[n]]
+        raise MGTError(
+            f"the weights in {folder} hold {len(extra)} tensors that its config has no place for: {join_some(extra)}"
+        )
+    wrong = [
+        f"{n} is {list(stored[n].shape)}, expected {list(wanted[n])}"
+        for n in sorted(wanted)
+        if stored[n].shape != wanted[n]
+    ]
     if wrong:
         raise MGTError(f"the weights in {folder} do not have the shapes its config gives: {join_some(wrong, 2)}")
 
@@ -246,27 +286,33 @@ def index_weights(folder: Path) -> dict[str, Stored]:
 
     Raises MGTError when there is none, or a shard is missing, truncated or no safetensors file.
     """
-    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    indexes = sorted(folder.glob("*.safetensors.index.json"), key=plain_name_first)
     if indexes:
         index = read_json(indexes[0])
         weight_map = index.get("weight_map")
-        if not isinstance(weight_map, dict):
-            raise MGTError(f"{indexes[0]} has no weight_map")
+        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+            raise MGTError(f"{indexes[0]} has no weight_map from tensors to files")
         files = sorted({folder / name for name in weight_map.values()})
         missing = [file.name for file in files if not file.is_file()]
         if missing:
             raise MGTError(f"{folder} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
     else:
-        found = sorted(folder.glob("*.safetensors"), key=lambda f: (f.name.count("."), f.name))
-        files = found[:1]  # several without an index are variants (fp16, ema); the plain name comes first
+        files = sorted(folder.glob("*.safetensors"), key=plain_name_first)[:1]
         if not files:
-            pickles = join_some(sorted(f.name for f in folder.iterdir() if f.suffix in (".bin", ".ckpt", ".pt", ".pth")))
+            pickles = join_some(
+                sorted(f.name for f in folder.iterdir() if f.suffix in (".bin", ".ckpt", ".pt", ".pth"))
+            )
             hint = f"; it has {pickles}, which must be converted to safetensors" if pickles else ""
             raise MGTError(f"{folder} holds no .safetensors file{hint}")
     stored: dict[str, Stored] = {}
     for file in files:
         stored.update(read_header(file))
     return stored
+
+
+def plain_name_first(file: Path) -> tuple[int, str]:
+    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors)."""
+    return file.name.count("."), file.name
 
 
 def read_header(file: Path) -> dict[str, Stored]:
@@ -286,7 +332,7 @@ def read_header(file: Path) -> dict[str, Stored]:
                 for name, e in header.items()
             }
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise MGTError(f"{broken} (its header cannot be parsed: {error})") from None
+            raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
     end = 8 + length + max((e.offset + e.size for e in entries.values()), default=0)
     if total < end:
         raise MGTError(f"{file} is truncated: it has {total} bytes of {end}; download or copy it again")
@@ -305,7 +351,9 @@ def read_tensors(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> 
             try:
                 handle, opened, read = safe_open(entry.file, "pt", device="cpu"), entry.file, 0
             except SafetensorError as error:
-                raise MGTError(f"{entry.file} is not a readable safetensors file ({error})") from None
+                raise MGTError(f"{entry.file} is not a readable safetensors file ({reason(error)})") from None
         tensor = handle.get_tensor(name)
+        if tensor.is_floating_point() != wanted[name].is_floating_point():
+            raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {wanted[name].dtype}")
         read += entry.size
         yield name, tensor

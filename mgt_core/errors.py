@@ -11,3 +11,21 @@ def join_some(items, limit: int = 3) -> str:
     shown = ", ".join(items[:limit])
     rest = len(items) - limit
     return f"{shown} and {rest} more" if rest > 0 else shown
+
+
+def reason(error: BaseException, limit: int = 120) -> str:
+    """What another library's exception says, on one line and not too long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else f"{text[:limit].rstrip()}..."
+
+
+def whole_number(name: str, value, low: int, high: int) -> None:
+    """Raises MGTError unless `value` is an int in low..high."""
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
+
+
+def finite_number(name: str, value, low: float, high: float) -> None:
+    """Raises MGTError unless `value` is a number in low..high."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")

@@ -11,13 +11,14 @@ from .backbones.base import Backbone
 from .errors import MGTError
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
-from .types import Condition
+from .types import Condition, TokenState
 
 if TYPE_CHECKING:
     from .codecs.vqmodel import Codec
 
 TIMESTEP_RULES = ("index", "mask_ratio")
 DEFAULT_AESTHETIC_SCORE = 6.0
+LONGEST_SIDE = 16384  # pixels, as far as ComfyUI's own widgets go
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,10 @@ class MGTModel:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
         unit = self.pixels_per_token * self.grid_multiple
         for name, value in (("height", height), ("width", width)):
-            if not isinstance(value, int) or value < unit or value % unit:
-                raise MGTError(f"{name} is {value} pixels; this model takes multiples of {unit} from {unit} up")
+            if not isinstance(value, int) or not unit <= value <= LONGEST_SIDE or value % unit:
+                raise MGTError(
+                    f"{name} is {value!r} pixels; this model takes multiples of {unit} from {unit} to {LONGEST_SIDE}"
+                )
         return height // self.pixels_per_token, width // self.pixels_per_token
 
     def complete(self, condition: Condition, batch: int, grid: tuple[int, int], role: str) -> Condition:
@@ -89,7 +92,9 @@ class MGTModel:
         Raises MGTError when it was made for another model or another number of images.
         """
         if not isinstance(condition, Condition):
-            raise MGTError(f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives")
+            raise MGTError(
+                f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives"
+            )
         if condition.micro is None and "micro" in self.network.condition_fields:
             size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
             condition = condition.with_micro(micro_conditions(size).expand(condition.batch, -1))
@@ -101,13 +106,18 @@ class MGTModel:
         """Plain network output, before guidance and modifiers.
 
         tokens [B, h, w] long, timestep [1] or [B] (the unit follows `timestep_rule`)
-        -> [B, h, w, codebook_size] float32. Raises MGTError for a grid or condition that does not fit.
+        -> [B, h, w, codebook_size] float32. Raises MGTError for tokens or a condition that do not fit.
         """
+        TokenState(tokens, torch.zeros_like(tokens, dtype=torch.bool), self.mask_id, self.codebook_size).check()
         self.network.check_grid(tuple(tokens.shape[1:]))
         condition = self.complete(condition, tokens.shape[0], tuple(tokens.shape[1:]), "given")
         device = self.acquire()
         prepared = self.network.prepare(condition.to(device), tuple(tokens.shape[1:]))
         time = torch.as_tensor(timestep, device=device).reshape(-1)
+        if time.shape[0] not in (1, tokens.shape[0]):
+            raise MGTError(
+                f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"
+            )
         return self.network.head(self.network.features(tokens.to(device), time, prepared)).float()
 
 

@@ -22,9 +22,7 @@ class Previewer:
     def colours(self) -> Tensor:
         """[V, 3] uint8 on the CPU, the mean colour each code decodes to when it fills the picture."""
         ids = torch.arange(self.codec.codebook_size)
-        parts = [
-            self.codec.decode(part[:, None, None].expand(-1, 2, 2)).mean((1, 2)) for part in ids.split(256)
-        ]
+        parts = [self.codec.decode(part[:, None, None].expand(-1, 2, 2)).mean((1, 2)) for part in ids.split(256)]
         return (torch.cat(parts).cpu() * 255).round().to(torch.uint8)
 
     def image(self, state: TokenState, full: bool = True, index: int = 0) -> Image.Image:

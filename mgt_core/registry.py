@@ -37,9 +37,7 @@ class Registry(Generic[T]):
         try:
             return self._entries[name]
         except (KeyError, TypeError):
-            raise MGTError(
-                f"{self.kind} is {name!r}, but the known ones are {', '.join(self._entries)}"
-            ) from None
+            raise MGTError(f"{self.kind} is {name!r}, but the known ones are {', '.join(self._entries)}") from None
 
     def name_of(self, entry: T) -> str:
         return next(name for name, known in self._entries.items() if known is entry)

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from .diagnose import non_finite_origin
 from .draws import Draws, GeneratorDraws, image_generators
-from .errors import MGTError
+from .errors import MGTError, finite_number, whole_number
 from .guidance import GuidedNetwork
 from .model import MGTModel
 from .registry import SAMPLERS
-from .schedules import MaskSchedule, schedule_from
+from .schedules import MaskSchedule, schedule_from, still_masked
 from .types import Callback, Condition, Step, TokenState
 
 log = logging.getLogger(__name__)
@@ -28,13 +28,15 @@ SEED_SPAN = 2**64
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one decoding step computed, for the cells that were masked before it.
+    """What one decoding step computed, for the cells that were to be filled.
 
-    tokens: [B, N] after the step. positions: [B, M] cells. logits: [B, M, V] guided, before modifiers.
-    drawn: [B, M] ids. confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now.
+    tokens: [B, N] after the step. left: masked cells of each image after it. positions: [B, M] cells.
+    logits: [B, M, V] guided, before modifiers. drawn: [B, M] ids and their log_probability [B, M].
+    confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now.
     """
 
     tokens: Tensor
+    left: list[int]
     positions: Tensor
     logits: Tensor
     drawn: Tensor
@@ -80,9 +82,10 @@ class Run:
         self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
         self.temperatures = torch.linspace(*temperature, steps).tolist()
 
-        self.starting = state.masked.flatten(1).sum(1).tolist()
-        self.left = [schedule.counts(steps, count) for count in self.starting]
+        self.left = state.masked.flatten(1).sum(1).tolist()
+        self.targets = [schedule.targets(steps, count) for count in self.left]
         self.tokens = state.tokens.flatten(1).to(self.device)
+        self.given = (self.tokens != model.mask_id) | state.fixed.flatten(1).to(self.device)
         self.revealed_at = torch.full_like(self.tokens, -1)
         self.confidence = torch.zeros_like(self.tokens, dtype=torch.float32)
 
@@ -92,29 +95,15 @@ class Run:
             return (tokens == self.model.mask_id).float().mean(1)
         return torch.full((tokens.shape[0],), float(self.steps - 1 - index), device=self.device)
 
-    def masked_positions(self, tokens: Tensor, index: int) -> tuple[Tensor, Tensor]:
-        """Cells to fill at step `index`: positions [B, M] and which of them are masked [B, M].
-
-        M is the largest count in the batch, known without asking the device; images with fewer
-        masked cells are padded with known ones.
-        """
-        before = self.starting if index == 0 else [left[index - 1] for left in self.left]
-        return self._positions_of(tokens == self.model.mask_id, max(before))
-
-    @staticmethod
-    def _positions_of(wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
-        order = torch.argsort((~wanted).to(torch.uint8), dim=1, stable=True)[:, :most]
-        return order, wanted.gather(1, order)
-
-    def step(self, tokens: Tensor, index: int, positions: Tensor | None = None) -> Step:
+    def step(self, tokens: Tensor, index: int, **details) -> Step:
         return Step(
             index=index,
             total=self.steps,
             tokens=tokens.unflatten(1, self.grid),
             generators=self.generators,
             seeds=self.seeds,
-            positions=positions,
             calls=self.network.calls,
+            **details,
         )
 
     def guided_logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None) -> Tensor:
@@ -126,30 +115,34 @@ class Run:
             logits = modifier(logits, step)
         return logits
 
-    def forward(self, tokens: Tensor, index: int) -> StepResult:
-        """One ordinary decoding step from `tokens` [B, N]: draw every masked cell, keep the surest."""
-        positions, masked = self.masked_positions(tokens, index)
-        table = self._all_cells(tokens) if self.whole_table else positions
+    def forward(self, tokens: Tensor, index: int, before: list[int] | None = None, visit: int = 0) -> StepResult:
+        """One ordinary decoding step from `tokens` [B, N]: draw every masked cell, keep the surest.
+
+        before: masked cells of each image in `tokens`, those of the run's own state by default.
+        """
+        before = self.left if before is None else before
+        wanted = tokens == self.model.mask_id
+        # As many rows as the fullest image needs, known without asking the device.
+        positions, masked = first_positions(wanted, max(before))
+        table = self.all_cells(tokens) if self.whole_table else positions
         timestep = self.timestep(tokens, index)
         guided = self.guided_logits(tokens, timestep, self.cfg, table)
-        step = self.step(tokens, index, table)
+        step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
         logits = self.modified(guided, step)
         if self.whole_table:
             guided, logits = (take_cells(values, positions) for values in (guided, logits))
-        step = replace(step, positions=positions)
+        step = replace(step, positions=positions, masked=masked)
         drawn = self.draws.categorical(logits, step)
         log_probability = chosen_log_probability(logits, drawn)
-        if not bool(log_probability.isfinite().all()):
-            raise MGTError(self._non_finite_message(tokens, timestep, index))
-        confidence, kept = None, masked
+        self.check_finite(log_probability, tokens, timestep, index)
+        left, confidence, kept = [0] * len(before), None, masked
         if index < self.steps - 1:
-            noise = self.draws.gumbel(step).gather(1, positions)
-            confidence = log_probability + self.temperatures[index] * noise
-            left = torch.tensor([left[index] for left in self.left], device=self.device)
+            left = [still_masked(t[index], count) for t, count in zip(self.targets, before, strict=True)]
+            confidence = log_probability + self.temperatures[index] * self.draws.gumbel(step).gather(1, positions)
             kept = masked & ~least_confident(confidence, masked, left)
-        value = torch.where(kept, drawn, tokens.gather(1, positions))
         return StepResult(
-            tokens=tokens.scatter(1, positions, value),
+            tokens=tokens.scatter(1, positions, torch.where(kept, drawn, tokens.gather(1, positions))),
+            left=left,
             positions=positions,
             logits=guided,
             drawn=drawn,
@@ -160,7 +153,7 @@ class Run:
 
     def accept(self, result: StepResult, index: int) -> None:
         """Make `result` the state of the run, note what it revealed, and tell the callback."""
-        before, self.tokens = self.tokens, result.tokens
+        before, self.tokens, self.left = self.tokens, result.tokens, result.left
         for name, new in (("revealed_at", index), ("confidence", result.log_probability)):
             old = getattr(self, name)
             chosen = torch.where(result.kept, new, old.gather(1, result.positions))
@@ -177,12 +170,23 @@ class Run:
         }
         return replace(self.state, **shaped).to(self.state.tokens.device)
 
-    def _all_cells(self, tokens: Tensor) -> Tensor:
+    def all_cells(self, tokens: Tensor) -> Tensor:
+        """[B, N] every cell of every image."""
         return torch.arange(self.cells, device=self.device).expand(tokens.shape[0], -1)
 
-    def _non_finite_message(self, tokens: Tensor, timestep: Tensor, index: int) -> str:
+    def check_finite(self, values: Tensor, tokens: Tensor, timestep: Tensor, index: int) -> None:
+        """Raises MGTError naming the step and the layer where the numbers broke."""
+        if bool(values.isfinite().all()):
+            return
         origin = non_finite_origin(self.model.network, lambda: self.guided_logits(tokens, timestep, self.cfg, None))
-        return f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}"
+        raise MGTError(f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}")
+
+
+def first_positions(wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Cells where `wanted` [B, N] bool holds: positions [B, most] in row-major order, and whether each
+    is wanted [B, most] (images with fewer are padded with other cells)."""
+    order = torch.argsort((~wanted).to(torch.uint8), dim=1, stable=True)[:, :most]
+    return order, wanted.gather(1, order)
 
 
 def chosen_log_probability(logits: Tensor, ids: Tensor) -> Tensor:
@@ -190,11 +194,11 @@ def chosen_log_probability(logits: Tensor, ids: Tensor) -> Tensor:
     return logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
 
 
-def least_confident(confidence: Tensor, candidates: Tensor, count: Tensor) -> Tensor:
-    """[B, M] bool: the `count` [B] candidates of smallest confidence [B, M]; ties go to the first cell."""
-    masked_last = confidence.masked_fill(~candidates, math.inf)
-    rank = masked_last.argsort(dim=1, stable=True).argsort(dim=1)
-    return rank < count[:, None]
+def least_confident(confidence: Tensor, candidates: Tensor, counts: Sequence[int]) -> Tensor:
+    """[B, M] bool: as many candidates of smallest confidence [B, M] as `counts` says for each image;
+    ties go to the first cell."""
+    rank = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    return rank < torch.tensor(counts, device=rank.device)[:, None]
 
 
 def take_cells(values: Tensor, positions: Tensor) -> Tensor:
@@ -244,14 +248,20 @@ def sample(
         sampler = build_sampler(sampler, options)
     elif options:
         log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
+    for name, value in (("sampler", sampler), ("callback", callback)):
+        if not callable(value) and (name, value) != ("callback", None):
+            raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
-    needs = {"positive": cfg != 0, "negative": cfg != 1}
-    given = {"positive": positive, "negative": negative}
-    conditions = {role: None for role in needs}
-    for role in (role for role, needed in needs.items() if needed):
-        if given[role] is None:
-            raise MGTError(f"cfg is {cfg}, which needs a {role} condition, and none was given")
-        conditions[role] = model.complete(given[role], state.batch, state.grid, role)
+    guidances = (cfg, *sampler.guidances)
+    needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
+    conditions = {"positive": positive, "negative": negative}
+    for role, is_needed in needed.items():
+        if not is_needed:
+            conditions[role] = None
+        elif conditions[role] is None:
+            raise MGTError(f"guidance {cfg} needs a {role} condition, and none was given")
+        else:
+            conditions[role] = model.complete(conditions[role], state.batch, state.grid, role)
     if not bool(state.masked.any()):
         log.warning("no cell is masked: the tokens are returned as they are")
         return state
@@ -294,15 +304,3 @@ def checks(model: MGTModel, state: TokenState, steps: int, cfg: float, seed: int
         )
     model.network.check_grid(state.grid)
     state.check()
-
-
-def whole_number(name: str, value, low: int, high: int) -> None:
-    """Raises MGTError unless `value` is an int in low..high."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
-
-
-def finite_number(name: str, value, low: float, high: float) -> None:
-    """Raises MGTError unless `value` is a number in low..high."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")

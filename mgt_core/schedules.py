@@ -24,7 +24,7 @@ class MaskSchedule(ABC):
     def ratio(self, progress: Tensor | float) -> Tensor:
         """Masked fraction at `progress` in [0, 1], decreasing from exactly 1 to exactly 0."""
         r = torch.as_tensor(progress, dtype=torch.float32)
-        if ((r < 0) | (r > 1)).any():
+        if not ((r >= 0) & (r <= 1)).all():
             raise MGTError(f"progress is {r.tolist()}; accepted is 0 to 1")
         gamma = self.formula(r).clamp(0, 1)
         gamma = torch.where(r == 0, torch.ones_like(gamma), gamma)
@@ -37,15 +37,23 @@ class MaskSchedule(ABC):
         samplers do, where float64 gives 12), at most one fewer than before and at least 1 until the
         last step, which leaves 0. With more steps than tokens the late steps redraw the last token.
         """
+        left, now = [], total
+        for wanted in self.targets(steps, total):
+            now = still_masked(wanted, now)
+            left.append(now)
+        return [*left[:-1], 0]
+
+    def targets(self, steps: int, total: int) -> list[int]:
+        """floor(total * gamma((k + 1) / steps)) in float32 for every step k, before any limit."""
         if steps < 1:
             raise MGTError(f"steps is {steps}; accepted is 1 or more")
         progress = torch.arange(1, steps + 1) / steps
-        wanted = (total * self.ratio(progress)).floor().long().tolist()
-        left, now = [], total
-        for target in wanted[:-1]:
-            now = max(min(target, now - 1), 1) if total else 0
-            left.append(now)
-        return [*left, 0]
+        return (total * self.ratio(progress)).floor().long().tolist()
+
+
+def still_masked(target: int, before: int) -> int:
+    """Cells that stay masked in a step that is not the last: at least one is revealed, at least one stays."""
+    return max(min(target, before - 1), 1) if before else 0
 
 
 @SCHEDULES.register("cosine")

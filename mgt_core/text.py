@@ -36,12 +36,12 @@ class TextEncoder:
         the end token (Meissonic's pipeline). size: (height, width) in pixels; fills the
         micro-conditions, which are otherwise filled when sampling starts.
         """
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        if not prompts or not all(isinstance(p, str) for p in prompts):
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        if not isinstance(prompts, (list, tuple)) or not prompts or not all(isinstance(p, str) for p in prompts):
             raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
         device = (self.placement or Resident(self.network)).acquire()
         ids = self.tokenizer(
-            prompts, return_tensors="pt", padding="max_length", truncation=True, max_length=self.max_length
+            list(prompts), return_tensors="pt", padding="max_length", truncation=True, max_length=self.max_length
         ).input_ids
         out = self.network(ids.to(device), output_hidden_states=True, return_dict=True)
         micro = None if size is None else micro_conditions(size).expand(len(prompts), -1).to(device)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from .errors import MGTError
 
+CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -22,6 +24,15 @@ class Condition:
     pooled: Tensor | None = None
     micro: Tensor | None = None
     labels: Tensor | None = None
+
+    def __post_init__(self):
+        for name, value in self._present().items():
+            rank = CONDITION_RANKS[name]
+            if not isinstance(value, Tensor) or value.ndim != rank:
+                held = f"shape {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+                raise MGTError(
+                    f"the condition has {name} of {held}; expected a tensor of {rank} dimensions, batch first"
+                )
 
     @property
     def batch(self) -> int:
@@ -67,7 +78,9 @@ class Condition:
         """Along the batch; all must hold the same fields and shapes."""
         present = [c._present() for c in conditions]
         if any(p.keys() != present[0].keys() for p in present):
-            raise MGTError("positive and negative conditions hold different fields: " + "; ".join(", ".join(p) for p in present))
+            raise MGTError(
+                "positive and negative conditions hold different fields: " + "; ".join(", ".join(p) for p in present)
+            )
         for name in present[0]:
             shapes = {tuple(p[name].shape[1:]) for p in present}
             if len(shapes) > 1:
@@ -93,10 +106,17 @@ class TokenState:
     confidence: Tensor | None = None
 
     def __post_init__(self):
+        for name, dtype in (("tokens", torch.long), ("fixed", torch.bool)):
+            value = getattr(self, name)
+            if not isinstance(value, Tensor) or value.dtype != dtype:
+                held = value.dtype if isinstance(value, Tensor) else type(value).__name__
+                raise MGTError(f"{name} of a token state are {held}; expected a tensor of {dtype}")
         if self.tokens.ndim != 3:
             raise MGTError(f"tokens have shape {list(self.tokens.shape)}; expected [batch, height, width]")
         if self.fixed.shape != self.tokens.shape:
-            raise MGTError(f"fixed has shape {list(self.fixed.shape)} and tokens {list(self.tokens.shape)}; they must agree")
+            raise MGTError(
+                f"fixed has shape {list(self.fixed.shape)} and tokens {list(self.tokens.shape)}; they must agree"
+            )
 
     @property
     def masked(self) -> Tensor:
@@ -123,7 +143,11 @@ class TokenState:
             raise MGTError("a fixed cell holds the mask token; fixed cells must hold a code")
 
     def to(self, device: torch.device | str) -> "TokenState":
-        moved = {n: v.to(device) for n in ("tokens", "fixed", "revealed_at", "confidence") if (v := getattr(self, n)) is not None}
+        moved = {
+            n: v.to(device)
+            for n in ("tokens", "fixed", "revealed_at", "confidence")
+            if (v := getattr(self, n)) is not None
+        }
         return replace(self, **moved)
 
 
@@ -142,6 +166,8 @@ class Step:
     generators: tuple[torch.Generator, ...] = ()
     seeds: tuple[int, ...] = ()
     positions: Tensor | None = None
+    masked: Tensor | None = None
+    visit: int = 0
     calls: int = 0
     result: TokenState | None = None
 

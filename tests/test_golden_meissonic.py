@@ -24,7 +24,9 @@ def test_golden_tree_holds_cases():
 
 @pytest.mark.parametrize("folder, case", FORWARD_CASES)
 def test_golden_forward(folder, case):
-    recorded = {k.removeprefix(case + "."): v for k, v in tensors(folder / "forward").items() if k.startswith(case + ".")}
+    recorded = {
+        k.removeprefix(case + "."): v for k, v in tensors(folder / "forward").items() if k.startswith(case + ".")
+    }
     condition = mgt_core.Condition(
         hidden=recorded["encoder_hidden_states"],
         pooled=recorded["pooled_projections"],
@@ -73,7 +75,9 @@ def test_golden_activations(folder):
 def test_golden_text(folder):
     text, recorded = pipeline(folder).text, tensors(folder / "text")
     prompts = json.loads((folder / "text.json").read_text())["prompts"]
-    ids = text.tokenizer(prompts, return_tensors="pt", padding="max_length", truncation=True, max_length=text.max_length)
+    ids = text.tokenizer(
+        prompts, return_tensors="pt", padding="max_length", truncation=True, max_length=text.max_length
+    )
     assert torch.equal(ids.input_ids, recorded["input_ids"])
     condition = text.encode(prompts)
     torch.testing.assert_close(condition.hidden, recorded["hidden_states_m2"], atol=GAP, rtol=0)
@@ -133,7 +137,8 @@ def test_golden_vanilla_steps(path):
         at = f"{phase}."
         tokens_in = trace[at + "tokens_in"].flatten(1)
         assert run.timestep(tokens_in, index).unique().tolist() == trace[at + "model_timestep"].tolist()
-        result = run.forward(tokens_in, index)
+        before = (tokens_in == run.model.mask_id).sum(1).tolist()
+        result = run.forward(tokens_in, index, before)
         where = result.positions
 
         def cells(name, where=where, at=at):

@@ -79,3 +79,5 @@ class Backbone(nn.Module, ABC):
                     f"the {role} condition has {name} of width {value.shape[-1]} and this model takes {width}: "
                     "it was made for another model"
                 )
+            if value.is_floating_point() and not bool(value.isfinite().all()):
+                raise MGTError(f"the {role} condition has {name} with values that are not finite numbers")

@@ -120,7 +120,10 @@ def rotary_tables(text_length: int, grid: tuple[int, int], axes: tuple[int, int,
     image = torch.stack([torch.zeros_like(y), y, x], dim=-1).reshape(-1, 3)
     ids = torch.cat([torch.zeros(text_length, 3, dtype=torch.long), image]).double()
     angles = torch.cat(
-        [ids[:, i, None] / 10000.0 ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim) for i, dim in enumerate(axes)],
+        [
+            ids[:, i, None] / 10000.0 ** (torch.arange(0, dim, 2, dtype=torch.float64) / dim)
+            for i, dim in enumerate(axes)
+        ],
         dim=-1,
     )
     return angles.cos().float(), angles.sin().float()
@@ -251,12 +254,12 @@ class JointBlock(nn.Module):
         self.ff = FeedForward(dim)
         self.ff_context = FeedForward(dim)
 
-    def forward(self, image: Tensor, text: Tensor, embedding: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, image: Tensor, text: Tensor, embedding: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
-        attn_image, attn_text = self.attn(
-            modulate(image, shift, scale), modulate(text, t_shift, t_scale), cos, sin
-        )
+        attn_image, attn_text = self.attn(modulate(image, shift, scale), modulate(text, t_shift, t_scale), cos, sin)
         image = torch.addcmul(image, gate[:, None], attn_image)
         image = torch.addcmul(image, mlp_gate[:, None], self.ff(modulate(image, mlp_shift, mlp_scale)))
         text = torch.addcmul(text, t_gate[:, None], attn_text)

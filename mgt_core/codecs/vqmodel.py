@@ -40,6 +40,13 @@ class Codec:
             if left:
                 raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
             tokens = tokens.tokens
+        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
+            held = (
+                f"{tokens.dtype} of shape {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
+            )
+            raise MGTError(
+                f"tokens are {held}; expected whole numbers of shape [batch, height, width], or a TokenState"
+            )
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
             raise MGTError(
                 f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; this codec takes 0 to {self.codebook_size - 1}"
@@ -73,7 +80,16 @@ class Codec:
 
         Raises MGTError when a side is no multiple of `scale`.
         """
-        if image.ndim != 4 or image.shape[-1] != 3 or image.shape[1] % self.scale or image.shape[2] % self.scale:
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            held = image.dtype if isinstance(image, Tensor) else type(image).__name__
+            raise MGTError(f"image is {held}; expected a tensor of floats in 0 to 1")
+        sides = image.shape[1:3]
+        if (
+            image.ndim != 4
+            or image.shape[-1] != 3
+            or min(sides) < self.scale
+            or any(side % self.scale for side in sides)
+        ):
             raise MGTError(
                 f"image has shape {list(image.shape)}; expected [batch, height, width, 3] with sides that are multiples of {self.scale}"
             )

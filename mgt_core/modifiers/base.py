@@ -2,21 +2,42 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..errors import MGTError, finite_number
 from ..types import Step
 
 ActiveModifier = Callable[[Tensor, Step], Tensor]
 
 
+@dataclass(frozen=True)
 class Modifier(ABC):
-    """Settings of a modifier, a frozen dataclass. What it remembers lives in what `begin` returns."""
+    """Settings of a modifier. What it remembers during a run lives in what `begin` returns.
+
+    start, end: share of the run in which it acts; step k of T acts when start <= k / T < end
+    (start 0 and end 1: every step; start == end: none).
+    """
+
+    start: float = field(default=0.0, kw_only=True)
+    end: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self):
+        for name in ("start", "end"):
+            finite_number(f"{type(self).__name__} {name}", getattr(self, name), 0, 1)
+        if self.start > self.end:
+            raise MGTError(
+                f"{type(self).__name__} starts at {self.start} and ends at {self.end}; start may not exceed end"
+            )
 
     @property
     def all_positions(self) -> bool:
         """Whether it needs the logits of every cell instead of those still masked."""
         return False
+
+    def acts(self, step: Step) -> bool:
+        return self.start <= step.index / step.total < self.end
 
     @abstractmethod
     def begin(self) -> ActiveModifier:

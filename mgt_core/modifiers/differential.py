@@ -1,0 +1,105 @@
+"""Differential sampling: where the prediction did not move, sample what is new in it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import MGTError, finite_number
+from ..registry import MODIFIERS
+from ..types import Step
+from .base import ActiveModifier, Modifier
+
+FLOOR = 1e-6
+POSITIONS = ("all", "masked")
+
+
+def divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) per row. p, q: [..., V] probabilities -> [...]."""
+    return torch.special.xlogy(p, p).sum(-1) - torch.special.xlogy(p, q).sum(-1)
+
+
+def difference(p: Tensor, q: Tensor) -> Tensor:
+    """normalize(max(p - q, 1e-6)). p, q: [..., V] -> [..., V]."""
+    rest = (p - q).clamp_min(FLOOR)
+    return rest / rest.sum(-1, keepdim=True)
+
+
+class DifferentialState:
+    """The previous step's distribution, for one run."""
+
+    def __init__(self, settings: "DifferentialSampling"):
+        self.settings = settings
+        self.previous: Tensor | None = None  # [B, N, V], rows of cells never seen are zero
+        self.known: Tensor | None = None  # [B, N] bool, cells with a row in `previous`
+        self.counter = 0
+
+    def __call__(self, logits: Tensor, step: Step) -> Tensor:
+        p = logits.softmax(-1)
+        index = step.positions[..., None].expand(-1, -1, p.shape[-1])
+        due = self.previous is not None and self._due(step)
+        replaced, out = p, logits
+        if due:
+            q = self.previous.gather(1, index)
+            moved = divergence(p, q)
+            chosen = self._still(moved, step)
+            replaced = torch.where(chosen[..., None], difference(p, q), p)
+            out = torch.where(chosen[..., None], replaced.log(), logits)
+        self._remember(replaced if self.settings.parity else p, index, step)
+        return out
+
+    def _due(self, step: Step) -> bool:
+        if not self.settings.parity:
+            return self.settings.acts(step)
+        return self.counter > 0
+
+    def _still(self, moved: Tensor, step: Step) -> Tensor:
+        """[B, M] bool: the share of positions with the smallest divergence [B, M]."""
+        eligible = self.known.gather(1, step.positions)
+        if self.settings.positions == "masked":
+            eligible = eligible & step.masked
+        count = (eligible.sum(1) * self.settings.share).long()
+        rank = moved.masked_fill(~eligible, torch.inf).argsort(dim=1, stable=True).argsort(dim=1)
+        return eligible & (rank < count[:, None])
+
+    def _remember(self, p: Tensor, index: Tensor, step: Step) -> None:
+        if self.previous is None:
+            cells = step.tokens.shape[1] * step.tokens.shape[2]
+            self.previous = p.new_zeros(p.shape[0], cells, p.shape[2])
+            self.known = torch.zeros(p.shape[0], cells, dtype=torch.bool, device=p.device)
+        self.previous.scatter_(1, index, p)
+        self.known.scatter_(1, step.positions, True)
+        self.counter += 1
+        if self.counter == step.total - 1:
+            self.counter = 0
+
+
+@MODIFIERS.register("differential_sampling")
+@dataclass(frozen=True)
+class DifferentialSampling(Modifier):
+    """From the second step on, the positions whose distribution moved least since the step before
+    are sampled from normalize(max(p - q, 1e-6)) instead of p; arXiv 2411.10781, section 3.3.
+
+    share: of the positions, by smallest KL(p || q) (0.75 in the paper). positions: "all" ranks every
+    cell, as the paper does, which needs the head on all of them; "masked" ranks the masked cells only.
+    q is the previous step's distribution before any replacement.
+    parity: the authors' code instead, for comparing numbers: q is the distribution after replacement,
+    and their step counter skips the last step (within one run; nothing leaks into the next).
+    """
+
+    share: float = 0.75
+    positions: str = "all"
+    parity: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        finite_number("differential share", self.share, 0, 1)
+        if self.positions not in POSITIONS:
+            raise MGTError(f"differential positions is {self.positions!r}; accepted are {' and '.join(POSITIONS)}")
+
+    @property
+    def all_positions(self) -> bool:
+        return self.positions == "all"
+
+    def begin(self) -> ActiveModifier:
+        return DifferentialState(self)

@@ -1,0 +1,104 @@
+"""Z-Sampling for masked tokens: step forward, go back a step, step forward again."""
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..errors import MGTError, finite_number
+from ..registry import SAMPLERS
+from ..sampling import Run, StepResult, chosen_log_probability, least_confident
+from .base import Sampler
+
+FORWARD, INVERSION, AGAIN = range(3)  # visits of a zigzag step
+
+
+@dataclass(frozen=True)
+class Zigzag(Sampler):
+    """What the two variants share; `go_back` tells them apart.
+
+    start, end: share of the run in which steps are zigzags (step k of T when start <= k / T < end;
+    the last step never is).
+    """
+
+    start: float = field(default=0.0, kw_only=True)
+    end: float = field(default=1.0, kw_only=True)
+
+    def __post_init__(self):
+        super().__post_init__()
+        finite_number("zigzag start", self.start, 0, 1)
+        finite_number("zigzag end", self.end, 0, 1)
+        if self.start > self.end:
+            raise MGTError(f"zigzag starts at {self.start} and ends at {self.end}; start may not exceed end")
+
+    def loop(self, run: Run) -> None:
+        for index in range(run.steps):
+            result = run.forward(run.tokens, index, visit=FORWARD)
+            if index < run.steps - 1 and self.start <= index / run.steps < self.end:
+                before = [max(count - 1, 0) for count in run.left]
+                back = self.go_back(run, result, index, before)
+                result = run.forward(back, index, before=before, visit=AGAIN)
+            run.accept(result, index)
+
+    @abstractmethod
+    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
+        """Tokens [B, N] with `masked` cells of each image masked again."""
+
+
+@SAMPLERS.register("masked_zsampling")
+@dataclass(frozen=True)
+class MaskedZSampling(Zigzag):
+    """Masked Z-Sampling, arXiv 2411.10781, section 3.4, after Z-Sampling (arXiv 2412.10891).
+
+    Going back evaluates the network on the new state with weak guidance, redraws the masked cells and
+    the visible ones it is surest of, and masks the least confident. Three network calls a step.
+    inversion_cfg: guidance on the way back (0 in the authors' demo). candidates: share of the paper's
+    number of visible cells that may be redrawn (1: as the paper; 0: none).
+    """
+
+    inversion_cfg: float = 0.0
+    candidates: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        finite_number("inversion_cfg", self.inversion_cfg, 0, 1000)
+        finite_number("zigzag candidates", self.candidates, 0, 1)
+
+    @property
+    def guidances(self) -> tuple[float, ...]:
+        return (self.inversion_cfg,)
+
+    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
+        tokens = result.tokens
+        everywhere = run.all_cells(tokens)
+        unknown = tokens == run.model.mask_id
+        timestep = run.timestep(tokens, index + 1)
+        logits = run.guided_logits(tokens, timestep, self.inversion_cfg, None)
+        sureness = logits.amax(-1) - logits.logsumexp(-1)
+        visible = ~unknown & ~run.given
+        targets = [target[index] for target in run.targets]
+        counts = [int(max(m - t, 0) * self.candidates) for m, t in zip(masked, targets, strict=True)]
+        candidates = visible & least_confident(-sureness, visible, counts)
+        free = unknown | candidates
+        step = run.step(tokens, index, positions=everywhere, masked=free, visit=INVERSION)
+        drawn = run.draws.categorical(logits, step)
+        log_probability = chosen_log_probability(logits, drawn)
+        run.check_finite(log_probability, tokens, timestep, index)
+        confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
+        filled = torch.where(free, drawn, tokens)
+        return filled.masked_fill(least_confident(confidence, free, masked), run.model.mask_id)
+
+
+@SAMPLERS.register("zsampling")
+@dataclass(frozen=True)
+class ZSampling(Zigzag):
+    """Plain Z-Sampling (arXiv 2412.10891) carried over to tokens: going back masks cells at random among
+    those that were not given. Two network calls a step; the baseline of arXiv 2411.10781, section 3.4."""
+
+    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
+        unknown = result.tokens == run.model.mask_id
+        visible = ~unknown & ~run.given
+        step = run.step(result.tokens, index, visit=INVERSION)
+        again = [max(m - left, 0) for m, left in zip(masked, result.left, strict=True)]
+        return result.tokens.masked_fill(least_confident(run.draws.gumbel(step), visible, again), run.model.mask_id)
