@@ -15,16 +15,20 @@ from . import samplers as _samplers  # noqa: F401  (imported for what they regis
 from .checkpoints import Pipeline, load
 from .codecs.vqmodel import Codec
 from .errors import MGTError, whole_number
+from .guidance import GuidanceSchedule
 from .model import MGTModel, micro_conditions
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
+from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
+from .modifiers.truncation import TopKTopP
 from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
 from .samplers.base import Sampler
 from .samplers.maskgit import MaskGIT
+from .samplers.momentum import Momentum
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .sampling import sample
-from .schedules import MaskSchedule
+from .schedules import CustomCurve, MaskSchedule
 from .text import TextEncoder
 from .types import Condition, Step, TokenState, empty_state
 
@@ -48,19 +52,24 @@ __all__ = [
     "SCHEDULES",
     "Codec",
     "Condition",
+    "CustomCurve",
     "DifferentialSampling",
+    "EntropyTemperature",
+    "GuidanceSchedule",
     "MGTError",
     "MGTModel",
     "MaskGIT",
     "MaskSchedule",
     "MaskedZSampling",
     "Modifier",
+    "Momentum",
     "NoiseRegularization",
     "Pipeline",
     "Sampler",
     "Step",
     "TextEncoder",
     "TokenState",
+    "TopKTopP",
     "ZSampling",
     "empty_state",
     "empty_tokens",

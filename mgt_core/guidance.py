@@ -1,19 +1,67 @@
-"""Classifier-free guidance: which network calls a guidance value needs, and how they combine."""
+"""Classifier-free guidance: its value over a run, the network calls it needs, and how they combine."""
+
+import math
+from collections.abc import Callable
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .model import MGTModel
+from .errors import MGTError, finite_number
 from .types import Condition
+
+if TYPE_CHECKING:
+    from .model import MGTModel
+
+# Weight between the value outside and the full value, at x from 0 (first step) to 1 (last).
+GUIDANCE_SHAPES: dict[str, Callable[[float], float]] = {
+    "constant": lambda x: 1.0,
+    "rising": lambda x: x,
+    "falling": lambda x: 1 - x,
+    "cosine rising": lambda x: (1 - math.cos(math.pi * x)) / 2,
+}
+
+
+@dataclass(frozen=True)
+class GuidanceSchedule:
+    """Guidance over the run. Step k of T uses the run's value w when start <= k / T < end, and
+    `outside` elsewhere (1: the positive condition alone, at half the cost).
+
+    Guidance interval, arXiv 2404.07724; eMIGM (arXiv 2503.07197) finds it for masked models.
+    shape: inside the interval, from `outside` to w: constant (always w), rising, falling, cosine rising.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    shape: str = "constant"
+    outside: float = 1.0
+
+    def __post_init__(self):
+        for name in ("start", "end"):
+            finite_number(f"guidance {name}", getattr(self, name), 0, 1)
+        finite_number("guidance outside", self.outside, 0, 1000)
+        if self.start > self.end:
+            raise MGTError(f"guidance starts at {self.start} and ends at {self.end}; start may not exceed end")
+        if self.shape not in GUIDANCE_SHAPES:
+            raise MGTError(f"guidance shape is {self.shape!r}; accepted are {', '.join(GUIDANCE_SHAPES)}")
+
+    def at(self, cfg: float, index: int, total: int) -> float:
+        """Guidance of step `index` of `total` when the run asks for `cfg`."""
+        if not self.start <= index / total < self.end:
+            return self.outside
+        if self.shape == "constant":
+            return cfg
+        x = index / (total - 1) if total > 1 else 1.0
+        return self.outside + (cfg - self.outside) * GUIDANCE_SHAPES[self.shape](x)
 
 
 @dataclass
 class GuidedNetwork:
     """The network with the conditions of one run. What depends on condition and grid is prepared once."""
 
-    model: MGTModel
+    model: "MGTModel"
     positive: Condition | None
     negative: Condition | None
     grid: tuple[int, int]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .backbones.base import Backbone
 from .errors import MGTError
+from .guidance import GuidanceSchedule
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
 from .types import Condition, TokenState
@@ -37,6 +38,7 @@ class MGTModel:
     timestep_rule: str = "index"
     defaults: Mapping = field(default_factory=dict)
     modifiers: tuple[Modifier, ...] = ()
+    guidance: GuidanceSchedule | None = None
     codec: "Codec | None" = None
     placement: Placement | None = None
 
@@ -65,6 +67,12 @@ class MGTModel:
         if not isinstance(modifier, Modifier):
             raise MGTError(f"with_modifier was given {modifier!r}; expected a logits modifier")
         return replace(self, modifiers=(*self.modifiers, modifier))
+
+    def with_guidance(self, guidance: GuidanceSchedule) -> "MGTModel":
+        """Guidance over the run; replaces one attached before."""
+        if not isinstance(guidance, GuidanceSchedule):
+            raise MGTError(f"with_guidance was given {guidance!r}; expected a GuidanceSchedule")
+        return replace(self, guidance=guidance)
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)

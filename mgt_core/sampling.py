@@ -62,12 +62,13 @@ class Run:
         steps: int,
         cfg: float,
         seeds: Sequence[int],
-        temperature: tuple[float, float],
+        temperatures: Sequence[float],
         callback: Callback | None = None,
         draws: DrawSource = GeneratorDraws,
     ):
         self.device = model.acquire(activation_bytes(model, state, cfg))
-        self.model, self.steps, self.cfg, self.seeds = model, steps, cfg, tuple(seeds)
+        self.model, self.steps, self.seeds = model, steps, tuple(seeds)
+        self.cfgs = guidance_values(model, cfg, steps)
         self.state, self.callback = state, callback
         self.grid, self.cells = state.grid, state.grid[0] * state.grid[1]
         self.network = GuidedNetwork(
@@ -80,7 +81,7 @@ class Run:
         self.draws = draws(self.generators, self.cells)
         self.modifiers = [modifier.begin() for modifier in model.modifiers]
         self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
-        self.temperatures = torch.linspace(*temperature, steps).tolist()
+        self.temperatures = list(temperatures)
 
         self.left = state.masked.flatten(1).sum(1).tolist()
         self.targets = [schedule.targets(steps, count) for count in self.left]
@@ -126,7 +127,7 @@ class Run:
         positions, masked = first_positions(wanted, max(before))
         table = self.all_cells(tokens) if self.whole_table else positions
         timestep = self.timestep(tokens, index)
-        guided = self.guided_logits(tokens, timestep, self.cfg, table)
+        guided = self.guided_logits(tokens, timestep, self.cfgs[index], table)
         step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
         logits = self.modified(guided, step)
         if self.whole_table:
@@ -178,7 +179,7 @@ class Run:
         """Raises MGTError naming the step and the layer where the numbers broke."""
         if bool(values.isfinite().all()):
             return
-        origin = non_finite_origin(self.model.network, lambda: self.guided_logits(tokens, timestep, self.cfg, None))
+        origin = non_finite_origin(self.model.network, lambda: self.guided_logits(tokens, timestep, self.cfgs[index], None))
         raise MGTError(f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}")
 
 
@@ -212,6 +213,12 @@ def activation_bytes(model: MGTModel, state: TokenState, cfg: float) -> int:
     cells = state.grid[0] * state.grid[1]
     width = max((p.shape[0] for p in model.network.parameters() if p.ndim == 2), default=1)
     return images * cells * (model.codebook_size * 4 + 3 * width * model.dtype.itemsize)
+
+
+def guidance_values(model: MGTModel, cfg: float, steps: int) -> list[float]:
+    """Guidance of every step."""
+    schedule = model.guidance
+    return [cfg if schedule is None else schedule.at(cfg, index, steps) for index in range(steps)]
 
 
 def image_seeds(seed: int, batch: int) -> tuple[int, ...]:
@@ -252,7 +259,7 @@ def sample(
         if not callable(value) and (name, value) != ("callback", None):
             raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
-    guidances = (cfg, *sampler.guidances)
+    guidances = {*guidance_values(model, float(cfg), steps), *sampler.guidances}
     needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
     conditions = {"positive": positive, "negative": negative}
     for role, is_needed in needed.items():

@@ -66,7 +66,7 @@ class Replay:
             steps=trace.steps,
             cfg=trace.cfg,
             seeds=range(state.batch),
-            temperature=self.sampler.temperature,
+            temperatures=self.sampler.temperatures(trace.steps),
             draws=self.draws.source,
         )
 

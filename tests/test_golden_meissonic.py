@@ -121,7 +121,7 @@ def start(trace: Trace, draws: RecordedDraws) -> Run:
         steps=trace.steps,
         cfg=trace.cfg,
         seeds=range(state.batch),
-        temperature=sampler.temperature,
+        temperatures=sampler.temperatures(trace.steps),
         draws=draws.source,
     )
 

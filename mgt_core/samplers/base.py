@@ -1,7 +1,8 @@
 """What samplers share: one signature, a temperature range, a source of draws, a Run to loop over."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -27,20 +28,43 @@ def temperature_range(value: float | Sequence[float]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
+# Share of the way from the first temperature to the last, at x from 0 (first step) to 1 (last).
+TEMPERATURE_SHAPES: dict[str, Callable[[float], float]] = {
+    "linear": lambda x: x,
+    "cosine": lambda x: (1 - math.cos(math.pi * x)) / 2,
+    "early": lambda x: math.sqrt(x),
+    "late": lambda x: x**2,
+}
+
+
 @dataclass(frozen=True)
 class Sampler(ABC):
     """Settings of a sampler; a subclass adds its own and writes `loop`.
 
-    temperature: of the confidence noise, first and last step, linear between (2 to 0 in Meissonic's
-    pipelines); confidence is log p[token] + temperature * Gumbel.
+    temperature: of the confidence noise, first and last step (2 to 0 in Meissonic's pipelines);
+    confidence is log p[token] + temperature * Gumbel. temperature_shape: between them, "linear" as
+    published, "cosine", "early" or "late" (most of the change in the first or the last steps).
     draws: source of random numbers, for tests that feed recorded ones.
     """
 
     temperature: float | tuple[float, float] = (2.0, 0.0)
+    temperature_shape: str = field(default="linear", kw_only=True)
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "temperature", temperature_range(self.temperature))
+        if self.temperature_shape not in TEMPERATURE_SHAPES:
+            raise MGTError(
+                f"temperature_shape is {self.temperature_shape!r}; accepted are {', '.join(TEMPERATURE_SHAPES)}"
+            )
+
+    def temperatures(self, steps: int) -> list[float]:
+        """Temperature of every step."""
+        first, last = self.temperature
+        if self.temperature_shape == "linear":
+            return torch.linspace(first, last, steps).tolist()  # float32, as the published schedulers have it
+        shape = TEMPERATURE_SHAPES[self.temperature_shape]
+        return [first + (last - first) * shape(k / (steps - 1) if steps > 1 else 0.0) for k in range(steps)]
 
     @property
     def guidances(self) -> tuple[float, ...]:
@@ -75,7 +99,7 @@ class Sampler(ABC):
             steps=steps,
             cfg=cfg,
             seeds=seeds,
-            temperature=self.temperature,
+            temperatures=self.temperatures(steps),
             callback=callback,
             draws=self.draws,
         )

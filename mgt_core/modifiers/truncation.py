@@ -1,0 +1,43 @@
+"""Top-k and top-p: only the likeliest codes of a cell can be drawn."""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import finite_number, whole_number
+from ..registry import MODIFIERS
+from ..types import Step
+from .base import ActiveModifier, Modifier
+
+
+@MODIFIERS.register("top_k_top_p")
+@dataclass(frozen=True)
+class TopKTopP(Modifier):
+    """Keeps the `k` likeliest codes (0: all), and of those the fewest that hold probability `p`
+    (1: all; nucleus sampling, arXiv 1904.09751). The others can no longer be drawn."""
+
+    k: int = 0
+    p: float = 1.0
+
+    def __post_init__(self):
+        super().__post_init__()
+        whole_number("top-k", self.k, 0, 2**31)
+        finite_number("top-p", self.p, 0, 1)
+
+    def begin(self) -> ActiveModifier:
+        def apply(logits: Tensor, step: Step) -> Tensor:
+            if not self.acts(step):
+                return logits
+            if 0 < self.k < logits.shape[-1]:
+                least = logits.topk(self.k, dim=-1).values[..., -1:]
+                logits = logits.masked_fill(logits < least, -math.inf)
+            if self.p < 1:
+                ordered, order = logits.sort(dim=-1, descending=True)
+                p = ordered.softmax(-1)
+                # A code stays while those before it hold less than p; the first always stays.
+                beyond = (p.cumsum(-1) - p >= self.p) & (ordered < ordered[..., :1])
+                logits = logits.scatter(-1, order, ordered.masked_fill(beyond, -math.inf))
+            return logits
+
+        return apply

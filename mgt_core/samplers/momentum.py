@@ -1,0 +1,53 @@
+"""Momentum: multistep extrapolation of the logits. Experimental; arXiv 2411.10781 found no gain from it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import finite_number
+from ..registry import SAMPLERS
+from ..sampling import Run
+from ..types import Step
+from .base import Sampler
+
+
+class Extrapolation:
+    """l_k + momentum (l_k - l_(k-1)) per cell; a cell not seen at the step before keeps l_k."""
+
+    def __init__(self, momentum: float):
+        self.momentum = momentum
+        self.previous: Tensor | None = None  # [B, N, V]
+        self.seen: Tensor | None = None  # [B, N] bool
+
+    def __call__(self, logits: Tensor, step: Step) -> Tensor:
+        index = step.positions[..., None].expand(-1, -1, logits.shape[-1])
+        cells = step.tokens.shape[1] * step.tokens.shape[2]
+        out = logits
+        if self.previous is not None:
+            moved = logits - self.previous.gather(1, index)
+            known = self.seen.gather(1, step.positions)[..., None]
+            out = torch.where(known, logits + self.momentum * moved, logits)
+        self.previous = logits.new_zeros(logits.shape[0], cells, logits.shape[2]).scatter_(1, index, logits)
+        self.seen = torch.zeros(logits.shape[0], cells, dtype=torch.bool, device=logits.device)
+        self.seen.scatter_(1, step.positions, True)
+        return out
+
+
+@SAMPLERS.register("momentum")
+@dataclass(frozen=True)
+class Momentum(Sampler):
+    """MaskGIT on extrapolated logits, after linear multistep solvers (momentum 0.5 is the two-step
+    Adams-Bashforth rule; 0 is MaskGIT). Experimental: arXiv 2411.10781, section 3, reports no gain."""
+
+    momentum: float = 0.5
+
+    def __post_init__(self):
+        super().__post_init__()
+        finite_number("momentum", self.momentum, -1, 10)
+
+    def loop(self, run: Run) -> None:
+        # Before the attached modifiers: noise and truncation are not to be extrapolated.
+        run.modifiers.insert(0, Extrapolation(self.momentum))
+        for index in range(run.steps):
+            run.accept(run.forward(run.tokens, index), index)
