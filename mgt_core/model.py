@@ -74,6 +74,11 @@ class MGTModel:
             raise MGTError(f"with_guidance was given {guidance!r}; expected a GuidanceSchedule")
         return replace(self, guidance=guidance)
 
+    def attached(self) -> list[str]:
+        """What has been attached, one line each, in the order in which it acts."""
+        lines = [] if self.guidance is None else [repr(self.guidance)]
+        return lines + [repr(modifier) for modifier in self.modifiers]
+
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)
 

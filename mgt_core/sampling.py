@@ -155,10 +155,12 @@ class Run:
     def accept(self, result: StepResult, index: int) -> None:
         """Make `result` the state of the run, note what it revealed, and tell the callback."""
         before, self.tokens, self.left = self.tokens, result.tokens, result.left
-        for name, new in (("revealed_at", index), ("confidence", result.log_probability)):
-            old = getattr(self, name)
-            chosen = torch.where(result.kept, new, old.gather(1, result.positions))
-            setattr(self, name, old.scatter(1, result.positions, chosen))
+        known = self.tokens != self.model.mask_id
+        self.revealed_at = torch.where(known & (self.tokens != before), index, self.revealed_at)
+        self.revealed_at = self.revealed_at.masked_fill(~known, -1)
+        old = self.confidence.gather(1, result.positions)
+        chosen = torch.where(result.kept, result.log_probability, old)
+        self.confidence = self.confidence.scatter(1, result.positions, chosen)
         if self.callback is not None:
             self.callback(replace(self.step(before, index), result=self.finish()))
 

@@ -94,8 +94,8 @@ class TokenState:
 
     tokens: [B, H, W] long, ids below codebook_size, or mask_id where the cell is not filled yet.
     fixed: [B, H, W] bool, given by the user and never resampled.
-    revealed_at: [B, H, W] long, step at which the cell was filled (-1: given, or not yet filled).
-    confidence: [B, H, W] float, log-probability of the token when it was filled.
+    revealed_at: [B, H, W] long, step since which the cell holds its token (-1: given, or not yet filled).
+    confidence: [B, H, W] float, log-probability of the token when it was drawn (0: given).
     """
 
     tokens: Tensor

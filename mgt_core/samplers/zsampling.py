@@ -86,8 +86,9 @@ class MaskedZSampling(Zigzag):
         log_probability = chosen_log_probability(logits, drawn)
         run.check_finite(log_probability, tokens, timestep, index)
         confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
-        filled = torch.where(free, drawn, tokens)
-        return filled.masked_fill(least_confident(confidence, free, masked), run.model.mask_id)
+        again = least_confident(confidence, free, masked)
+        run.confidence = torch.where(free & ~again, log_probability, run.confidence)
+        return torch.where(free, drawn, tokens).masked_fill(again, run.model.mask_id)
 
 
 @SAMPLERS.register("zsampling")

@@ -1,0 +1,43 @@
+"""Plots of schedules, drawn with matplotlib, which is imported when a plot is."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .errors import MGTError
+from .schedules import MaskSchedule
+
+CURVE_POINTS = 257
+
+
+def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int) -> Tensor:
+    """gamma(r) and the tokens revealed at each of `steps` steps, any number of schedules side by side.
+
+    tokens: cells of the grid. -> image [1, H, W, 3] float in 0..1.
+    """
+    if not schedules:
+        raise MGTError("there is no schedule to plot; connect at least one")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    curve, bars = figure.subplots(1, 2)
+    progress = torch.linspace(0, 1, CURVE_POINTS)
+    width = 0.8 / len(schedules)
+    for place, (name, schedule) in enumerate(schedules.items()):
+        curve.plot(progress.tolist(), schedule.for_tokens(tokens).ratio(progress).tolist(), label=name)
+        left = [tokens, *schedule.counts(steps, tokens)]
+        revealed = [before - after for before, after in zip(left, left[1:], strict=False)]
+        where = [k + 1 + (place - (len(schedules) - 1) / 2) * width for k in range(steps)]
+        bars.bar(where, revealed, width=width, label=name)
+    curve.set(xlabel="progress r", ylabel="masked fraction γ(r)", xlim=(0, 1), ylim=(0, 1.02), title="Mask schedule")
+    bars.set(xlabel="step", ylabel="tokens revealed", title=f"{tokens} tokens in {steps} steps")
+    for axes in (curve, bars):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    canvas.draw()
+    pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
+    columns, rows = canvas.get_width_height()
+    return pixels.reshape(1, rows, columns, 4)[..., :3].float() / 255
