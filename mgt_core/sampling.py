@@ -261,7 +261,7 @@ def sample(
         if not callable(value) and (name, value) != ("callback", None):
             raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
-    guidances = {*guidance_values(model, float(cfg), steps), *sampler.guidances}
+    guidances = {*guidance_values(model, float(cfg), steps), *getattr(sampler, "guidances", ())}
     needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
     conditions = {"positive": positive, "negative": negative}
     for role, is_needed in needed.items():

@@ -33,7 +33,7 @@ def seeded_noise(step: Step, like: Tensor) -> Tensor:
     rows = []
     for seed, positions in zip(step.seeds, step.positions, strict=True):
         name = f"noise/{seed}/{step.index}/{step.visit}".encode()
-        number = int.from_bytes(hashlib.blake2b(name, digest_size=7).digest())
+        number = int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big")
         generator = torch.Generator(like.device).manual_seed(number)
         cells = step.tokens.shape[1] * step.tokens.shape[2]
         noise = torch.randn(cells, like.shape[-1], generator=generator, device=like.device)
