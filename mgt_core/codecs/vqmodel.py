@@ -62,7 +62,9 @@ class Codec:
     @torch.inference_mode()
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
-        self.acquire()
+        pixels = codes.shape[0] * codes.shape[2] * codes.shape[3] * self.scale**2
+        # About three float32 maps of the widest full-resolution layer are alive at once.
+        self.acquire(pixels * self.network.config.block_out_channels[0] * 12)
         spatial = codes if self.network.config.norm_type == "spatial" else None
         image = self.network.decoder(self.network.post_quant_conv(codes), spatial)
         return image.float().clamp(0, 1).permute(0, 2, 3, 1)

@@ -1,0 +1,15 @@
+"""The nodes. Importing a module of this package registers the nodes it defines."""
+
+from . import conditioning, decode, loaders, samplers, schedules, tokens
+from .types import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+
+__all__ = [
+    "NODE_CLASS_MAPPINGS",
+    "NODE_DISPLAY_NAME_MAPPINGS",
+    "conditioning",
+    "decode",
+    "loaders",
+    "samplers",
+    "schedules",
+    "tokens",
+]

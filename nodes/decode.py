@@ -1,0 +1,31 @@
+"""Nodes that turn tokens into pixels."""
+
+import torch
+
+from . import host
+from .types import IMAGE, MGT_CODEC, node, socket, tokens_input
+
+
+@node("MGT Decode")
+class MGTDecode:
+    DESCRIPTION = "Turns token grids into images."
+    CATEGORY = "MGT/tokens"
+    SEARCH_ALIASES = ["vae decode", "vq decode", "image", "pixels"]
+    RETURN_TYPES = (IMAGE,)
+    RETURN_NAMES = ("image",)
+    OUTPUT_TOOLTIPS = ("The images.",)
+    FUNCTION = "decode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "tokens": tokens_input("Token grids with every cell filled, from MGT Sample."),
+                "codec": socket(
+                    MGT_CODEC, "The codec, from Load MGT Model; it must be that of the model which made the tokens."
+                ),
+            }
+        }
+
+    def decode(self, tokens, codec):
+        return (codec.decode(tokens).to(host.intermediate_device(), torch.float32).contiguous(),)

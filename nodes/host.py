@@ -1,0 +1,236 @@
+"""The only contact with ComfyUI: devices, memory, folders, progress, previews and interrupts.
+
+Its modules are looked up at every use, among those already loaded: inside ComfyUI they all are by the
+time a node runs, and importing them elsewhere would parse the command line and claim a device. Without
+ComfyUI every function still works: networks stay where they were loaded, models lie in the pack's own
+`models/mgt`, and there are no previews.
+"""
+
+import copy
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from .. import mgt_core
+from ..mgt_core.errors import MGTError
+
+BUILT_IN = "demo"
+FOLDER = "mgt"  # the folder of ours under ComfyUI's models
+SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
+SEARCH_DEPTH = 3  # levels below a search path at which a bundle is still found
+PACK = Path(__file__).resolve().parent.parent
+
+DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+ProgressReport = Callable[[int, int, str | None], None]
+_report: ContextVar[ProgressReport | None] = ContextVar("mgt_progress_report", default=None)
+
+
+def _comfy(name: str) -> ModuleType | None:
+    """A module of ComfyUI, or None outside it."""
+    return sys.modules.get(name)
+
+
+# Devices and memory
+
+
+def intermediate_device() -> torch.device:
+    """Where what travels between nodes (CONDITIONING, IMAGE) lies."""
+    management = _comfy("comfy.model_management")
+    return management.intermediate_device() if management else torch.device("cpu")
+
+
+def _auto_dtype() -> torch.dtype | None:
+    """What ComfyUI would compute in; None outside it, which leaves the choice to the library."""
+    management = _comfy("comfy.model_management")
+    if not management:
+        return None
+    device = management.get_torch_device()
+    if management.should_use_bf16(device):
+        return torch.bfloat16
+    return torch.float16 if management.should_use_fp16(device) else torch.float32
+
+
+class MGTNetwork(nn.Module):
+    """What the host manages. A network by itself would not do: those of transformers and diffusers have
+    a read-only `device`, which ModelPatcher wants to set."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+
+class ManagedPlacement:
+    """Lets ComfyUI decide when a network lies on the GPU.
+
+    The host refers to its patchers weakly, so this object, held by the handle that flows through the
+    graph, is what keeps the weights alive.
+    """
+
+    def __init__(self, network: nn.Module, load_device: torch.device, offload_device: torch.device):
+        patcher = _comfy("comfy.model_patcher").ModelPatcher
+        self._patcher = patcher(MGTNetwork(network), load_device=load_device, offload_device=offload_device)
+        self._kept: tuple[ManagedPlacement, ...] = ()
+
+    def beside(self, other: "ManagedPlacement") -> "ManagedPlacement":
+        """The same network, placed so that making room for it does not push `other` off the device."""
+        placement = copy.copy(self)
+        placement._kept = (*self._kept, other)
+        return placement
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        """All weights on the load device, after freeing room for them and for `memory` bytes more."""
+        device = self._patcher.load_device
+        patchers = [self._patcher, *(kept._patcher for kept in self._kept)]
+        management = _comfy("comfy.model_management")
+        management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+        if self._lies_elsewhere(device):  # --novram loads part of a model whatever is asked
+            self._patcher.partially_load(device, extra_memory=1e32)
+        return device
+
+    def _lies_elsewhere(self, device: torch.device) -> bool:
+        module = self._patcher.model
+        devices = {tensor.device for tensor in chain(module.parameters(), module.buffers())}
+        return any(d.type != device.type or (None not in (d.index, device.index) and d != device) for d in devices)
+
+
+def _place(pipe: mgt_core.Pipeline) -> mgt_core.Pipeline:
+    """The pipeline with its networks under ComfyUI's memory management; outside it, as it is."""
+    management = _comfy("comfy.model_management")
+    if not management:
+        return pipe
+    devices = {
+        "model": (management.get_torch_device(), management.unet_offload_device()),
+        "text": (management.text_encoder_device(), management.text_encoder_offload_device()),
+        "codec": (management.vae_device(), management.vae_offload_device()),
+    }
+    parts = {name: getattr(pipe, name) for name in devices}
+    placed = {n: p.with_placement(ManagedPlacement(p.network, *devices[n])) for n, p in parts.items() if p is not None}
+    return replace(pipe, **placed)
+
+
+def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
+    """The codec, for use in the middle of a run of `model`, which must stay where it is."""
+    if isinstance(codec.placement, ManagedPlacement) and isinstance(model.placement, ManagedPlacement):
+        return codec.with_placement(codec.placement.beside(model.placement))
+    return codec
+
+
+# Folders
+
+
+def bundles() -> dict[str, str]:
+    """Models that can be picked: name in the widget -> what `mgt_core.load` takes, the built-in one first."""
+    found = {BUILT_IN: BUILT_IN}
+    for kind, root, depth in _search_paths():
+        for folder in _bundles_below(root, depth):
+            name = folder.name if folder == root else folder.relative_to(root).as_posix()
+            if kind != FOLDER or name == BUILT_IN:
+                name = f"{kind}/{name}"
+            found.setdefault(name, str(folder))
+    return found
+
+
+def _search_paths() -> Iterator[tuple[str, Path, int]]:
+    """(kind of folder, path, levels to search below it), best first."""
+    folder_paths = _comfy("folder_paths")
+    if not folder_paths:
+        yield FOLDER, PACK / "models" / FOLDER, SEARCH_DEPTH
+        return
+    # Adds to what extra_model_paths.yaml gave; does nothing when it is there already.
+    folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
+    for kind in SEARCHED_FOLDERS:
+        if kind in folder_paths.folder_names_and_paths:
+            for path in folder_paths.get_folder_paths(kind):
+                yield kind, Path(path), SEARCH_DEPTH
+    yield "models", Path(folder_paths.models_dir), 1
+
+
+def _bundles_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one."""
+    if (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file():
+        if not _is_diffusion(folder):
+            yield folder
+        return
+    if depth == 0:
+        return
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    except OSError:  # a search path that does not exist or may not be read holds nothing
+        return
+    for name in names:
+        yield from _bundles_below(folder / name, depth - 1)
+
+
+def _is_diffusion(folder: Path) -> bool:
+    """Whether the index names a continuous autoencoder, as pipelines of diffusion models do."""
+    try:
+        return "Autoencoder" in (folder / "model_index.json").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def load(name: str, dtype: str) -> mgt_core.Pipeline:
+    """The bundle that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
+    known = bundles()
+    if name not in known:
+        raise MGTError(f"model is {name!r}, but the known ones are {', '.join(known)}")
+    if dtype not in DTYPES:
+        raise MGTError(f"dtype is {dtype!r}, but the known ones are {', '.join(DTYPES)}")
+    management = _comfy("comfy.model_management")
+    device = management.unet_offload_device() if management else None
+    return _place(mgt_core.load(known[name], dtype=DTYPES[dtype] or _auto_dtype(), device=device))
+
+
+# Progress, previews, interrupts
+
+
+@contextmanager
+def progress_to(report: ProgressReport) -> Iterator[None]:
+    """Outside ComfyUI: `report(done, total, node_id)` is called after each step that runs inside this block."""
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
+
+
+class Progress:
+    """Progress bar of one node."""
+
+    def __init__(self, total: int, node_id: str | None):
+        utils = _comfy("comfy.utils")
+        self._bar = utils.ProgressBar(total, node_id=node_id) if utils else None
+        self._node_id = node_id
+
+    def update(self, done: int, total: int, picture: Any = None) -> None:
+        """picture: a PIL image to show under the bar, at its own size, or None."""
+        if self._bar:
+            self._bar.update_absolute(done, total, ("JPEG", picture, None) if picture is not None else None)
+        if report := _report.get():
+            report(done, total, self._node_id)
+
+
+def preview_settings() -> tuple[str, int]:
+    """The preview method ("none", "auto", "latent2rgb" or "taesd") and the largest side, as the user set them."""
+    cli = _comfy("comfy.cli_args")
+    if not cli:
+        return "none", 0
+    return getattr(cli.args.preview_method, "value", cli.args.preview_method), cli.args.preview_size
+
+
+def raise_if_interrupted() -> None:
+    """Raises the host's own exception when the user has pressed cancel."""
+    if management := _comfy("comfy.model_management"):
+        management.throw_exception_if_processing_interrupted()

@@ -1,0 +1,78 @@
+"""Live view of a run: what the callback of a Sample node reports after each step."""
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..mgt_core.model import MGTModel
+from ..mgt_core.types import Step, TokenState
+from . import host
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+DECODED_TOKENS = 1024  # grids up to this size are decoded; larger ones show the mean colour of each token
+SMALLEST_SIDE = 256
+SECONDS_BETWEEN = 0.25
+SHARE_OF_TIME = 0.2  # of the run that previews may take
+
+
+def enlarged(picture: "Image", limit: int) -> "Image":
+    """`picture` with whole, sharp pixels enlarged to about SMALLEST_SIDE, its longest side at most `limit`."""
+    from PIL import Image
+
+    longest = max(picture.size)
+    if longest > limit:
+        picture = picture.copy()
+        picture.thumbnail((limit, limit), Image.Resampling.BOX)
+        return picture
+    factor = max(1, min(-(-SMALLEST_SIDE // longest), limit // longest))
+    if factor == 1:
+        return picture
+    return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+
+
+class LivePreview:
+    """Pictures of a run in progress: often enough to watch, seldom enough not to slow it down.
+
+    previewer: draws a token state, as mgt_core.preview.Previewer does. method, limit: as
+    host.preview_settings gives them. clock: seconds.
+    """
+
+    def __init__(self, previewer, method: str, limit: int, clock: Callable[[], float] = time.monotonic):
+        self._previewer = previewer
+        self._method = method
+        self._limit = limit
+        self._clock = clock
+        self._next = float("-inf")
+
+    def picture(self, state: TokenState, last: bool) -> "Image | None":
+        """The first image of the batch so far, or None when it is too early for another picture."""
+        started = self._clock()
+        if started < self._next and not last:
+            return None
+        height, width = state.grid
+        full = self._method == "taesd" or height * width <= DECODED_TOKENS
+        picture = enlarged(self._previewer.image(state, full), self._limit).convert("RGB")
+        ended = self._clock()
+        self._next = max(started + SECONDS_BETWEEN, ended + (ended - started) * (1 / SHARE_OF_TIME - 1))
+        return picture
+
+
+class RunView:
+    """Callback for `mgt_core.sample`: cancel, preview, progress, in this order."""
+
+    def __init__(self, steps: int, node_id: str | None, model: MGTModel):
+        self._progress = host.Progress(steps, node_id)
+        self._preview = None
+        method, limit = host.preview_settings()
+        if model.codec is not None and method != "none" and limit > 0:
+            from ..mgt_core.preview import Previewer
+
+            self._preview = LivePreview(Previewer(host.beside(model.codec, model)), method, limit)
+
+    def __call__(self, step: Step) -> None:
+        host.raise_if_interrupted()
+        done = step.index + 1
+        picture = self._preview.picture(step.result, last=done == step.total) if self._preview else None
+        self._progress.update(done, step.total, picture)

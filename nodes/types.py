@@ -1,0 +1,119 @@
+"""What nodes share: the decorator that registers one, socket names, and widgets declared once.
+
+A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one takes its tooltip.
+"""
+
+from collections.abc import Callable, Sequence
+
+MGT_MODEL = "MGT_MODEL"
+MGT_TEXT = "MGT_TEXT"
+MGT_CODEC = "MGT_CODEC"
+MGT_TOKENS = "MGT_TOKENS"
+MGT_SCHEDULE = "MGT_SCHEDULE"
+MGT_SAMPLER = "MGT_SAMPLER"
+CONDITIONING = "CONDITIONING"
+IMAGE = "IMAGE"
+
+Declaration = tuple[str | list[str], dict]
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {}
+NODE_DISPLAY_NAME_MAPPINGS: dict[str, str] = {}
+
+
+def node(display_name: str) -> Callable[[type], type]:
+    """Decorator that registers a class as a node; its id, kept for good in workflows, is the class name."""
+
+    def add(cls: type) -> type:
+        if cls.__name__ in NODE_CLASS_MAPPINGS:
+            raise ValueError(f"node {cls.__name__} is registered twice")
+        NODE_CLASS_MAPPINGS[cls.__name__] = cls
+        NODE_DISPLAY_NAME_MAPPINGS[cls.__name__] = display_name
+        return cls
+
+    return add
+
+
+def socket(kind: str, tooltip: str) -> Declaration:
+    """An input that is wired, never typed in."""
+    return kind, {"forceInput": True, "tooltip": tooltip}
+
+
+def combo(choices: Sequence[str], tooltip: str, default: str | None = None) -> Declaration:
+    choices = list(choices)
+    return choices, {"default": choices[0] if default is None else default, "tooltip": tooltip}
+
+
+def integer(tooltip: str, default: int, low: int, high: int, step: int = 1) -> Declaration:
+    return "INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
+
+
+def number(tooltip: str, default: float, low: float, high: float, step: float = 0.1) -> Declaration:
+    return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "round": 0.001, "tooltip": tooltip}
+
+
+def model_input() -> Declaration:
+    return socket(
+        MGT_MODEL, "The masked generative transformer, from Load MGT Model, with whatever was attached to it."
+    )
+
+
+def tokens_input(tooltip: str) -> Declaration:
+    return socket(MGT_TOKENS, tooltip)
+
+
+def conditioning_input(tooltip: str) -> Declaration:
+    return CONDITIONING, {"tooltip": tooltip}
+
+
+def side_input(which: str) -> Declaration:
+    return integer(
+        f"{which} of the image in pixels. The model decides which multiples fit and what it was trained at: "
+        "64 for the built-in one, 512 or 1024 for the big ones.",
+        default=64,
+        low=16,
+        high=8192,
+        step=16,
+    )
+
+
+def batch_input() -> Declaration:
+    return integer(
+        "How many images to make at once. Image i of a batch is the image that seed + i gives alone.", 1, 1, 4096
+    )
+
+
+def seed_input() -> Declaration:
+    kind, options = integer(
+        "Where the random draws start: the same seed gives the same image.", 0, 0, 0xFFFFFFFFFFFFFFFF
+    )
+    return kind, {**options, "control_after_generate": True}
+
+
+def steps_input() -> Declaration:
+    return integer(
+        "Number of steps in which the masked tokens are filled; more is slower and, up to a point, better. "
+        "The built-in model is fine with 16 to 24; Meissonic was published with 48 to 64.",
+        default=20,
+        low=1,
+        high=1000,
+    )
+
+
+def cfg_input() -> Declaration:
+    return number(
+        "Classifier-free guidance: how strongly the prompt is followed against the negative prompt. "
+        "1 uses the prompt alone and halves the work. About 3 for the built-in model, 9 for Meissonic.",
+        default=3.0,
+        low=0.0,
+        high=100.0,
+    )
+
+
+def temperature_input(when: str, default: float) -> Declaration:
+    return number(
+        f"Randomness at the {when} of the run in choosing which tokens to keep: "
+        "0 keeps the surest ones, more makes the choice freer.",
+        default=default,
+        low=0.0,
+        high=100.0,
+    )
