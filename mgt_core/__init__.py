@@ -16,6 +16,7 @@ from .checkpoints import Pipeline, load
 from .codecs.vqmodel import Codec
 from .errors import MGTError, whole_number
 from .guidance import GuidanceSchedule
+from .merging import TokenMerging
 from .model import MGTModel, micro_conditions
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
@@ -68,6 +69,7 @@ __all__ = [
     "Sampler",
     "Step",
     "TextEncoder",
+    "TokenMerging",
     "TokenState",
     "TopKTopP",
     "ZSampling",

@@ -147,6 +147,8 @@ def read_scheduler(folder: Path, network: Backbone) -> dict:
         raise MGTError(
             f"{path} has mask_token_id {mask} and the transformer {network.mask_id}; they belong to different models"
         )
+    if not isinstance(config.get("defaults", {}), dict):
+        raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
     return config
 
 

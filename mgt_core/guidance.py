@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .errors import MGTError, finite_number
+from .merging import ActiveMerging
 from .types import Condition
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class GuidedNetwork:
     negative: Condition | None
     grid: tuple[int, int]
     calls: int = 0
+    merging: ActiveMerging | None = None
     _prepared: dict = field(default_factory=dict)
 
     def logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None = None) -> Tensor:
@@ -84,7 +86,7 @@ class GuidedNetwork:
 
     def _evaluate(self, role: str, tokens: Tensor, timestep: Tensor, positions: Tensor | None) -> Tensor:
         self.calls += 1
-        features = self.model.network.features(tokens, timestep, self._prepare(role)).flatten(1, 2)
+        features = self.model.network.features(tokens, timestep, self._prepare(role), self.merging).flatten(1, 2)
         if positions is not None:
             index = positions.repeat(features.shape[0] // positions.shape[0], 1)
             features = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))

@@ -10,6 +10,7 @@ from torch import Tensor
 from .backbones.base import Backbone
 from .errors import MGTError
 from .guidance import GuidanceSchedule
+from .merging import TokenMerging
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
 from .types import Condition, TokenState
@@ -39,6 +40,7 @@ class MGTModel:
     defaults: Mapping = field(default_factory=dict)
     modifiers: tuple[Modifier, ...] = ()
     guidance: GuidanceSchedule | None = None
+    merging: TokenMerging | None = None
     codec: "Codec | None" = None
     placement: Placement | None = None
 
@@ -74,10 +76,14 @@ class MGTModel:
             raise MGTError(f"with_guidance was given {guidance!r}; expected a GuidanceSchedule")
         return replace(self, guidance=guidance)
 
+    def with_token_merging(self, ratio: float = 0.5, **settings) -> "MGTModel":
+        """Token merging (see TokenMerging for the settings); replaces one attached before."""
+        return replace(self, merging=TokenMerging(ratio=ratio, **settings))
+
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        lines = [] if self.guidance is None else [repr(self.guidance)]
-        return lines + [repr(modifier) for modifier in self.modifiers]
+        parts = (self.merging, self.guidance, *self.modifiers)
+        return [repr(part) for part in parts if part is not None]
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)

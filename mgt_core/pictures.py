@@ -3,15 +3,15 @@
 Images are [B, H, W, 3] float in 0..1, maps [B, h, w] with one value a token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
 from .codecs.vqmodel import Codec
-from .errors import MGTError
+from .errors import MGTError, whole_number
 from .preview import Previewer
 from .types import TokenState
 
@@ -68,21 +68,24 @@ def recorded(values: Tensor | None, name: str) -> Tensor:
     return values.cpu()
 
 
-def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool = True) -> list[Image.Image]:
-    """Image `index` of the batch after every step, masked cells shown as such, the finished picture last."""
+def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool = True) -> Iterator[Image.Image]:
+    """Image `index` of the batch before the first step and after every one, masked cells shown as such.
+
+    A cell appears in the step since which it holds its final token. Raises MGTError for an image that
+    the batch does not have, and when the tokens carry no recording.
+    """
+    whole_number("the image to animate", index, 0, state.batch - 1)
     at = recorded(state.revealed_at, "reveal order")
     tokens = state.tokens.cpu()
     previewer = Previewer(codec)
-    frames = []
     for step in range(-1, int(at[index].max()) + 1):
         shown = replace(state, tokens=tokens.masked_fill(at > step, state.mask_id), fixed=state.fixed.cpu())
-        frames.append(previewer.image(shown, full=full, index=index))
-    return frames
+        yield previewer.image(shown, full=full, index=index)
 
 
 def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int = 0) -> Tensor:
-    """Pictures [H, W, 3] side by side, each under its label; smaller ones are enlarged to the largest,
-    and tiny ones by a whole factor so that labels can be read.
+    """Pictures [H, W, 3] side by side, each under its label; smaller ones are enlarged as far as they
+    fit the largest, and tiny ones by a whole factor so that labels can be read.
 
     columns: 0 puts all in one row. -> [1, H, W, 3].
     """
@@ -100,8 +103,9 @@ def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int 
         left, top = (place % columns) * (width + 4), (place // columns) * (height + LABEL_HEIGHT + 4)
         picture = to_pil(image)
         if picture.size != (width, height):
-            picture = picture.resize((width, height), Image.Resampling.NEAREST)
-        sheet.paste(picture, (left, top + LABEL_HEIGHT))
+            picture = ImageOps.contain(picture, (width, height), Image.Resampling.NEAREST)
+        space = (width - picture.width) // 2, (height - picture.height) // 2
+        sheet.paste(picture, (left + space[0], top + LABEL_HEIGHT + space[1]))
         label = labels[place] if place < len(labels) else ""
         draw.text((left + 2, top + 2), shortened(label, width - 4, font), fill="black", font=font)
     return from_pil(sheet)[None]

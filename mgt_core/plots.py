@@ -1,14 +1,26 @@
 """Plots of schedules, drawn with matplotlib, which is imported when a plot is."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 
 import torch
 from torch import Tensor
 
 from .errors import MGTError
+from .registry import SCHEDULES
 from .schedules import MaskSchedule
 
 CURVE_POINTS = 257
+
+
+def schedule_label(schedule: MaskSchedule) -> str:
+    """The family's name, and those parameters that are not at their defaults."""
+    name = SCHEDULES.name_of(type(schedule))
+    changed = {f.name: getattr(schedule, f.name) for f in fields(schedule) if getattr(schedule, f.name) != f.default}
+    if "points" in changed:
+        changed["points"] = ", ".join(f"{x:g} {y:g}" for x, y in changed["points"])
+    shown = ", ".join(f"{key} {value}" for key, value in changed.items())
+    return f"{name} ({shown})" if shown else name
 
 
 def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int) -> Tensor:
@@ -18,8 +30,11 @@ def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int
     """
     if not schedules:
         raise MGTError("there is no schedule to plot; connect at least one")
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MGTError("plots need matplotlib, which is not installed: pip install matplotlib") from None
 
     figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)

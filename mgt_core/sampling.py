@@ -76,6 +76,7 @@ class Run:
             positive.to(self.device) if positive is not None else None,
             negative.to(self.device) if negative is not None else None,
             state.grid,
+            merging=model.merging.begin() if model.merging is not None else None,
         )
         self.generators = image_generators(self.seeds)
         self.draws = draws(self.generators, self.cells)
@@ -107,9 +108,16 @@ class Run:
             **details,
         )
 
-    def guided_logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None) -> Tensor:
-        """[B, M, V] float32 at `positions` (all cells when None), before modifiers. tokens: [B, N]."""
-        return self.network.logits(tokens.unflatten(1, self.grid), timestep, cfg, positions)
+    def guided_logits(
+        self, tokens: Tensor, index: int, cfg: float, masked: Sequence[int], positions: Tensor | None = None
+    ) -> Tensor:
+        """[B, M, V] float32 at `positions` (all cells when None), before modifiers.
+
+        tokens: [B, N], of which each image has `masked`; index: the step the network is told.
+        """
+        if self.network.merging is not None:
+            self.network.merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
+        return self.network.logits(tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions)
 
     def modified(self, logits: Tensor, step: Step) -> Tensor:
         for modifier in self.modifiers:
@@ -126,8 +134,7 @@ class Run:
         # As many rows as the fullest image needs, known without asking the device.
         positions, masked = first_positions(wanted, max(before))
         table = self.all_cells(tokens) if self.whole_table else positions
-        timestep = self.timestep(tokens, index)
-        guided = self.guided_logits(tokens, timestep, self.cfgs[index], table)
+        guided = self.guided_logits(tokens, index, self.cfgs[index], before, table)
         step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
         logits = self.modified(guided, step)
         if self.whole_table:
@@ -135,7 +142,7 @@ class Run:
         step = replace(step, positions=positions, masked=masked)
         drawn = self.draws.categorical(logits, step)
         log_probability = chosen_log_probability(logits, drawn)
-        self.check_finite(log_probability, tokens, timestep, index)
+        self.check_finite(log_probability, tokens, index)
         left, confidence, kept = [0] * len(before), None, masked
         if index < self.steps - 1:
             left = [still_masked(t[index], count) for t, count in zip(self.targets, before, strict=True)]
@@ -158,11 +165,16 @@ class Run:
         known = self.tokens != self.model.mask_id
         self.revealed_at = torch.where(known & (self.tokens != before), index, self.revealed_at)
         self.revealed_at = self.revealed_at.masked_fill(~known, -1)
+        self.remember(result)
+        self.confidence = self.confidence.masked_fill(~known, 0)
+        if self.callback is not None:
+            self.callback(replace(self.step(before, index), result=self.finish()))
+
+    def remember(self, result: StepResult) -> None:
+        """Note the log-probability of the tokens that `result` reveals; `accept` does so for its own."""
         old = self.confidence.gather(1, result.positions)
         chosen = torch.where(result.kept, result.log_probability, old)
         self.confidence = self.confidence.scatter(1, result.positions, chosen)
-        if self.callback is not None:
-            self.callback(replace(self.step(before, index), result=self.finish()))
 
     def finish(self) -> TokenState:
         """The state now, on the device the run was given its tokens on."""
@@ -177,11 +189,13 @@ class Run:
         """[B, N] every cell of every image."""
         return torch.arange(self.cells, device=self.device).expand(tokens.shape[0], -1)
 
-    def check_finite(self, values: Tensor, tokens: Tensor, timestep: Tensor, index: int) -> None:
+    def check_finite(self, values: Tensor, tokens: Tensor, index: int) -> None:
         """Raises MGTError naming the step and the layer where the numbers broke."""
         if bool(values.isfinite().all()):
             return
-        origin = non_finite_origin(self.model.network, lambda: self.guided_logits(tokens, timestep, self.cfgs[index], None))
+        origin = non_finite_origin(
+            self.model.network, lambda: self.guided_logits(tokens, index, self.cfgs[index], self.left)
+        )
         raise MGTError(f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}")
 
 

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..merging import ActiveMerging
 from ..types import Condition
 
 
@@ -52,8 +53,13 @@ class Backbone(nn.Module, ABC):
         """What depends only on the condition and the (height, width) grid."""
 
     @abstractmethod
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any) -> Tensor:
-        """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head."""
+    def features(
+        self, tokens: Tensor, timestep: Tensor, prepared: Any, merging: ActiveMerging | None = None
+    ) -> Tensor:
+        """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head.
+
+        merging: token merging of the run; blocks ask it what to merge.
+        """
 
     @abstractmethod
     def head(self, features: Tensor) -> Tensor:

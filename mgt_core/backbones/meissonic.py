@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..merging import ActiveMerging, BlockMerges, merged, merged_tables, unmerged
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -130,7 +131,10 @@ def rotary_tables(text_length: int, grid: tuple[int, int], axes: tuple[int, int,
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding on neighbouring pairs. x: [B, heads, S, D]; cos, sin: [S, D / 2] float32."""
+    """Rotary embedding on neighbouring pairs. x: [B, heads, S, D]; cos, sin: [S, D / 2] float32,
+    or [B, S, D / 2] where samples differ."""
+    if cos.ndim == 3:
+        cos, sin = cos[:, None], sin[:, None]
     a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
 
@@ -255,13 +259,21 @@ class JointBlock(nn.Module):
         self.ff_context = FeedForward(dim)
 
     def forward(
-        self, image: Tensor, text: Tensor, embedding: Tensor, cos: Tensor, sin: Tensor
+        self,
+        image: Tensor,
+        text: Tensor,
+        embedding: Tensor,
+        tables: tuple[Tensor, Tensor],
+        merges: BlockMerges = BlockMerges(),
     ) -> tuple[Tensor, Tensor]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
-        attn_image, attn_text = self.attn(modulate(image, shift, scale), modulate(text, t_shift, t_scale), cos, sin)
-        image = torch.addcmul(image, gate[:, None], attn_image)
-        image = torch.addcmul(image, mlp_gate[:, None], self.ff(modulate(image, mlp_shift, mlp_scale)))
+        normed = merged(merges.attention, modulate(image, shift, scale))
+        cos, sin = merged_tables(merges.after(text.shape[1]).attention, tables)
+        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), cos, sin)
+        image = torch.addcmul(image, gate[:, None], unmerged(merges.attention, attn_image))
+        mlp = self.ff(merged(merges.mlp, modulate(image, mlp_shift, mlp_scale)))
+        image = torch.addcmul(image, mlp_gate[:, None], unmerged(merges.mlp, mlp))
         text = torch.addcmul(text, t_gate[:, None], attn_text)
         text = torch.addcmul(text, t_mlp_gate[:, None], self.ff_context(modulate(text, t_mlp_shift, t_mlp_scale)))
         return image, within_half(text)
@@ -278,11 +290,19 @@ class SingleBlock(nn.Module):
         self.proj_out = nn.Linear(5 * dim, dim)
         self.attn = SingleAttention(heads, head_dim)
 
-    def forward(self, x: Tensor, embedding: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, embedding: Tensor, tables: tuple[Tensor, Tensor], merges: BlockMerges = BlockMerges()
+    ) -> Tensor:
+        """x: [B, S, C], text first; `merges` speak of all its rows."""
         shift, scale, gate = self.norm(embedding)
         normed = modulate(x, shift, scale)
-        mlp = F.gelu(self.proj_mlp(normed), approximate="tanh")
-        out = self.proj_out(torch.cat([self.attn(normed, cos, sin), mlp], dim=-1))
+        attn = self.attn(merged(merges.attention, normed), *merged_tables(merges.attention, tables))
+        mlp = F.gelu(self.proj_mlp(merged(merges.mlp, normed)), approximate="tanh")
+        if merges.attention is merges.mlp:
+            out = unmerged(merges.mlp, self.proj_out(torch.cat([attn, mlp], dim=-1)))
+        else:
+            parts = [unmerged(merges.attention, attn), unmerged(merges.mlp, mlp)]
+            out = self.proj_out(torch.cat(parts, dim=-1))
         return within_half(torch.addcmul(x, gate[:, None], out))
 
 
@@ -399,7 +419,9 @@ class MeissonicTransformer(Backbone):
             grid=inner,
         )
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared) -> Tensor:
+    def features(
+        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, merging: ActiveMerging | None = None
+    ) -> Tensor:
         dtype = prepared.context.dtype
         # float32 until here: 63 * 1000 is not a half-precision number.
         time = sinusoid(timestep.float() * 1000, TIME_DIM).to(dtype)
@@ -408,13 +430,15 @@ class MeissonicTransformer(Backbone):
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
-        text, cos, sin = prepared.context, prepared.cos, prepared.sin
+        text, tables = prepared.context, (prepared.cos, prepared.sin)
         for block in self.transformer_blocks:
-            image, text = block(image, text, embedding, cos, sin)
-        joined = torch.cat([text, image], dim=1)
+            merges = merging.at("joint", image, prepared.grid) if merging else BlockMerges()
+            image, text = block(image, text, embedding, tables, merges)
+        joined, lead = torch.cat([text, image], dim=1), text.shape[1]
         for block in self.single_transformer_blocks:
-            joined = block(joined, embedding, cos, sin)
-        image = joined[:, text.shape[1] :]
+            merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else BlockMerges()
+            joined = block(joined, embedding, tables, merges.after(lead))
+        image = joined[:, lead:]
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
         if not self.config.upsample:
             return image.unflatten(1, prepared.grid)

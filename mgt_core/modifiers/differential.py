@@ -67,8 +67,13 @@ class DifferentialState:
             cells = step.tokens.shape[1] * step.tokens.shape[2]
             self.previous = p.new_zeros(p.shape[0], cells, p.shape[2])
             self.known = torch.zeros(p.shape[0], cells, dtype=torch.bool, device=p.device)
+        if self.settings.positions == "masked":
+            # Other cells of the table are there for other images or modifiers, and are not to count.
+            p = torch.where(step.masked[..., None], p, self.previous.gather(1, index))
+            self.known.scatter_(1, step.positions, self.known.gather(1, step.positions) | step.masked)
+        else:
+            self.known.scatter_(1, step.positions, True)
         self.previous.scatter_(1, index, p)
-        self.known.scatter_(1, step.positions, True)
         self.counter += 1
         if self.counter == step.total - 1:
             self.counter = 0

@@ -36,7 +36,9 @@ class Zigzag(Sampler):
         for index in range(run.steps):
             result = run.forward(run.tokens, index, visit=FORWARD)
             if index < run.steps - 1 and self.start <= index / run.steps < self.end:
-                before = [max(count - 1, 0) for count in run.left]
+                run.remember(result)
+                # One fewer than before the step, but never below what is masked now: the last cell waits.
+                before = [max(count - 1, left) for count, left in zip(run.left, result.left, strict=True)]
                 back = self.go_back(run, result, index, before)
                 result = run.forward(back, index, before=before, visit=AGAIN)
             run.accept(result, index)
@@ -73,8 +75,7 @@ class MaskedZSampling(Zigzag):
         tokens = result.tokens
         everywhere = run.all_cells(tokens)
         unknown = tokens == run.model.mask_id
-        timestep = run.timestep(tokens, index + 1)
-        logits = run.guided_logits(tokens, timestep, self.inversion_cfg, None)
+        logits = run.guided_logits(tokens, index + 1, self.inversion_cfg, result.left)
         sureness = logits.amax(-1) - logits.logsumexp(-1)
         visible = ~unknown & ~run.given
         targets = [target[index] for target in run.targets]
@@ -84,7 +85,7 @@ class MaskedZSampling(Zigzag):
         step = run.step(tokens, index, positions=everywhere, masked=free, visit=INVERSION)
         drawn = run.draws.categorical(logits, step)
         log_probability = chosen_log_probability(logits, drawn)
-        run.check_finite(log_probability, tokens, timestep, index)
+        run.check_finite(log_probability, tokens, index)
         confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
         again = least_confident(confidence, free, masked)
         run.confidence = torch.where(free & ~again, log_probability, run.confidence)
