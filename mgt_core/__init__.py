@@ -9,9 +9,7 @@ Example:
     image = pipe.codec.decode(tokens)
 """
 
-from . import backbones as _backbones
-from . import modifiers as _modifiers
-from . import samplers as _samplers  # noqa: F401  (imported for what they register)
+from . import backbones, modifiers, samplers
 from .checkpoints import Pipeline, load
 from .codecs.vqmodel import Codec
 from .errors import MGTError, whole_number
@@ -32,6 +30,9 @@ from .sampling import sample
 from .schedules import CustomCurve, MaskSchedule
 from .text import TextEncoder
 from .types import Condition, Step, TokenState, empty_state
+
+# Importing these packages registers their entries.
+REGISTERED = (backbones, modifiers, samplers)
 
 list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names

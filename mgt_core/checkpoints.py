@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,8 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
     codec = load_codec(parts["vqvae"], torch.float32, device)
     if codec.codebook_size < network.codebook_size:
         raise MGTError(
-            f"the vqvae of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; they belong to different models"
+            f"the vqvae of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
+            "they belong to different models"
         )
     text = load_text_encoder(parts["text_encoder"], parts["tokenizer"], dtype, device)
     check_text_fits(text, network, folder)
@@ -93,7 +95,8 @@ def find_bundle(source: str | Path) -> Path:
         if folder.is_dir():
             return folder
     raise MGTError(
-        f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, or a built-in model ({', '.join(BUILT_IN)})"
+        f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, "
+        f"or a built-in model ({', '.join(BUILT_IN)})"
     )
 
 
@@ -121,7 +124,8 @@ def subfolder(folder: Path, name: str) -> Path:
     path = folder / name
     if not path.is_dir():
         raise MGTError(
-            f"{folder} has no subfolder {name}; expected a HF-layout bundle with transformer, vqvae, text_encoder and tokenizer"
+            f"{folder} has no subfolder {name}; expected a HF-layout bundle "
+            "with transformer, vqvae, text_encoder and tokenizer"
         )
     return path
 
@@ -167,7 +171,8 @@ def check_text_fits(text: TextEncoder, network: Backbone, folder: Path) -> None:
         wanted = network.condition_widths[name]
         if width != wanted:
             raise MGTError(
-                f"the text encoder of {folder.name} gives {name} states of width {width} and its transformer takes {wanted}; "
+                f"the text encoder of {folder.name} gives {name} states of width {width} "
+                f"and its transformer takes {wanted}; "
                 "they belong to different models"
             )
 
@@ -181,9 +186,10 @@ def load_backbone(folder: Path, dtype: torch.dtype, device: torch.device) -> Bac
         kind = BACKBONES.get(name)
         if kind.recognizes(config, shapes):
             parsed = kind.config_class.from_dict(config)
-            return materialize(lambda: kind(parsed), stored, folder, dtype, device)
+            return materialize(partial(kind, parsed), stored, folder, dtype, device)
     raise MGTError(
-        f"{folder} holds no architecture this pack knows ({', '.join(BACKBONES)}); its first tensors are {join_some(sorted(shapes))}"
+        f"{folder} holds no architecture this pack knows ({', '.join(BACKBONES)}); "
+        f"its first tensors are {join_some(sorted(shapes))}"
     )
 
 

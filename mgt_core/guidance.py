@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 

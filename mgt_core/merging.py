@@ -57,6 +57,9 @@ class BlockMerges(NamedTuple):
         return BlockMerges(*(merge and merge.after(rows) for merge in self))
 
 
+NO_MERGES = BlockMerges()
+
+
 def merged(merge: Merge | None, x: Tensor) -> Tensor:
     return x if merge is None else merge.merge(x)
 
@@ -169,7 +172,7 @@ class ActiveMerging:
         count = int(image.shape[1] * self.settings.ratio)
         fits = grid[0] >= self.settings.stride[0] and grid[1] >= self.settings.stride[1]
         if not (self.acting and count and fits and self.settings.blocks in (kind, "all")):
-            return BlockMerges()
+            return NO_MERGES
         stale = self.current is None or self.current.slot.shape != image.shape[:2]
         if stale or self.uses >= self.settings.refresh:
             self.current, self.uses = match(image, self.choose(grid), count), 0

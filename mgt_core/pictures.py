@@ -41,7 +41,8 @@ def heat_map(values: Tensor, valid: Tensor, image: Tensor | None, cell: int, opa
         return colours
     if image.shape != colours.shape:
         raise MGTError(
-            f"the image has shape {list(image.shape)} and the tokens make {list(colours.shape)}; give the image these tokens decode to"
+            f"the image has shape {list(image.shape)} and the tokens make {list(colours.shape)}; "
+            "give the image these tokens decode to"
         )
     return torch.lerp(image.float().cpu(), colours, opacity)
 

@@ -49,6 +49,7 @@ def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int
         bars.bar(where, revealed, width=width, label=name)
     curve.set(xlabel="progress r", ylabel="masked fraction γ(r)", xlim=(0, 1), ylim=(0, 1.02), title="Mask schedule")
     bars.set(xlabel="step", ylabel="tokens revealed", title=f"{tokens} tokens in {steps} steps")
+    bars.xaxis.get_major_locator().set_params(integer=True)
     for axes in (curve, bars):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

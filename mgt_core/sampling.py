@@ -145,7 +145,8 @@ class Run:
         self.check_finite(log_probability, tokens, index)
         left, confidence, kept = [0] * len(before), None, masked
         if index < self.steps - 1:
-            left = [still_masked(t[index], count) for t, count in zip(self.targets, before, strict=True)]
+            to_come = self.steps - 1 - index
+            left = [still_masked(t[index], count, to_come) for t, count in zip(self.targets, before, strict=True)]
             confidence = log_probability + self.temperatures[index] * self.draws.gumbel(step).gather(1, positions)
             kept = masked & ~least_confident(confidence, masked, left)
         return StepResult(

@@ -40,14 +40,14 @@ class MaskSchedule(ABC):
         """Tokens still masked after each of `steps` steps, out of `total` masked at the start.
 
         floor(total * gamma) in float32 (with 24 tokens and r = 4/6 it gives 11, as the published
-        samplers do, where float64 gives 12), at most one fewer than before and at least 1 until the
-        last step, which leaves 0. With more steps than tokens the late steps redraw the last token.
+        samplers do, where float64 gives 12), within what `still_masked` allows. With more steps than
+        tokens the late steps redraw the last token.
         """
         left, now = [], total
-        for wanted in self.targets(steps, total):
-            now = still_masked(wanted, now)
+        for index, target in enumerate(self.targets(steps, total)):
+            now = still_masked(target, now, steps - 1 - index)
             left.append(now)
-        return [*left[:-1], 0]
+        return left
 
     def targets(self, steps: int, total: int) -> list[int]:
         """floor(total * gamma((k + 1) / steps)) in float32 for every step k, before any limit."""
@@ -57,9 +57,16 @@ class MaskSchedule(ABC):
         return (total * self.for_tokens(total).ratio(progress)).floor().long().tolist()
 
 
-def still_masked(target: int, before: int) -> int:
-    """Cells that stay masked in a step that is not the last: at least one is revealed, at least one stays."""
-    return max(min(target, before - 1), 1) if before else 0
+def still_masked(target: int, before: int, steps_left: int) -> int:
+    """Masked cells after a step that `before` were masked at, with `steps_left` steps to come.
+
+    At least one is revealed and at least one left for every step to come, as far as there are enough;
+    the last step leaves none. The published samplers keep at least one in all, so that a steep schedule
+    may reveal nothing in some steps; the counts agree wherever theirs reveal something at every step.
+    """
+    if not before or not steps_left:
+        return 0
+    return max(min(max(target, steps_left), before - 1), 1)
 
 
 @SCHEDULES.register("cosine")
@@ -205,7 +212,8 @@ class CustomCurve(MaskSchedule):
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
             if not (x0 < x1 and y0 >= y1):
                 raise MGTError(
-                    f"curve points ({x0}, {y0}) and ({x1}, {y1}) are out of order; progress must rise and the fraction may not"
+                    f"curve points ({x0}, {y0}) and ({x1}, {y1}) are out of order: "
+                    "progress must rise and the fraction may not"
                 )
 
     def formula(self, progress: Tensor) -> Tensor:

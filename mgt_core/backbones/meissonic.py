@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import ActiveMerging, BlockMerges, merged, merged_tables, unmerged
+from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, merged_tables, unmerged
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -264,7 +264,7 @@ class JointBlock(nn.Module):
         text: Tensor,
         embedding: Tensor,
         tables: tuple[Tensor, Tensor],
-        merges: BlockMerges = BlockMerges(),
+        merges: BlockMerges = NO_MERGES,
     ) -> tuple[Tensor, Tensor]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
@@ -291,7 +291,7 @@ class SingleBlock(nn.Module):
         self.attn = SingleAttention(heads, head_dim)
 
     def forward(
-        self, x: Tensor, embedding: Tensor, tables: tuple[Tensor, Tensor], merges: BlockMerges = BlockMerges()
+        self, x: Tensor, embedding: Tensor, tables: tuple[Tensor, Tensor], merges: BlockMerges = NO_MERGES
     ) -> Tensor:
         """x: [B, S, C], text first; `merges` speak of all its rows."""
         shift, scale, gate = self.norm(embedding)
@@ -432,11 +432,11 @@ class MeissonicTransformer(Backbone):
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
         text, tables = prepared.context, (prepared.cos, prepared.sin)
         for block in self.transformer_blocks:
-            merges = merging.at("joint", image, prepared.grid) if merging else BlockMerges()
+            merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
             image, text = block(image, text, embedding, tables, merges)
         joined, lead = torch.cat([text, image], dim=1), text.shape[1]
         for block in self.single_transformer_blocks:
-            merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else BlockMerges()
+            merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
             joined = block(joined, embedding, tables, merges.after(lead))
         image = joined[:, lead:]
         image = self.project_from_hidden(self.project_from_hidden_norm(image))

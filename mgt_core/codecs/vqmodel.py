@@ -49,7 +49,8 @@ class Codec:
             )
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
             raise MGTError(
-                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; this codec takes 0 to {self.codebook_size - 1}"
+                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
+                f"this codec takes 0 to {self.codebook_size - 1}"
             )
         return self.decode_codes(self.codes(tokens))
 
@@ -93,7 +94,8 @@ class Codec:
             or any(side % self.scale for side in sides)
         ):
             raise MGTError(
-                f"image has shape {list(image.shape)}; expected [batch, height, width, 3] with sides that are multiples of {self.scale}"
+                f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
+                f"with sides that are multiples of {self.scale}"
             )
         latents = self.latents(image)
         indices = self.network.quantize(latents)[2][2]

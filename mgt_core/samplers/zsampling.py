@@ -56,7 +56,7 @@ class MaskedZSampling(Zigzag):
     Going back evaluates the network on the new state with weak guidance, redraws the masked cells and
     the visible ones it is surest of, and masks the least confident. Three network calls a step.
     inversion_cfg: guidance on the way back (0 in the authors' demo). candidates: share of the paper's
-    number of visible cells that may be redrawn (1: as the paper; 0: none).
+    number of visible cells that may be redrawn (1: as the paper; less goes back less far; 0: not at all).
     """
 
     inversion_cfg: float = 0.0
@@ -87,7 +87,7 @@ class MaskedZSampling(Zigzag):
         log_probability = chosen_log_probability(logits, drawn)
         run.check_finite(log_probability, tokens, index)
         confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
-        again = least_confident(confidence, free, masked)
+        again = free & least_confident(confidence, free, masked)  # fewer candidates leave fewer to mask
         run.confidence = torch.where(free & ~again, log_probability, run.confidence)
         return torch.where(free, drawn, tokens).masked_fill(again, run.model.mask_id)
 
