@@ -1,0 +1,163 @@
+"""Runs a prompt in this process, without ComfyUI: the pack's nodes plus the stand-ins of `images`."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from . import specs
+from .images import Folders, make_nodes
+from .problems import Json, WorkflowError, name_node, title_of
+from .validate import needed
+
+ROOT = Path(__file__).resolve().parent.parent
+ALIAS = "mgt_pack"
+
+Report = Callable[[int, int, "str | None"], None]
+
+
+class NodeFailedError(Exception):
+    """A node raised; the message names it."""
+
+
+def load_pack() -> ModuleType:
+    """The pack under an alias, as a host loads it: its folder need not be importable by name."""
+    if ALIAS not in sys.modules:
+        spec = importlib.util.spec_from_file_location(
+            ALIAS, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
+        )
+        assert spec is not None and spec.loader is not None
+        module = sys.modules[ALIAS] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[ALIAS]
+            raise
+    return sys.modules[ALIAS]
+
+
+class Library:
+    """Node classes by id, with what the runner needs to know about them."""
+
+    def __init__(self, classes: dict[str, type], display_names: dict[str, str] | None = None) -> None:
+        self.classes = classes
+        self.object_info = {k: describe(k, c, (display_names or {}).get(k, k)) for k, c in classes.items()}
+
+    @classmethod
+    def of_pack(cls, folders: Folders) -> Library:
+        pack = load_pack()
+        classes, names = make_nodes(folders)
+        return cls(
+            {**classes, **pack.NODE_CLASS_MAPPINGS},
+            {**names, **pack.NODE_DISPLAY_NAME_MAPPINGS},
+        )
+
+    def custom_check(self, class_type: str) -> Callable[..., Any] | None:
+        return getattr(self.classes[class_type], "VALIDATE_INPUTS", None)
+
+
+def describe(class_type: str, cls: Any, display_name: str) -> Json:
+    """One entry of GET /object_info."""
+    declared = cls.INPUT_TYPES()
+    return {
+        "input": declared,
+        "input_order": {group: list(entries) for group, entries in declared.items()},
+        "output": list(cls.RETURN_TYPES),
+        "output_name": list(getattr(cls, "RETURN_NAMES", cls.RETURN_TYPES)),
+        "output_node": bool(getattr(cls, "OUTPUT_NODE", False)),
+        "name": class_type,
+        "display_name": display_name,
+    }
+
+
+def execute(prompt: Json, library: Library, workflow: Json | None = None, report: Report | None = None) -> list[Path]:
+    """Run what the outputs need, each node once, and return the files that were saved.
+
+    `prompt` has passed `validate`. Raises NodeFailedError.
+    """
+    import torch
+
+    ends = [k for k, node in prompt.items() if library.object_info[node["class_type"]]["output_node"]]
+    order = needed(prompt, ends)
+    hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": None if workflow is None else {"workflow": workflow}}
+    last_use = {str(v[0]): k for k in order for v in prompt[k]["inputs"].values() if isinstance(v, list)}
+    results: dict[str, list[list]] = {}
+    saved: list[Path] = []
+    with torch.inference_mode(), _progress(report):
+        for node_id in order:
+            cls = library.classes[prompt[node_id]["class_type"]]
+            outputs, files = _run_node(cls, prompt, node_id, results, {**hidden, "UNIQUE_ID": node_id})
+            results[node_id] = outputs
+            saved += files
+            for source in [source for source, user in last_use.items() if user == node_id]:
+                results.pop(source, None)
+    return saved
+
+
+@contextmanager
+def _progress(report: Report | None) -> Iterator[None]:
+    """Routes what the pack's nodes report to `report`."""
+    host = sys.modules.get(f"{ALIAS}.nodes.host")
+    if report is None or host is None:
+        yield
+    else:
+        with host.progress_to(report):
+            yield
+
+
+def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json) -> tuple[list[list], list[Path]]:
+    """Outputs of one node, each a list as ComfyUI keeps them, and files that it saved."""
+    node = prompt[node_id]
+    declared = cls.INPUT_TYPES()
+    known = specs.inputs({"input": declared})
+    arguments: dict[str, list] = {}
+    for name, value in node["inputs"].items():
+        if name not in known:
+            continue
+        linked = isinstance(value, list)
+        arguments[name] = results[str(value[0])][value[1]] if linked else [specs.coerce(value, known[name])]
+    for name, kind in (declared.get("hidden") or {}).items():
+        arguments[name] = [hidden.get(kind[0] if isinstance(kind, (list, tuple)) else kind)]
+
+    function = getattr(cls(), cls.FUNCTION)
+    calls = [arguments] if getattr(cls, "INPUT_IS_LIST", False) else list(_one_by_one(arguments))
+    try:
+        answers = [function(**call) for call in calls]
+    except Exception as error:
+        where = name_node(node_id, node["class_type"], title_of(prompt, node_id))
+        sentence = str(error) or type(error).__name__
+        raise NodeFailedError(f"{where}: {sentence}") from error
+    return _collect(cls, answers)
+
+
+def _one_by_one(arguments: dict[str, list]) -> Iterator[Json]:
+    """Calls of a node that takes single values: the longest list decides, shorter ones repeat their last."""
+    longest = max(map(len, arguments.values()), default=1)
+    for i in range(longest):
+        yield {name: values[min(i, len(values) - 1)] for name, values in arguments.items() if values}
+
+
+def _collect(cls: Any, answers: list) -> tuple[list[list], list[Path]]:
+    is_list = getattr(cls, "OUTPUT_IS_LIST", (False,) * len(cls.RETURN_TYPES))
+    outputs: list[list] = [[] for _ in cls.RETURN_TYPES]
+    files: list[Path] = []
+    for answer in answers:
+        if isinstance(answer, dict):
+            files += [Path(path) for path in answer.get("ui", {}).get("saved", ())]
+            answer = answer.get("result", ())
+        for collected, several, value in zip(outputs, is_list, answer or (), strict=False):
+            collected += value if several else [value]
+    return outputs, files
+
+
+def check_folders(folders: Folders) -> None:
+    """Raises WorkflowError when nothing can be written to the output folder."""
+    try:
+        folders.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkflowError.one("Cannot save", f"output folder {folders.output}: {error.strerror}") from None

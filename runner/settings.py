@@ -1,0 +1,142 @@
+"""`--set NODE.INPUT=VALUE`: changes one widget of a workflow before it runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from . import specs
+from .convert import is_ui_format, open_graph
+from .problems import Json, WorkflowError, listing, name_node, title_of
+
+TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+PRIMITIVE = "PrimitiveNode"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A node as it can be addressed; `node` is its entry in the workflow, `linked` its inputs that are fed."""
+
+    node_id: str
+    class_type: str
+    title: str
+    node: Json
+    linked: dict[str, str]
+
+    def __str__(self) -> str:
+        return name_node(self.node_id, self.class_type, self.title)
+
+
+def apply_settings(graph: Json, settings: Iterable[str], object_info: Json) -> Json:
+    """A copy of the workflow (either format) with the settings made. Raises WorkflowError."""
+    graph = copy.deepcopy(graph)
+    ui = is_ui_format(graph)
+    targets = _ui_targets(graph, object_info) if ui else _api_targets(graph)
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        node_name, dot, input_name = path.rpartition(".")
+        if not equals or not dot or not node_name or not input_name:
+            raise WorkflowError.one(f"--set takes NODE.INPUT=VALUE, not {setting!r}")
+        target = _find(targets, node_name.strip())
+        write = _write_primitive if target.class_type == PRIMITIVE else _write_ui if ui else _write_api
+        write(target, input_name.strip(), text, object_info)
+    return graph
+
+
+def _ui_targets(graph: Json, object_info: Json) -> list[Target]:
+    targets = []
+    for scope, node in open_graph(graph).walk():
+        title = node.get("title") or object_info.get(node["type"], {}).get("display_name") or ""
+        links = {e["name"]: scope.links.get(e["link"]) for e in node.get("inputs") or [] if e.get("link") is not None}
+        linked = {name: f"{scope.path}{link.origin}" for name, link in links.items() if link}
+        targets.append(Target(scope.full_id(node), node["type"], title, node, linked))
+    return targets
+
+
+def _api_targets(graph: Json) -> list[Target]:
+    targets = []
+    for node_id, node in graph.items():
+        if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
+            linked = {name: str(v[0]) for name, v in node["inputs"].items() if isinstance(v, list) and v}
+            targets.append(Target(node_id, str(node.get("class_type")), title_of(graph, node_id), node, linked))
+    return targets
+
+
+def _find(targets: list[Target], name: str) -> Target:
+    for key in ("node_id", "title", "class_type"):
+        found = [target for target in targets if getattr(target, key) == name]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = listing(target.node_id for target in found)
+            raise WorkflowError.one(f"--set: several nodes are called {name!r}, so give one of the ids {ids}")
+    raise WorkflowError.one(f"--set: there is no node {name!r} in the workflow, which has {listing(targets)}")
+
+
+def _spec(target: Target, name: str, object_info: Json) -> specs.Spec:
+    info = object_info.get(target.class_type)
+    if info is None:
+        raise WorkflowError.one(f"--set: {target} cannot be set, since node {target.class_type} does not exist")
+    known = specs.inputs(info)
+    widgets = [key for key, spec in known.items() if specs.is_widget(spec)]
+    if name not in known:
+        raise WorkflowError.one(f"--set: {target} has no input {name!r}; those that can be set are {listing(widgets)}")
+    if name not in widgets:
+        kind = specs.kind(known[name])
+        raise WorkflowError.one(
+            f"--set: {name} of {target} takes a link from a {kind} output, not a value; "
+            f"those that can be set are {listing(widgets)}"
+        )
+    if name in target.linked:
+        raise WorkflowError.one(f"--set: {name} of {target} comes from node {target.linked[name]}; set it there")
+    return known[name]
+
+
+def _write_ui(target: Target, name: str, text: str, object_info: Json) -> None:
+    spec, info = _spec(target, name, object_info), object_info[target.class_type]
+    value = parse(text, spec, f"{name} of {target}")
+    saved = target.node.get("widgets_values") or []
+    if isinstance(saved, dict):
+        target.node["widgets_values"] = {**saved, name: value}
+        return
+    slots, declared = list(specs.widget_slots(info)), specs.inputs(info)
+    untouched = [specs.default(declared[slot]) if slot else "fixed" for slot in slots]
+    saved = [*saved, *untouched[len(saved) :]]
+    saved[slots.index(name)] = value
+    target.node["widgets_values"] = saved
+
+
+def _write_api(target: Target, name: str, text: str, object_info: Json) -> None:
+    spec = _spec(target, name, object_info)
+    target.node["inputs"][name] = parse(text, spec, f"{name} of {target}")
+
+
+def _write_primitive(target: Target, name: str, text: str, object_info: Json) -> None:
+    if name != "value":
+        raise WorkflowError.one(f"--set: {target} has no input {name!r}; the one that can be set is value")
+    kind = next((output.get("type") for output in target.node.get("outputs") or []), "STRING")
+    value = parse(text, [kind if kind in ("INT", "FLOAT", "BOOLEAN") else "STRING"], f"value of {target}")
+    target.node["widgets_values"] = [value, *(target.node.get("widgets_values") or [])[1:]]
+
+
+def parse(text: str, spec: specs.Spec, where: str) -> Any:
+    """The value that a text stands for, by the input's declared type. Raises WorkflowError."""
+    kind, allowed = specs.kind(spec), specs.choices(spec)
+    if allowed is not None:
+        found = next((choice for choice in allowed if str(choice) == text), text)
+        if found not in allowed and not any(specs.options(spec).get(key) for key in specs.UPLOADS):
+            raise WorkflowError.one(f"--set: {where} is {text!r}, which is not one of {listing(allowed)}")
+        return found
+    try:
+        if kind == "INT":
+            return int(text)
+        if kind == "FLOAT":
+            return float(text)
+        if kind == "BOOLEAN":
+            return TRUTH[text.strip().lower()]
+    except (ValueError, KeyError):
+        wanted = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false"}[kind]
+        raise WorkflowError.one(f"--set: {where} takes {wanted} ({kind}), not {text!r}") from None
+    return text
