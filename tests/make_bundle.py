@@ -1,0 +1,101 @@
+"""Small bundles to load: copies of a golden one that a test may damage, and one with weights of a given size."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from golden_data import bundles
+from safetensors.torch import load_file, save_file
+
+from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
+
+PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
+REMOVED = object()
+
+Weights = dict[str, torch.Tensor]
+
+
+def copy_bundle(target: Path, source: Path | None = None) -> Path:
+    """A golden bundle (the first by default) without its recordings."""
+    source = source or bundles()[0]
+    for part in PARTS:
+        shutil.copytree(source / part, target / part)
+    shutil.copy(source / "model_index.json", target)
+    return target
+
+
+def weights_file(folder: Path) -> Path:
+    """The safetensors file of a folder that holds one."""
+    (file,) = folder.glob("*.safetensors")
+    return file
+
+
+def edit_config(folder: Path, **changes) -> None:
+    """Set entries of the folder's JSON config; REMOVED takes one out."""
+    (file,) = folder.glob("*config.json")
+    values = json.loads(file.read_text()) | changes
+    file.write_text(json.dumps({name: value for name, value in values.items() if value is not REMOVED}))
+
+
+def edit_weights(folder: Path, change: Callable[[Weights], Weights | None]) -> None:
+    """Rewrite the folder's weights as `change` returns them, or as it left the dict it was given."""
+    file = weights_file(folder)
+    weights = load_file(file)
+    changed = change(weights)
+    save_file(weights if changed is None else changed, file)
+
+
+def shard_weights(folder: Path, parts: int) -> list[Path]:
+    """Split the folder's weights into numbered files with an index, as transformers does."""
+    file = weights_file(folder)
+    weights, stem = load_file(file), file.stem
+    file.unlink()
+    names = sorted(weights)
+    weight_map, files = {}, []
+    for part in range(parts):
+        shard = folder / f"{stem}-{part + 1:05d}-of-{parts:05d}.safetensors"
+        held = {name: weights[name] for name in names[part::parts]}
+        save_file(held, shard)
+        weight_map |= dict.fromkeys(held, shard.name)
+        files.append(shard)
+    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return files
+
+
+def transformer_of_size(folder: Path, megabytes: int, dtype: torch.dtype) -> int:
+    """A transformer folder with random weights of about `megabytes`; returns their number."""
+    config = {
+        "attention_head_dim": 64,
+        "axes_dims_rope": [16, 24, 24],
+        "codebook_size": 1024,
+        "downsample": True,
+        "joint_attention_dim": 64,
+        "num_attention_heads": 8,
+        "num_layers": 0,
+        "num_single_layers": 0,
+        "pooled_projection_dim": 512,
+        "upsample": True,
+        "vocab_size": 1032,
+    }
+
+    def shapes(layers: int) -> dict[str, torch.Size]:
+        with torch.device("meta"):
+            network = MeissonicTransformer(MeissonicConfig.from_dict(config | {"num_single_layers": layers}))
+        return {name: value.shape for name, value in network.state_dict().items()}
+
+    def count(layers: int) -> int:
+        return sum(shape.numel() for shape in shapes(layers).values())
+
+    layer = count(1) - count(0)
+    config["num_single_layers"] = round((megabytes * 2**20 / dtype.itemsize - count(0)) / layer)
+    wanted = shapes(config["num_single_layers"])
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    noise = torch.randn(max(shape.numel() for shape in wanted.values())).to(dtype)
+    save_file(
+        {name: noise[: shape.numel()].reshape(shape).clone() for name, shape in wanted.items()},
+        folder / "diffusion_pytorch_model.safetensors",
+    )
+    return count(config["num_single_layers"])
