@@ -1,0 +1,1 @@
+"""Measurements: what each choice does to pictures, time and memory."""
