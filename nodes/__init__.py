@@ -1,6 +1,6 @@
 """The nodes. Importing a module of this package registers the nodes it defines."""
 
-from . import conditioning, decode, loaders, samplers, schedules, tokens
+from . import conditioning, decode, guidance, inspect, loaders, patches, samplers, schedules, tokens
 from .types import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 __all__ = [
@@ -8,7 +8,10 @@ __all__ = [
     "NODE_DISPLAY_NAME_MAPPINGS",
     "conditioning",
     "decode",
+    "guidance",
+    "inspect",
     "loaders",
+    "patches",
     "samplers",
     "schedules",
     "tokens",

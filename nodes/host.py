@@ -9,7 +9,7 @@ ComfyUI every function still works: networks stay where they were loaded, models
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -228,6 +228,32 @@ def preview_settings() -> tuple[str, int]:
     if not cli:
         return "none", 0
     return getattr(cli.args.preview_method, "value", cli.args.preview_method), cli.args.preview_size
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Writes `text` under a node; the front end leaves what V1 nodes return as ui text unshown."""
+    server = _comfy("server")
+    instance = getattr(server.PromptServer, "instance", None) if server else None
+    if node_id is not None and hasattr(instance, "send_progress_text"):
+        instance.send_progress_text(text, node_id, instance.client_id)
+
+
+def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
+    """What a node returns under "ui" to play PIL images in the browser; empty outside ComfyUI, which shows nothing.
+
+    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts.
+    """
+    folder_paths = _comfy("folder_paths")
+    if not folder_paths:
+        return {}
+    first, *others = frames
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path("mgt", folder_paths.get_temp_directory())
+    file = f"{name}_{counter:05}_.webp"
+    duration = round(1000 / frames_per_second)
+    first.save(
+        os.path.join(folder, file), save_all=True, append_images=others, duration=duration, loop=0, lossless=True
+    )
+    return {"images": [{"filename": file, "subfolder": subfolder, "type": "temp"}], "animated": (True,)}
 
 
 def raise_if_interrupted() -> None:

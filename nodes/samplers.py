@@ -1,10 +1,12 @@
 """Sampler choices, and the node that runs one."""
 
 from .. import mgt_core
+from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
 from .types import (
+    INT,
     MGT_SAMPLER,
     MGT_SCHEDULE,
     MGT_TOKENS,
@@ -12,38 +14,139 @@ from .types import (
     conditioning_input,
     model_input,
     node,
+    number,
+    range_inputs,
     seed_input,
     socket,
     steps_input,
-    temperature_input,
+    temperature_inputs,
     tokens_input,
 )
 
 
-@node("MGT MaskGIT Sampler")
-class MGTSamplerMaskGIT:
-    DESCRIPTION = (
-        "The original parallel decoding: each step draws every masked token, keeps those it is surest of "
-        "and masks the rest again."
-    )
+class SamplerChoice:
+    """What sampler nodes share."""
+
     CATEGORY = "MGT/samplers"
-    SEARCH_ALIASES = ["maskgit", "parallel decoding", "vanilla", "temperature"]
     RETURN_TYPES = (MGT_SAMPLER,)
     RETURN_NAMES = ("sampler",)
     OUTPUT_TOOLTIPS = ("The sampler, for MGT Sample.",)
     FUNCTION = "make"
 
+
+@node("MGT MaskGIT Sampler")
+class MGTSamplerMaskGIT(SamplerChoice):
+    DESCRIPTION = (
+        "The original parallel decoding: each step draws every masked token, keeps those it is surest of "
+        "and masks the rest again."
+    )
+    SEARCH_ALIASES = ["maskgit", "parallel decoding", "vanilla", "temperature"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": temperature_inputs(list(TEMPERATURE_SHAPES))}
+
+    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str):
+        temperature = (temperature_start, temperature_end)
+        return (mgt_core.MaskGIT(temperature, temperature_shape=temperature_shape),)
+
+
+@node("MGT Masked Z-Sampling Sampler")
+class MGTSamplerMaskedZ(SamplerChoice):
+    DESCRIPTION = (
+        "Zigzag: after each step goes back one, redraws with weak guidance the tokens the model is surest of, "
+        "and takes the step again. Three network calls a step instead of one."
+    )
+    SEARCH_ALIASES = ["z-sampling", "zigzag", "masked z-sampling", "bag of tricks", "self-correction"]
+
     @classmethod
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "temperature_start": temperature_input("start", 2.0),
-                "temperature_end": temperature_input("end", 0.0),
+                **temperature_inputs(list(TEMPERATURE_SHAPES)),
+                "inversion_cfg": number(
+                    "Guidance on the way back. The gap to the cfg of MGT Sample is what strengthens the prompt: "
+                    "0, as the authors show it, or 1, which uses the prompt alone.",
+                    0.0,
+                    0.0,
+                    100.0,
+                ),
+                "candidates": number(
+                    "Share of the paper's number of filled cells that may be redrawn on the way back: "
+                    "1 as published, less goes back less far, and 0 redraws nothing.",
+                    1.0,
+                    0.0,
+                    1.0,
+                    0.05,
+                ),
+                **range_inputs("the zigzag"),
             }
         }
 
-    def make(self, temperature_start: float, temperature_end: float):
-        return (mgt_core.MaskGIT(temperature=(temperature_start, temperature_end)),)
+    def make(
+        self,
+        temperature_start: float,
+        temperature_end: float,
+        temperature_shape: str,
+        inversion_cfg: float,
+        candidates: float,
+        start: float,
+        end: float,
+    ):
+        sampler = mgt_core.MaskedZSampling(
+            (temperature_start, temperature_end),
+            inversion_cfg,
+            candidates,
+            temperature_shape=temperature_shape,
+            start=start,
+            end=end,
+        )
+        return (sampler,)
+
+
+@node("MGT Z-Sampling Sampler")
+class MGTSamplerZ(SamplerChoice):
+    DESCRIPTION = (
+        "Plain zigzag: after each step masks tokens again at random and takes the step once more. "
+        "Two network calls a step; the baseline of Masked Z-Sampling."
+    )
+    SEARCH_ALIASES = ["z-sampling", "zigzag", "resample"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {**temperature_inputs(list(TEMPERATURE_SHAPES)), **range_inputs("the zigzag")}}
+
+    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str, start: float, end: float):
+        temperature = (temperature_start, temperature_end)
+        return (mgt_core.ZSampling(temperature, temperature_shape=temperature_shape, start=start, end=end),)
+
+
+@node("MGT Momentum Sampler (experimental)")
+class MGTSamplerMomentum(SamplerChoice):
+    DESCRIPTION = (
+        "MaskGIT on predictions extrapolated from the step before, as multistep solvers of diffusion do. "
+        "Experimental: the paper that studied it found no gain."
+    )
+    SEARCH_ALIASES = ["momentum", "multistep", "adams-bashforth", "extrapolation", "dpm solver"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                **temperature_inputs(list(TEMPERATURE_SHAPES)),
+                "momentum": number(
+                    "How much of the change since the step before is added once more: 0.5 is the two-step "
+                    "Adams-Bashforth rule, 0 is MaskGIT, below 0 averages with the step before.",
+                    0.5,
+                    -1.0,
+                    10.0,
+                ),
+            }
+        }
+
+    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str, momentum: float):
+        temperature = (temperature_start, temperature_end)
+        return (mgt_core.Momentum(temperature, momentum, temperature_shape=temperature_shape),)
 
 
 @node("MGT Sample")
@@ -51,9 +154,13 @@ class MGTSample:
     DESCRIPTION = "Fills in the masked tokens step by step: the picture appears in the preview as it is decided."
     CATEGORY = "MGT/sampling"
     SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "meissonic", "text to image"]
-    RETURN_TYPES = (MGT_TOKENS,)
-    RETURN_NAMES = ("tokens",)
-    OUTPUT_TOOLTIPS = ("Token grids with every cell filled, for MGT Decode.",)
+    RETURN_TYPES = (MGT_TOKENS, INT)
+    RETURN_NAMES = ("tokens", "calls")
+    OUTPUT_TOOLTIPS = (
+        "Token grids with every cell filled, for MGT Decode.",
+        "How often the network was evaluated, so that settings can be compared at equal cost. "
+        "A step with guidance evaluates both prompts in one call.",
+    )
     FUNCTION = "sample"
 
     @classmethod
@@ -81,6 +188,7 @@ class MGTSample:
 
     def sample(self, model, positive, negative, tokens, schedule, sampler, seed, steps, cfg, unique_id=None):
         size = tuple(side * model.pixels_per_token for side in tokens.grid)
+        view = RunView(steps, unique_id, model)
         filled = mgt_core.sample(
             model,
             tokens,
@@ -91,6 +199,6 @@ class MGTSample:
             steps=steps,
             cfg=cfg,
             seed=seed,
-            callback=RunView(steps, unique_id, model),
+            callback=view,
         )
-        return (filled.to(host.intermediate_device()),)
+        return filled.to(host.intermediate_device()), view.calls

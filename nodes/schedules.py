@@ -1,17 +1,21 @@
 """Nodes that choose how many tokens are revealed at each step."""
 
 from .. import mgt_core
-from .types import MGT_SCHEDULE, combo, node
+from ..mgt_core.errors import MGTError, reason
+from .types import MGT_SCHEDULE, combo, node, number, text_input
+
+CURVE = "custom"  # the family that has a node of its own
+FAMILIES = [name for name in mgt_core.list_schedules() if name != CURVE]
 
 
 @node("MGT Mask Schedule")
 class MGTMaskSchedule:
     DESCRIPTION = "Decides how many tokens are still masked after each step. Cosine starts slowly and ends fast."
     CATEGORY = "MGT/schedules"
-    SEARCH_ALIASES = ["scheduler", "cosine", "linear", "gamma", "maskgit"]
+    SEARCH_ALIASES = ["scheduler", "cosine", "linear", "gamma", "maskgit", "sigmoid", "arccos"]
     RETURN_TYPES = (MGT_SCHEDULE,)
     RETURN_NAMES = ("schedule",)
-    OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample.",)
+    OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample or MGT Plot Schedule.",)
     FUNCTION = "make"
 
     @classmethod
@@ -19,12 +23,86 @@ class MGTMaskSchedule:
         return {
             "required": {
                 "schedule": combo(
-                    mgt_core.list_schedules(),
+                    FAMILIES,
                     "Family of the curve. cosine, the usual choice, reveals few tokens early, when least is known.",
                     default="cosine",
+                ),
+                "exponent": number(
+                    "For pow only, no effect on the others: p of the curve 1 − r^p. 1 is linear, 2 square, 3 cubic; "
+                    "below 1 most tokens are revealed early.",
+                    2.0,
+                    0.01,
+                    100.0,
+                ),
+                "sigmoid_start": number(
+                    "For sigmoid only, no effect on the others: where on the sigmoid the run starts.",
+                    -3.0,
+                    -100.0,
+                    100.0,
+                ),
+                "sigmoid_end": number(
+                    "For sigmoid only, no effect on the others: where on the sigmoid the run ends, above the start.",
+                    3.0,
+                    -100.0,
+                    100.0,
+                ),
+                "sigmoid_tau": number(
+                    "For sigmoid only, no effect on the others: its width. Small values reveal most tokens in the "
+                    "middle of the run, large ones go towards linear.",
+                    1.0,
+                    0.01,
+                    100.0,
+                ),
+            }
+        }
+
+    def make(self, schedule: str, exponent: float, sigmoid_start: float, sigmoid_end: float, sigmoid_tau: float):
+        parameters = {
+            "pow": {"exponent": exponent},
+            "sigmoid": {"start": sigmoid_start, "end": sigmoid_end, "tau": sigmoid_tau},
+        }
+        return (mgt_core.SCHEDULES.get(schedule)(**parameters.get(schedule, {})),)
+
+
+@node("MGT Custom Curve")
+class MGTCustomCurve:
+    DESCRIPTION = "A mask schedule of your own: a smooth falling curve through the points you give."
+    CATEGORY = "MGT/schedules"
+    SEARCH_ALIASES = ["mask schedule", "spline", "points", "gamma", "scheduler"]
+    RETURN_TYPES = (MGT_SCHEDULE,)
+    RETURN_NAMES = ("schedule",)
+    OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample or MGT Plot Schedule.",)
+    FUNCTION = "make"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "points": text_input(
+                    "One point a line, progress and masked fraction: '0.5 0.75' leaves three quarters of the tokens "
+                    "masked at half of the run. The first is '0 1' and the last '1 0'; progress rises, the fraction "
+                    "never does.",
+                    "0 1\n0.5 0.75\n1 0",
                 )
             }
         }
 
-    def make(self, schedule: str):
-        return (mgt_core.SCHEDULES.get(schedule)(),)
+    def make(self, points: str):
+        return (mgt_core.CustomCurve(points=curve_points(points)),)
+
+
+def curve_points(text: str) -> tuple[tuple[float, float], ...]:
+    """(progress, fraction) of every line that is not empty. Raises MGTError naming the first bad line."""
+    points = []
+    for number_, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            progress, fraction = map(float, line.replace(",", " ").split())
+        except ValueError:
+            raise MGTError(
+                f"line {number_} of points is {reason(ValueError(line), 40)!r}; "
+                "expected two numbers, progress and fraction, such as 0.5 0.75"
+            ) from None
+        points.append((progress, fraction))
+    return tuple(points)

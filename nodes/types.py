@@ -13,6 +13,8 @@ MGT_SCHEDULE = "MGT_SCHEDULE"
 MGT_SAMPLER = "MGT_SAMPLER"
 CONDITIONING = "CONDITIONING"
 IMAGE = "IMAGE"
+INT = "INT"
+STRING = "STRING"
 
 Declaration = tuple[str | list[str], dict]
 
@@ -44,11 +46,41 @@ def combo(choices: Sequence[str], tooltip: str, default: str | None = None) -> D
 
 
 def integer(tooltip: str, default: int, low: int, high: int, step: int = 1) -> Declaration:
-    return "INT", {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
+    return INT, {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip}
 
 
 def number(tooltip: str, default: float, low: float, high: float, step: float = 0.1) -> Declaration:
     return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "round": 0.001, "tooltip": tooltip}
+
+
+def text_input(tooltip: str, default: str = "") -> Declaration:
+    """Several lines of text that is taken as it stands."""
+    return STRING, {"default": default, "multiline": True, "dynamicPrompts": False, "tooltip": tooltip}
+
+
+def image_input(tooltip: str) -> Declaration:
+    return IMAGE, {"tooltip": tooltip}
+
+
+def range_inputs(what: str) -> dict[str, Declaration]:
+    """The part of the run in which something acts, as two widgets. what: its name, for the tooltips."""
+    return {
+        "start": number(
+            f"Share of the run at which {what} begins: of T steps counted from 0, those act whose number k has "
+            "start ≤ k / T < end.",
+            default=0.0,
+            low=0.0,
+            high=1.0,
+            step=0.05,
+        ),
+        "end": number(
+            f"Share of the run at which {what} ends; 1 for the last step, the same as start for no step at all.",
+            default=1.0,
+            low=0.0,
+            high=1.0,
+            step=0.05,
+        ),
+    }
 
 
 def model_input() -> Declaration:
@@ -117,3 +149,16 @@ def temperature_input(when: str, default: float) -> Declaration:
         low=0.0,
         high=100.0,
     )
+
+
+def temperature_inputs(shapes: Sequence[str]) -> dict[str, Declaration]:
+    """The three widgets of a temperature that changes over the run."""
+    return {
+        "temperature_start": temperature_input("start", 2.0),
+        "temperature_end": temperature_input("end", 0.0),
+        "temperature_shape": combo(
+            shapes,
+            "How the temperature goes from start to end: linear, as published; cosine, slow at both ends; "
+            "early, most of the change in the first steps; late, most of it in the last.",
+        ),
+    }

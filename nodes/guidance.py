@@ -1,0 +1,36 @@
+"""Nodes about classifier-free guidance."""
+
+from .. import mgt_core
+from ..mgt_core.guidance import GUIDANCE_SHAPES
+from .patches import ModelPatch
+from .types import combo, model_input, node, number, range_inputs
+
+
+@node("MGT Guidance Schedule")
+class MGTGuidanceSchedule(ModelPatch):
+    DESCRIPTION = (
+        "Uses the cfg of MGT Sample in a part of the run only, or lets it rise or fall over the run. "
+        "Steps with a guidance of 1 cost half."
+    )
+    SEARCH_ALIASES = ["cfg", "guidance interval", "limited interval", "classifier-free guidance", "dynamic cfg"]
+    OUTPUT_TOOLTIPS = ("A copy of the model with this guidance; one attached before is replaced.",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                **range_inputs("guidance"),
+                "shape": combo(
+                    list(GUIDANCE_SHAPES),
+                    "Value between start and end: constant is the cfg of MGT Sample; rising and cosine rising go "
+                    "from the value outside up to cfg over the whole run, falling goes the other way.",
+                ),
+                "outside": number(
+                    "Guidance in the other steps; 1 uses the prompt alone, at half the cost.", 1.0, 0.0, 100.0
+                ),
+            }
+        }
+
+    def attach(self, model, start: float, end: float, shape: str, outside: float):
+        return (model.with_guidance(mgt_core.GuidanceSchedule(start, end, shape, outside)),)

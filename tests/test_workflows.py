@@ -1,0 +1,138 @@
+"""Every workflow file runs in this process: with the built-in model, and with a tiny one in its place."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy
+import pytest
+from conftest import ALIAS, ROOT, load_pack
+from golden_data import bundles
+from PIL import Image
+from workflow_files import WORKFLOWS, name, shortened
+
+from run_workflow import prepare, to_api
+from runner.files import read_document
+from runner.images import Folders
+from runner.local import Library, execute
+
+DEMO = ROOT / "mgt_core" / "demo" / "model"
+BYPASS = 4
+PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
+ALL_CHOICES = ROOT / "workflows" / "all_choices.json"
+# What older files hold: fewer widgets and outputs than the nodes have now.
+SHORTER = {"MGTMaskSchedule": 1, "MGTSamplerMaskGIT": 2}
+
+
+@pytest.fixture(scope="module", params=["tiny", "demo"])
+def built_in(request):
+    """Where the name 'demo' leads."""
+    if request.param == "tiny":
+        host = sys.modules[f"{ALIAS}.nodes.host"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(host, "bundles", lambda: {"demo": str(bundles()[0])})
+            yield request.param
+    elif DEMO.is_dir():
+        yield request.param
+    else:
+        pytest.skip(f"the built-in model is not in {DEMO.relative_to(ROOT)}")
+
+
+def saved(path, output):
+    """Pictures that a short run of the workflow leaves."""
+    document = read_document(path)
+    document = replace(document, ui=shortened(document.ui))
+    library = Library.of_pack(Folders((), output))
+    prompt, graph = prepare(document, [], library.object_info, custom=library.custom_check)
+    return execute(prompt, library, graph)
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return numpy.asarray(picture.convert("RGB")).astype(int)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+def test_workflow_runs(built_in, path, tmp_path):
+    files = saved(path, tmp_path)
+    ends = [n for n in json.loads(path.read_text())["nodes"] if n["type"] in ("SaveImage", "PreviewImage")]
+    assert len(files) == len(ends) > 0
+    assert all(numpy.ptp(pixels(file)) > 0 for file in files)
+
+
+def rewired(path, tmp_path, change):
+    """A copy of the workflow with `change` made to every node."""
+    graph = json.loads(path.read_text())
+    for node in graph["nodes"]:
+        change(node)
+    copy = tmp_path / path.name
+    copy.write_text(json.dumps(graph))
+    return copy
+
+
+def as_before(node):
+    if kept := SHORTER.get(node["type"]):
+        del node["widgets_values"][kept:]
+    if node["type"] == "MGTSample":
+        del node["outputs"][1:]
+
+
+def test_older_files_run_as_before(built_in, tmp_path):
+    path = ROOT / "workflows" / "text_to_image.json"
+    (now,) = saved(path, tmp_path / "now")
+    (before,) = saved(rewired(path, tmp_path, as_before), tmp_path / "before")
+    assert (pixels(now) == pixels(before)).all()
+
+
+def sample_node(prompt, title):
+    return next(n for n in prompt.values() if n["_meta"]["title"] == title)
+
+
+@pytest.fixture(scope="module")
+def object_info(tmp_path_factory):
+    return Library.of_pack(Folders((), tmp_path_factory.mktemp("output"))).object_info
+
+
+def test_all_choices_joins_every_patch(object_info):
+    """On one chain from the loader to the sampler."""
+    prompt = to_api(json.loads(ALL_CHOICES.read_text()), object_info)
+    found, source = [], sample_node(prompt, "All choices")
+    while source["class_type"] != "MGTLoadModel":
+        source = prompt[source["inputs"]["model"][0]]
+        found.append(source["class_type"])
+    assert sorted(found[:-1]) == sorted(PATCHES)
+
+
+@pytest.mark.parametrize("patch", sorted(PATCHES))
+def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
+    def bypass(node):
+        if node["type"] == patch:
+            node["mode"] = BYPASS
+
+    prompt = to_api(json.loads(rewired(ALL_CHOICES, tmp_path, bypass).read_text()), object_info)
+    kinds, source = [], sample_node(prompt, "All choices")
+    while source["class_type"] != "MGTLoadModel":
+        source = prompt[source["inputs"]["model"][0]]
+        kinds.append(source["class_type"])
+    assert sorted(kinds[:-1]) == sorted(PATCHES - {patch})
+
+
+@pytest.mark.parametrize("path", [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()], ids=name)
+def test_compared_runs_share_seed_prompts_and_tokens(path, object_info):
+    runs = [n for n in to_api(json.loads(path.read_text()), object_info).values() if n["class_type"] == "MGTSample"]
+    shared = ("seed", "cfg", "positive", "negative", "tokens")
+    assert all(run["inputs"][key] == runs[0]["inputs"][key] for run in runs for key in shared)
+
+
+@pytest.mark.parametrize("technique", ["noise_regularization", "differential_sampling", "entropy_temperature"])
+def test_a_bypassed_technique_gives_vanilla(built_in, tmp_path, technique):
+    def bypass(node):
+        if node["type"] in PATCHES:
+            node["mode"] = BYPASS
+        elif node["type"] == "MGTCompareGrid":
+            node["widgets_values"][0] = "same\nsame"
+
+    (sheet,) = saved(rewired(ROOT / "workflows" / f"{technique}.json", tmp_path, bypass), tmp_path / "out")
+    picture = pixels(sheet)
+    half = (picture.shape[1] - 4) // 2
+    assert (picture[:, :half] == picture[:, half + 4 :]).all()
