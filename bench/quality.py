@@ -73,13 +73,15 @@ def cases(steps: int) -> list[Case]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a case made of the prompts. images: [P, H, W, 3]; tokens: [P, h, w]; calls and seconds a run."""
+    """What a case made of the prompts. images: [P, H, W, 3]; tokens: [P, h, w]; calls and passes (a guided
+    call is two) an image; seconds in all."""
 
     images: np.ndarray
     tokens: torch.Tensor
     verdicts: list[Verdict]
     figures: dict
     calls: int
+    passes: int
     seconds: float
 
 
@@ -103,7 +105,7 @@ def run_case(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings:
             pipe.text.encode(prompts),
             pipe.text.encode(""),
             seed=seed + start,
-            callback=lambda step: calls.append((step.index, step.calls)),
+            callback=lambda step: calls.append((step.calls, step.passes)),
             **options,
         )
         tokens.append(state.tokens)
@@ -111,7 +113,8 @@ def run_case(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings:
     seconds = time.perf_counter() - started
     pictures = np.concatenate(images)
     figures, verdicts = score(scenes, pictures)
-    return Outcome(pictures, torch.cat(tokens), verdicts, figures, max(count for _, count in calls), seconds)
+    most_calls, most_passes = (max(counts) for counts in zip(*calls, strict=True))
+    return Outcome(pictures, torch.cat(tokens), verdicts, figures, most_calls, most_passes, seconds)
 
 
 def compare(scenes: list[Scene], outcome: Outcome, vanilla: Outcome) -> dict:
@@ -130,21 +133,22 @@ def compare(scenes: list[Scene], outcome: Outcome, vanilla: Outcome) -> dict:
         "judge_distance": round(float(np.mean([v.distance for v in outcome.verdicts])), 3),
         "tokens_as_vanilla": round(float((outcome.tokens == vanilla.tokens).float().mean()), 3),
         "calls": outcome.calls,
+        "passes": outcome.passes,
         "relative_time": round(outcome.seconds / vanilla.seconds, 2),
     }
 
 
 def markdown(results: dict[str, dict]) -> str:
     lines = [
-        "| Choice | Object | Background | Gained / lost | Judge's distance | Tokens as vanilla | Calls | Time |",
-        "|---|---|---|---|---|---|---|---|",
+        "| Choice | Object | Background | Gained / lost | Judge's distance | As vanilla | Calls | Passes | Time |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for name, r in results.items():
         low, high = (100 * end for end in r["object"]["interval95"])
         lines.append(
             f"| {name} | {100 * r['object']['share']:.1f} % ({low:.0f}–{high:.0f}) | "
             f"{100 * r['background']['share']:.1f} % | {r['gained']} / {r['lost']} | {r['judge_distance']:.3f} | "
-            f"{100 * r['tokens_as_vanilla']:.0f} % | {r['calls']} | {r['relative_time']:.2f} |"
+            f"{100 * r['tokens_as_vanilla']:.0f} % | {r['calls']} | {r['passes']} | {r['relative_time']:.2f} |"
         )
     return "\n".join(lines) + "\n"
 

@@ -66,6 +66,7 @@ class GuidedNetwork:
     negative: Condition | None
     grid: tuple[int, int]
     calls: int = 0
+    passes: int = 0
     merging: ActiveMerging | None = None
     _prepared: dict = field(default_factory=dict)
 
@@ -85,6 +86,7 @@ class GuidedNetwork:
 
     def _evaluate(self, role: str, tokens: Tensor, timestep: Tensor, positions: Tensor | None) -> Tensor:
         self.calls += 1
+        self.passes += 2 if role == "pair" else 1
         features = self.model.network.features(tokens, timestep, self._prepare(role), self.merging).flatten(1, 2)
         if positions is not None:
             index = positions.repeat(features.shape[0] // positions.shape[0], 1)

@@ -66,9 +66,9 @@ class Run:
         callback: Callback | None = None,
         draws: DrawSource = GeneratorDraws,
     ):
-        self.device = model.acquire(activation_bytes(model, state, cfg))
         self.model, self.steps, self.seeds = model, steps, tuple(seeds)
         self.cfgs = guidance_values(model, cfg, steps)
+        self.device = model.acquire(activation_bytes(model, state, guided=any(w not in (0, 1) for w in self.cfgs)))
         self.state, self.callback = state, callback
         self.grid, self.cells = state.grid, state.grid[0] * state.grid[1]
         self.network = GuidedNetwork(
@@ -105,6 +105,7 @@ class Run:
             generators=self.generators,
             seeds=self.seeds,
             calls=self.network.calls,
+            passes=self.network.passes,
             **details,
         )
 
@@ -224,9 +225,9 @@ def take_cells(values: Tensor, positions: Tensor) -> Tensor:
     return values.gather(1, positions[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def activation_bytes(model: MGTModel, state: TokenState, cfg: float) -> int:
+def activation_bytes(model: MGTModel, state: TokenState, guided: bool) -> int:
     """Rough peak of a step beside the weights: the float32 table of guided logits and the widest layer."""
-    images = state.batch * (1 if cfg in (0, 1) else 2)
+    images = state.batch * (2 if guided else 1)
     cells = state.grid[0] * state.grid[1]
     width = max((p.shape[0] for p in model.network.parameters() if p.ndim == 2), default=1)
     return images * cells * (model.codebook_size * 4 + 3 * width * model.dtype.itemsize)

@@ -156,9 +156,11 @@ class TokenState:
 class Step:
     """One step of a run, as modifiers and callbacks see it.
 
-    tokens: [B, H, W] long, the grid before the step. positions: [B, M] long, the cells (row-major
-    index into the grid) that the logits handed to a modifier belong to. result: the state after the
-    step, set only for callbacks. calls: network evaluations so far. seeds: [B], one per image.
+    tokens: [B, H, W] long, the grid before the step. generators, seeds: one per image.
+    positions: [B, M] long, the cells (row-major index into the grid) whose logits a modifier is handed;
+    masked: [B, M] bool, which of them are to be filled. visit: which evaluation within the step this is,
+    for samplers that go back and forth. calls: network evaluations so far; passes: the same with a
+    guided evaluation counted as two. result: the state after the step, set only for callbacks.
     """
 
     index: int
@@ -170,6 +172,7 @@ class Step:
     masked: Tensor | None = None
     visit: int = 0
     calls: int = 0
+    passes: int = 0
     result: TokenState | None = None
 
     @property
