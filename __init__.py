@@ -1,4 +1,4 @@
-"""ComfyUI nodes for masked generative transformers (MaskGIT, Meissonic, aMUSEd)."""
+"""ComfyUI nodes for masked generative transformers (MaskGIT, Meissonic)."""
 
 from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 

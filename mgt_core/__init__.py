@@ -43,6 +43,8 @@ list_backbones = BACKBONES.names
 def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int = 1) -> TokenState:
     """A state with every cell masked. height, width in pixels; raises MGTError for sizes the model cannot hold."""
     model = pipe.model if isinstance(pipe, Pipeline) else pipe
+    if not isinstance(model, MGTModel):
+        raise MGTError(f"empty_tokens was given {type(pipe).__name__}; expected a loaded bundle or its model")
     whole_number("batch", batch, 1, 4096)
     return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
 

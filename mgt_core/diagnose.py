@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
 
@@ -18,13 +17,15 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
 
     def watch(name: str):
         def hook(module: nn.Module, inputs: tuple, output: object) -> None:
-            if not first and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
+            parts = output if isinstance(output, tuple) else (output,)
+            broken = any(isinstance(part, Tensor) and not bool(part.isfinite().all()) for part in parts)
+            if broken and not first:
                 first.append(f"the output of {name}")
 
         return hook
 
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(watch(name)) for name, module in leaves]
+    # Hooks of inner modules run before those of the modules that hold them.
+    handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
         evaluate()
     finally:

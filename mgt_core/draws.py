@@ -24,7 +24,7 @@ class Draws(Protocol):
 
 
 def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
-    """One CPU generator per seed."""
+    """One CPU generator per seed; torch's use the low 32 bits of it."""
     return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
 
 
@@ -39,14 +39,21 @@ class GeneratorDraws:
     def uniform(self, device: torch.device) -> Tensor:
         """[B, N] float64 in [0, 1)."""
         rows = [torch.rand(self.cells, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(rows).to(device)
+        return torch.stack(rows).to(exact_device(device))
 
     def categorical(self, logits: Tensor, step: Step) -> Tensor:
-        return inverse_cdf(logits, self.uniform(logits.device).gather(1, step.positions))
+        device = exact_device(logits.device)
+        uniform = self.uniform(device).gather(1, step.positions.to(device))
+        return inverse_cdf(logits.to(device), uniform).to(logits.device)
 
     def gumbel(self, step: Step) -> Tensor:
         u = self.uniform(step.tokens.device).clamp_min(1e-20)
-        return -torch.log((-torch.log(u)).clamp_min(1e-20)).float()
+        return -torch.log((-torch.log(u)).clamp_min(1e-20)).float().to(step.tokens.device)
+
+
+def exact_device(device: torch.device) -> torch.device:
+    """Where to accumulate in float64: Apple's GPUs cannot, so the CPU does it for them."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -30,7 +30,8 @@ class GuidanceSchedule:
     `outside` elsewhere (1: the positive condition alone, at half the cost).
 
     Guidance interval, arXiv 2404.07724; eMIGM (arXiv 2503.07197) finds it for masked models.
-    shape: inside the interval, from `outside` to w: constant (always w), rising, falling, cosine rising.
+    shape: inside the interval: constant (always w), rising from `outside` at its first step to w at its
+    last, falling, or cosine rising.
     """
 
     start: float = 0.0
@@ -53,7 +54,8 @@ class GuidanceSchedule:
             return self.outside
         if self.shape == "constant":
             return cfg
-        x = index / (total - 1) if total > 1 else 1.0
+        first, last = math.ceil(self.start * total), math.ceil(self.end * total) - 1
+        x = (index - first) / (last - first) if last > first else 1.0
         return self.outside + (cfg - self.outside) * GUIDANCE_SHAPES[self.shape](x)
 
 
@@ -80,9 +82,18 @@ class GuidedNetwork:
             return self._evaluate("positive", tokens, timestep, positions)
         if cfg == 0:
             return self._evaluate("negative", tokens, timestep, positions)
-        both = self._evaluate("pair", tokens.repeat(2, 1, 1), timestep.repeat(2), positions)
-        unconditional, conditional = both.chunk(2)
+        if self.alike:
+            both = self._evaluate("pair", tokens.repeat(2, 1, 1), timestep.repeat(2), positions)
+            unconditional, conditional = both.chunk(2)
+        else:
+            unconditional = self._evaluate("negative", tokens, timestep, positions)
+            conditional = self._evaluate("positive", tokens, timestep, positions)
         return torch.lerp(unconditional, conditional, cfg)
+
+    @property
+    def alike(self) -> bool:
+        """Whether both conditions fit one call; prompts of different length take two."""
+        return self.positive.shapes == self.negative.shapes
 
     def _evaluate(self, role: str, tokens: Tensor, timestep: Tensor, positions: Tensor | None) -> Tensor:
         self.calls += 1

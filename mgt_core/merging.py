@@ -30,9 +30,11 @@ class Merge:
     def merge(self, x: Tensor) -> Tensor:
         """[B, n, C] -> [B, size, C], the mean of the tokens of each row."""
         index = self.slot[..., None]
-        sums = x.new_zeros(x.shape[0], self.size, x.shape[2]).scatter_add_(1, index.expand_as(x), x)
-        ones = torch.ones_like(x[..., :1])
-        return sums / x.new_zeros(x.shape[0], self.size, 1).scatter_add_(1, index, ones)
+        total = x.new_zeros(x.shape[0], self.size, x.shape[2], dtype=torch.float32)
+        count = total.new_zeros(x.shape[0], self.size, 1)
+        total.scatter_add_(1, index.expand_as(x), x.float())
+        count.scatter_add_(1, index, torch.ones_like(count[:, :1]).expand(-1, x.shape[1], -1))
+        return (total / count).to(x.dtype)
 
     def unmerge(self, rows: Tensor) -> Tensor:
         """[B, size, C] -> [B, n, C], every token the value of its row."""
@@ -120,7 +122,8 @@ def match(metric: Tensor, is_destination: Tensor, count: int) -> Merge:
 class TokenMerging:
     """Settings of token merging.
 
-    ratio: share of the image tokens that is merged away, 0 to 0.75 (with stride 2 x 2). stride: rows and
+    ratio: share of the image tokens that is merged away; all but the destinations at the most (0.75 with
+    stride 2 x 2). stride: rows and
     columns of a window. random: a random destination in each window, else its first cell.
     seed: of the destinations; they are the same for every image of a batch. refresh: blocks that use one
     matching before it is computed again (5 in the authors' code). blocks: joint (as in the paper),
@@ -141,6 +144,10 @@ class TokenMerging:
     def __post_init__(self):
         for name, high in (("ratio", 0.99), ("start", 1), ("end", 1)):
             finite_number(f"token merging {name}", getattr(self, name), 0, high)
+        if self.start > self.end:
+            raise MGTError(f"token merging starts at {self.start} and ends at {self.end}; start may not exceed end")
+        if not isinstance(self.stride, (tuple, list)) or len(self.stride) != 2:
+            raise MGTError(f"token merging stride is {self.stride!r}; expected two numbers, rows and columns")
         for side in self.stride:
             whole_number("token merging stride", side, 1, 64)
         whole_number("token merging refresh", self.refresh, 1, 10_000)

@@ -1,7 +1,7 @@
 """Handle on a backbone and what has been attached to it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -78,6 +78,9 @@ class MGTModel:
 
     def with_token_merging(self, ratio: float = 0.5, **settings) -> "MGTModel":
         """Token merging (see TokenMerging for the settings); replaces one attached before."""
+        known = [f.name for f in fields(TokenMerging)]
+        if unknown := settings.keys() - set(known):
+            raise MGTError(f"token merging has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
         return replace(self, merging=TokenMerging(ratio=ratio, **settings))
 
     def attached(self) -> list[str]:

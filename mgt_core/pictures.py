@@ -96,6 +96,7 @@ def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int 
     height = max(image.shape[0] for image in images)
     factor = max(1, -(-LEGIBLE // width))
     width, height = width * factor, height * factor
+    whole_number("columns", columns, 0, 10_000)
     columns = min(columns or len(images), len(images))
     rows = -(-len(images) // columns)
     sheet = Image.new("RGB", (columns * (width + 4) - 4, rows * (height + LABEL_HEIGHT + 4) - 4), "white")

@@ -40,7 +40,8 @@ class Registry(Generic[T]):
             raise MGTError(f"{self.kind} is {name!r}, but the known ones are {', '.join(self._entries)}") from None
 
     def name_of(self, entry: T) -> str:
-        return next(name for name, known in self._entries.items() if known is entry)
+        """The name `entry` is registered under, or its own when it is not."""
+        return next((name for name, known in self._entries.items() if known is entry), entry.__name__)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -135,7 +135,11 @@ class Run:
         # As many rows as the fullest image needs, known without asking the device.
         positions, masked = first_positions(wanted, max(before))
         table = self.all_cells(tokens) if self.whole_table else positions
-        guided = self.guided_logits(tokens, index, self.cfgs[index], before, table)
+
+        def evaluate() -> Tensor:
+            return self.guided_logits(tokens, index, self.cfgs[index], before, table)
+
+        guided = evaluate()
         step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
         logits = self.modified(guided, step)
         if self.whole_table:
@@ -143,7 +147,7 @@ class Run:
         step = replace(step, positions=positions, masked=masked)
         drawn = self.draws.categorical(logits, step)
         log_probability = chosen_log_probability(logits, drawn)
-        self.check_finite(log_probability, tokens, index)
+        self.check_finite(log_probability, index, evaluate)
         left, confidence, kept = [0] * len(before), None, masked
         if index < self.steps - 1:
             to_come = self.steps - 1 - index
@@ -191,13 +195,11 @@ class Run:
         """[B, N] every cell of every image."""
         return torch.arange(self.cells, device=self.device).expand(tokens.shape[0], -1)
 
-    def check_finite(self, values: Tensor, tokens: Tensor, index: int) -> None:
-        """Raises MGTError naming the step and the layer where the numbers broke."""
+    def check_finite(self, values: Tensor, index: int, evaluate: Callable[[], Tensor]) -> None:
+        """Raises MGTError naming the step and the layer where the numbers broke; `evaluate` breaks them again."""
         if bool(values.isfinite().all()):
             return
-        origin = non_finite_origin(
-            self.model.network, lambda: self.guided_logits(tokens, index, self.cfgs[index], self.left)
-        )
+        origin = non_finite_origin(self.model.network, evaluate)
         raise MGTError(f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}")
 
 
@@ -274,7 +276,7 @@ def sample(
     elif options:
         log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
     for name, value in (("sampler", sampler), ("callback", callback)):
-        if not callable(value) and (name, value) != ("callback", None):
+        if (not callable(value) or isinstance(value, type)) and (name, value) != ("callback", None):
             raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
     guidances = {*guidance_values(model, float(cfg), steps), *getattr(sampler, "guidances", ())}
@@ -284,7 +286,8 @@ def sample(
         if not is_needed:
             conditions[role] = None
         elif conditions[role] is None:
-            raise MGTError(f"guidance {cfg} needs a {role} condition, and none was given")
+            values = ", ".join(f"{w:g}" for w in sorted(guidances))
+            raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
         else:
             conditions[role] = model.complete(conditions[role], state.batch, state.grid, role)
     if not bool(state.masked.any()):

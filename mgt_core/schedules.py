@@ -184,10 +184,25 @@ class Sigmoid(MaskSchedule):
         finite_number("schedule tau", self.tau, 0.01, 100)
         if self.start >= self.end:
             raise MGTError(f"the sigmoid schedule starts at {self.start} and ends at {self.end}; start must be smaller")
+        if not self._drop > 0:
+            raise MGTError(
+                f"the sigmoid schedule from {self.start} to {self.end} with tau {self.tau} is flat: "
+                "bring the ends nearer to 0"
+            )
+
+    def _rising(self, x: Tensor) -> Tensor:
+        # Mirrored where both ends lie far above 0: there the sigmoid is 1 but for digits that are lost.
+        sign = -1.0 if self.start + self.end > 0 else 1.0
+        return sign * torch.sigmoid(sign * x.double() / self.tau)
+
+    @property
+    def _drop(self) -> float:
+        first, last = self._rising(torch.tensor([self.start, self.end])).tolist()
+        return last - first
 
     def formula(self, progress: Tensor) -> Tensor:
-        first, last = (torch.sigmoid(torch.tensor(x / self.tau)) for x in (self.start, self.end))
-        return (last - torch.sigmoid((progress * (self.end - self.start) + self.start) / self.tau)) / (last - first)
+        x = progress.double() * (self.end - self.start) + self.start
+        return ((self._rising(torch.tensor(self.end)) - self._rising(x)) / self._drop).float()
 
 
 @SCHEDULES.register("custom")

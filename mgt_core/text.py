@@ -1,5 +1,6 @@
 """CLIP text encoder as masked transformers use it: penultimate states and projected pooled output."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,8 @@ from .errors import MGTError
 from .model import micro_conditions
 from .placement import Placement, Resident
 from .types import Condition
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,15 @@ class TextEncoder:
         ids = self.tokenizer(
             list(prompts), return_tensors="pt", padding="max_length", truncation=True, max_length=self.max_length
         ).input_ids
+        self._warn_of_cuts(prompts)
         out = self.network(ids.to(device), output_hidden_states=True, return_dict=True)
         micro = None if size is None else micro_conditions(size).expand(len(prompts), -1).to(device)
         return Condition(hidden=out.hidden_states[-2], pooled=out.text_embeds, micro=micro)
+
+    def _warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        room = self.max_length - 2  # without the start and end tokens
+        for prompt in prompts:
+            words = self.tokenizer(prompt, add_special_tokens=False).input_ids
+            if len(words) > room:
+                lost = self.tokenizer.decode(words[room:])
+                log.warning("the prompt has %d tokens and %d fit: %r is left out", len(words), room, lost)

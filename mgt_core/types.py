@@ -66,6 +66,11 @@ class Condition:
             raise MGTError(f"the condition holds {own} prompts for {batch} images; give 1 or {batch}")
         return Condition(**{n: v.expand(batch, *v.shape[1:]) for n, v in self._present().items()})
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every field that is set, without the batch."""
+        return {name: tuple(value.shape[1:]) for name, value in self._present().items()}
+
     def with_micro(self, micro: Tensor) -> "Condition":
         return replace(self, micro=micro)
 

@@ -13,7 +13,7 @@ class MGTLoadModel:
         "The built-in 'demo' needs no download; put others in models/mgt."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["meissonic", "maskgit", "masked generative transformer", "checkpoint", "amused"]
+    SEARCH_ALIASES = ["meissonic", "maskgit", "masked generative transformer", "checkpoint", "monetico"]
     RETURN_TYPES = (MGT_MODEL, MGT_TEXT, MGT_CODEC)
     RETURN_NAMES = ("model", "text", "codec")
     OUTPUT_TOOLTIPS = (

@@ -53,9 +53,7 @@ class Backbone(nn.Module, ABC):
         """What depends only on the condition and the (height, width) grid."""
 
     @abstractmethod
-    def features(
-        self, tokens: Tensor, timestep: Tensor, prepared: Any, merging: ActiveMerging | None = None
-    ) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any, merging: ActiveMerging | None = None) -> Tensor:
         """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head.
 
         merging: token merging of the run; blocks ask it what to merge.

@@ -319,20 +319,38 @@ class TokenEmbed(nn.Module):
         self.conv = nn.Conv2d(dim, dim, 1, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[B, h, w] -> [B, C, h, w]."""
-        return self.conv(self.layer_norm(self.embeddings(tokens)).permute(0, 3, 1, 2))
+        """[B, h, w] -> [B, h, w, C]."""
+        return F.linear(self.layer_norm(self.embeddings(tokens)), self.conv.weight.flatten(1))
 
 
-class Resample(nn.Module):
-    """Channel norm, then a strided convolution that halves or doubles the grid."""
+class Halve(nn.Module):
+    """Channel norm, then a 2x2 convolution of stride 2. [B, h, w, C] -> [B, h / 2, w / 2, C].
 
-    def __init__(self, dim: int, conv: type[nn.Conv2d] | type[nn.ConvTranspose2d]):
+    Here and in the other convolutions the weights are stored as the checkpoints have them and applied as
+    matrix products, which stay float32 on GPUs where convolutions may not.
+    """
+
+    def __init__(self, dim: int):
         super().__init__()
         self.norm = nn.RMSNorm(dim, eps=1e-6)
-        self.conv = conv(dim, dim, 2, stride=2, bias=False)
+        self.conv = nn.Conv2d(dim, dim, 2, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        squares = self.norm(x).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # [B, h/2, 2, w/2, 2, C]
+        return F.linear(squares.permute(0, 1, 3, 5, 2, 4).flatten(3), self.conv.weight.flatten(1))
+
+
+class Double(nn.Module):
+    """Channel norm, then a transposed 2x2 convolution of stride 2. [B, h, w, C] -> [B, 2h, 2w, C]."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.conv = nn.ConvTranspose2d(dim, dim, 2, stride=2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        squares = F.linear(self.norm(x), self.conv.weight.flatten(1).T).unflatten(3, (-1, 2, 2))
+        return squares.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
 
 
 class TokenHead(nn.Module):
@@ -364,8 +382,8 @@ class MeissonicTransformer(Backbone):
         self.embed = TokenEmbed(config.vocab_size, dim)
         self.down_block, self.up_block = nn.ModuleDict(), nn.ModuleDict()
         if config.downsample:
-            self.down_block["downsample"] = Resample(dim, nn.Conv2d)
-            self.up_block["upsample"] = Resample(dim, nn.ConvTranspose2d)
+            self.down_block["downsample"] = Halve(dim)
+            self.up_block["upsample"] = Double(dim)
         self.project_to_hidden_norm = nn.RMSNorm(dim, eps=1e-6)
         self.project_to_hidden = nn.Linear(dim, dim, bias=False)
         self.context_embedder = nn.Linear(config.joint_attention_dim, dim)
@@ -429,7 +447,7 @@ class MeissonicTransformer(Backbone):
         x = self.embed(tokens)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
-        image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(2).transpose(1, 2)))
+        image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
         text, tables = prepared.context, (prepared.cos, prepared.sin)
         for block in self.transformer_blocks:
             merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
@@ -440,10 +458,8 @@ class MeissonicTransformer(Backbone):
             joined = block(joined, embedding, tables, merges.after(lead))
         image = joined[:, lead:]
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
-        if not self.config.upsample:
-            return image.unflatten(1, prepared.grid)
-        x = image.transpose(1, 2).unflatten(2, prepared.grid)
-        return self.up_block["upsample"](x).permute(0, 2, 3, 1)
+        x = image.unflatten(1, prepared.grid)
+        return self.up_block["upsample"](x) if self.config.upsample else x
 
     def head(self, features: Tensor) -> Tensor:
         return self.mlm_layer(features)

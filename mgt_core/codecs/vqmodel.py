@@ -1,5 +1,7 @@
 """VQ codec over diffusers' VQModel: images to token ids and back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +11,19 @@ from torch import Tensor
 from ..errors import MGTError
 from ..placement import Placement, Resident
 from ..types import TokenState
+
+PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """No TF32, which torch allows for convolutions by default: it moves latents across code borders."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 @dataclass(frozen=True)
@@ -63,9 +78,15 @@ class Codec:
     @torch.inference_mode()
     def decode_codes(self, codes: Tensor) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
-        pixels = codes.shape[0] * codes.shape[2] * codes.shape[3] * self.scale**2
+        pixels = codes.shape[2] * codes.shape[3] * self.scale**2
+        images = max(1, PIXELS_AT_ONCE // pixels)
         # About three float32 maps of the widest full-resolution layer are alive at once.
-        self.acquire(pixels * self.network.config.block_out_channels[0] * 12)
+        memory = min(images, codes.shape[0]) * pixels * self.network.config.block_out_channels[0] * 12
+        codes = codes.to(self.acquire(memory))
+        with exact_convolutions():
+            return torch.cat([self._decode(part) for part in codes.split(images)])
+
+    def _decode(self, codes: Tensor) -> Tensor:
         spatial = codes if self.network.config.norm_type == "spatial" else None
         image = self.network.decoder(self.network.post_quant_conv(codes), spatial)
         return image.float().clamp(0, 1).permute(0, 2, 3, 1)
@@ -75,7 +96,8 @@ class Codec:
         """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
         device = self.acquire()
         parameter = next(self.network.parameters())
-        return self.network.encode(image.permute(0, 3, 1, 2).to(device, parameter.dtype)).latents
+        with exact_convolutions():
+            return self.network.encode(image.permute(0, 3, 1, 2).to(device, parameter.dtype)).latents
 
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ POSITIONS = ("all", "masked")
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) per row. p, q: [..., V] probabilities -> [...]."""
+    """KL(p || q) per row. p, q: [..., V] probabilities -> [...]; finite where q underflows."""
+    q = q.clamp_min(torch.finfo(q.dtype).tiny)
     return torch.special.xlogy(p, p).sum(-1) - torch.special.xlogy(p, q).sum(-1)
 
 
@@ -66,13 +67,10 @@ class DifferentialState:
         if self.previous is None:
             cells = step.tokens.shape[1] * step.tokens.shape[2]
             self.previous = p.new_zeros(p.shape[0], cells, p.shape[2])
-            self.known = torch.zeros(p.shape[0], cells, dtype=torch.bool, device=p.device)
-        if self.settings.positions == "masked":
-            # Other cells of the table are there for other images or modifiers, and are not to count.
-            p = torch.where(step.masked[..., None], p, self.previous.gather(1, index))
-            self.known.scatter_(1, step.positions, self.known.gather(1, step.positions) | step.masked)
-        else:
-            self.known.scatter_(1, step.positions, True)
+        # Cells that are in the table for other images or modifiers only are not to count.
+        seen = step.masked if self.settings.positions == "masked" else torch.ones_like(step.masked)
+        self.known = torch.zeros(self.previous.shape[:2], dtype=torch.bool, device=p.device)
+        self.known.scatter_(1, step.positions, seen)
         self.previous.scatter_(1, index, p)
         self.counter += 1
         if self.counter == step.total - 1:

@@ -69,13 +69,17 @@ class MaskedZSampling(Zigzag):
 
     @property
     def guidances(self) -> tuple[float, ...]:
-        return (self.inversion_cfg,)
+        return (self.inversion_cfg,) if self.start < self.end else ()
 
     def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
         tokens = result.tokens
         everywhere = run.all_cells(tokens)
         unknown = tokens == run.model.mask_id
-        logits = run.guided_logits(tokens, index + 1, self.inversion_cfg, result.left)
+
+        def evaluate() -> Tensor:
+            return run.guided_logits(tokens, index + 1, self.inversion_cfg, result.left)
+
+        logits = evaluate()
         sureness = logits.amax(-1) - logits.logsumexp(-1)
         visible = ~unknown & ~run.given
         targets = [target[index] for target in run.targets]
@@ -85,7 +89,7 @@ class MaskedZSampling(Zigzag):
         step = run.step(tokens, index, positions=everywhere, masked=free, visit=INVERSION)
         drawn = run.draws.categorical(logits, step)
         log_probability = chosen_log_probability(logits, drawn)
-        run.check_finite(log_probability, tokens, index)
+        run.check_finite(log_probability, index, evaluate)
         confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
         again = free & least_confident(confidence, free, masked)  # fewer candidates leave fewer to mask
         run.confidence = torch.where(free & ~again, log_probability, run.confidence)
