@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import comfy_fixtures
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One registration for both folders of tests, so that they share one server."""
+    if not config.pluginmanager.is_registered(comfy_fixtures):
+        config.pluginmanager.register(comfy_fixtures)

@@ -1,0 +1,34 @@
+"""A pack for the tests only: tells which models are still alive in the server process."""
+
+from __future__ import annotations
+
+import gc
+from collections import Counter
+
+import comfy.model_management
+import torch
+from aiohttp import web
+from server import PromptServer
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {}
+LIBRARIES = ("transformers.", "diffusers.")
+
+
+def _is_ours(thing: object) -> bool:
+    """A network of ours, or of the libraries we load with; their constants without weights do not count."""
+    kind = type(thing)
+    return (
+        issubclass(kind, torch.nn.Module)
+        and (".mgt_core" in kind.__module__ or kind.__module__.startswith(LIBRARIES))
+        and next(thing.parameters(), None) is not None
+    )
+
+
+@PromptServer.instance.routes.get("/mgt_probe")
+async def probe(_request: web.Request) -> web.Response:
+    """{"alive": {class name: objects}, "loaded": [class names in the host's own list]}"""
+    gc.collect()
+    alive = Counter(type(thing).__name__ for thing in gc.get_objects() if _is_ours(thing))
+    patchers = (entry.model for entry in comfy.model_management.current_loaded_models)
+    loaded = [type(patcher.model).__name__ for patcher in patchers if patcher is not None]
+    return web.json_response({"alive": alive, "loaded": loaded})

@@ -1,0 +1,31 @@
+"""Every workflow file on a real ComfyUI server, at few steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from comfy_host import PACK, Server
+from workflow_files import WORKFLOWS, name, read
+
+from run_workflow import to_api
+
+
+def test_workflows_are_offered_as_templates(server: Server) -> None:
+    assert set(server.json("/workflow_templates")[PACK]) == {path.stem for path in WORKFLOWS}
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+def test_workflow_runs_on_the_server(server: Server, path: Path) -> None:
+    info = server.object_info()
+    prompt = to_api(read(path), info)
+    run = server.run(prompt)
+    assert run.outcome == "execution_success", run.details
+    outputs = server.json(f"/history/{run.prompt_id}")[run.prompt_id]["outputs"]
+    assert outputs.keys() == {key for key, node in prompt.items() if info[node["class_type"]]["output_node"]}
+    assert server.images(run)
+    for key, output in outputs.items():
+        if prompt[key]["class_type"] == "MGTSamplingAnimation":
+            assert output["animated"] == [True]
+        if prompt[key]["class_type"] == "MGTDescribeModel":
+            assert "NoiseRegularization" in output["text"][0]
