@@ -62,11 +62,11 @@ class LivePreview:
 class RunView:
     """Callback for `mgt_core.sample`: cancel, preview, progress, in this order.
 
-    calls: network evaluations so far.
+    calls: network evaluations so far; passes: the same with a guided one counted as two.
     """
 
     def __init__(self, steps: int, node_id: str | None, model: MGTModel):
-        self.calls = 0
+        self.calls = self.passes = 0
         self._progress = host.Progress(steps, node_id)
         self._preview = None
         method, limit = host.preview_settings()
@@ -77,7 +77,7 @@ class RunView:
 
     def __call__(self, step: Step) -> None:
         host.raise_if_interrupted()
-        self.calls = step.calls
+        self.calls, self.passes = step.calls, step.passes
         done = step.index + 1
         picture = self._preview.picture(step.result, last=done == step.total) if self._preview else None
         self._progress.update(done, step.total, picture)

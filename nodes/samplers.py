@@ -154,12 +154,12 @@ class MGTSample:
     DESCRIPTION = "Fills in the masked tokens step by step: the picture appears in the preview as it is decided."
     CATEGORY = "MGT/sampling"
     SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "meissonic", "text to image"]
-    RETURN_TYPES = (MGT_TOKENS, INT)
-    RETURN_NAMES = ("tokens", "calls")
+    RETURN_TYPES = (MGT_TOKENS, INT, INT)
+    RETURN_NAMES = ("tokens", "calls", "passes")
     OUTPUT_TOOLTIPS = (
         "Token grids with every cell filled, for MGT Decode.",
-        "How often the network was evaluated, so that settings can be compared at equal cost. "
-        "A step with guidance evaluates both prompts in one call.",
+        "How often the network was evaluated. A step with guidance evaluates both prompts in one call.",
+        "The same with a guided call counted as two, which is what it costs: compare settings at equal passes.",
     )
     FUNCTION = "sample"
 
@@ -170,7 +170,8 @@ class MGTSample:
                 "model": model_input(),
                 "positive": conditioning_input("What the image should show, from MGT Text Encode."),
                 "negative": conditioning_input(
-                    "What to steer away from; an empty prompt for plain guidance. Unused when cfg is 1."
+                    "What to steer away from; an empty prompt for plain guidance. With cfg 1 only samplers and "
+                    "patches with a guidance of their own look at it."
                 ),
                 "tokens": tokens_input("The token grids to fill; cells that hold a token already are kept."),
                 "schedule": socket(
@@ -201,4 +202,4 @@ class MGTSample:
             seed=seed,
             callback=view,
         )
-        return filled.to(host.intermediate_device()), view.calls
+        return filled.to(host.intermediate_device()), view.calls, view.passes

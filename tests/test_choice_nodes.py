@@ -128,12 +128,17 @@ def image(filled):
 
 
 @pytest.mark.parametrize(
-    ("name", "calls"),
-    [("MGTSamplerMaskGIT", 3), ("MGTSamplerMomentum", 3), ("MGTSamplerZ", 5), ("MGTSamplerMaskedZ", 7)],
+    ("name", "calls", "passes"),
+    [
+        ("MGTSamplerMaskGIT", 3, 6),
+        ("MGTSamplerMomentum", 3, 6),
+        ("MGTSamplerZ", 5, 10),
+        ("MGTSamplerMaskedZ", 7, 12),
+    ],
 )
-def test_sample_counts_its_calls(graph, name, calls):
-    tokens, counted = run("MGTSample", **{**graph, "sampler": run(name)[0]})
-    assert counted == calls
+def test_sample_counts_its_cost(graph, name, calls, passes):
+    tokens, *counted = run("MGTSample", **{**graph, "sampler": run(name)[0]})
+    assert counted == [calls, passes]
     assert not tokens.masked.any()
 
 
