@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .diagnose import non_finite_origin
 from .draws import Draws, GeneratorDraws, image_generators
@@ -228,11 +228,13 @@ def take_cells(values: Tensor, positions: Tensor) -> Tensor:
 
 
 def activation_bytes(model: MGTModel, state: TokenState, guided: bool) -> int:
-    """Rough peak of a step beside the weights: the float32 table of guided logits and the widest layer."""
-    images = state.batch * (2 if guided else 1)
-    cells = state.grid[0] * state.grid[1]
-    width = max((p.shape[0] for p in model.network.parameters() if p.ndim == 2), default=1)
-    return images * cells * (model.codebook_size * 4 + 3 * width * model.dtype.itemsize)
+    """Rough peak of a step beside the weights: float32 tables of logits, two and three more for every
+    modifier that may keep or sort one, and the widest activations of the network."""
+    cells = state.batch * state.grid[0] * state.grid[1]
+    both = 2 if guided else 1
+    tables = both + 1 + 3 * len(model.modifiers)
+    width = max((m.out_features for m in model.network.modules() if isinstance(m, nn.Linear)), default=1)
+    return cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
 
 
 def guidance_values(model: MGTModel, cfg: float, steps: int) -> list[float]:

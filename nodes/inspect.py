@@ -62,7 +62,7 @@ class MGTPlotSchedule:
             if schedule is not None:
                 label = schedule_label(schedule)
                 schedules[f"{label} #{place}" if label in schedules else label] = schedule
-        return (schedule_plot(schedules, steps, token_count),)
+        return (schedule_plot(schedules, steps, token_count).to(host.intermediate_device()),)
 
 
 class TokenMap:
@@ -187,7 +187,7 @@ class MGTCompareGrid:
     ):
         batches = (image_1, image_2, image_3, image_4, image_5, image_6, image_7, image_8)
         images, names = labelled(batches, labels.splitlines())
-        return (pictures.labelled_grid(images, names, columns),)
+        return (pictures.labelled_grid(images, names, columns).to(host.intermediate_device()),)
 
 
 def labelled(batches: tuple[Tensor | None, ...], labels: list[str]) -> tuple[list[Tensor], list[str]]:
