@@ -1,0 +1,93 @@
+"""The demo model's data: atlas, captions, held-out pairs, and the judge on real compositions."""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from mgt_core.demo.compose import Renderer, SceneSampler, held_out, held_out_scenes
+from mgt_core.demo.evaluate import contact_sheet, score, wilson
+from mgt_core.demo.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
+
+
+def test_atlas_and_subjects_agree():
+    subjects, sprites = load_subjects(), load_sprites()
+    assert len(subjects) == len(sprites) >= 300
+    assert len({s.name for s in subjects}) == len({s.codepoints for s in subjects}) == len(subjects)
+    assert all(re.fullmatch(r"[a-z0-9-]+( [a-z0-9-]+){0,3}", s.name) for s in subjects)
+    assert sprites.shape[1:] == (ATLAS_CELL, ATLAS_CELL, 4)
+    assert (sprites[..., 3].mean((1, 2)) > 10).all(), "an empty cell in the atlas"
+
+
+def test_held_out_split_is_fixed_and_fair():
+    assert [held_out("pizza", c) for c in COLOURS] == [held_out("pizza", c) for c in COLOURS]
+    table = np.array([[held_out(s.name, c) for c in COLOURS] for s in load_subjects()])
+    assert table.sum() == 331, "another split would make published figures incomparable"
+    assert (~table).sum(1).min() >= 6, "every subject is seen on many colours"
+    assert (~table).sum(0).min() >= 0.85 * len(table), "every colour is seen with most subjects"
+
+
+def test_training_scenes_avoid_held_out_pairs_and_repeat_with_the_seed():
+    subjects = load_subjects()
+    draws = [SceneSampler(subjects, np.random.default_rng(5)) for _ in range(2)]
+    first, second = ([sampler.draw() for _ in range(1500)] for sampler in draws)
+    assert first == second
+    assert not any(held_out(subjects[i.subject].name, scene.colour) for scene in first for i in scene.items)
+    assert {len(scene.items) for scene in first} == {1, 2}
+
+
+def test_captions_name_what_is_drawn():
+    subjects = load_subjects()
+    sampler = SceneSampler(subjects, np.random.default_rng(6))
+    for _ in range(1000):
+        scene = sampler.draw()
+        assert all(subjects[item.subject].name in scene.caption for item in scene.items), scene
+        assert scene.colour in scene.caption.split() or scene.colour == "white", scene
+        assert len(re.findall(r"[a-z]+|\d|[^\sa-z\d]", scene.caption)) <= 22, "longer than the text encoder reads"
+        if len(scene.items) == 2 and " and " not in scene.caption:
+            first, second = scene.items
+            if " left of " in scene.caption:
+                assert first.left < second.left
+            if " below " in scene.caption:
+                assert first.top > second.top
+
+
+def test_held_out_prompts_spread_over_subjects():
+    scenes = held_out_scenes(load_subjects(), 200)
+    assert scenes == held_out_scenes(load_subjects(), 200) and len(scenes) == 200
+    assert max(Counter(scene.items[0].subject for scene in scenes).values()) == 1
+
+
+@pytest.fixture(scope="module")
+def compositions():
+    scenes = [scene for scene in held_out_scenes(load_subjects(), 331) if scene.colour in ("white", "red", "cyan")]
+    renderer = Renderer(load_sprites())
+    return scenes, np.stack([renderer.render(scene) for scene in scenes])
+
+
+def test_judge_reads_real_compositions(compositions):
+    figures, _ = score(*compositions)
+    assert figures["object"]["share"] >= 0.97 and figures["background"]["share"] >= 0.99
+
+
+def test_judge_reads_damaged_compositions(compositions):
+    """Noise and a half-transparent veil, no template match to the pixel."""
+    scenes, images = compositions
+    noise = np.random.default_rng(7).normal(0, 0.05, images.shape).astype(np.float32)
+    figures, _ = score(scenes, np.clip(0.85 * images + 0.15 * images.mean((1, 2), keepdims=True) + noise, 0, 1))
+    assert figures["object"]["share"] >= 0.9
+
+
+def test_judge_is_not_fooled_by_empty_pictures(compositions):
+    scenes, images = compositions
+    figures, _ = score(scenes, np.broadcast_to(images[:, :1, :1], images.shape).copy())
+    assert figures["object"]["share"] < 0.05
+
+
+def test_interval_and_sheet(compositions):
+    low, high = wilson(190, 200)
+    assert 0.909 < low < 0.911 and 0.972 < high < 0.974
+    scenes, images = (part[:12] for part in compositions)
+    sheet = contact_sheet(scenes, images, score(scenes, images)[1])
+    assert sheet.size == (1320, 324)
