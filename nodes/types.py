@@ -124,8 +124,8 @@ def seed_input() -> Declaration:
 def steps_input() -> Declaration:
     return integer(
         "Number of steps in which the masked tokens are filled; more is slower and, up to a point, better. "
-        "The built-in model is fine with 16 to 24; Meissonic was published with 48 to 64.",
-        default=20,
+        "24 for the built-in model; Meissonic was published with 48 to 64.",
+        default=24,
         low=1,
         high=1000,
     )
@@ -134,8 +134,8 @@ def steps_input() -> Declaration:
 def cfg_input() -> Declaration:
     return number(
         "Classifier-free guidance: how strongly the prompt is followed against the negative prompt. "
-        "1 uses the prompt alone and halves the work. About 3 for the built-in model, 9 for Meissonic.",
-        default=3.0,
+        "1 uses the prompt alone and halves the work. About 2 for the built-in model, 9 for Meissonic.",
+        default=2.0,
         low=0.0,
         high=100.0,
     )
