@@ -11,7 +11,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,12 +88,8 @@ class Outcome:
 def run_case(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: dict, seed: int) -> Outcome:
     """Decode every prompt once; prompt i always gets the seed `seed + i`."""
     model, options = case.attach(pipe.model), settings | case.settings
-    temperature = options["temperature"]
     if isinstance(options.get("sampler"), mgt_core.Sampler):
-        options.pop("temperature")
-        options["sampler"] = type(options["sampler"])(
-            temperature, start=options["sampler"].start, end=options["sampler"].end
-        )
+        options["sampler"] = replace(options["sampler"], temperature=options.pop("temperature"))
     calls, tokens, images = [], [], []
     started = time.perf_counter()
     for start in range(0, len(scenes), BATCH):
@@ -183,6 +179,7 @@ def main() -> None:
     settings = {"steps": 16, "cfg": 3.0, "temperature": (1.0, 0.0), **pipe.model.defaults}
     settings["temperature"] = tuple(settings["temperature"])
     scenes = held_out_scenes(load_subjects(), options.prompts or (20 if options.quick else 100))
+    run_case(pipe, Case(VANILLA), scenes[:2], settings, options.seed)  # warm-up, so that times compare
     results, pictures, vanilla = {}, {}, None
     for case in cases(settings["steps"]):
         outcome = run_case(pipe, case, scenes, settings, options.seed)

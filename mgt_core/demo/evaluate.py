@@ -98,7 +98,7 @@ def main() -> None:
     from .. import load
 
     pipe = load(options.model)
-    settings = {"steps": 16, "cfg": 3.0, "temperature": (1.0, 0.0)} | dict(pipe.model.defaults)
+    settings = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0)} | dict(pipe.model.defaults)
     settings |= {k: v for k in ("steps", "cfg", "temperature") if (v := getattr(options, k)) is not None}
     settings["temperature"] = tuple(settings["temperature"])
     scenes = held_out_scenes(load_subjects(), options.prompts)
