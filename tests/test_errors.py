@@ -172,11 +172,6 @@ CALLS = [
         "negative condition has hidden",
         "not finite",
     ),
-    (
-        "texts of different length",
-        with_conditions(negative=lambda: condition(length=5)),
-        "differ in the shape of hidden",
-    ),
     # prompts, codec, plain logits, schedules
     ("no prompts", lambda: PIPE.text.encode([]), r"prompts are \[\]", "one or more texts"),
     ("prompts of numbers", lambda: PIPE.text.encode(["a", 1]), r"prompts are \['a', 1\]"),

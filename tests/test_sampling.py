@@ -461,3 +461,12 @@ def test_rows_are_drawn_independently():
     assert whole.shape == uniform.shape
     for i, j in ((0, 0), (0, ROWS), (1, 3), (1, ROWS + 6)):
         assert int(whole[i, j]) == int(inverse_cdf(logits[i, j], uniform[i, j]))
+
+
+def test_prompts_of_different_length_take_two_calls():
+    """Text rows carry no mask, so a longer prompt cannot share a call with a shorter one."""
+    longer = condition(seed=2, length=9)
+    _, steps = steps_of(negative=longer, steps=3, cfg=3.0)
+    assert (steps[-1].calls, steps[-1].passes) == (6, 6)
+    _, steps = steps_of(steps=3, cfg=3.0)
+    assert (steps[-1].calls, steps[-1].passes) == (3, 6)
