@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import MGTError, finite_number
+from .interval import check_interval, in_interval
 from .merging import ActiveMerging
 from .types import Condition
 
@@ -40,17 +41,14 @@ class GuidanceSchedule:
     outside: float = 1.0
 
     def __post_init__(self):
-        for name in ("start", "end"):
-            finite_number(f"guidance {name}", getattr(self, name), 0, 1)
+        check_interval("guidance", self.start, self.end)
         finite_number("guidance outside", self.outside, 0, 1000)
-        if self.start > self.end:
-            raise MGTError(f"guidance starts at {self.start} and ends at {self.end}; start may not exceed end")
         if self.shape not in GUIDANCE_SHAPES:
             raise MGTError(f"guidance shape is {self.shape!r}; accepted are {', '.join(GUIDANCE_SHAPES)}")
 
     def at(self, cfg: float, index: int, total: int) -> float:
         """Guidance of step `index` of `total` when the run asks for `cfg`."""
-        if not self.start <= index / total < self.end:
+        if not in_interval(self.start, self.end, index, total):
             return self.outside
         if self.shape == "constant":
             return cfg
@@ -106,10 +104,7 @@ class GuidedNetwork:
 
     def _prepare(self, role: str):
         if role not in self._prepared:
-            condition = {
-                "positive": lambda: self.positive,
-                "negative": lambda: self.negative,
-                "pair": lambda: Condition.cat([self.negative, self.positive]),
-            }[role]()
+            both = role == "pair"
+            condition = Condition.cat([self.negative, self.positive]) if both else getattr(self, role)
             self._prepared[role] = self.model.network.prepare(condition, self.grid)
         return self._prepared[role]

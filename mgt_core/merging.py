@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import MGTError, finite_number, whole_number
+from .interval import check_interval, in_interval
 
 BLOCKS = ("joint", "single", "all")
 PARTS = ("attention", "mlp", "both")
@@ -110,11 +111,11 @@ def match(metric: Tensor, is_destination: Tensor, count: int) -> Merge:
     stay = len(sources) - count
     best, target = (unit[:, sources] @ unit[:, targets].transpose(1, 2)).max(-1)
     order = best.argsort(dim=-1, descending=True, stable=True)
-    merged, kept = order[:, :count], order[:, count:]
+    gone, kept = order[:, :count], order[:, count:]
     slot = torch.empty(metric.shape[:2], dtype=torch.long, device=metric.device)
     slot[:, targets] = torch.arange(stay, stay + len(targets), device=metric.device)
     slot.scatter_(1, sources[kept], torch.arange(stay, device=metric.device).expand(len(slot), -1))
-    slot.scatter_(1, sources[merged], stay + target.gather(1, merged))
+    slot.scatter_(1, sources[gone], stay + target.gather(1, gone))
     return Merge(slot, stay + len(targets))
 
 
@@ -123,8 +124,8 @@ class TokenMerging:
     """Settings of token merging.
 
     ratio: share of the image tokens that is merged away; all but the destinations at the most (0.75 with
-    stride 2 x 2). stride: rows and
-    columns of a window. random: a random destination in each window, else its first cell.
+    stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window, else
+    its first cell.
     seed: of the destinations; they are the same for every image of a batch. refresh: blocks that use one
     matching before it is computed again (5 in the authors' code). blocks: joint (as in the paper),
     single, or all. part: what runs merged. start, end: share of the run in which it acts, as for modifiers.
@@ -142,10 +143,8 @@ class TokenMerging:
     end: float = 1.0
 
     def __post_init__(self):
-        for name, high in (("ratio", 0.99), ("start", 1), ("end", 1)):
-            finite_number(f"token merging {name}", getattr(self, name), 0, high)
-        if self.start > self.end:
-            raise MGTError(f"token merging starts at {self.start} and ends at {self.end}; start may not exceed end")
+        finite_number("token merging ratio", self.ratio, 0, 0.99)
+        check_interval("token merging", self.start, self.end)
         if not isinstance(self.stride, (tuple, list)) or len(self.stride) != 2:
             raise MGTError(f"token merging stride is {self.stride!r}; expected two numbers, rows and columns")
         for side in self.stride:
@@ -172,7 +171,7 @@ class ActiveMerging:
 
     def enter(self, index: int, total: int, all_masked: bool) -> None:
         """Told before every network evaluation: step `index` of `total`."""
-        self.acting = self.settings.start <= index / total < self.settings.end and not all_masked
+        self.acting = in_interval(self.settings.start, self.settings.end, index, total) and not all_masked
 
     def at(self, kind: str, image: Tensor, grid: tuple[int, int]) -> BlockMerges:
         """What a block of `kind` merges, whose image tokens [B, n, C] on `grid` are about to enter it."""

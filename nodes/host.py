@@ -116,6 +116,7 @@ def _place(pipe: mgt_core.Pipeline) -> mgt_core.Pipeline:
     }
     parts = {name: getattr(pipe, name) for name in devices}
     placed = {n: p.with_placement(ManagedPlacement(p.network, *devices[n])) for n, p in parts.items() if p is not None}
+    placed["model"] = replace(placed["model"], codec=placed["codec"])  # for previews, in the same place
     return replace(pipe, **placed)
 
 

@@ -1,7 +1,5 @@
 """Nodes that bring models in."""
 
-from dataclasses import replace
-
 from . import host
 from .types import MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, node
 
@@ -41,4 +39,4 @@ class MGTLoadModel:
 
     def load(self, model: str, dtype: str):
         pipe = host.load(model, dtype)
-        return replace(pipe.model, codec=pipe.codec), pipe.text, pipe.codec
+        return pipe.model, pipe.text, pipe.codec

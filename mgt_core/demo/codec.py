@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .budget import Budget, rate
+from .budget import Budget, rate, save_whole
 from .compose import CANVAS, Item, Renderer, SceneSampler, held_out_scenes
 from .subjects import COLOURS, Subject
 
@@ -190,23 +190,16 @@ def train_codec(work: Path, subjects: list[Subject], sprites: np.ndarray, *, dev
             recent.clear()
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
-            _save(saved, codec=codec.state_dict(), optimizer=optimizer.state_dict(), step=step, elapsed=last_saved,
-                  book=[book.vectors, book.sums, book.counts])
+            save_whole(saved, codec=codec.state_dict(), optimizer=optimizer.state_dict(), step=step, elapsed=last_saved,
+                       book=[book.vectors, book.sums, book.counts])
 
     with torch.no_grad():
         codec.quantize.embedding.weight.copy_(book.vectors)
     figures = measure_codec(codec, subjects, sprites, device) | {"steps": step, "seconds": round(budget.elapsed())}
     log.info("codec done: %s", figures)
     (work / "codec.json").write_text(json.dumps(figures, indent=1))
-    _save(done, **codec.state_dict())
+    save_whole(done, **codec.state_dict())
     return done
-
-
-def _save(path: Path, **state: object) -> None:
-    """Whole file or none: a run may be killed at any time."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
 
 
 def load_codec(work: Path, device: str = "cpu") -> torch.nn.Module:

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from ..backbones.meissonic import MeissonicConfig, MeissonicTransformer
 from ..types import Condition
 from .bank import Bank
-from .budget import Budget, rate
+from .budget import Budget, rate, save_whole
 from .compose import CANVAS
 from .tokenizer import MAX_LENGTH, load_tokenizer
 
@@ -203,20 +203,13 @@ def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: f
             curve_path.write_text(json.dumps(curve))
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
-            _save(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
-                  averages=averages.state(), step=step, elapsed=last_saved, curve=curve)
+            save_whole(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
+                       averages=averages.state(), step=step, elapsed=last_saved, curve=curve)
 
-    _save(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
-          averages=averages.state(), step=step, elapsed=budget.elapsed(), curve=curve)
-    _save(done, **averages.state())
+    save_whole(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
+               averages=averages.state(), step=step, elapsed=budget.elapsed(), curve=curve)
+    save_whole(done, **averages.state())
     return done
-
-
-def _save(path: Path, **state: object) -> None:
-    """Whole file or none: a run may be killed at any time."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
 
 
 def load_network(work: Path) -> DemoNetwork:

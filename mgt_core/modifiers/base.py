@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from ..errors import MGTError, finite_number
+from ..interval import check_interval, in_interval
 from ..types import Step
 
 ActiveModifier = Callable[[Tensor, Step], Tensor]
@@ -24,12 +24,7 @@ class Modifier(ABC):
     end: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self):
-        for name in ("start", "end"):
-            finite_number(f"{type(self).__name__} {name}", getattr(self, name), 0, 1)
-        if self.start > self.end:
-            raise MGTError(
-                f"{type(self).__name__} starts at {self.start} and ends at {self.end}; start may not exceed end"
-            )
+        check_interval(type(self).__name__, self.start, self.end)
 
     @property
     def all_positions(self) -> bool:
@@ -37,7 +32,7 @@ class Modifier(ABC):
         return False
 
     def acts(self, step: Step) -> bool:
-        return self.start <= step.index / step.total < self.end
+        return in_interval(self.start, self.end, step.index, step.total)
 
     @abstractmethod
     def begin(self) -> ActiveModifier:

@@ -9,7 +9,7 @@ from ..errors import finite_number
 from ..registry import SAMPLERS
 from ..sampling import Run
 from ..types import Step
-from .base import Sampler
+from .maskgit import MaskGIT
 
 
 class Extrapolation:
@@ -36,7 +36,7 @@ class Extrapolation:
 
 @SAMPLERS.register("momentum")
 @dataclass(frozen=True)
-class Momentum(Sampler):
+class Momentum(MaskGIT):
     """MaskGIT on extrapolated logits, after linear multistep solvers (momentum 0.5 is the two-step
     Adams-Bashforth rule; 0 is MaskGIT). Experimental: arXiv 2411.10781, section 3, reports no gain."""
 
@@ -49,5 +49,4 @@ class Momentum(Sampler):
     def loop(self, run: Run) -> None:
         # Before the attached modifiers: noise and truncation are not to be extrapolated.
         run.modifiers.insert(0, Extrapolation(self.momentum))
-        for index in range(run.steps):
-            run.accept(run.forward(run.tokens, index), index)
+        super().loop(run)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, finite_number
+from ..errors import finite_number
+from ..interval import check_interval, in_interval
 from ..registry import SAMPLERS
 from ..sampling import Run, StepResult, chosen_log_probability, least_confident
 from .base import Sampler
@@ -27,15 +28,12 @@ class Zigzag(Sampler):
 
     def __post_init__(self):
         super().__post_init__()
-        finite_number("zigzag start", self.start, 0, 1)
-        finite_number("zigzag end", self.end, 0, 1)
-        if self.start > self.end:
-            raise MGTError(f"zigzag starts at {self.start} and ends at {self.end}; start may not exceed end")
+        check_interval("zigzag", self.start, self.end)
 
     def loop(self, run: Run) -> None:
         for index in range(run.steps):
             result = run.forward(run.tokens, index, visit=FORWARD)
-            if index < run.steps - 1 and self.start <= index / run.steps < self.end:
+            if index < run.steps - 1 and in_interval(self.start, self.end, index, run.steps):
                 run.remember(result)
                 # One fewer than before the step, but never below what is masked now: the last cell waits.
                 before = [max(count - 1, left) for count, left in zip(run.left, result.left, strict=True)]
