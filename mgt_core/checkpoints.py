@@ -186,7 +186,8 @@ def load_backbone(folder: Path, dtype: torch.dtype, device: torch.device) -> Bac
         kind = BACKBONES.get(name)
         if kind.recognizes(config, shapes):
             parsed = kind.config_class.from_dict(config)
-            return materialize(partial(kind, parsed), stored, folder, dtype, device)
+            held = {name: entry for name, entry in stored.items() if not kind.leaves(name)}
+            return materialize(partial(kind, parsed), held, folder, dtype, device)
     raise MGTError(
         f"{folder} holds no architecture this pack knows ({', '.join(BACKBONES)}); "
         f"its first tensors are {join_some(sorted(shapes))}"
@@ -318,9 +319,9 @@ def index_weights(folder: Path) -> dict[str, Stored]:
     return stored
 
 
-def plain_name_first(file: Path) -> tuple[int, str]:
-    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors)."""
-    return file.name.count("."), file.name
+def plain_name_first(file: Path) -> tuple[int, bool, str]:
+    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors) and other files."""
+    return file.name.count("."), not file.name.split(".")[0].endswith("model"), file.name
 
 
 def read_header(file: Path) -> dict[str, Stored]:

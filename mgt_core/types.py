@@ -8,6 +8,7 @@ from torch import Tensor
 
 from .errors import MGTError
 
+UNCONDITIONAL = -1  # as a label: the class that a model was trained with for no class at all
 CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
 
 
@@ -17,7 +18,7 @@ class Condition:
 
     hidden: [B, L, D] float, text token states. pooled: [B, P] float, one vector a prompt.
     micro: [B, 5] float (width, height, crop top, crop left, aesthetic score; pixels and 0..10).
-    labels: [B] long, class ids.
+    labels: [B] long, class ids, or UNCONDITIONAL.
     """
 
     hidden: Tensor | None = None

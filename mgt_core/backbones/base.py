@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..merging import ActiveMerging
-from ..types import Condition
+from ..types import UNCONDITIONAL, Condition
 
 
 class Backbone(nn.Module, ABC):
@@ -24,6 +24,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
         """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @staticmethod
+    def leaves(name: str) -> bool:
+        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
+        return False
 
     @property
     @abstractmethod
@@ -44,9 +49,24 @@ class Backbone(nn.Module, ABC):
         return 1
 
     @property
-    @abstractmethod
+    def only_trained_grid(self) -> bool:
+        """Whether its positions hold `trained_grid` and no other."""
+        return False
+
+    @property
     def condition_widths(self) -> dict[str, int]:
         """Last dimension of each condition field it reads."""
+        return {}
+
+    @property
+    def num_classes(self) -> int:
+        """Labels it takes are 0 to this, exclusive; 0 for networks that read no label."""
+        return 0
+
+    @property
+    def has_unconditional_class(self) -> bool:
+        """Whether it was trained with a class for no class at all, which the label UNCONDITIONAL stands for."""
+        return False
 
     @abstractmethod
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Any:
@@ -65,6 +85,9 @@ class Backbone(nn.Module, ABC):
 
     def check_grid(self, grid: tuple[int, int]) -> None:
         """Raises MGTError for a grid that the layout cannot hold."""
+        if self.only_trained_grid and tuple(grid) != self.trained_grid:
+            h, w = self.trained_grid
+            raise MGTError(f"the token grid is {grid[0]} x {grid[1]}; this model has positions for {h} x {w} alone")
         m = self.grid_multiple
         if min(grid) < m or grid[0] % m or grid[1] % m:
             raise MGTError(
@@ -76,7 +99,9 @@ class Backbone(nn.Module, ABC):
         for name in self.condition_fields:
             value = getattr(condition, name)
             if value is None:
-                raise MGTError(f"the {role} condition lacks {name}, which this model needs")
+                raise MGTError(self._lacking(condition, role, name))
+            if name == "labels":
+                self._check_labels(value, role)
             width = self.condition_widths.get(name)
             if width is not None and value.shape[-1] != width:
                 raise MGTError(
@@ -85,3 +110,21 @@ class Backbone(nn.Module, ABC):
                 )
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise MGTError(f"the {role} condition has {name} with values that are not finite numbers")
+
+    def _lacking(self, condition: Condition, role: str, name: str) -> str:
+        if name == "labels" and condition.hidden is not None:
+            return f"the {role} condition is a prompt, and this model takes class labels (0 to {self.num_classes - 1})"
+        if name == "hidden" and condition.labels is not None:
+            return f"the {role} condition is a class label, and this model takes prompts"
+        return f"the {role} condition lacks {name}, which this model needs"
+
+    def _check_labels(self, labels: Tensor, role: str) -> None:
+        if not self.has_unconditional_class and bool((labels == UNCONDITIONAL).any()):
+            raise MGTError(
+                f"the {role} condition asks for no class, and this model was never trained without one: "
+                "give a label, or use guidance 1"
+            )
+        wrong = labels[(labels != UNCONDITIONAL) & ((labels < 0) | (labels >= self.num_classes))]
+        if labels.is_floating_point() or len(wrong):
+            held = labels.dtype if labels.is_floating_point() else int(wrong[0])
+            raise MGTError(f"the {role} condition has the label {held}; accepted are 0 to {self.num_classes - 1}")

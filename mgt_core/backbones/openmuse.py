@@ -1,0 +1,229 @@
+"""MaskGIT (arXiv 2202.04200) as open-muse and UnlockMGM (arXiv 2410.13136) publish it: a post-norm BERT over
+one class token and a fixed square of image tokens.
+
+Parameter names are those of the published checkpoints. A file that also holds the Self-Guidance branch
+(`BRANCH`: cls_anchor_gen, decoders, top_down_transform) loads as the plain network; the branch is read
+from the same file by whoever wants it, and acts through the arguments of `run`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, unmerged
+from ..registry import BACKBONES
+from ..types import Condition
+from .base import Backbone
+
+BRANCH = ("cls_anchor_gen.", "decoders.", "top_down_transform")
+
+# What a published config may say beside the sizes, and the only value that this network implements.
+IMPLEMENTED = {
+    "add_cross_attention": False,
+    "layer_norm_embeddings": True,
+    "norm_type": "layernorm",
+    "project_encoder_hidden_states": False,
+    "use_bias": True,
+    "use_encoder_layernorm": False,
+    "use_maskgit_mlp": True,
+    "use_mlm_layer": True,
+    "use_mlm_layernorm": True,
+    "use_normformer": False,
+}
+
+
+@dataclass(frozen=True)
+class OpenMuseConfig:
+    """Sizes of an open-muse MaskGIT, named as in the published config.json (the EMA writer's has more entries)."""
+
+    vocab_size: int
+    codebook_size: int
+    num_classes: int
+    num_vq_tokens: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    layer_norm_eps: float = 1e-12
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "OpenMuseConfig":
+        """Raises MGTError naming missing entries and variants that are not implemented."""
+        missing = [f.name for f in fields(cls) if f.name not in values and f.name != "layer_norm_eps"]
+        if missing:
+            raise MGTError(f"transformer config lacks {', '.join(missing)}")
+        for name, only in IMPLEMENTED.items():
+            if values.get(name, only) != only:
+                raise MGTError(f"transformer config has {name} {values[name]!r}; only {only!r} is supported")
+        return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
+
+    def __post_init__(self):
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise MGTError(f"transformer config has {f.name} {value!r}; expected a positive whole number")
+        if self.hidden_size % self.num_attention_heads:
+            raise MGTError(
+                f"transformer config has hidden_size {self.hidden_size}, which must be a multiple of "
+                f"num_attention_heads {self.num_attention_heads}"
+            )
+        if math.isqrt(self.num_vq_tokens) ** 2 != self.num_vq_tokens:
+            raise MGTError(f"transformer config has num_vq_tokens {self.num_vq_tokens}; expected a square number")
+        if self.vocab_size != self.codebook_size + self.num_classes + 1:
+            raise MGTError(
+                f"transformer config has vocab_size {self.vocab_size}; expected codebook_size {self.codebook_size} "
+                f"+ num_classes {self.num_classes} + 1 for the mask token"
+            )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """class_ids: [B, 1] long, the class as a token of the vocabulary. grid: (height, width)."""
+
+    class_ids: Tensor
+    grid: tuple[int, int]
+
+
+class Embed(nn.Module):
+    def __init__(self, config: OpenMuseConfig):
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embeddings = nn.Embedding(config.num_vq_tokens + 1, config.hidden_size)
+        self.embeddings_ln = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """[B, S] -> [B, S, C]."""
+        return self.embeddings_ln(self.word_embeddings(ids) + self.position_embeddings.weight[: ids.shape[1]])
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, x: Tensor, top_down: Tensor | None = None) -> Tensor:
+        """x, top_down: [B, S, C] -> [B, S, C]. What comes from above joins through the same value projection,
+        its bias counted twice (arXiv 2410.13136; TOAST, arXiv 2305.15542)."""
+        value = self.value(x) if top_down is None else self.value(x) + self.value(top_down)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.query(x), self.key(x), value))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Holds the layer norm that follows it, as the checkpoints do."""
+
+    def __init__(self, config: OpenMuseConfig):
+        super().__init__()
+        self.intermediate_output = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.layer_output = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer_output(F.gelu(self.intermediate_output(x)))
+
+
+class Layer(nn.Module):
+    def __init__(self, config: OpenMuseConfig):
+        super().__init__()
+        self.attention = Attention(config.hidden_size, config.num_attention_heads)
+        self.attn_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.ffn = FeedForward(config)
+
+    def forward(self, x: Tensor, top_down: Tensor | None = None, merges: BlockMerges = NO_MERGES) -> Tensor:
+        if top_down is not None:
+            top_down = merged(merges.attention, top_down)
+        attended = self.attention(merged(merges.attention, x), top_down)
+        x = self.attn_layer_norm(x + unmerged(merges.attention, attended))
+        return self.ffn.layer_norm(x + unmerged(merges.mlp, self.ffn(merged(merges.mlp, x))))
+
+
+class TokenHead(nn.Module):
+    def __init__(self, config: OpenMuseConfig):
+        super().__init__()
+        self.mlm_dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.mlm_ln = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.to_logits = nn.Linear(config.hidden_size, config.vocab_size)
+
+    def forward(self, features: Tensor, width: int | None = None) -> Tensor:
+        """[..., C] -> [..., width], the first `width` columns of the vocabulary (all by default)."""
+        hidden = self.mlm_ln(F.gelu(self.mlm_dense(features)))
+        return F.linear(hidden, self.to_logits.weight[:width], self.to_logits.bias[:width])
+
+
+@BACKBONES.register("openmuse")
+class OpenMuseTransformer(Backbone):
+    """Tokens and a class to logits. Vocabulary: codes, then classes, then the mask token."""
+
+    config_class = OpenMuseConfig
+    condition_fields = ("labels",)
+
+    def __init__(self, config: OpenMuseConfig):
+        super().__init__()
+        self.config = config
+        self.embed = Embed(config)
+        self.transformer_layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.mlm_layer = TokenHead(config)
+
+    @staticmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        return "embed.word_embeddings.weight" in shapes and "mlm_layer.mlm_dense.weight" in shapes
+
+    @staticmethod
+    def leaves(name: str) -> bool:
+        return name.startswith(BRANCH)
+
+    @property
+    def mask_id(self) -> int:
+        return self.config.vocab_size - 1
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.codebook_size
+
+    @property
+    def num_classes(self) -> int:
+        return self.config.num_classes
+
+    @property
+    def trained_grid(self) -> tuple[int, int]:
+        side = math.isqrt(self.config.num_vq_tokens)
+        return side, side
+
+    @property
+    def only_trained_grid(self) -> bool:
+        return True
+
+    def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
+        return Prepared(self.config.codebook_size + condition.labels[:, None], grid)
+
+    def features(
+        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, merging: ActiveMerging | None = None
+    ) -> Tensor:
+        return self.run(self.sequence(tokens, prepared), merging)[:, 1:].unflatten(1, prepared.grid)
+
+    def sequence(self, tokens: Tensor, prepared: Prepared) -> Tensor:
+        """[B, h, w] -> ids [B, 1 + h * w], the class first."""
+        return torch.cat([prepared.class_ids, tokens.flatten(1)], dim=1)
+
+    def run(
+        self, ids: Tensor, merging: ActiveMerging | None = None, top_down: Sequence[Tensor] | None = None
+    ) -> Tensor:
+        """The layers over ids [B, S] -> hidden states [B, S, C], the class position included.
+
+        top_down: for each layer [B, S, C], added to what attention reads: the value of layer l becomes
+        value(x) + value(top_down[l]) (Self-Guidance, arXiv 2410.13136, section 4).
+        """
+        x = self.embed(ids)
+        for index, layer in enumerate(self.transformer_layers):
+            merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
+            x = layer(x, None if top_down is None else top_down[index], merges.after(1))
+        return x
+
+    def head(self, features: Tensor) -> Tensor:
+        return self.mlm_layer(features, self.config.codebook_size)
