@@ -235,7 +235,7 @@ def materialize(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Any:
-    """Build a network without memory, then give it each stored tensor once.
+    """Build a network without memory, give it memory of the type wanted, and copy each stored tensor there.
 
     Raises MGTError naming the first missing, unexpected or mis-shaped keys.
     """
@@ -253,16 +253,15 @@ def materialize(
     compare_keys(
         folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
     )
-    values = {
-        name: tensor.to(device, dtype if tensor.is_floating_point() else None, copy=True)
-        for name, tensor in read_tensors(stored, wanted)
-    }
-    network.load_state_dict(values, assign=True)
+    network = network.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    places = network.state_dict()
+    for name, tensor in read_tensors(stored, wanted):
+        places[name].copy_(tensor)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if buffer.is_meta:
+            if name in module._non_persistent_buffers_set:
                 setattr(module, name, rebuilt_buffer(name, buffer, device))
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:

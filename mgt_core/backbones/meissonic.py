@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..fused import FusedLinear, Fusing
 from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, merged_tables, unmerged
 from ..registry import BACKBONES
 from ..types import Condition
@@ -194,9 +195,9 @@ class FeedForward(nn.Module):
         return self.net(x)
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, S, heads * D] -> [B, heads, S, D]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+def split_heads(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values side by side [B, S, 3 * heads * D] -> three of [B, heads, S, D]."""
+    return x.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -205,18 +206,18 @@ def attend(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out.transpose(1, 2).flatten(2)
 
 
-class SingleAttention(nn.Module):
+class SingleAttention(Fusing):
     """Self-attention over text and image together, one set of weights."""
 
     def __init__(self, heads: int, head_dim: int):
         super().__init__()
         dim = heads * head_dim
         self.heads = heads
-        self.to_q, self.to_k, self.to_v = (nn.Linear(dim, dim) for _ in range(3))
+        self.to_qkv = FusedLinear(("to_q", "to_k", "to_v"), dim, dim)
         self.norm_q, self.norm_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
 
     def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        q, k, v = (split_heads(layer(x), self.heads) for layer in (self.to_q, self.to_k, self.to_v))
+        q, k, v = split_heads(self.to_qkv(x), self.heads)
         return self.norm_q(q), self.norm_k(k), v
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -229,7 +230,7 @@ class JointAttention(SingleAttention):
     def __init__(self, heads: int, head_dim: int):
         super().__init__(heads, head_dim)
         dim = heads * head_dim
-        self.add_q_proj, self.add_k_proj, self.add_v_proj = (nn.Linear(dim, dim) for _ in range(3))
+        self.add_qkv_proj = FusedLinear(("add_q_proj", "add_k_proj", "add_v_proj"), dim, dim)
         self.norm_added_q, self.norm_added_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
         # Index 1 is the dropout of the published module list.
         self.to_out = nn.ModuleList([nn.Linear(dim, dim), nn.Identity()])
@@ -237,8 +238,7 @@ class JointAttention(SingleAttention):
 
     def forward(self, image: Tensor, text: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
         q, k, v = self.qkv(image)
-        layers = (self.add_q_proj, self.add_k_proj, self.add_v_proj)
-        text_q, text_k, text_v = (split_heads(layer(text), self.heads) for layer in layers)
+        text_q, text_k, text_v = split_heads(self.add_qkv_proj(text), self.heads)
         q = torch.cat([self.norm_added_q(text_q), q], dim=2)
         k = torch.cat([self.norm_added_k(text_k), k], dim=2)
         out = attend(q, k, torch.cat([text_v, v], dim=2), cos, sin)

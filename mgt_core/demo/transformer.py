@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from ..backbones.meissonic import MeissonicConfig, MeissonicTransformer
+from ..fused import FusedLinear
 from ..types import Condition
 from .bank import Bank
 from .budget import Budget, rate, save_whole
@@ -105,9 +106,9 @@ class Averages:
     """Exponential averages of all weights, shorter while few steps have been made."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.live = list(network.parameters())
-        self.means = [parameter.detach().clone() for parameter in self.live]
-        self.names = [name for name, _ in network.named_parameters()]
+        weights = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+        self.names, self.live = list(weights), list(weights.values())
+        self.means = [value.clone() for value in self.live]
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -125,7 +126,13 @@ def _attention(device: torch.device) -> contextlib.AbstractContextManager:
     return sdpa_kernel(SDPBackend.MATH)
 
 
-def _optimizers(network: DemoNetwork) -> list[torch.optim.Optimizer]:
+def _fused_weights(network: nn.Module) -> dict[nn.Parameter, list[Tensor]]:
+    """Views of the layers in every fused weight: Muon is to make the update of each orthogonal by itself."""
+    fused = [m for m in network.modules() if isinstance(m, FusedLinear)]
+    return {m.weight: list(m.weight.detach().chunk(len(m.names))) for m in fused}
+
+
+def _optimizers(network: DemoNetwork, fused: dict[nn.Parameter, list[Tensor]]) -> list[torch.optim.Optimizer]:
     """Muon for the linear layers, AdamW for the rest.
 
     What the network has to learn is a table, subject and place to token; on it Muon needs far fewer steps.
@@ -133,8 +140,9 @@ def _optimizers(network: DemoNetwork) -> list[torch.optim.Optimizer]:
     linear = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
     chosen = {id(weight) for weight in linear}
     rest = [p for p in network.parameters() if id(p) not in chosen]
+    apart = [part for weight in linear for part in fused.get(weight, [weight])]
     return [
-        torch.optim.Muon(linear, lr=RATES[0], weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(apart, lr=RATES[0], weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(
             [{"params": [p for p in rest if p.ndim >= 2], "weight_decay": DECAY},
              {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0}],
@@ -154,7 +162,8 @@ def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: f
     where = torch.device(device)
     torch.manual_seed(seed)
     network = DemoNetwork(work / "tokenizer").to(where).train()
-    optimizers = _optimizers(network)
+    fused = _fused_weights(network)
+    optimizers = _optimizers(network, fused)
     averages = Averages(network)
     step, before, curve = 0, 0.0, []
     if saved.exists():
@@ -190,6 +199,9 @@ def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: f
         network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for weight, parts in fused.items():
+            for part, gradient in zip(parts, weight.grad.chunk(len(parts)), strict=True):
+                part.grad = gradient
         for optimizer in optimizers:
             optimizer.step()
         averages.update(step)
