@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .errors import MGTError, finite_number
 from .interval import check_interval, in_interval
-from .merging import ActiveMerging
+from .patches import NO_PATCHES, Patches
 from .types import Condition
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class GuidedNetwork:
     positive: Condition | None
     negative: Condition | None
     grid: tuple[int, int]
+    patches: Patches = NO_PATCHES
     calls: int = 0
     passes: int = 0
-    merging: ActiveMerging | None = None
     _prepared: dict = field(default_factory=dict)
 
     def logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None = None) -> Tensor:
@@ -96,7 +96,7 @@ class GuidedNetwork:
     def _evaluate(self, role: str, tokens: Tensor, timestep: Tensor, positions: Tensor | None) -> Tensor:
         self.calls += 1
         self.passes += 2 if role == "pair" else 1
-        features = self.model.network.features(tokens, timestep, self._prepare(role), self.merging).flatten(1, 2)
+        features = self.model.network.features(tokens, timestep, self._prepare(role), self.patches).flatten(1, 2)
         if positions is not None:
             index = positions.repeat(features.shape[0] // positions.shape[0], 1)
             features = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))

@@ -77,7 +77,10 @@ class MGTModel:
         return replace(self, guidance=guidance)
 
     def with_token_merging(self, ratio: float = 0.5, **settings) -> "MGTModel":
-        """Token merging (see TokenMerging for the settings); replaces one attached before."""
+        """Token merging (see TokenMerging for the settings); replaces one attached before.
+
+        Raises MGTError for a backbone that cannot merge."""
+        self.network.check_supports("merging", "token merging")
         known = [f.name for f in fields(TokenMerging)]
         if unknown := settings.keys() - set(known):
             raise MGTError(f"token merging has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")

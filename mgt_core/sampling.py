@@ -16,6 +16,7 @@ from .draws import Draws, GeneratorDraws, image_generators
 from .errors import MGTError, finite_number, whole_number
 from .guidance import GuidedNetwork
 from .model import MGTModel
+from .patches import Patches
 from .registry import SAMPLERS
 from .schedules import MaskSchedule, schedule_from, still_masked
 from .types import Callback, Condition, Step, TokenState
@@ -76,7 +77,7 @@ class Run:
             positive.to(self.device) if positive is not None else None,
             negative.to(self.device) if negative is not None else None,
             state.grid,
-            merging=model.merging.begin() if model.merging is not None else None,
+            Patches(merging=model.merging.begin() if model.merging is not None else None),
         )
         self.generators = image_generators(self.seeds)
         self.draws = draws(self.generators, self.cells)
@@ -116,8 +117,8 @@ class Run:
 
         tokens: [B, N], of which each image has `masked`; index: the step the network is told.
         """
-        if self.network.merging is not None:
-            self.network.merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
+        if (merging := self.network.patches.merging) is not None:
+            merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
         return self.network.logits(tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions)
 
     def modified(self, logits: Tensor, step: Step) -> Tensor:

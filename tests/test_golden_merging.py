@@ -9,6 +9,7 @@ from golden_data import GAP, MEISSONIC, label, settings, tensors
 import mgt_core
 from mgt_core.checkpoints import load_backbone
 from mgt_core.merging import ActiveMerging, TokenMerging, destinations_at, match
+from mgt_core.patches import Patches
 
 TOME = MEISSONIC / "tome"
 MATCHINGS = sorted(json.loads((TOME / "matching.json").read_text())["cases"].items())
@@ -68,6 +69,6 @@ def test_golden_merged_forward(path):
     for call in calls:
         tokens = recorded[f"{call}.tokens"]
         prepared = network.prepare(condition, tuple(tokens.shape[1:]))
-        logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, merging))
+        logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Patches(merging)))
         torch.testing.assert_close(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
     assert merging.matchings == len(config["matches"])

@@ -12,6 +12,7 @@ from golden_data import GAP, ROOT, tensors
 import mgt_core
 from mgt_core.backbones.openmuse import BRANCH, OpenMuseConfig, OpenMuseTransformer, Prepared
 from mgt_core.checkpoints import index_weights, load_backbone
+from mgt_core.patches import Patches
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
 TRACES = sorted((ROOT / "maskgit").glob("openmuse_*/trace_generate2_*.safetensors"))
@@ -209,7 +210,7 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(part):
     def features(ratio: float) -> torch.Tensor:
         merging = mgt_core.TokenMerging(ratio=ratio, part=part, blocks="all").begin()
         merging.enter(0, 1, all_masked=False)
-        return net.features(tokens, torch.zeros(1), prepared, merging)
+        return net.features(tokens, torch.zeros(1), prepared, Patches(merging))
 
     assert torch.equal(features(0.0), plain)
     changed = features(0.5)

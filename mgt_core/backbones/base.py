@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import ActiveMerging
+from ..patches import NO_PATCHES, Patches
+from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 
 
@@ -19,6 +20,7 @@ class Backbone(nn.Module, ABC):
 
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
+    supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
 
     @staticmethod
     @abstractmethod
@@ -73,15 +75,24 @@ class Backbone(nn.Module, ABC):
         """What depends only on the condition and the (height, width) grid."""
 
     @abstractmethod
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any, merging: ActiveMerging | None = None) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any, patches: Patches = NO_PATCHES) -> Tensor:
         """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head.
 
-        merging: token merging of the run; blocks ask it what to merge.
+        patches: what acts inside the blocks, of the kinds named in `supports`.
         """
 
     @abstractmethod
     def head(self, features: Tensor) -> Tensor:
         """[..., C] -> logits [..., codebook_size]."""
+
+    def check_supports(self, patch: str, name: str) -> None:
+        """Raises MGTError when `patch`, a field of Patches that people know as `name`, has no meaning here."""
+        if patch not in self.supports:
+            able = [entry for entry in BACKBONES if patch in BACKBONES.get(entry).supports]
+            raise MGTError(
+                f"{name} does not work with the {BACKBONES.name_of(type(self))} architecture; "
+                f"it works with {', '.join(able)}"
+            )
 
     def check_grid(self, grid: tuple[int, int]) -> None:
         """Raises MGTError for a grid that the layout cannot hold."""

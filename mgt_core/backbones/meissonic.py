@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..fused import FusedLinear, Fusing
-from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, merged_tables, unmerged
+from ..merging import NO_MERGES, BlockMerges, merged, merged_tables, unmerged
+from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -374,6 +375,7 @@ class MeissonicTransformer(Backbone):
 
     config_class = MeissonicConfig
     condition_fields = ("hidden", "pooled", "micro")
+    supports = frozenset({"merging"})
 
     def __init__(self, config: MeissonicConfig):
         super().__init__()
@@ -438,7 +440,7 @@ class MeissonicTransformer(Backbone):
         )
 
     def features(
-        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, merging: ActiveMerging | None = None
+        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES
     ) -> Tensor:
         dtype = prepared.context.dtype
         # float32 until here: 63 * 1000 is not a half-precision number.
@@ -448,7 +450,7 @@ class MeissonicTransformer(Backbone):
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
-        text, tables = prepared.context, (prepared.cos, prepared.sin)
+        text, tables, merging = prepared.context, (prepared.cos, prepared.sin), patches.merging
         for block in self.transformer_blocks:
             merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
             image, text = block(image, text, embedding, tables, merges)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, unmerged
+from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -162,6 +163,7 @@ class OpenMuseTransformer(Backbone):
 
     config_class = OpenMuseConfig
     condition_fields = ("labels",)
+    supports = frozenset({"merging"})
 
     def __init__(self, config: OpenMuseConfig):
         super().__init__()
@@ -202,10 +204,8 @@ class OpenMuseTransformer(Backbone):
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         return Prepared(self.config.codebook_size + condition.labels[:, None], grid)
 
-    def features(
-        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, merging: ActiveMerging | None = None
-    ) -> Tensor:
-        return self.run(self.sequence(tokens, prepared), merging)[:, 1:].unflatten(1, prepared.grid)
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
+        return self.run(self.sequence(tokens, prepared), patches.merging)[:, 1:].unflatten(1, prepared.grid)
 
     def sequence(self, tokens: Tensor, prepared: Prepared) -> Tensor:
         """[B, h, w] -> ids [B, 1 + h * w], the class first."""
