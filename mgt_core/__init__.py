@@ -9,9 +9,9 @@ Example:
     image = pipe.codec.decode(tokens)
 """
 
-from . import backbones, modifiers, samplers
+from . import backbones, codecs, modifiers, samplers
 from .checkpoints import Pipeline, load
-from .codecs.vqmodel import Codec
+from .codecs.base import Codec
 from .errors import MGTError, whole_number
 from .guidance import GuidanceSchedule
 from .merging import TokenMerging
@@ -21,7 +21,7 @@ from .modifiers.differential import DifferentialSampling
 from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
-from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
+from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
 from .samplers.base import Sampler
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
@@ -29,10 +29,10 @@ from .samplers.zsampling import MaskedZSampling, ZSampling
 from .sampling import sample
 from .schedules import CustomCurve, MaskSchedule
 from .text import TextEncoder
-from .types import Condition, Step, TokenState, empty_state
+from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state
 
 # Importing these packages registers their entries.
-REGISTERED = (backbones, modifiers, samplers)
+REGISTERED = (backbones, codecs, modifiers, samplers)
 
 list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names
@@ -51,9 +51,11 @@ def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int 
 
 __all__ = [
     "BACKBONES",
+    "CODECS",
     "MODIFIERS",
     "SAMPLERS",
     "SCHEDULES",
+    "UNCONDITIONAL",
     "Codec",
     "Condition",
     "CustomCurve",

@@ -1,10 +1,6 @@
-"""Loading of bundles: HF-layout folders, read weight by weight into networks that own no memory yet."""
+"""Loading of bundles (see layouts.py for their forms), weight by weight into networks that own no memory yet."""
 
-import json
-import logging
-import os
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,45 +10,37 @@ import torch
 from torch import Tensor, nn
 
 from .backbones.base import Backbone
-from .codecs.vqmodel import Codec
+from .codecs.base import Codec
 from .errors import MGTError, join_some, reason
+from .layouts import BUILT_IN, config_of, find_bundle, find_layout, subfolder
 from .model import MGTModel
-from .registry import BACKBONES
+from .registry import BACKBONES, CODECS, Registry
 from .text import TextEncoder
+from .weights import Stored, index_weights, read_json, read_tensors
+from .weights import read_header as read_header
 
-log = logging.getLogger(__name__)
-
-BUILT_IN = {"demo": Path(__file__).parent / "demo" / "model"}
-REMAP_BYTES = 32 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MAX_HEADER = 100 * 2**20
-PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded bundle. size: (height, width) in pixels that the model was trained at."""
+    """A loaded bundle. size: (height, width) in pixels that the model was trained at.
+
+    text: None for models of classes. source: file or folder of the transformer's weights, which may hold
+    more than the network takes (a Self-Guidance branch).
+    """
 
     model: MGTModel
-    text: TextEncoder
+    text: TextEncoder | None
     codec: Codec
     size: tuple[int, int]
     name: str
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a tensor lies and its shape."""
-
-    file: Path
-    shape: tuple[int, ...]
-    offset: int
-    size: int
+    source: Path | None = None
 
 
 def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Pipeline:
-    """Load a bundle: the name of a built-in model ("demo") or a HF-layout folder
-    (transformer/, vqvae/, text_encoder/, tokenizer/, scheduler/).
+    """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer file with its codec
+    beside it (layouts.py).
 
     dtype: of transformer and text encoder; default float32 on a CPU, bfloat16 elsewhere. The codec
     stays float32, which its quantization needs. device: default "cuda" where there is one.
@@ -60,18 +48,21 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
     """
     device = pick_device(device)
     dtype = pick_dtype(dtype, device)
-    folder = find_bundle(source)
-    parts = {name: subfolder(folder, name) for name in PARTS}
-    network = load_backbone(parts["transformer"], dtype, device)
+    layout = find_layout(source)
+    folder = layout.folder
+    network = load_backbone(layout.transformer, dtype, device)
     scheduler = read_scheduler(folder, network)
-    codec = load_codec(parts["vqvae"], torch.float32, device)
+    codec = load_codec(layout.codec, torch.float32, device)
     if codec.codebook_size < network.codebook_size:
         raise MGTError(
-            f"the vqvae of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
+            f"the codec of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
             "they belong to different models"
         )
-    text = load_text_encoder(parts["text_encoder"], parts["tokenizer"], dtype, device)
-    check_text_fits(text, network, folder)
+    text = None
+    if "hidden" in network.condition_fields:
+        parts = (subfolder(folder, name) for name in ("text_encoder", "tokenizer"))
+        text = load_text_encoder(*parts, dtype, device)
+        check_text_fits(text, network, folder)
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
@@ -84,19 +75,8 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
         text,
         codec,
         trained_size(folder, network, codec),
-        str(source) if str(source) in BUILT_IN else folder.name,
-    )
-
-
-def find_bundle(source: str | Path) -> Path:
-    """Folder of a built-in model or of a path. Raises MGTError when there is none."""
-    if isinstance(source, (str, Path)) and str(source):
-        folder = BUILT_IN.get(str(source)) or Path(os.path.expanduser(source))
-        if folder.is_dir():
-            return folder
-    raise MGTError(
-        f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, "
-        f"or a built-in model ({', '.join(BUILT_IN)})"
+        str(source) if str(source) in BUILT_IN else find_bundle(source).name,
+        layout.transformer,
     )
 
 
@@ -118,29 +98,6 @@ def pick_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
     if dtype not in FLOAT_DTYPES:
         raise MGTError(f"dtype is {dtype!r}; accepted are {', '.join(map(str, FLOAT_DTYPES))}")
     return dtype
-
-
-def subfolder(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_dir():
-        raise MGTError(
-            f"{folder} has no subfolder {name}; expected a HF-layout bundle "
-            "with transformer, vqvae, text_encoder and tokenizer"
-        )
-    return path
-
-
-def read_json(path: Path) -> dict:
-    """Raises MGTError for a missing file, or one that does not hold a JSON object."""
-    if not path.is_file():
-        raise MGTError(f"{path} is missing")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MGTError(f"{path} is not valid JSON ({reason(error)})") from None
-    if not isinstance(value, dict):
-        raise MGTError(f"{path} holds {type(value).__name__}; expected a JSON object")
-    return value
 
 
 def read_scheduler(folder: Path, network: Backbone) -> dict:
@@ -177,30 +134,33 @@ def check_text_fits(text: TextEncoder, network: Backbone, folder: Path) -> None:
             )
 
 
-def load_backbone(folder: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
-    """The network of a transformer folder, its architecture found from its config and tensors."""
-    config = read_json(folder / "config.json")
-    stored = index_weights(folder)
+def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
+    """The network of a transformer folder or file, its architecture found from its config and tensors."""
+    kind, config, stored = recognize(source, BACKBONES, "architecture")
+    settings = kind.configure(config, {name: entry.shape for name, entry in stored.items()})
+    return materialize(partial(kind, settings), stored, source, dtype, device)
+
+
+def load_codec(source: Path, dtype: torch.dtype, device: torch.device) -> Codec:
+    """The codec of a folder or file."""
+    kind, config, stored = recognize(source, CODECS, "codec")
     shapes = {name: entry.shape for name, entry in stored.items()}
-    for name in BACKBONES:
-        kind = BACKBONES.get(name)
+    return kind(materialize(partial(kind.build, config, shapes), stored, source, dtype, device))
+
+
+def recognize(source: Path, registry: Registry, what: str) -> tuple[type, dict, dict[str, Stored]]:
+    """(class, config, tensors the network takes) of a folder or file of weights."""
+    config, stored = config_of(source), index_weights(source)
+    shapes = {name: entry.shape for name, entry in stored.items()}
+    for kind in map(registry.get, registry):
         if kind.recognizes(config, shapes):
-            parsed = kind.config_class.from_dict(config)
-            held = {name: entry for name, entry in stored.items() if not kind.leaves(name)}
-            return materialize(partial(kind, parsed), held, folder, dtype, device)
+            if kind.needs_config and not config:
+                raise MGTError(f"{source / 'config.json'} is missing")
+            return kind, config, {name: entry for name, entry in stored.items() if not kind.leaves(name)}
     raise MGTError(
-        f"{folder} holds no architecture this pack knows ({', '.join(BACKBONES)}); "
+        f"{source} holds no {what} this pack knows ({', '.join(registry)}); "
         f"its first tensors are {join_some(sorted(shapes))}"
     )
-
-
-def load_codec(folder: Path, dtype: torch.dtype, device: torch.device) -> Codec:
-    """diffusers' VQModel from a vqvae folder."""
-    from diffusers import VQModel
-
-    config = read_json(folder / "config.json")
-    network = materialize(lambda: VQModel.from_config(config), index_weights(folder), folder, dtype, device)
-    return Codec(network, 2 ** (len(network.config.block_out_channels) - 1))
 
 
 def load_text_encoder(folder: Path, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
@@ -287,81 +247,3 @@ def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str,
     ]
     if wrong:
         raise MGTError(f"the weights in {folder} do not have the shapes its config gives: {join_some(wrong, 2)}")
-
-
-def index_weights(folder: Path) -> dict[str, Stored]:
-    """Every tensor of a folder's safetensors files by name: one file, or shards listed by an index.
-
-    Raises MGTError when there is none, or a shard is missing, truncated or no safetensors file.
-    """
-    indexes = sorted(folder.glob("*.safetensors.index.json"), key=plain_name_first)
-    if indexes:
-        index = read_json(indexes[0])
-        weight_map = index.get("weight_map")
-        if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-            raise MGTError(f"{indexes[0]} has no weight_map from tensors to files")
-        files = sorted({folder / name for name in weight_map.values()})
-        missing = [file.name for file in files if not file.is_file()]
-        if missing:
-            raise MGTError(f"{folder} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
-    else:
-        files = sorted(folder.glob("*.safetensors"), key=plain_name_first)[:1]
-        if not files:
-            pickles = join_some(
-                sorted(f.name for f in folder.iterdir() if f.suffix in (".bin", ".ckpt", ".pt", ".pth"))
-            )
-            hint = f"; it has {pickles}, which must be converted to safetensors" if pickles else ""
-            raise MGTError(f"{folder} holds no .safetensors file{hint}")
-    stored: dict[str, Stored] = {}
-    for file in files:
-        stored.update(read_header(file))
-    return stored
-
-
-def plain_name_first(file: Path) -> tuple[int, bool, str]:
-    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors) and other files."""
-    return file.name.count("."), not file.name.split(".")[0].endswith("model"), file.name
-
-
-def read_header(file: Path) -> dict[str, Stored]:
-    """Names, shapes and places of the tensors in one safetensors file, checked against its length."""
-    total = file.stat().st_size
-    broken = f"{file} is not a readable safetensors file"
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER, total - 8):
-            raise MGTError(f"{broken} (it has {total} bytes and no valid header)")
-        try:
-            header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            entries = {
-                name: Stored(file, tuple(e["shape"]), e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0])
-                for name, e in header.items()
-            }
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
-    end = 8 + length + max((e.offset + e.size for e in entries.values()), default=0)
-    if total < end:
-        raise MGTError(f"{file} is truncated: it has {total} bytes of {end}; download or copy it again")
-    return entries
-
-
-def read_tensors(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """Each wanted tensor once, in the order of the files. A yielded tensor lies in mapped memory: copy it."""
-    from safetensors import SafetensorError, safe_open
-
-    names = sorted(wanted, key=lambda name: (stored[name].file, stored[name].offset))
-    handle, opened, read = None, None, 0
-    for name in names:
-        entry = stored[name]
-        if handle is None or entry.file != opened or read > REMAP_BYTES:
-            try:
-                handle, opened, read = safe_open(entry.file, "pt", device="cpu"), entry.file, 0
-            except SafetensorError as error:
-                raise MGTError(f"{entry.file} is not a readable safetensors file ({reason(error)})") from None
-        tensor = handle.get_tensor(name)
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {wanted[name].dtype}")
-        read += entry.size
-        yield name, tensor

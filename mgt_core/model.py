@@ -1,5 +1,6 @@
 """Handle on a backbone and what has been attached to it."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING
@@ -16,7 +17,9 @@ from .placement import Placement, Resident
 from .types import Condition, TokenState
 
 if TYPE_CHECKING:
-    from .codecs.vqmodel import Codec
+    from .codecs.base import Codec
+
+log = logging.getLogger(__name__)
 
 TIMESTEP_RULES = ("index", "mask_ratio")
 DEFAULT_AESTHETIC_SCORE = 6.0
@@ -109,10 +112,15 @@ class MGTModel:
                 raise MGTError(
                     f"{name} is {value!r} pixels; this model takes multiples of {unit} from {unit} to {LONGEST_SIDE}"
                 )
-        return height // self.pixels_per_token, width // self.pixels_per_token
+        grid = height // self.pixels_per_token, width // self.pixels_per_token
+        if self.network.only_trained_grid and grid != self.network.trained_grid:
+            own = [side * self.pixels_per_token for side in self.network.trained_grid]
+            raise MGTError(f"height x width is {height} x {width} pixels; this model makes {own[0]} x {own[1]} alone")
+        return grid
 
     def complete(self, condition: Condition, batch: int, grid: tuple[int, int], role: str) -> Condition:
-        """`condition` for `batch` images on `grid`, micro-conditions filled from the grid when unset.
+        """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from
+        the grid when unset.
 
         Raises MGTError when it was made for another model or another number of images.
         """
@@ -120,11 +128,14 @@ class MGTModel:
             raise MGTError(
                 f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives"
             )
-        if condition.micro is None and "micro" in self.network.condition_fields:
+        read = self.network.condition_fields
+        if condition.micro is not None and "micro" not in read:
+            log.warning("the %s condition carries micro-conditions, which this model does not read", role)
+        if condition.micro is None and "micro" in read:
             size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
             condition = condition.with_micro(micro_conditions(size).expand(condition.batch, -1))
         self.network.check_condition(condition, role)
-        return condition.expand(batch)
+        return Condition(**{name: getattr(condition, name) for name in read}).expand(batch)
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor, condition: Condition, timestep: Tensor | float) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from .codecs.vqmodel import Codec
+from .codecs.base import Codec
 from .errors import MGTError, whole_number
 from .preview import Previewer
 from .types import TokenState

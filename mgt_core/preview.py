@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .codecs.vqmodel import Codec
+from .codecs.base import Codec
 from .types import TokenState
 
 SAMPLES = 256  # codes decoded to learn the colours of all

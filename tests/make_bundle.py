@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from golden_data import bundles
+from golden_data import ROOT, bundles
 from safetensors.torch import load_file, save_file
 
 from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
@@ -99,3 +99,16 @@ def transformer_of_size(folder: Path, megabytes: int, dtype: torch.dtype) -> int
         folder / "diffusion_pytorch_model.safetensors",
     )
     return count(config["num_single_layers"])
+
+
+def openmuse_bundle(target: Path, pickled: bool = True, transformer: str = "ema_model", codec: str = "vqgan") -> Path:
+    """The golden open-muse MaskGIT and its codec as UnlockMGM's folders: any names, up to three levels down."""
+    for name, source in ((transformer, "openmuse_tiny"), (codec, "vqgan_tiny")):
+        (target / name).mkdir(parents=True)
+        shutil.copy(ROOT / "maskgit" / source / "config.json", target / name)
+        file = ROOT / "maskgit" / source / "pytorch_model.safetensors"
+        if pickled:
+            torch.save(load_file(file), target / name / "pytorch_model.bin")
+        else:
+            shutil.copy(file, target / name)
+    return target

@@ -268,6 +268,23 @@ def pickle_only(bundle: Path):
     torch.save({}, file.with_suffix(".bin"))
 
 
+class Harmful:
+    def __reduce__(self):
+        return os.getcwd, ()
+
+
+def pickle_with(content: Callable[[], object], keep: int | None = None):
+    """The transformer's weights as a pickle of `content()`, cut after `keep` bytes."""
+
+    def damage(bundle: Path):
+        pickle_only(bundle)
+        file = next((bundle / "transformer").glob("*.bin"))
+        torch.save(content(), file)
+        file.write_bytes(file.read_bytes()[:keep])
+
+    return damage
+
+
 def foreign(weights):
     return {f"unet.{name}": value for name, value in weights.items()}
 
@@ -356,8 +373,11 @@ BUNDLES = [
         rf"\[{CODES * 2 + 1}, 48\]",
     ),
     # weights
-    ("no weights", lambda b: weights_file(b / "transformer").unlink(), r"holds no \.safetensors file"),
-    ("only a pickle", pickle_only, r"no \.safetensors file", r"\.bin", "converted"),
+    ("no weights", lambda b: weights_file(b / "transformer").unlink(), "holds no weights", r"\.safetensors"),
+    ("an empty pickle", pickle_only, "no architecture"),
+    ("a pickle of a list", pickle_with(lambda: [torch.zeros(3)]), "no architecture"),
+    ("a pickle with code", pickle_with(lambda: {"x": Harmful()}), "not a readable file of tensors"),
+    ("a cut pickle", pickle_with(lambda: {"x": torch.zeros(99)}, 300), "not a readable file of tensors"),
     ("truncated", replace_weights(lambda data: data[:-1000]), "is truncated", "bytes of"),
     ("truncated in the header", replace_weights(lambda data: data[:100]), "not a readable safetensors", "100 bytes"),
     ("zero bytes", replace_weights(lambda data: b""), "not a readable safetensors", "0 bytes"),

@@ -21,11 +21,17 @@ class Backbone(nn.Module, ABC):
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
+    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
 
     @staticmethod
     @abstractmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
         """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @classmethod
+    def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:
+        """What the constructor takes, from the checkpoint's config and tensors."""
+        return cls.config_class.from_dict(config)
 
     @staticmethod
     def leaves(name: str) -> bool:

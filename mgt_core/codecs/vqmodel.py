@@ -1,124 +1,46 @@
-"""VQ codec over diffusers' VQModel: images to token ids and back."""
+"""diffusers' VQModel, the codec of Meissonic and aMUSEd."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any
+from torch import Tensor, nn
 
-import torch
-from torch import Tensor
-
-from ..errors import MGTError
-from ..placement import Placement, Resident
-from ..types import TokenState
-
-PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
+from ..registry import CODECS
+from .base import Codec
 
 
-@contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """No TF32, which torch allows for convolutions by default: it moves latents across code borders."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+@CODECS.register("vqmodel")
+class VQModelCodec(Codec):
+    """A diffusers VQModel, built from its config.json."""
 
+    @staticmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        return "decoder.up_blocks.0.resnets.0.conv1.weight" in shapes and "quantize.embedding.weight" in shapes
 
-@dataclass(frozen=True)
-class Codec:
-    """A VQModel. `scale`: side in pixels of the square that one token stands for."""
+    @staticmethod
+    def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+        from diffusers import VQModel
 
-    network: Any
-    scale: int
-    placement: Placement | None = None
+        return VQModel.from_config(config)
 
     @property
     def codebook_size(self) -> int:
         return self.network.config.num_vq_embeddings
 
-    def with_placement(self, placement: Placement) -> "Codec":
-        return replace(self, placement=placement)
+    @property
+    def scale(self) -> int:
+        return 2 ** (len(self.network.config.block_out_channels) - 1)
 
-    def acquire(self, memory: int = 0) -> torch.device:
-        return (self.placement or Resident(self.network)).acquire(memory)
+    @property
+    def full_width(self) -> int:
+        return self.network.config.block_out_channels[0]
 
-    @torch.inference_mode()
-    def decode(self, tokens: TokenState | Tensor) -> Tensor:
-        """Tokens (a state, or ids [B, h, w]) -> image [B, h * scale, w * scale, 3] float32 in 0..1.
-
-        Raises MGTError when cells are still masked or ids are not in the codebook.
-        """
-        if isinstance(tokens, TokenState):
-            left = int(tokens.masked.sum())
-            if left:
-                raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
-            tokens = tokens.tokens
-        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
-            held = (
-                f"{tokens.dtype} of shape {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
-            )
-            raise MGTError(
-                f"tokens are {held}; expected whole numbers of shape [batch, height, width], or a TokenState"
-            )
-        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
-            raise MGTError(
-                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
-                f"this codec takes 0 to {self.codebook_size - 1}"
-            )
-        return self.decode_codes(self.codes(tokens))
-
-    @torch.inference_mode()
-    def codes(self, tokens: Tensor) -> Tensor:
-        """Codebook vectors [B, D, h, w] of ids [B, h, w]."""
-        device = self.acquire()
-        return self.network.quantize.embedding(tokens.to(device)).permute(0, 3, 1, 2).contiguous()
-
-    @torch.inference_mode()
-    def decode_codes(self, codes: Tensor) -> Tensor:
-        """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
-        pixels = codes.shape[2] * codes.shape[3] * self.scale**2
-        images = max(1, PIXELS_AT_ONCE // pixels)
-        # About three float32 maps of the widest full-resolution layer are alive at once.
-        memory = min(images, codes.shape[0]) * pixels * self.network.config.block_out_channels[0] * 12
-        codes = codes.to(self.acquire(memory))
-        with exact_convolutions():
-            return torch.cat([self._decode(part) for part in codes.split(images)])
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        return self.network.quantize.embedding(tokens)
 
     def _decode(self, codes: Tensor) -> Tensor:
         spatial = codes if self.network.config.norm_type == "spatial" else None
-        image = self.network.decoder(self.network.post_quant_conv(codes), spatial)
-        return image.float().clamp(0, 1).permute(0, 2, 3, 1)
+        return self.network.decoder(self.network.post_quant_conv(codes), spatial)
 
-    @torch.inference_mode()
-    def latents(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
-        device = self.acquire()
-        parameter = next(self.network.parameters())
-        with exact_convolutions():
-            return self.network.encode(image.permute(0, 3, 1, 2).to(device, parameter.dtype)).latents
+    def _latents(self, image: Tensor) -> Tensor:
+        return self.network.encode(image).latents
 
-    @torch.inference_mode()
-    def encode(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
-
-        Raises MGTError when a side is no multiple of `scale`.
-        """
-        if not isinstance(image, Tensor) or not image.is_floating_point():
-            held = image.dtype if isinstance(image, Tensor) else type(image).__name__
-            raise MGTError(f"image is {held}; expected a tensor of floats in 0 to 1")
-        sides = image.shape[1:3]
-        if (
-            image.ndim != 4
-            or image.shape[-1] != 3
-            or min(sides) < self.scale
-            or any(side % self.scale for side in sides)
-        ):
-            raise MGTError(
-                f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
-                f"with sides that are multiples of {self.scale}"
-            )
-        latents = self.latents(image)
-        indices = self.network.quantize(latents)[2][2]
-        return indices.reshape(latents.shape[0], *latents.shape[2:])
+    def _nearest(self, latents: Tensor) -> Tensor:
+        return self.network.quantize(latents)[2][2].reshape(latents.shape[0], *latents.shape[2:])

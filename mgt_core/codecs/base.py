@@ -1,0 +1,162 @@
+"""What VQ codecs share: images to token ids and back, checked. One file per architecture fills it in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..placement import Placement, Resident
+from ..types import TokenState
+
+PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
+
+
+@contextmanager
+def exact_convolutions() -> Iterator[None]:
+    """No TF32, which torch allows for convolutions by default: it moves latents across code borders."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+@dataclass(frozen=True)
+class Codec(ABC):
+    """A VQ autoencoder. network: its module, with the parameter names of the published checkpoints."""
+
+    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
+
+    network: nn.Module
+    placement: Placement | None = None
+
+    @staticmethod
+    @abstractmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @staticmethod
+    def leaves(name: str) -> bool:
+        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
+        return False
+
+    @staticmethod
+    @abstractmethod
+    def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+        """The network that holds tensors of these shapes; the config is empty where the checkpoint has none."""
+
+    @property
+    @abstractmethod
+    def codebook_size(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def scale(self) -> int:
+        """Side in pixels of the square that one token stands for."""
+
+    @property
+    @abstractmethod
+    def full_width(self) -> int:
+        """Channels of the layers that work on all pixels."""
+
+    @abstractmethod
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        """Codebook rows [..., D] of ids [...]."""
+
+    @abstractmethod
+    def _decode(self, codes: Tensor) -> Tensor:
+        """[B, D, h, w] -> [B, 3, H, W], 0..1 but for overshoot."""
+
+    @abstractmethod
+    def _latents(self, image: Tensor) -> Tensor:
+        """[B, 3, H, W] in 0..1 -> encoder output [B, D, h, w]."""
+
+    def _nearest(self, latents: Tensor) -> Tensor:
+        """[B, D, h, w] -> ids [B, h, w] of the nearest codebook rows (Euclidean)."""
+        rows = self._vectors(torch.arange(self.codebook_size, device=latents.device))
+        return torch.cdist(latents.permute(0, 2, 3, 1).flatten(1, 2), rows).argmin(-1).unflatten(1, latents.shape[2:])
+
+    def with_placement(self, placement: Placement) -> "Codec":
+        return replace(self, placement=placement)
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        return (self.placement or Resident(self.network)).acquire(memory)
+
+    @torch.inference_mode()
+    def decode(self, tokens: TokenState | Tensor) -> Tensor:
+        """Tokens (a state, or ids [B, h, w]) -> image [B, h * scale, w * scale, 3] float32 in 0..1.
+
+        Raises MGTError when cells are still masked or ids are not in the codebook.
+        """
+        if isinstance(tokens, TokenState):
+            left = int(tokens.masked.sum())
+            if left:
+                raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
+            tokens = tokens.tokens
+        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
+            held = (
+                f"{tokens.dtype} of shape {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
+            )
+            raise MGTError(
+                f"tokens are {held}; expected whole numbers of shape [batch, height, width], or a TokenState"
+            )
+        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
+            raise MGTError(
+                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
+                f"this codec takes 0 to {self.codebook_size - 1}"
+            )
+        return self.decode_codes(self.codes(tokens))
+
+    @torch.inference_mode()
+    def codes(self, tokens: Tensor) -> Tensor:
+        """Codebook vectors [B, D, h, w] of ids [B, h, w]."""
+        device = self.acquire()
+        return self._vectors(tokens.to(device)).permute(0, 3, 1, 2).contiguous()
+
+    @torch.inference_mode()
+    def decode_codes(self, codes: Tensor) -> Tensor:
+        """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
+        pixels = codes.shape[2] * codes.shape[3] * self.scale**2
+        images = max(1, PIXELS_AT_ONCE // pixels)
+        # About three float32 maps of the widest full-resolution layer are alive at once.
+        memory = min(images, codes.shape[0]) * pixels * self.full_width * 12
+        codes = codes.to(self.acquire(memory))
+        with exact_convolutions():
+            parts = [self._decode(part).float().clamp(0, 1) for part in codes.split(images)]
+        return torch.cat(parts).permute(0, 2, 3, 1)
+
+    @torch.inference_mode()
+    def latents(self, image: Tensor) -> Tensor:
+        """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
+        device = self.acquire()
+        parameter = next(self.network.parameters())
+        with exact_convolutions():
+            return self._latents(image.permute(0, 3, 1, 2).to(device, parameter.dtype))
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Tensor:
+        """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
+
+        Raises MGTError when a side is no multiple of `scale`.
+        """
+        if not isinstance(image, Tensor) or not image.is_floating_point():
+            held = image.dtype if isinstance(image, Tensor) else type(image).__name__
+            raise MGTError(f"image is {held}; expected a tensor of floats in 0 to 1")
+        sides = image.shape[1:3]
+        if (
+            image.ndim != 4
+            or image.shape[-1] != 3
+            or min(sides) < self.scale
+            or any(side % self.scale for side in sides)
+        ):
+            raise MGTError(
+                f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
+                f"with sides that are multiples of {self.scale}"
+            )
+        return self._nearest(self.latents(image))

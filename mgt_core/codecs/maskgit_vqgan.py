@@ -1,0 +1,164 @@
+"""MaskGIT's VQGAN (arXiv 2202.04200, section 3.1) as open-muse and UnlockMGM publish it.
+
+Parameter names are those of the published checkpoints. Images and what it decodes to lie in 0..1.
+"""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..registry import CODECS
+from .base import Codec
+
+SIZES = ("num_channels", "hidden_channels", "num_res_blocks", "z_channels", "num_embeddings", "quantized_embed_dim")
+
+
+@dataclass(frozen=True)
+class VQGANConfig:
+    """Sizes, named as in the published config.json. channel_mult: width of each level, full resolution first."""
+
+    channel_mult: tuple[int, ...]
+    hidden_channels: int
+    num_res_blocks: int
+    z_channels: int
+    num_embeddings: int
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "VQGANConfig":
+        """Raises MGTError naming missing and contradicting entries."""
+        missing = [name for name in ("channel_mult", *SIZES) if name not in values]
+        if missing:
+            raise MGTError(f"codec config lacks {', '.join(missing)}")
+        mult = values["channel_mult"]
+        if not isinstance(mult, (list, tuple)) or not mult:
+            raise MGTError(f"codec config has channel_mult {mult!r}; expected a list of whole numbers")
+        for name, value in [("channel_mult", m) for m in mult] + [(name, values[name]) for name in SIZES]:
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise MGTError(f"codec config has {name} {value!r}; expected positive whole numbers")
+        if values["num_channels"] != 3 or values["quantized_embed_dim"] != values["z_channels"]:
+            raise MGTError(
+                f"codec config has num_channels {values['num_channels']}, quantized_embed_dim "
+                f"{values['quantized_embed_dim']} and z_channels {values['z_channels']}; expected 3 and two equal ones"
+            )
+        return cls(tuple(mult), *(values[name] for name in SIZES[1:5]))
+
+    @property
+    def widths(self) -> list[int]:
+        return [self.hidden_channels * mult for mult in self.channel_mult]
+
+
+def norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+class ResBlock(nn.Module):
+    def __init__(self, width_in: int, width: int):
+        super().__init__()
+        self.norm1, self.norm2 = norm(width_in), norm(width)
+        self.conv1 = nn.Conv2d(width_in, width, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.nin_shortcut = nn.Conv2d(width, width, 1, bias=False) if width_in != width else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        # The published weights were trained with a shortcut that reads h where the width changes.
+        return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))
+
+
+def res_blocks(width_in: int, width: int, count: int) -> list[ResBlock]:
+    return [ResBlock(width if index else width_in, width) for index in range(count)]
+
+
+class Level(nn.Module):
+    def __init__(self, width_in: int, width: int, count: int, doubles: bool = False):
+        super().__init__()
+        self.block = nn.ModuleList(res_blocks(width_in, width, count))
+        self.upsample_conv = nn.Conv2d(width, width, 3, padding=1) if doubles else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.block:
+            x = block(x)
+        return x if self.upsample_conv is None else self.upsample_conv(F.interpolate(x, scale_factor=2.0))
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        widths, count = config.widths, config.num_res_blocks
+        self.conv_in = nn.Conv2d(3, config.hidden_channels, 3, padding=1, bias=False)
+        before = [config.hidden_channels, *widths]
+        self.down = nn.ModuleList(Level(w_in, w, count) for w_in, w in zip(before, widths, strict=False))
+        self.mid = nn.Sequential(*res_blocks(widths[-1], widths[-1], count))
+        self.norm_out = norm(widths[-1])
+        self.conv_out = nn.Conv2d(widths[-1], config.z_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv_in(x)
+        for index, level in enumerate(self.down):
+            x = level(F.avg_pool2d(x, 2) if index else x)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        widths, count = config.widths, config.num_res_blocks
+        self.conv_in = nn.Conv2d(config.z_channels, widths[-1], 3, padding=1)
+        self.mid = nn.Sequential(*res_blocks(widths[-1], widths[-1], count))
+        before = [*widths[1:], widths[-1]]
+        self.up = nn.ModuleList(
+            Level(w_in, w, count, doubles=index > 0) for index, (w_in, w) in enumerate(zip(before, widths, strict=True))
+        )
+        self.norm_out = norm(widths[0])
+        self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mid(self.conv_in(x))
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+
+class MaskGitVQGAN(nn.Module):
+    def __init__(self, config: VQGANConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.quantize = nn.ModuleDict({"embedding": nn.Embedding(config.num_embeddings, config.z_channels)})
+
+
+@CODECS.register("maskgit_vqgan")
+class MaskGitVQGANCodec(Codec):
+    """MaskGitVQGAN folders: config.json with pytorch_model.bin or safetensors."""
+
+    @staticmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        return "decoder.up.0.block.0.conv1.weight" in shapes and "quantize.embedding.weight" in shapes
+
+    @staticmethod
+    def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+        return MaskGitVQGAN(VQGANConfig.from_dict(config))
+
+    @property
+    def codebook_size(self) -> int:
+        return self.network.config.num_embeddings
+
+    @property
+    def scale(self) -> int:
+        return 2 ** (len(self.network.config.channel_mult) - 1)
+
+    @property
+    def full_width(self) -> int:
+        return self.network.config.widths[0]
+
+    def _vectors(self, tokens: Tensor) -> Tensor:
+        return self.network.quantize["embedding"](tokens)
+
+    def _decode(self, codes: Tensor) -> Tensor:
+        return self.network.decoder(codes)
+
+    def _latents(self, image: Tensor) -> Tensor:
+        return self.network.encoder(image)
