@@ -149,14 +149,14 @@ def load_codec(source: Path, dtype: torch.dtype, device: torch.device) -> Codec:
 
 
 def recognize(source: Path, registry: Registry, what: str) -> tuple[type, dict, dict[str, Stored]]:
-    """(class, config, tensors the network takes) of a folder or file of weights."""
+    """(class, config, tensors by the names the network has for them) of a folder or file of weights."""
     config, stored = config_of(source), index_weights(source)
     shapes = {name: entry.shape for name, entry in stored.items()}
     for kind in map(registry.get, registry):
         if kind.recognizes(config, shapes):
             if kind.needs_config and not config:
                 raise MGTError(f"{source / 'config.json'} is missing")
-            return kind, config, {name: entry for name, entry in stored.items() if not kind.leaves(name)}
+            return kind, config, {kind.renamed(n): entry for n, entry in stored.items() if not kind.leaves(n)}
     raise MGTError(
         f"{source} holds no {what} this pack knows ({', '.join(registry)}); "
         f"its first tensors are {join_some(sorted(shapes))}"

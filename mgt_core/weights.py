@@ -4,9 +4,11 @@ import json
 import logging
 import struct
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,11 +25,33 @@ NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts p
 WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel modules leave in names
 
 
+class Published(ABC):
+    """How the weights of an architecture are published: what backbones and codecs say of their checkpoints."""
+
+    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
+
+    @staticmethod
+    @abstractmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @staticmethod
+    def leaves(name: str) -> bool:
+        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
+        return False
+
+    @staticmethod
+    def renamed(name: str) -> str:
+        """What the network calls the tensor `name` of a file."""
+        return name
+
+
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies and its shape."""
+    """Where a tensor lies, its name there and its shape."""
 
     file: Path
+    name: str
     shape: tuple[int, ...]
     offset: int
     size: int
@@ -92,10 +116,8 @@ def read_header(file: Path) -> dict[str, Stored]:
         try:
             header = json.loads(stream.read(length))
             header.pop("__metadata__", None)
-            entries = {
-                name: Stored(file, tuple(e["shape"]), e["data_offsets"][0], e["data_offsets"][1] - e["data_offsets"][0])
-                for name, e in header.items()
-            }
+            places = {name: (tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()}
+            entries = {n: Stored(file, n, shape, start, end - start) for n, (shape, start, end) in places.items()}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
     end = 8 + length + max((e.offset + e.size for e in entries.values()), default=0)
@@ -137,7 +159,8 @@ def index_pickle(file: Path) -> dict[str, Stored]:
     held = open_pickle(file)
     first = min((value.data_ptr() for value in held.values()), default=0)
     return {
-        name: Stored(file, tuple(value.shape), value.data_ptr() - first, value.nbytes) for name, value in held.items()
+        name: Stored(file, name, tuple(value.shape), value.data_ptr() - first, value.nbytes)
+        for name, value in held.items()
     }
 
 
@@ -161,7 +184,7 @@ def read_tensors(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> 
         entry = stored[name]
         if entry.file != opened or (read > REMAP_BYTES and is_mapped(entry.file)):
             take, opened, read = open_weights(entry.file), entry.file, 0
-        tensor = take(name)
+        tensor = take(entry.name)
         if tensor.is_floating_point() != wanted[name].is_floating_point():
             raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {wanted[name].dtype}")
         read += entry.size

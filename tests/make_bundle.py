@@ -112,3 +112,51 @@ def openmuse_bundle(target: Path, pickled: bool = True, transformer: str = "ema_
         else:
             shutil.copy(file, target / name)
     return target
+
+
+def halton_bundle(target: Path) -> Path:
+    """The golden Halton-MaskGIT as its files are published, side by side; returns the transformer's.
+
+    Its width is none of the released ones, so its number of heads lies beside it."""
+    source = ROOT / "maskgit" / "halton_tiny"
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source / "proj1" / "model.pth", target / "ImageNet_tiny.pth")
+    (target / "ImageNet_tiny.json").write_text('{"heads": 4}')
+    torch.save({"model": load_file(source / "vq" / "vq.safetensors")}, target / "vq_ds16_c2i.pt")
+    return target / "ImageNet_tiny.pth"
+
+
+def amused_bundle(target: Path, downsample: bool = True) -> Path:
+    """A random aMUSEd of few weights, saved by diffusers; text encoder and codec are those of a golden bundle."""
+    from diffusers import AmusedScheduler, UVit2DModel
+
+    copy_bundle(target)
+    for part in ("transformer", "scheduler"):
+        shutil.rmtree(target / part)
+    text = json.loads((target / "text_encoder" / "config.json").read_text())
+    torch.manual_seed(3)
+    network = UVit2DModel(
+        hidden_size=32,
+        cond_embed_dim=text["projection_dim"],
+        micro_cond_encode_dim=8,
+        micro_cond_embed_dim=40,
+        encoder_hidden_size=text["hidden_size"],
+        vocab_size=72,
+        codebook_size=64,
+        in_channels=24,
+        block_out_channels=24,
+        num_res_blocks=1,
+        downsample=downsample,
+        upsample=downsample,
+        block_num_heads=2,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=48,
+        sample_size=8,
+    )
+    for value in network.parameters():
+        torch.nn.init.normal_(value, std=0.3)
+    network.save_pretrained(target / "transformer")
+    AmusedScheduler(mask_token_id=71).save_pretrained(target / "scheduler")
+    (target / "model_index.json").write_text('{"_class_name": "AmusedPipeline"}')
+    return target

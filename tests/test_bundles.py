@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden_data import GAP, ROOT, tensors
-from make_bundle import copy_bundle, edit_weights, openmuse_bundle, transformer_of_size, weights_file
+from make_bundle import copy_bundle, edit_weights, halton_bundle, openmuse_bundle, transformer_of_size, weights_file
 from safetensors.torch import load_file
 from test_loading import MEASURE
 
@@ -177,3 +177,30 @@ def test_a_branch_that_is_damaged_does_not_matter_to_the_network(tmp_path):
     bundle = openmuse_bundle(tmp_path / "bundle", pickled=False)
     edit_weights(bundle / "ema_model", lambda weights: {n: v for n, v in weights.items() if "decoders" not in n})
     check_openmuse(load(bundle))
+
+
+def test_files_of_halton_maskgit(tmp_path):
+    file = halton_bundle(tmp_path / "saved_networks")
+    for source in (file, file.parent):
+        pipe = load(source)
+        assert pipe.text is None and pipe.size == (16, 16) and pipe.source == file and pipe.name == source.name
+        expected = tensors(ROOT / "maskgit" / "halton_tiny" / "proj1" / "forward")
+        condition = mgt_core.Condition(labels=expected["y"].masked_fill(expected["drop_label"], -1))
+        logits = pipe.model.logits(expected["x"], condition, 0.0)
+        assert (logits.flatten(1, 2) - expected["logits"][..., :-1]).abs().max() < GAP
+    assert loose_bundles(file.parent) == [file]
+
+
+def test_transformers_that_share_a_codec_are_each_a_model(tmp_path):
+    file = halton_bundle(tmp_path)
+    other = tmp_path / "ImageNet_other.pth"
+    for suffix in (".pth", ".json"):
+        shutil.copy(file.with_suffix(suffix), other.with_suffix(suffix))
+    assert loose_bundles(tmp_path) == [other, file]
+    assert load(other).name == other.name
+    with pytest.raises(mgt_core.MGTError, match=r"2 parts that may be its transformer \(ImageNet_other.pth"):
+        load(tmp_path)
+    (tmp_path / "vq_ds16_c2i.pt").unlink()
+    assert loose_bundles(tmp_path) == []
+    with pytest.raises(mgt_core.MGTError, match="is a codec of a known kind"):
+        load(file)

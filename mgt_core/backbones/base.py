@@ -1,6 +1,6 @@
 """What a network has to offer to be sampled. One file per architecture implements it."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -9,9 +9,10 @@ from ..errors import MGTError
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
+from ..weights import Published
 
 
-class Backbone(nn.Module, ABC):
+class Backbone(nn.Module, Published):
     """A masked transformer over a grid of tokens.
 
     A run calls `prepare` once and `features` at every step; `head` turns the features of the
@@ -21,22 +22,11 @@ class Backbone(nn.Module, ABC):
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
-    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
-
-    @staticmethod
-    @abstractmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        """Whether a checkpoint with this config and these tensors is of this architecture."""
 
     @classmethod
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:
         """What the constructor takes, from the checkpoint's config and tensors."""
         return cls.config_class.from_dict(config)
-
-    @staticmethod
-    def leaves(name: str) -> bool:
-        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
-        return False
 
     @property
     @abstractmethod

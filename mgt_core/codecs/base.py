@@ -1,10 +1,9 @@
 """What VQ codecs share: images to token ids and back, checked. One file per architecture fills it in."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import MGTError
 from ..placement import Placement, Resident
 from ..types import TokenState
+from ..weights import Published
 
 PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
 
@@ -28,23 +28,11 @@ def exact_convolutions() -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Codec(ABC):
+class Codec(Published):
     """A VQ autoencoder. network: its module, with the parameter names of the published checkpoints."""
-
-    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
 
     network: nn.Module
     placement: Placement | None = None
-
-    @staticmethod
-    @abstractmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        """Whether a checkpoint with this config and these tensors is of this architecture."""
-
-    @staticmethod
-    def leaves(name: str) -> bool:
-        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
-        return False
 
     @staticmethod
     @abstractmethod

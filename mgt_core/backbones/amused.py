@@ -1,0 +1,83 @@
+"""aMUSEd (arXiv 2401.01808) through diffusers' own network, UVit2DModel."""
+
+import inspect
+
+from torch import Tensor, nn
+
+from ..errors import MGTError, whole_number
+from ..patches import NO_PATCHES, Patches
+from ..registry import BACKBONES
+from ..types import Condition
+from .base import Backbone
+
+HEAD = "mlm_layer."
+
+
+@BACKBONES.register("amused")
+class AmusedTransformer(Backbone):
+    """UVit2DModel, its token head apart so that it can be applied to some cells alone.
+
+    It has no timestep: how much is masked is all it knows of the progress of a run.
+    """
+
+    config_class = dict
+    condition_fields = ("hidden", "pooled", "micro")
+
+    def __init__(self, config: dict):
+        from diffusers import UVit2DModel
+
+        super().__init__()
+        known = inspect.signature(UVit2DModel.__init__).parameters
+        self.uvit = UVit2DModel(**{name: value for name, value in config.items() if name in known})
+        self.mlm_layer, self.uvit.mlm_layer = self.uvit.mlm_layer, nn.Identity()
+        self.config = self.uvit.config
+        for name in ("vocab_size", "codebook_size", "sample_size"):
+            whole_number(f"{name} of the transformer config", self.config[name], 1, 2**31)
+        if self.codebook_size > self.mask_id:
+            raise MGTError(
+                f"transformer config has vocab_size {self.config.vocab_size}, which must exceed codebook_size "
+                f"{self.codebook_size} to hold the mask token"
+            )
+
+    @staticmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        return "mlm_layer.conv2.weight" in shapes and "encoder_proj.weight" in shapes
+
+    @classmethod
+    def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> dict:
+        return config
+
+    @staticmethod
+    def renamed(name: str) -> str:
+        return name if name.startswith(HEAD) else f"uvit.{name}"
+
+    @property
+    def mask_id(self) -> int:
+        return self.config.vocab_size - 1
+
+    @property
+    def codebook_size(self) -> int:
+        return self.config.codebook_size
+
+    @property
+    def trained_grid(self) -> tuple[int, int]:
+        return self.config.sample_size, self.config.sample_size
+
+    @property
+    def grid_multiple(self) -> int:
+        return 2 if self.config.downsample else 1
+
+    @property
+    def condition_widths(self) -> dict[str, int]:
+        return {"hidden": self.config.encoder_hidden_size, "pooled": self.config.cond_embed_dim, "micro": 5}
+
+    def prepare(self, condition: Condition, grid: tuple[int, int]) -> Condition:
+        return condition.to(dtype=self.mlm_layer.conv1.weight.dtype)
+
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Condition, patches: Patches = NO_PATCHES) -> Tensor:
+        out = self.uvit(tokens, prepared.hidden, prepared.pooled, prepared.micro)
+        return out.permute(0, 2, 3, 1)
+
+    def head(self, features: Tensor) -> Tensor:
+        rows = features.flatten(0, -2)[:, :, None, None]
+        return self.mlm_layer(rows).flatten(1).unflatten(0, features.shape[:-1])
