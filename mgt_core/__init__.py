@@ -12,6 +12,7 @@ Example:
 from . import backbones, codecs, modifiers, samplers
 from .checkpoints import Pipeline, load
 from .codecs.base import Codec
+from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
 from .guidance import GuidanceSchedule
 from .merging import TokenMerging
@@ -80,11 +81,17 @@ __all__ = [
     "ZSampling",
     "empty_state",
     "empty_tokens",
+    "encode_image",
     "list_backbones",
     "list_modifiers",
     "list_samplers",
     "list_schedules",
     "load",
+    "mask_tokens",
     "micro_conditions",
+    "pad_image",
+    "pad_tokens",
+    "paste_back",
     "sample",
+    "vary_tokens",
 ]

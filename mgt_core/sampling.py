@@ -85,12 +85,33 @@ class Run:
         self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
         self.temperatures = list(temperatures)
 
-        self.left = state.masked.flatten(1).sum(1).tolist()
+        self.left = state.to_fill.flatten(1).sum(1).tolist()
         self.targets = [schedule.targets(steps, count) for count in self.left]
         self.tokens = state.tokens.flatten(1).to(self.device)
-        self.given = (self.tokens != model.mask_id) | state.fixed.flatten(1).to(self.device)
+        self.given = ~state.to_fill.flatten(1).to(self.device)
+        self.first = state.first_step(steps)
+        if state.strength is not None:
+            self.mask_again()
         self.revealed_at = torch.full_like(self.tokens, -1)
         self.confidence = torch.zeros_like(self.tokens, dtype=torch.float32)
+        if state.confidence is not None:
+            self.confidence = state.confidence.flatten(1).to(self.confidence) * (self.tokens != model.mask_id)
+
+    @property
+    def indices(self) -> range:
+        """The steps to do; a run that repaints given tokens begins late."""
+        return range(self.first, self.steps)
+
+    def mask_again(self) -> None:
+        """Mask as many of the cells that are not given, at random, as the steps before `first` would have left."""
+        masked = self.tokens == self.model.mask_id
+        order = torch.zeros_like(self.tokens, dtype=torch.float32)
+        if self.first:  # all of them otherwise, with nothing to draw
+            order = self.draws.gumbel(self.step(self.tokens, self.first)).masked_fill(masked, -math.inf)
+            to_come = self.steps - self.first
+            wanted = [still_masked(t[self.first - 1], n, to_come) for t, n in zip(self.targets, self.left, strict=True)]
+            self.left = [max(n, held) for n, held in zip(wanted, masked.sum(1).tolist(), strict=True)]
+        self.tokens = self.tokens.masked_fill(least_confident(order, ~self.given, self.left), self.model.mask_id)
 
     def timestep(self, tokens: Tensor, index: int) -> Tensor:
         """[B] what the network is told at step `index` (see MGTModel.timestep_rule)."""
@@ -190,7 +211,7 @@ class Run:
             "revealed_at": self.revealed_at.unflatten(1, self.grid),
             "confidence": self.confidence.unflatten(1, self.grid),
         }
-        return replace(self.state, **shaped).to(self.state.tokens.device)
+        return replace(self.state, strength=None, **shaped).to(self.state.tokens.device)
 
     def all_cells(self, tokens: Tensor) -> Tensor:
         """[B, N] every cell of every image."""
@@ -293,9 +314,9 @@ def sample(
             raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
         else:
             conditions[role] = model.complete(conditions[role], state.batch, state.grid, role)
-    if not bool(state.masked.any()):
-        log.warning("no cell is masked: the tokens are returned as they are")
-        return state
+    if state.first_step(steps) == steps or not bool(state.to_fill.any()):
+        log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
+        return state if state.strength is None else replace(state, strength=None)
     return sampler(
         model,
         state,
@@ -307,6 +328,12 @@ def sample(
         seeds=image_seeds(seed, state.batch),
         callback=callback,
     )
+
+
+def nothing_to_do(state: TokenState, steps: int) -> str:
+    if state.first_step(steps) == steps:
+        return f"strength {state.strength:g} leaves none of the {steps} steps"
+    return "no cell is masked" if state.strength is None else "every cell is fixed"
 
 
 def build_sampler(name: str, options: dict):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from .errors import MGTError
+from .errors import MGTError, finite_number
 
 UNCONDITIONAL = -1  # as a label: the class that a model was trained with for no class at all
 CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
@@ -102,6 +102,9 @@ class TokenState:
     fixed: [B, H, W] bool, given by the user and never resampled.
     revealed_at: [B, H, W] long, step since which the cell holds its token (-1: given, or not yet filled).
     confidence: [B, H, W] float, log-probability of the token when it was drawn (0: given).
+    strength: None, and a run fills the masked cells and keeps what the others hold. Otherwise 0..1, the
+    share of the run that is done (image to image): it begins late, with as many of the cells that are
+    not fixed masked again, at random, as its schedule has left by then; 1 is text to image.
     """
 
     tokens: Tensor
@@ -110,8 +113,11 @@ class TokenState:
     codebook_size: int
     revealed_at: Tensor | None = None
     confidence: Tensor | None = None
+    strength: float | None = None
 
     def __post_init__(self):
+        if self.strength is not None:
+            finite_number("strength", self.strength, 0, 1)
         for name, dtype in (("tokens", torch.long), ("fixed", torch.bool)):
             value = getattr(self, name)
             if not isinstance(value, Tensor) or value.dtype != dtype:
@@ -128,6 +134,16 @@ class TokenState:
     def masked(self) -> Tensor:
         """[B, H, W] bool, the cells still to be filled."""
         return self.tokens == self.mask_id
+
+    @property
+    def to_fill(self) -> Tensor:
+        """[B, H, W] bool, the cells that a run over the whole schedule would fill."""
+        return self.masked if self.strength is None else ~self.fixed
+
+    def first_step(self, steps: int) -> int:
+        """The step with which a run of `steps` begins: steps (1 - strength), rounded up; at strength 0
+        that is `steps`, and nothing is left to do."""
+        return 0 if self.strength is None else steps - int(steps * self.strength + 1e-9)
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import specs
+from . import host_nodes, specs
 from .images import Folders, make_nodes
 from .problems import Json, WorkflowError, name_node, title_of
 from .validate import needed
@@ -52,9 +52,10 @@ class Library:
     def of_pack(cls, folders: Folders) -> Library:
         pack = load_pack()
         classes, names = make_nodes(folders)
+        others = host_nodes.NODES
         return cls(
-            {**classes, **pack.NODE_CLASS_MAPPINGS},
-            {**names, **pack.NODE_DISPLAY_NAME_MAPPINGS},
+            {**classes, **{name: node for name, (node, _) in others.items()}, **pack.NODE_CLASS_MAPPINGS},
+            {**names, **{name: shown for name, (_, shown) in others.items()}, **pack.NODE_DISPLAY_NAME_MAPPINGS},
         )
 
     def custom_check(self, class_type: str) -> Callable[..., Any] | None:

@@ -52,10 +52,11 @@ class Trace:
         self.call = self.settings["call"]
         self.steps = self.call["num_inference_steps"]
         self.cfg = float(self.call["guidance_scale"])
-        temperature = self.call["temperature"]
+        temperature = self.call.get("temperature", self.settings.get("temperature"))
         self.temperature = tuple(temperature) if isinstance(temperature, list) else temperature
         self.schedule = self.settings["masking_schedule"]
-        self.size = (self.call["height"], self.call["width"])
+        edited = self.tensors.get("init.image_pt")  # editing takes its size from the picture
+        self.size = (self.call["height"], self.call["width"]) if edited is None else tuple(edited.shape[2:])
 
     def __getitem__(self, key: str) -> torch.Tensor:
         return self.tensors[key]

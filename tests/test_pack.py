@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, load_pack
 
+from runner.host_nodes import NODES as STANDING_IN
+
 NODES = load_pack().NODE_CLASS_MAPPINGS
 NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
-HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "Note", "MarkdownNote"}
+HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "Note", "MarkdownNote", *STANDING_IN}
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN"}
 # Top-level modules of ComfyUI.
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "execution", "folder_paths"}

@@ -42,7 +42,7 @@ def saved(path, output):
     """Pictures that a short run of the workflow leaves."""
     document = read_document(path)
     document = replace(document, ui=shortened(document.ui))
-    library = Library.of_pack(Folders((), output))
+    library = Library.of_pack(Folders((ROOT / "workflows",), output))
     prompt, graph = prepare(document, [], library.object_info, custom=library.custom_check)
     return execute(prompt, library, graph)
 
@@ -84,6 +84,10 @@ def test_older_files_run_as_before(built_in, tmp_path):
     assert (pixels(now) == pixels(before)).all()
 
 
+def node_kinds(path):
+    return {node["type"] for node in json.loads(path.read_text())["nodes"]}
+
+
 def sample_node(prompt, title):
     return next(n for n in prompt.values() if n["_meta"]["title"] == title)
 
@@ -117,7 +121,12 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
     assert sorted(kinds[:-1]) == sorted(PATCHES - {patch})
 
 
-@pytest.mark.parametrize("path", [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()], ids=name)
+# Editing workflows compare runs that start from different tokens.
+COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
+COMPARING = [p for p in COMPARING if not {"MGTEncodeImage", "MGTVaryTokens"} & node_kinds(p)]
+
+
+@pytest.mark.parametrize("path", COMPARING, ids=name)
 def test_compared_runs_share_seed_prompts_and_tokens(path, object_info):
     runs = [n for n in to_api(json.loads(path.read_text()), object_info).values() if n["class_type"] == "MGTSample"]
     shared = ("seed", "cfg", "positive", "negative", "tokens")

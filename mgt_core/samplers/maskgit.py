@@ -16,5 +16,5 @@ class MaskGIT(Sampler):
     """
 
     def loop(self, run: Run) -> None:
-        for index in range(run.steps):
+        for index in run.indices:
             run.accept(run.forward(run.tokens, index), index)

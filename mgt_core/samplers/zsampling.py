@@ -31,7 +31,7 @@ class Zigzag(Sampler):
         check_interval("zigzag", self.start, self.end)
 
     def loop(self, run: Run) -> None:
-        for index in range(run.steps):
+        for index in run.indices:
             result = run.forward(run.tokens, index, visit=FORWARD)
             if index < run.steps - 1 and in_interval(self.start, self.end, index, run.steps):
                 run.remember(result)
