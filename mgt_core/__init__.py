@@ -12,6 +12,7 @@ Example:
 from . import backbones, codecs, modifiers, samplers
 from .checkpoints import Pipeline, load
 from .codecs.base import Codec
+from .conditions import ConditionPart, Conditions
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
 from .guidance import GuidanceSchedule
@@ -59,6 +60,8 @@ __all__ = [
     "UNCONDITIONAL",
     "Codec",
     "Condition",
+    "ConditionPart",
+    "Conditions",
     "CustomCurve",
     "DifferentialSampling",
     "EntropyTemperature",

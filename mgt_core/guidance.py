@@ -1,13 +1,14 @@
 """Classifier-free guidance: its value over a run, the network calls it needs, and how they combine."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from .conditions import Given, acting, parts_of, unreached, weighted_mean
 from .errors import MGTError, finite_number
 from .interval import check_interval, in_interval
 from .patches import NO_PATCHES, Patches
@@ -57,54 +58,118 @@ class GuidanceSchedule:
         return self.outside + (cfg - self.outside) * GUIDANCE_SHAPES[self.shape](x)
 
 
+ROLES = ("negative", "positive")  # in the order in which they are batched
+AT_ONCE = 4  # conditions evaluated in one call, at the most
+
+
 @dataclass
 class GuidedNetwork:
     """The network with the conditions of one run. What depends on condition and grid is prepared once."""
 
     model: "MGTModel"
-    positive: Condition | None
-    negative: Condition | None
+    positive: Given | None
+    negative: Given | None
     grid: tuple[int, int]
     patches: Patches = NO_PATCHES
     calls: int = 0
     passes: int = 0
     _prepared: dict = field(default_factory=dict)
+    _known: dict = field(default_factory=dict)
 
-    def logits(self, tokens: Tensor, timestep: Tensor, cfg: float, positions: Tensor | None = None) -> Tensor:
+    def __post_init__(self):
+        self.parts = {"negative": parts_of(self.negative), "positive": parts_of(self.positive)}
+
+    def logits(
+        self,
+        tokens: Tensor,
+        timestep: Tensor,
+        cfg: float,
+        positions: Tensor | None = None,
+        at: tuple[int, int] = (0, 1),
+    ) -> Tensor:
         """l_u + cfg (l_c - l_u). cfg 1 evaluates the positive condition only, cfg 0 the negative only.
 
         tokens: [B, h, w] long; timestep: [B]; positions: [B, M] cells (row-major) to evaluate the head
-        on, all of them by default -> [B, M, V] float32.
+        on, all of them by default; at: (step, steps), which decides the parts of conditions that act
+        -> [B, M, V] float32.
         """
-        if cfg == 1:
-            return self._evaluate("positive", tokens, timestep, positions)
-        if cfg == 0:
-            return self._evaluate("negative", tokens, timestep, positions)
-        if self.alike:
-            both = self._evaluate("pair", tokens.repeat(2, 1, 1), timestep.repeat(2), positions)
-            unconditional, conditional = both.chunk(2)
-        else:
-            unconditional = self._evaluate("negative", tokens, timestep, positions)
-            conditional = self._evaluate("positive", tokens, timestep, positions)
-        return torch.lerp(unconditional, conditional, cfg)
+        roles = [role for role, alone in zip(ROLES, (1, 0), strict=True) if cfg != alone]
+        predicted = self.predictions(roles, tokens, timestep, positions, at)
+        if len(roles) == 1:
+            return predicted[roles[0]]
+        return torch.lerp(predicted["negative"], predicted["positive"], cfg)
 
-    @property
-    def alike(self) -> bool:
-        """Whether both conditions fit one call; prompts of different length take two."""
-        return self.positive.shapes == self.negative.shapes
+    def predictions(
+        self, roles: Sequence[str], tokens: Tensor, timestep: Tensor, positions: Tensor | None, at: tuple[int, int]
+    ) -> dict[str, Tensor]:
+        """[B, M, V] for each role: the weighted mean of its parts; where none reaches, that of the other role."""
+        active = {role: acting(self.parts[role], *at) for role in ROLES}
+        gaps = {role: self._gap(role, active[role]) for role in ROLES}
+        if any(gaps[role] is not None for role in roles):
+            roles = ROLES
+        tables = self._tables([(role, i) for role in roles for i in active[role]], tokens, timestep, positions)
+        predicted = {role: self._mean(role, active[role], tables, positions) for role in roles if active[role]}
+        for role, other in (ROLES, ROLES[::-1]):
+            if role not in roles or gaps[role] is None:
+                continue
+            if role not in predicted:
+                predicted[role] = predicted[other]
+                continue
+            here = cells_at(gaps[role], positions, tokens.device)[..., None]
+            predicted[role] = torch.where(here, predicted[other], predicted[role])
+        return predicted
 
-    def _evaluate(self, role: str, tokens: Tensor, timestep: Tensor, positions: Tensor | None) -> Tensor:
+    def _tables(
+        self, entries: Sequence[tuple[str, int]], tokens: Tensor, timestep: Tensor, positions: Tensor | None
+    ) -> dict[tuple[str, int], Tensor]:
+        """Logits of each (role, part): those of equal shapes share a call; prompts of different length do not."""
+        alike: dict[tuple, list] = {}
+        for role, i in entries:
+            alike.setdefault(tuple(sorted(self.parts[role][i].condition.shapes.items())), []).append((role, i))
+        tables = {}
+        for group in alike.values():
+            for first in range(0, len(group), AT_ONCE):
+                part = tuple(group[first : first + AT_ONCE])
+                together = self._evaluate(part, tokens, timestep, positions)
+                tables |= zip(part, together.chunk(len(part)), strict=True)
+        return tables
+
+    def _evaluate(
+        self, entries: tuple[tuple[str, int], ...], tokens: Tensor, timestep: Tensor, positions: Tensor | None
+    ) -> Tensor:
         self.calls += 1
-        self.passes += 2 if role == "pair" else 1
-        features = self.model.network.features(tokens, timestep, self._prepare(role), self.patches).flatten(1, 2)
+        self.passes += len(entries)
+        tokens, timestep = tokens.repeat(len(entries), 1, 1), timestep.repeat(len(entries))
+        features = self.model.network.features(tokens, timestep, self._prepare(entries), self.patches).flatten(1, 2)
         if positions is not None:
             index = positions.repeat(features.shape[0] // positions.shape[0], 1)
             features = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))
         return self.model.network.head(features).float()
 
-    def _prepare(self, role: str):
-        if role not in self._prepared:
-            both = role == "pair"
-            condition = Condition.cat([self.negative, self.positive]) if both else getattr(self, role)
-            self._prepared[role] = self.model.network.prepare(condition, self.grid)
-        return self._prepared[role]
+    def _prepare(self, entries: tuple[tuple[str, int], ...]):
+        if entries not in self._prepared:
+            condition = Condition.cat([self.parts[role][i].condition for role, i in entries])
+            self._prepared[entries] = self.model.network.prepare(condition, self.grid)
+        return self._prepared[entries]
+
+    def _mean(self, role: str, active: tuple[int, ...], tables: dict, positions: Tensor | None) -> Tensor:
+        found = [tables[role, i] for i in active]
+        if len(active) == 1:
+            return found[0]
+        weights = [torch.as_tensor(self.parts[role][i].weight, dtype=torch.float32) for i in active]
+        return weighted_mean(found, [cells_at(weight, positions, found[0].device) for weight in weights])
+
+    def _gap(self, role: str, active: tuple[int, ...]) -> Tensor | None:
+        """Cells that no active part of `role` reaches, or None."""
+        if (role, active) not in self._known:
+            missing = unreached([self.parts[role][i] for i in active])
+            self._known[role, active] = missing if bool(missing.any()) else None
+        return self._known[role, active]
+
+
+def cells_at(table: Tensor, positions: Tensor | None, device: torch.device) -> Tensor:
+    """A table over [1 or B, h, w], or one value, at `positions` [B, M] (all cells when None), on `device`."""
+    cells = table.to(device).flatten(1) if table.ndim else table.to(device).reshape(1, 1)
+    if positions is None or cells.shape[1] == 1:
+        return cells
+    return cells.expand(positions.shape[0], -1).gather(1, positions)

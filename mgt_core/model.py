@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
+from .conditions import Given
 from .errors import MGTError
 from .guidance import GuidanceSchedule
 from .merging import TokenMerging
@@ -118,7 +119,7 @@ class MGTModel:
             raise MGTError(f"height x width is {height} x {width} pixels; this model makes {own[0]} x {own[1]} alone")
         return grid
 
-    def complete(self, condition: Condition, batch: int, grid: tuple[int, int], role: str) -> Condition:
+    def complete(self, condition: Given, batch: int, grid: tuple[int, int], role: str) -> Given:
         """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from
         the grid when unset.
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor, nn
 
+from .conditions import Given, parts_of, unreached_by_step
 from .diagnose import non_finite_origin
 from .draws import Draws, GeneratorDraws, image_generators
 from .errors import MGTError, finite_number, whole_number
-from .guidance import GuidedNetwork
+from .guidance import AT_ONCE, GuidedNetwork
 from .model import MGTModel
 from .patches import Patches
 from .registry import SAMPLERS
 from .schedules import MaskSchedule, schedule_from, still_masked
-from .types import Callback, Condition, Step, TokenState
+from .types import Callback, Step, TokenState
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +57,8 @@ class Run:
         self,
         model: MGTModel,
         state: TokenState,
-        positive: Condition | None,
-        negative: Condition | None,
+        positive: Given | None,
+        negative: Given | None,
         *,
         schedule: MaskSchedule,
         steps: int,
@@ -69,7 +70,9 @@ class Run:
     ):
         self.model, self.steps, self.seeds = model, steps, tuple(seeds)
         self.cfgs = guidance_values(model, cfg, steps)
-        self.device = model.acquire(activation_bytes(model, state, guided=any(w not in (0, 1) for w in self.cfgs)))
+        parts = [len(parts_of(condition)) for condition in (positive, negative)]
+        evaluated = sum(parts) if any(w not in (0, 1) for w in self.cfgs) else max(parts)
+        self.device = model.acquire(activation_bytes(model, state, evaluated))
         self.state, self.callback = state, callback
         self.grid, self.cells = state.grid, state.grid[0] * state.grid[1]
         self.network = GuidedNetwork(
@@ -140,7 +143,9 @@ class Run:
         """
         if (merging := self.network.patches.merging) is not None:
             merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
-        return self.network.logits(tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions)
+        return self.network.logits(
+            tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions, (index, self.steps)
+        )
 
     def modified(self, logits: Tensor, step: Step) -> Tensor:
         for modifier in self.modifiers:
@@ -249,12 +254,12 @@ def take_cells(values: Tensor, positions: Tensor) -> Tensor:
     return values.gather(1, positions[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def activation_bytes(model: MGTModel, state: TokenState, guided: bool) -> int:
-    """Rough peak of a step beside the weights: float32 tables of logits, two and three more for every
-    modifier that may keep or sort one, and the widest activations of the network."""
+def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
+    """Rough peak of a step beside the weights: float32 tables of logits, one for each condition evaluated
+    and three for every modifier that may keep or sort one, and the widest activations of the network."""
     cells = state.batch * state.grid[0] * state.grid[1]
-    both = 2 if guided else 1
-    tables = both + 1 + 3 * len(model.modifiers)
+    both = min(evaluated, AT_ONCE)
+    tables = evaluated + 1 + 3 * len(model.modifiers)
     width = max((m.out_features for m in model.network.modules() if isinstance(m, nn.Linear)), default=1)
     return cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
 
@@ -274,8 +279,8 @@ def image_seeds(seed: int, batch: int) -> tuple[int, ...]:
 def sample(
     model: MGTModel,
     state: TokenState,
-    positive: Condition,
-    negative: Condition | None = None,
+    positive: Given,
+    negative: Given | None = None,
     *,
     sampler="maskgit",
     schedule: str | MaskSchedule = "cosine",
@@ -288,6 +293,7 @@ def sample(
 ) -> TokenState:
     """Fill the masked cells of `state`.
 
+    positive, negative: one Condition each, or Conditions, parts of the picture and of the run.
     sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
     confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
     pipeline has it). seed: image i uses seed + i. callback: called after every step with a Step.
@@ -304,16 +310,7 @@ def sample(
             raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
     guidances = {*guidance_values(model, float(cfg), steps), *getattr(sampler, "guidances", ())}
-    needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
-    conditions = {"positive": positive, "negative": negative}
-    for role, is_needed in needed.items():
-        if not is_needed:
-            conditions[role] = None
-        elif conditions[role] is None:
-            values = ", ".join(f"{w:g}" for w in sorted(guidances))
-            raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
-        else:
-            conditions[role] = model.complete(conditions[role], state.batch, state.grid, role)
+    conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
         return state if state.strength is None else replace(state, strength=None)
@@ -334,6 +331,41 @@ def nothing_to_do(state: TokenState, steps: int) -> str:
     if state.first_step(steps) == steps:
         return f"strength {state.strength:g} leaves none of the {steps} steps"
     return "no cell is masked" if state.strength is None else "every cell is fixed"
+
+
+def needed_conditions(
+    model: MGTModel, state: TokenState, given: dict[str, Given | None], guidances: set[float], steps: int
+) -> dict[str, Given | None]:
+    """Both conditions, complete for this run, or None for one that no step looks at.
+
+    Raises MGTError for one that is needed and missing, and for cells that no condition reaches.
+    """
+    needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
+    for role in needed:
+        if needed[role] and given[role] is None:
+            values = ", ".join(f"{w:g}" for w in sorted(guidances))
+            raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
+        for part in parts_of(given[role]):
+            part.check(state.batch, state.grid, role)
+    indices = range(state.first_step(steps), steps)
+    gaps = {role: unreached_by_step(given[role], indices, steps) for role in needed}
+    for role, other in (("positive", "negative"), ("negative", "positive")):
+        if needed[role] and not needed[other] and any(bool(gap.any()) for gap in gaps[role]):
+            if given[other] is None:
+                raise MGTError(
+                    f"the {role} condition leaves part of the picture or of the run without a prompt, "
+                    f"where the {other} one stands in, and none was given"
+                )
+            needed[other] = True
+    for index, *both in zip(indices, *gaps.values(), strict=True):
+        if all(needed.values()) and bool(torch.logical_and(*both).any()):
+            raise MGTError(
+                f"at step {index + 1} of {steps} neither the positive nor the negative condition reaches every part of "
+                "the picture; add a prompt without mask, area or time range to one of them"
+            )
+    return {
+        role: model.complete(given[role], state.batch, state.grid, role) if needed[role] else None for role in needed
+    }
 
 
 def build_sampler(name: str, options: dict):

@@ -68,8 +68,8 @@ def test_tokens_equal_those_of_the_full_head(pipe, cfg, known, monkeypatch):
     whole_table = sample(pipe, pipe.model.with_modifier(WholeTable()), batch=2, cfg=cfg, known=known)
     evaluate = GuidedNetwork.logits
 
-    def everywhere(self, tokens, timestep, cfg, positions=None):
-        logits = evaluate(self, tokens, timestep, cfg)
+    def everywhere(self, tokens, timestep, cfg, positions, at):
+        logits = evaluate(self, tokens, timestep, cfg, at=at)
         return logits.gather(1, positions[..., None].expand(-1, -1, logits.shape[-1]))
 
     monkeypatch.setattr(GuidedNetwork, "logits", everywhere)

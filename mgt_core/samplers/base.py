@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ..conditions import Given
 from ..draws import GeneratorDraws
 from ..errors import MGTError, finite_number
 from ..model import MGTModel
 from ..sampling import DrawSource, Run
 from ..schedules import MaskSchedule
-from ..types import Callback, Condition, TokenState
+from ..types import Callback, TokenState
 
 
 def temperature_range(value: float | Sequence[float]) -> tuple[float, float]:
@@ -80,8 +81,8 @@ class Sampler(ABC):
         self,
         model: MGTModel,
         state: TokenState,
-        positive: Condition | None,
-        negative: Condition | None,
+        positive: Given | None,
+        negative: Given | None,
         *,
         schedule: MaskSchedule,
         steps: int,
