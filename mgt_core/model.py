@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
-from .conditions import Given
+from .conditions import Conditions, Given
 from .errors import MGTError
 from .guidance import GuidanceSchedule
 from .merging import TokenMerging
@@ -125,6 +125,8 @@ class MGTModel:
 
         Raises MGTError when it was made for another model or another number of images.
         """
+        if isinstance(condition, Conditions):
+            return condition.map(lambda each: self.complete(each, batch, grid, role))
         if not isinstance(condition, Condition):
             raise MGTError(
                 f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives"

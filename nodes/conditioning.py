@@ -7,27 +7,18 @@ from typing import NamedTuple
 
 import torch
 
+from ..mgt_core.conditions import Conditions, Given
 from ..mgt_core.errors import MGTError, join_some
 from ..mgt_core.model import DEFAULT_AESTHETIC_SCORE, micro_conditions
 from ..mgt_core.types import Condition
 from . import host
+from .regions import is_everywhere, part_from
 from .types import CONDITIONING, MGT_TEXT, conditioning_input, integer, node, number, socket
 
 MICRO = "mgt_micro"
 
-# What the host's conditioning nodes attach, and the value that changes nothing.
-UNSUPPORTED = {
-    "area": None,
-    "mask": None,
-    "strength": 1.0,
-    "start_percent": 0.0,
-    "end_percent": 1.0,
-    "control": None,
-    "gligen": None,
-    "hooks": None,
-    "unclip_conditioning": None,
-    "reference_latents": None,
-}
+# What the host's conditioning nodes attach that has no meaning for these models.
+UNSUPPORTED = ("control", "gligen", "hooks", "default", "unclip_conditioning", "reference_latents")
 
 
 class MicroConditions(NamedTuple):
@@ -45,24 +36,26 @@ class MicroConditions(NamedTuple):
         return micro_conditions(size, (self.crop_top, self.crop_left), self.aesthetic_score)
 
 
-def condition_from(conditioning: list, role: str, size: tuple[int, int]) -> Condition:
-    """CONDITIONING as the library takes it.
+def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: int) -> Given:
+    """CONDITIONING as the library takes it: one condition, or several, each with its place, weight and time.
 
-    role: "positive" or "negative", for messages. size: (height, width) of the image in pixels.
-    Raises MGTError for what has no meaning for these models; widths are checked by the model.
+    role: "positive" or "negative", for messages. size: (height, width) of the image in pixels; unit: pixels
+    a token. Raises MGTError for what has no meaning for these models; widths are checked by the model.
     """
     if not isinstance(conditioning, list) or not conditioning:
         raise MGTError(f"the {role} conditioning is empty; expected the output of MGT Text Encode")
-    if len(conditioning) > 1:
-        raise MGTError(
-            f"the {role} conditioning holds {len(conditioning)} entries, as Conditioning (Combine) makes; "
-            "expected one (to mix prompts, use Conditioning (Average))"
-        )
-    hidden, extra = conditioning[0]
+    entries = [(entry_from(hidden, extra, role, size), extra) for hidden, extra in conditioning]
+    if len(entries) == 1 and is_everywhere(entries[0][1]):
+        return entries[0][0]
+    return Conditions(tuple(part_from(condition, extra, role, size, unit) for condition, extra in entries))
+
+
+def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, int]) -> Condition:
+    """One entry of CONDITIONING, whatever its place and time."""
     if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
         held = list(hidden.shape) if isinstance(hidden, torch.Tensor) else type(hidden).__name__
         raise MGTError(f"the {role} conditioning holds {held}; expected text states of shape [batch, length, width]")
-    unsupported = [key for key, neutral in UNSUPPORTED.items() if extra.get(key, neutral) != neutral]
+    unsupported = [key for key in UNSUPPORTED if extra.get(key) is not None]
     if unsupported:
         raise MGTError(f"the {role} conditioning carries {join_some(unsupported)}, which MGT Sample cannot follow")
     micro = extra.get(MICRO)
@@ -101,7 +94,7 @@ class MGTTextEncode:
         }
 
     def encode(self, text: str, text_encoder):
-        encoded = text_encoder.encode([text]).to(host.intermediate_device(), torch.float32)
+        encoded = text_encoder.encode([text], weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
         return ([[encoded.hidden, {"pooled_output": encoded.pooled}]],)
 
 

@@ -188,13 +188,14 @@ class MGTSample:
         }
 
     def sample(self, model, positive, negative, tokens, schedule, sampler, seed, steps, cfg, unique_id=None):
-        size = tuple(side * model.pixels_per_token for side in tokens.grid)
+        unit = model.pixels_per_token
+        size = tuple(side * unit for side in tokens.grid)
         view = RunView(steps, unique_id, model)
         filled = mgt_core.sample(
             model,
             tokens,
-            condition_from(positive, "positive", size),
-            condition_from(negative, "negative", size),
+            condition_from(positive, "positive", size, unit),
+            condition_from(negative, "negative", size, unit),
             sampler=sampler,
             schedule=schedule,
             steps=steps,

@@ -148,12 +148,12 @@ def test_text_encode_gives_comfyui_conditioning(loaded):
 def test_micro_conditions(graph):
     given = graph["positive"]
     changed = run("MGTMicroConditions", conditioning=given, height=100, crop_left=7, aesthetic_score=5.5)[0]
-    micro = conditioning.condition_from(changed, "positive", size=(32, 48)).micro
+    micro = conditioning.condition_from(changed, "positive", (32, 48), 8).micro
     assert micro.tolist() == [[48, 100, 0, 7, 5.5]]
     assert "mgt_micro" not in given[0][1]
     assert changed[0][0] is given[0][0]
     again = run("MGTMicroConditions", conditioning=changed)[0]
-    assert conditioning.condition_from(again, "positive", size=(32, 48)).micro.tolist() == [[48, 32, 0, 0, 6]]
+    assert conditioning.condition_from(again, "positive", (32, 48), 8).micro.tolist() == [[48, 32, 0, 0, 6]]
 
 
 def test_default_micro_conditions_change_nothing_and_others_do(graph):
@@ -161,7 +161,7 @@ def test_default_micro_conditions_change_nothing_and_others_do(graph):
     same = run("MGTMicroConditions", conditioning=graph["positive"])[0]
     other = run("MGTMicroConditions", conditioning=graph["positive"], aesthetic_score=0.0, width=4000)[0]
     assert torch.equal(run("MGTSample", **{**graph, "positive": same})[0].tokens, plain)
-    condition = [conditioning.condition_from(c, "positive", (32, 32)) for c in (same, other)]
+    condition = [conditioning.condition_from(c, "positive", (32, 32), 8) for c in (same, other)]
     time = torch.tensor([1.0])
     first, second = (graph["model"].logits(graph["tokens"].tokens[:1], c, time) for c in condition)
     assert not torch.equal(first, second)
@@ -176,7 +176,6 @@ def test_prompts_of_a_batch(loaded, graph):
 
 BAD_CONDITIONING = {
     "nothing": (lambda c: [], "positive conditioning is empty"),
-    "combined": (lambda c: c + c, "holds 2 entries"),
     "no tensor": (lambda c: [[None, {}]], "holds NoneType"),
     "flat": (lambda c: [[c[0][0][0], c[0][1]]], "expected text states"),
     "no pooled": (lambda c: [[c[0][0], {}]], "lacks pooled"),
@@ -186,11 +185,14 @@ BAD_CONDITIONING = {
         lambda c: [[c[0][0].expand(3, -1, -1), {"pooled_output": c[0][1]["pooled_output"].expand(3, -1)}]],
         "3 prompts for 2 images",
     ),
-    "mask": (lambda c: [[c[0][0], {**c[0][1], "mask": torch.ones(1, 8, 8)}]], "carries mask"),
-    "time range": (
-        lambda c: [[c[0][0], {**c[0][1], "start_percent": 0.5, "end_percent": 1.0}]],
-        "carries start_percent",
+    "control": (lambda c: [[c[0][0], {**c[0][1], "control": object()}]], "carries control"),
+    "hooks": (lambda c: [[c[0][0], {**c[0][1], "hooks": 1, "gligen": ("position",)}]], "carries gligen, hooks"),
+    "a volume": (lambda c: [[c[0][0], {**c[0][1], "area": (1, 1, 1, 0, 0, 0)}]], "area of 3 dimensions"),
+    "range the wrong way round": (
+        lambda c: [[c[0][0], {**c[0][1], "start_percent": 0.5, "end_percent": 0.25}]],
+        "starts at 0.5 and ends at 0.25",
     ),
+    "nowhere": (lambda c: [[c[0][0], {**c[0][1], "strength": -1.0}]], "condition weight is -1.0"),
 }
 
 
