@@ -10,24 +10,13 @@ import argparse
 import json
 import platform
 import time
-from dataclasses import dataclass
 
 import torch
 
 import mgt_core
 from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
 
-
-@dataclass(frozen=True)
-class WholeTable(mgt_core.Modifier):
-    """Changes nothing, but asks for the logits of every cell."""
-
-    @property
-    def all_positions(self) -> bool:
-        return True
-
-    def begin(self):
-        return lambda logits, step: logits
+from .rows import WholeTable
 
 
 def build(vocabulary: int) -> mgt_core.MGTModel:

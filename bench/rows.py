@@ -1,0 +1,112 @@
+"""The rows of the benchmark: a technique is one entry of TECHNIQUES, a row one of ROWS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+
+import mgt_core
+
+Attach = Callable[[mgt_core.MGTModel], mgt_core.MGTModel]
+
+
+@dataclass(frozen=True)
+class WholeTable(mgt_core.Modifier):
+    """Changes nothing, but asks for the logits of every cell."""
+
+    @property
+    def all_positions(self) -> bool:
+        return True
+
+    def begin(self):
+        return lambda logits, step: logits
+
+
+@dataclass(frozen=True)
+class Technique:
+    """attach: puts it on a model. needs: the method of the model handle it goes through."""
+
+    label: str
+    attach: Attach
+    needs: str
+
+
+TECHNIQUES = {
+    "every_cell": Technique(
+        "token head on every cell", lambda model: model.with_modifier(WholeTable()), "with_modifier"
+    ),
+    "interval": Technique(
+        "guidance in the first 60 % of steps",
+        lambda model: model.with_guidance(mgt_core.GuidanceSchedule(start=0.0, end=0.6)),
+        "with_guidance",
+    ),
+    "merging": Technique(
+        "token merging 0.5, all blocks",
+        lambda model: model.with_token_merging(ratio=0.5, blocks="all"),
+        "with_token_merging",
+    ),
+    "guidance_reuse": Technique(
+        "guidance residual every 2nd step", lambda model: model.with_guidance_reuse(every=2), "with_guidance_reuse"
+    ),
+    "token_cache": Technique("token cache", lambda model: model.with_token_cache(), "with_token_cache"),
+}
+APPROXIMATE = ("interval", "merging", "guidance_reuse", "token_cache")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to sample. parts: techniques, in the order attached. dtype: None is the one asked for.
+    throughput: also measured at the larger batches. exact: the tokens are those of the plain path."""
+
+    name: str
+    parts: tuple[str, ...] = ()
+    dtype: str | None = None
+    throughput: bool = False
+    exact: bool = False
+
+    @property
+    def label(self) -> str:
+        parts = "everything approximate" if self.parts == APPROXIMATE else ", ".join(
+            TECHNIQUES[part].label for part in self.parts
+        )
+        return " in ".join(filter(None, (parts or "exact", self.dtype)))
+
+    def missing(self, model: mgt_core.MGTModel) -> str | None:
+        """Why the row cannot be measured here, if so."""
+        lacking = [part for part in self.parts if not hasattr(model, TECHNIQUES[part].needs)]
+        return f"this version has no {' and no '.join(lacking)}" if lacking else None
+
+    def attach(self, model: mgt_core.MGTModel) -> mgt_core.MGTModel:
+        return reduce(lambda held, part: TECHNIQUES[part].attach(held), self.parts, model)
+
+
+EXACT = "exact"
+REFERENCE = "reference"
+ROWS = {
+    row.name: row
+    for row in (
+        Row(EXACT, throughput=True, exact=True),
+        Row("every_cell", ("every_cell",), exact=True),
+        Row("float32", dtype="float32"),
+        Row("bfloat16", dtype="bfloat16"),
+        Row("float16", dtype="float16"),
+        *(Row(name, (name,)) for name in APPROXIMATE),
+        Row("together", APPROXIMATE, throughput=True),
+        Row("together_bfloat16", APPROXIMATE, dtype="bfloat16"),
+    )
+}
+DEFAULT_ROWS = tuple(name for name in ROWS if name not in ("float32", "float16"))
+
+
+def choose_rows(names: list[str] | None, reference: bool) -> list[str]:
+    """Names in the order of the table, the exact row always among them as all ratios are to it.
+
+    Raises MGTError for a name that is no row.
+    """
+    known = [*ROWS, REFERENCE]
+    for name in names or ():
+        if name not in known:
+            raise mgt_core.MGTError(f"row is {name!r}; accepted are {', '.join(known)}")
+    if REFERENCE in (names or ()) and not reference:
+        raise mgt_core.MGTError("row 'reference' needs --reference DIR and --python PY")
+    wanted = {EXACT, *(names or DEFAULT_ROWS), *([REFERENCE] if reference and not names else [])}
+    return [name for name in (REFERENCE, *ROWS) if name in wanted]
