@@ -1,0 +1,112 @@
+"""Sweeps: every picture once, whatever dies on the way."""
+
+import csv
+import importlib.util
+import json
+import os
+import signal
+
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+import mgt_core
+from bench.sweep import Spec, Store, Worker, main, sweep
+from mgt_core.pictures import to_pil
+
+FEW = {"quick": {"steps": 2, "cfg": 1.0}, "merged": {"steps": 2, "cfg": 2.0, "token_merging": {"ratio": 0.5}}}
+
+
+def spec(**changes) -> Spec:
+    return Spec(**{"prompts": ["a red heart", "a dog"], "settings": FEW, "seeds": [0, 7], "dtype": "float32"} | changes)
+
+
+def test_in_process_then_resumed(tmp_path, monkeypatch):
+    file = tmp_path / "spec.json"
+    file.write_text(json.dumps({"prompts": ["a red heart"], "settings": FEW, "seeds": [0, 7], "dtype": "float32"}))
+    out = tmp_path / "out"
+    main([str(file), "--out", str(out)])
+    rows = json.loads((out / "results.json").read_text())
+    assert [(row["seed"], row["settings_name"]) for row in rows] == [(s, n) for s in (0, 7) for n in FEW]
+    assert [row["passes"] for row in rows] == [2, 4, 2, 4]
+    with (out / "results.csv").open() as stream:
+        assert [row["file"] for row in csv.DictReader(stream)] == [row["file"] for row in rows]
+    size = mgt_core.load("demo").size
+    assert {Image.open(out / row["file"]).size for row in rows} == {size[::-1]}
+    assert Image.open(out / "contact_sheet.png").size[0] > 2 * size[1]
+
+    # A picture without its sidecar was cut off; one with other settings is another picture.
+    (out / rows[1]["file"]).with_suffix(".json").unlink()
+    made, make = [], Worker.make
+    monkeypatch.setattr(Worker, "make", lambda self, job: made.append(job) or make(self, job))
+    again = sweep(spec(prompts=["a red heart"], settings=FEW | {"more": {"steps": 1}}, seeds=[0]), out)
+    assert [job.settings_name for job in made] == ["merged", "more"]
+    assert [row["settings_name"] for row in again] == ["quick", "merged", "more"]
+
+
+def test_pictures_are_those_of_sample(tmp_path):
+    (row,) = sweep(spec(prompts=["a dog"], settings={"quick": FEW["quick"]}, seeds=[7]), tmp_path)
+    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    settings = dict(pipe.model.defaults) | FEW["quick"]
+    settings["temperature"] = tuple(settings["temperature"])
+    state = mgt_core.empty_tokens(pipe, *pipe.size)
+    state = mgt_core.sample(pipe.model, state, pipe.text.encode("a dog"), pipe.text.encode(""), seed=7, **settings)
+    expected = to_pil(pipe.codec.decode(state)[0])
+    assert Image.open(tmp_path / row["file"]).tobytes() == expected.tobytes()
+
+
+def test_a_job_that_cannot_be_done_is_a_row(tmp_path):
+    rows = sweep(spec(prompts=["a dog"], settings={"quick": FEW["quick"]}, seeds=[0], size=[24, 31]), tmp_path)
+    assert "31" in rows[0]["error"] or "24" in rows[0]["error"]
+    assert not list((tmp_path / "images").iterdir())
+    assert json.loads((tmp_path / "results.json").read_text()) == rows
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_on_ray_with_a_worker_killed(tmp_path):
+    """Two workers; one is killed (SIGKILL) after its first picture, with its next job in hand."""
+    killed = []
+
+    def kill_the_first(job, row):
+        if not killed:
+            killed.append(row["pid"])
+            os.kill(row["pid"], signal.SIGKILL)
+
+    wanted = spec(settings={"quick": FEW["quick"]}, seeds=[0, 1, 2])
+    rows = sweep(wanted, tmp_path, ray="local", workers=2, on_done=kill_the_first)
+    assert [(row["prompt"], row["seed"]) for row in rows] == [(p, s) for p in wanted.prompts for s in wanted.seeds]
+    assert not any(row["error"] for row in rows)
+    assert all(Store(tmp_path).finished(job) for job in wanted.jobs())
+    assert sum(row["pid"] == killed[0] for row in rows) == 1
+    assert max(row["attempts"] for row in rows) == 2
+    assert os.getpid() not in {row["pid"] for row in rows}
+    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=30)
+    assert not alive  # the cluster is gone
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("{", "not valid JSON"),
+        ("[]", "has no prompts"),
+        ({"prompts": []}, "prompts are []"),
+        ({"prompts": ["a"], "seeds": [-1]}, "a seed of the sweep is -1"),
+        ({"prompts": ["a"], "seed": 1}, "has seed; accepted are prompts"),
+        ({"prompts": ["a"], "dtype": "float8"}, "dtype is 'float8'"),
+        ({"prompts": ["a"], "size": 64}, "size is 64"),
+        ({"prompts": ["a"], "model": "nowhere"}, "model is 'nowhere'"),
+        ({"prompts": ["a"], "settings": {"x": {"stepz": 1}}}, "'x' have stepz; accepted are sampler"),
+        ({"prompts": ["a"], "settings": {"x": {"steps": 0}}}, "steps of the settings 'x' is 0"),
+        ({"prompts": ["a"], "settings": {"x": {"sampler": "ddim"}}}, "sampler is 'ddim'"),
+        ({"prompts": ["a"], "settings": {"x": {"guidance": {"begin": 0}}}}, "guidance {'begin': 0}"),
+        ({"prompts": ["a"], "settings": {"x": {"token_merging": {"ratio": 2}}}}, "token merging ratio is 2"),
+    ],
+)
+def test_bad_specs_give_one_sentence(tmp_path, content, words):
+    file = tmp_path / "spec.json"
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(SystemExit) as end:
+        main([str(file), "--out", str(tmp_path / "out")])
+    assert words in str(end.value)
+    assert "\n" not in str(end.value)
