@@ -74,6 +74,8 @@ def settled(options: argparse.Namespace) -> argparse.Namespace:
         whole_number("--batch", batch, 1, 4096)
     if (options.reference is None) != (options.python is None):
         raise mgt_core.MGTError("--reference DIR and --python PY belong together; give both or none")
+    # Unless prompts were asked for, the judge of a tiny run only shows that it works.
+    settled.judged_steps = settled.steps if options.tiny and options.prompts is None else None
     settled.device, settled.dtype = device, str(dtype).removeprefix("torch.")
     settled.rows = choose_rows(options.only, options.reference is not None)
     return settled
@@ -211,8 +213,9 @@ class Bench:
             return {}
         say(f"distance on the built-in model, {self.options.prompts} prompts")
         rows = [ROWS[name] for name in self.rows if name != REFERENCE]
-        steps = self.options.steps if self.options.tiny else None
-        return measure_distance(self.load_built_in, rows, self.options.prompts, self.options.dtype, steps)
+        return measure_distance(
+            self.load_built_in, rows, self.options.prompts, self.options.dtype, self.options.judged_steps
+        )
 
 
 def weight_bytes(pipe: mgt_core.Pipeline) -> int:

@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from PIL import Image
@@ -127,7 +128,8 @@ def check_settings(name: str, values: dict) -> None:
     whole_number(f"steps of the settings {name!r}", values.get("steps", 1), 1, 100_000)
     finite_number(f"cfg of the settings {name!r}", values.get("cfg", 1), 0, 1000)
     temperature_range(values.get("temperature", 1.0))
-    attached(mgt_core.MGTModel(None, 1), name, values)
+    anything = SimpleNamespace(check_supports=lambda *_: None)  # which network it is, is known when it is loaded
+    attached(mgt_core.MGTModel(anything, 1), name, values)
 
 
 def attached(model: mgt_core.MGTModel, name: str, values: dict) -> mgt_core.MGTModel:
