@@ -12,12 +12,11 @@ from torch import Tensor
 
 import mgt_core
 from mgt_core.demo.compose import Scene, held_out_scenes
-from mgt_core.demo.evaluate import score
 from mgt_core.demo.subjects import load_subjects
 
+from .quality import Case, run_case
 from .rows import Row
 
-BATCH = 20
 REPLAYED = 8  # prompts whose states are compared, which bounds the tables held
 
 
@@ -96,19 +95,6 @@ def replay(model: mgt_core.MGTModel, plain: Plain, seed: int = 0) -> tuple[list[
     return record.kept, sampler.drawn
 
 
-def generate(pipe: mgt_core.Pipeline, model: mgt_core.MGTModel, scenes: list[Scene], settings: dict) -> dict:
-    """Share of scenes in which the judge reads the right object, and the right background, with 95 % intervals."""
-    images = []
-    for start in range(0, len(scenes), BATCH):
-        captions = [scene.caption for scene in scenes[start : start + BATCH]]
-        state = mgt_core.empty_tokens(pipe, *pipe.size, batch=len(captions))
-        state = mgt_core.sample(
-            model, state, pipe.text.encode(captions), pipe.text.encode(""), seed=start, **settings
-        )
-        images.append(pipe.codec.decode(state).cpu())
-    return score(scenes, torch.cat(images).numpy())[0]
-
-
 def measure_distance(
     load: Callable[[str], mgt_core.Pipeline], rows: list[Row], count: int, base: str, steps: int | None = None
 ) -> dict:
@@ -125,9 +111,8 @@ def measure_distance(
     figures = {}
     for row in rows:
         own = load(row.dtype or base)
-        model = row.attach(own.model)
-        logs, drawn = replay(model, plain)
-        judged = generate(own, model, scenes, settings)
+        logs, drawn = replay(row.attach(own.model), plain)
+        judged = run_case(own, Case(row.name, row.attach), scenes, settings, seed=0).figures
         figures[row.name] = {
             "kl": mean(kl(p, q) for p, q in zip(plain.logs, logs)),
             "tokens_agree": mean((a == b).float() for a, b in zip(plain.drawn, drawn)),
