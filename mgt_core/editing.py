@@ -21,17 +21,19 @@ from .types import TokenState
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 
 
-def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0) -> TokenState:
+def encode_image(
+    model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0
+) -> TokenState:
     """Tokens of pictures [B, H, W, 3] (further channels are left out), for a run that repaints them.
 
-    strength: share of the run that is done, as TokenState.strength has it. Raises MGTError for sizes
-    that the model cannot hold.
+    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. Raises
+    MGTError for sizes that the model cannot hold.
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
     model.grid_for(image.shape[1], image.shape[2])
-    tokens = codec.encode(image[..., :3]).to(image.device)
+    tokens = codec.encode(image[..., :3], tile_size).to(image.device)
     fixed = torch.zeros_like(tokens, dtype=torch.bool)
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size, strength=strength)
 

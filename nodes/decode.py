@@ -3,7 +3,7 @@
 import torch
 
 from . import host
-from .types import IMAGE, MGT_CODEC, node, socket, tokens_input
+from .types import IMAGE, MGT_CODEC, node, socket, tile_input, tokens_input
 
 
 @node("MGT Decode")
@@ -24,8 +24,9 @@ class MGTDecode:
                 "codec": socket(
                     MGT_CODEC, "The codec, from Load MGT Model; it must be that of the model which made the tokens."
                 ),
+                "tile_size": tile_input("decodes"),
             }
         }
 
-    def decode(self, tokens, codec):
-        return (codec.decode(tokens).to(host.intermediate_device(), torch.float32).contiguous(),)
+    def decode(self, tokens, codec, tile_size: int):
+        return (codec.decode(tokens, tile_size).to(host.intermediate_device(), torch.float32).contiguous(),)

@@ -18,6 +18,7 @@ from .types import (
     seed_input,
     side_input,
     socket,
+    tile_input,
     tokens_input,
 )
 
@@ -78,11 +79,12 @@ class MGTEncodeImage(TokenNode):
                     1.0,
                     0.05,
                 ),
+                "tile_size": tile_input("encodes"),
             }
         }
 
-    def encode(self, model, codec, image, strength: float):
-        return (mgt_core.encode_image(model, codec, image, strength),)
+    def encode(self, model, codec, image, strength: float, tile_size: int):
+        return (mgt_core.encode_image(model, codec, image, strength, tile_size),)
 
 
 @node("MGT Mask Tokens")

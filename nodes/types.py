@@ -109,6 +109,17 @@ def side_input(which: str) -> Declaration:
     )
 
 
+def tile_input(does: str) -> Declaration:
+    return integer(
+        f"Side in pixels of the tiles in which the codec {does}: less memory for large pictures, slower, and the "
+        "same but for rounding. 0 for the whole at once.",
+        default=0,
+        low=0,
+        high=8192,
+        step=64,
+    )
+
+
 def batch_input() -> Declaration:
     return integer(
         "How many images to make at once. Image i of a batch is the image that seed + i gives alone.", 1, 1, 4096

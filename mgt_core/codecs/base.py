@@ -1,5 +1,6 @@
 """What VQ codecs share: images to token ids and back, checked. One file per architecture fills it in."""
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +9,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ..errors import MGTError
+from ..errors import MGTError, whole_number
 from ..placement import Placement, Resident
 from ..types import TokenState
 from ..weights import Published
 
 PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
+SMALLEST_TILE = 16  # pixels
+FALLBACK_TILE = 512
+TILE_BYTES = 48  # beside the weights, a pixel of a tile and full-resolution channel: about a dozen float32 maps
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -77,9 +83,11 @@ class Codec(Published):
         return (self.placement or Resident(self.network)).acquire(memory)
 
     @torch.inference_mode()
-    def decode(self, tokens: TokenState | Tensor) -> Tensor:
+    def decode(self, tokens: TokenState | Tensor, tile_size: int = 0) -> Tensor:
         """Tokens (a state, or ids [B, h, w]) -> image [B, h * scale, w * scale, 3] float32 in 0..1.
 
+        tile_size: pixels; 0 decodes whole, and in tiles only when the device runs out of memory. The
+        picture is the same but for rounding (see tiled.py).
         Raises MGTError when cells are still masked or ids are not in the codebook.
         """
         if isinstance(tokens, TokenState):
@@ -99,7 +107,7 @@ class Codec(Published):
                 f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
                 f"this codec takes 0 to {self.codebook_size - 1}"
             )
-        return self.decode_codes(self.codes(tokens))
+        return self.decode_codes(self.codes(tokens), tile_size)
 
     @torch.inference_mode()
     def codes(self, tokens: Tensor) -> Tensor:
@@ -108,8 +116,20 @@ class Codec(Published):
         return self._vectors(tokens.to(device)).permute(0, 3, 1, 2).contiguous()
 
     @torch.inference_mode()
-    def decode_codes(self, codes: Tensor) -> Tensor:
+    def decode_codes(self, codes: Tensor, tile_size: int = 0) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
+        check_tile_size(tile_size)
+        if not tile_size:
+            try:
+                return self._decode_whole(codes)
+            except torch.cuda.OutOfMemoryError:
+                log.warning("out of memory: decoding again in tiles of %d pixels", FALLBACK_TILE)
+        device = self.acquire((tile_size or FALLBACK_TILE) ** 2 * self.full_width * TILE_BYTES)
+        with exact_convolutions():
+            parts = [self._decode_tiled(part.to(device), tile_size or FALLBACK_TILE) for part in codes.split(1)]
+        return torch.cat(parts).float().clamp(0, 1).permute(0, 2, 3, 1)
+
+    def _decode_whole(self, codes: Tensor) -> Tensor:
         pixels = codes.shape[2] * codes.shape[3] * self.scale**2
         images = max(1, PIXELS_AT_ONCE // pixels)
         # About three float32 maps of the widest full-resolution layer are alive at once.
@@ -119,19 +139,31 @@ class Codec(Published):
             parts = [self._decode(part).float().clamp(0, 1) for part in codes.split(images)]
         return torch.cat(parts).permute(0, 2, 3, 1)
 
-    @torch.inference_mode()
-    def latents(self, image: Tensor) -> Tensor:
-        """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
-        device = self.acquire()
-        parameter = next(self.network.parameters())
-        with exact_convolutions():
-            return self._latents(image.permute(0, 3, 1, 2).to(device, parameter.dtype))
+    def _decode_tiled(self, codes: Tensor, side: int) -> Tensor:
+        """[1, D, h, w] -> [1, 3, H, W] on the CPU. Raises MGTError where the architecture cannot."""
+        raise MGTError("this codec decodes whole pictures only; set tile_size to 0")
+
+    def _latents_tiled(self, image: Tensor, device: torch.device, side: int) -> Tensor:
+        """[1, 3, H, W] on the CPU -> [1, D, h, w]. Raises MGTError where the architecture cannot."""
+        raise MGTError("this codec encodes whole pictures only; set tile_size to 0")
 
     @torch.inference_mode()
-    def encode(self, image: Tensor) -> Tensor:
+    def latents(self, image: Tensor, tile_size: int = 0) -> Tensor:
+        """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
+        check_tile_size(tile_size)
+        device, dtype = self.acquire(), next(self.network.parameters()).dtype
+        image = image.permute(0, 3, 1, 2).to(dtype=dtype)
+        with exact_convolutions():
+            if not tile_size:
+                return self._latents(image.to(device))
+            return torch.cat([self._latents_tiled(part, device, tile_size) for part in image.cpu().split(1)])
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
 
-        Raises MGTError when a side is no multiple of `scale`.
+        tile_size: as in decode; rounding may flip a token that lies between two rows. Raises MGTError when a
+        side is no multiple of `scale`.
         """
         if not isinstance(image, Tensor) or not image.is_floating_point():
             held = image.dtype if isinstance(image, Tensor) else type(image).__name__
@@ -147,4 +179,9 @@ class Codec(Published):
                 f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
                 f"with sides that are multiples of {self.scale}"
             )
-        return self._nearest(self.latents(image))
+        return self._nearest(self.latents(image, tile_size))
+
+
+def check_tile_size(value: int) -> None:
+    if value != 0:
+        whole_number("tile_size", value, SMALLEST_TILE, 1 << 20)
