@@ -9,8 +9,9 @@ import mgt_core
 from bench.__main__ import main
 from bench.bundle import FULL, TINY, write_bundle
 from bench.distance import measure_distance
-from bench.roofline import measure_roofline
+from bench.roofline import Products, measure_roofline
 from bench.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES, choose_rows
+from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
 
 WHOLE = (
     "guided_forward_tflop product_tflop_a_second guided_forward_bound_seconds guided_forward_seconds roofline_share "
@@ -60,12 +61,16 @@ def test_roofline_counts_every_product(tmp_path):
 
 
 def test_full_size_is_the_published_one():
-    """1.007 G parameters; nothing is allocated to count them."""
-    from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
-
-    with torch.device("meta"):
+    """1.007 G parameters, 2.95 TFLOP a guided forward at 1024 x 1024; nothing is allocated to count them."""
+    products = Products()
+    with torch.device("meta"), torch.inference_mode(), products.counting() as counter:
         network = MeissonicTransformer(MeissonicConfig.from_dict(FULL.transformer))
+        condition = mgt_core.Condition(torch.zeros(2, 77, 1024), torch.zeros(2, 1024), torch.zeros(2, 5))
+        tokens = torch.zeros(2, *network.trained_grid, dtype=torch.long)
+        network.head(network.features(tokens, torch.zeros(1), network.prepare(condition, network.trained_grid)))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(1.007e9, rel=0.002)
+    assert counter.get_total_flops() == pytest.approx(2.95e12, rel=0.005)
+    assert sum(flops * count for (_, _, flops), count in products.counts.items()) == counter.get_total_flops()
     assert (network.mask_id, network.trained_grid) == (8255, (64, 64))
 
 
