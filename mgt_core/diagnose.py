@@ -1,7 +1,9 @@
 """Finding where numbers go wrong."""
 
+from collections import deque
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 
@@ -32,3 +34,42 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
         for handle in handles:
             handle.remove()
     return first[0] if first else "the guidance or a modifier (every layer of the network is finite)"
+
+
+class FiniteWatch:
+    """Reports where a flag turns out false. On CUDA flags are read when they have arrived: to ask for one at
+    once would make the CPU wait until the GPU has done all its work, and the GPU then wait for new work."""
+
+    def __init__(self, device: torch.device):
+        self.late = device.type == "cuda"
+        self.pending: deque[tuple[Tensor, torch.cuda.Event, Callable[[], None]]] = deque()
+
+    def add(self, flag: Tensor, report: Callable[[], None]) -> None:
+        """flag: [] bool on the device. report: raises, naming what went wrong where the flag was made."""
+        if not self.late:
+            if not bool(flag):
+                report()
+            return
+        self.pending.append((*arriving(flag), report))
+        while self.pending and self.pending[0][1].query():
+            self._read()
+
+    def settle(self) -> None:
+        """Wait for the flags that are still on their way."""
+        while self.pending:
+            self.pending[0][1].synchronize()
+            self._read()
+
+    def _read(self) -> None:
+        flag, _, report = self.pending.popleft()
+        if not bool(flag):
+            report()
+
+
+def arriving(flag: Tensor) -> tuple[Tensor, torch.cuda.Event]:
+    """A copy of a CUDA tensor for the CPU to read, once the event has come to pass."""
+    copy = torch.empty(flag.shape, dtype=flag.dtype, pin_memory=True)
+    copy.copy_(flag, non_blocking=True)
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(flag.device))
+    return copy, event

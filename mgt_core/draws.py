@@ -1,21 +1,27 @@
 """Where random numbers come from: one CPU generator per image, so an image does not depend on its batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .placement import sent
 from .types import Step
 
 ROWS = 1024  # rows of a float64 cumulative table held at once
+
+Chooser = Callable[[Tensor, Tensor], Tensor]  # (logits [B, m, V], their cells [B, m]) -> ids [B, m]
 
 
 class Draws(Protocol):
     """A source of draws for one run; tests put recorded ones in its place."""
 
     def categorical(self, logits: Tensor, step: Step) -> Tensor:
-        """One id per row of logits [B, M, V] (cells step.positions [B, M]) -> [B, M] long."""
+        """One id per row of logits [B, M, V] (cells step.positions [B, M]) -> [B, M] long.
+
+        A source with `chooser(step)` -> Chooser can draw for some of the step's cells at a time.
+        """
         ...
 
     def gumbel(self, step: Step) -> Tensor:
@@ -39,12 +45,19 @@ class GeneratorDraws:
     def uniform(self, device: torch.device) -> Tensor:
         """[B, N] float64 in [0, 1)."""
         rows = [torch.rand(self.cells, generator=g, dtype=torch.float64) for g in self.generators]
-        return torch.stack(rows).to(exact_device(device))
+        return sent(torch.stack(rows), exact_device(device))
+
+    def chooser(self, step: Step) -> Chooser:
+        uniform = self.uniform(step.tokens.device)
+
+        def choose(logits: Tensor, positions: Tensor) -> Tensor:
+            own = uniform.gather(1, positions.to(uniform.device))
+            return inverse_cdf(logits.to(uniform.device), own).to(logits.device)
+
+        return choose
 
     def categorical(self, logits: Tensor, step: Step) -> Tensor:
-        device = exact_device(logits.device)
-        uniform = self.uniform(device).gather(1, step.positions.to(device))
-        return inverse_cdf(logits.to(device), uniform).to(logits.device)
+        return self.chooser(step)(logits, step.positions)
 
     def gumbel(self, step: Step) -> Tensor:
         u = self.uniform(step.tokens.device).clamp_min(1e-20)

@@ -12,6 +12,7 @@ from .conditions import Given, acting, parts_of, unreached, weighted_mean
 from .errors import MGTError, finite_number
 from .interval import check_interval, in_interval
 from .patches import NO_PATCHES, Patches
+from .placement import sent
 from .types import Condition
 
 if TYPE_CHECKING:
@@ -60,6 +61,28 @@ class GuidanceSchedule:
 
 ROLES = ("negative", "positive")  # in the order in which they are batched
 AT_ONCE = 4  # conditions evaluated in one call, at the most
+Entry = tuple[str, int]  # (role, which part of its condition)
+
+
+@dataclass(frozen=True)
+class GuidedRows:
+    """Guided logits of M cells, ready to be computed for as many of them at a time as memory is to hold.
+
+    states: [B, M, C] what the head reads, by part of a condition. positions: [B, M] the cells (None: all of them).
+    combine: (logits [B, m, V] of each part, their cells) -> guided logits [B, m, V].
+    """
+
+    head: Callable[[Tensor], Tensor]
+    states: dict[Entry, Tensor]
+    positions: Tensor | None
+    combine: Callable[[dict[Entry, Tensor], Tensor | None], Tensor]
+
+    def rows(self, part: slice = slice(None)) -> Tensor:
+        """[B, m, V] float32, of the cells of `part`."""
+        own = torch.cat([values[:, part] for values in self.states.values()])
+        tables = self.head(own).float().chunk(len(self.states))
+        positions = self.positions if self.positions is None else self.positions[:, part]
+        return self.combine(dict(zip(self.states, tables, strict=True)), positions)
 
 
 @dataclass
@@ -87,64 +110,69 @@ class GuidedNetwork:
         positions: Tensor | None = None,
         at: tuple[int, int] = (0, 1),
     ) -> Tensor:
-        """l_u + cfg (l_c - l_u). cfg 1 evaluates the positive condition only, cfg 0 the negative only.
+        """Guided logits as one table [B, M, V] float32; arguments as for `evaluate`."""
+        return self.evaluate(tokens, timestep, cfg, positions, at).rows()
+
+    def evaluate(
+        self,
+        tokens: Tensor,
+        timestep: Tensor,
+        cfg: float,
+        positions: Tensor | None = None,
+        at: tuple[int, int] = (0, 1),
+    ) -> GuidedRows:
+        """The network up to its head, for l_u + cfg (l_c - l_u). cfg 1 evaluates the positive condition only,
+        cfg 0 the negative only.
 
         tokens: [B, h, w] long; timestep: [B]; positions: [B, M] cells (row-major) to evaluate the head
-        on, all of them by default; at: (step, steps), which decides the parts of conditions that act
-        -> [B, M, V] float32.
+        on, all of them by default; at: (step, steps), which decides the parts of conditions that act.
         """
         roles = [role for role, alone in zip(ROLES, (1, 0), strict=True) if cfg != alone]
-        predicted = self.predictions(roles, tokens, timestep, positions, at)
-        if len(roles) == 1:
-            return predicted[roles[0]]
-        return torch.lerp(predicted["negative"], predicted["positive"], cfg)
-
-    def predictions(
-        self, roles: Sequence[str], tokens: Tensor, timestep: Tensor, positions: Tensor | None, at: tuple[int, int]
-    ) -> dict[str, Tensor]:
-        """[B, M, V] for each role: the weighted mean of its parts; where none reaches, that of the other role."""
         active = {role: acting(self.parts[role], *at) for role in ROLES}
         gaps = {role: self._gap(role, active[role]) for role in ROLES}
-        if any(gaps[role] is not None for role in roles):
-            roles = ROLES
-        tables = self._tables([(role, i) for role in roles for i in active[role]], tokens, timestep, positions)
-        predicted = {role: self._mean(role, active[role], tables, positions) for role in roles if active[role]}
-        for role, other in (ROLES, ROLES[::-1]):
-            if role not in roles or gaps[role] is None:
-                continue
-            if role not in predicted:
-                predicted[role] = predicted[other]
-                continue
-            here = cells_at(gaps[role], positions, tokens.device)[..., None]
-            predicted[role] = torch.where(here, predicted[other], predicted[role])
-        return predicted
+        evaluated = ROLES if any(gaps[role] is not None for role in roles) else roles
+        states = self._states([(role, i) for role in evaluated for i in active[role]], tokens, timestep, positions)
 
-    def _tables(
-        self, entries: Sequence[tuple[str, int]], tokens: Tensor, timestep: Tensor, positions: Tensor | None
-    ) -> dict[tuple[str, int], Tensor]:
-        """Logits of each (role, part): those of equal shapes share a call; prompts of different length do not."""
+        def combine(tables: dict[Entry, Tensor], cells: Tensor | None) -> Tensor:
+            predicted = {role: self._mean(role, active[role], tables, cells) for role in evaluated if active[role]}
+            # Where none of a role's parts reaches, the prediction is that of the other role.
+            for role, other in (ROLES, ROLES[::-1]):
+                if role not in evaluated or gaps[role] is None:
+                    continue
+                if role not in predicted:
+                    predicted[role] = predicted[other]
+                    continue
+                here = cells_at(gaps[role], cells, tokens.device)[..., None]
+                predicted[role] = torch.where(here, predicted[other], predicted[role])
+            if len(roles) == 1:
+                return predicted[roles[0]]
+            return torch.lerp(predicted["negative"], predicted["positive"], cfg)
+
+        return GuidedRows(self.model.network.head, states, positions, combine)
+
+    def _states(
+        self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor, positions: Tensor | None
+    ) -> dict[Entry, Tensor]:
+        """[B, M, C] for each entry: those of equal shapes share a call; prompts of different length do not."""
         alike: dict[tuple, list] = {}
         for role, i in entries:
             alike.setdefault(tuple(sorted(self.parts[role][i].condition.shapes.items())), []).append((role, i))
-        tables = {}
+        states = {}
         for group in alike.values():
             for first in range(0, len(group), AT_ONCE):
                 part = tuple(group[first : first + AT_ONCE])
-                together = self._evaluate(part, tokens, timestep, positions)
-                tables |= zip(part, together.chunk(len(part)), strict=True)
-        return tables
+                states |= zip(part, self._evaluate(part, tokens, timestep).chunk(len(part)), strict=True)
+        if positions is None:
+            return states
+        index = positions[..., None]
+        return {entry: values.gather(1, index.expand(-1, -1, values.shape[-1])) for entry, values in states.items()}
 
-    def _evaluate(
-        self, entries: tuple[tuple[str, int], ...], tokens: Tensor, timestep: Tensor, positions: Tensor | None
-    ) -> Tensor:
+    def _evaluate(self, entries: tuple[Entry, ...], tokens: Tensor, timestep: Tensor) -> Tensor:
+        """[entries * B, N, C]."""
         self.calls += 1
         self.passes += len(entries)
         tokens, timestep = tokens.repeat(len(entries), 1, 1), timestep.repeat(len(entries))
-        features = self.model.network.features(tokens, timestep, self._prepare(entries), self.patches).flatten(1, 2)
-        if positions is not None:
-            index = positions.repeat(features.shape[0] // positions.shape[0], 1)
-            features = features.gather(1, index[..., None].expand(-1, -1, features.shape[-1]))
-        return self.model.network.head(features).float()
+        return self.model.network.features(tokens, timestep, self._prepare(entries), self.patches).flatten(1, 2)
 
     def _prepare(self, entries: tuple[tuple[str, int], ...]):
         if entries not in self._prepared:
@@ -161,6 +189,9 @@ class GuidedNetwork:
 
     def _gap(self, role: str, active: tuple[int, ...]) -> Tensor | None:
         """Cells that no active part of `role` reaches, or None."""
+        weights = [self.parts[role][i].weight for i in active]
+        if any(not isinstance(weight, Tensor) and weight > 0 for weight in weights):
+            return None  # known without asking a device
         if (role, active) not in self._known:
             missing = unreached([self.parts[role][i] for i in active])
             self._known[role, active] = missing if bool(missing.any()) else None
@@ -169,7 +200,8 @@ class GuidedNetwork:
 
 def cells_at(table: Tensor, positions: Tensor | None, device: torch.device) -> Tensor:
     """A table over [1 or B, h, w], or one value, at `positions` [B, M] (all cells when None), on `device`."""
-    cells = table.to(device).flatten(1) if table.ndim else table.to(device).reshape(1, 1)
+    table = sent(table, device)
+    cells = table.flatten(1) if table.ndim else table.reshape(1, 1)
     if positions is None or cells.shape[1] == 1:
         return cells
     return cells.expand(positions.shape[0], -1).gather(1, positions)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class Placement(Protocol):
@@ -24,3 +24,10 @@ class Resident:
 
     def acquire(self, memory: int = 0) -> torch.device:
         return next(self.module.parameters()).device
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """`values` on `device`, from the CPU without the wait for its queue that a plain copy to a GPU means."""
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

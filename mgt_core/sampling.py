@@ -7,17 +7,19 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from .conditions import Given, parts_of, unreached_by_step
-from .diagnose import non_finite_origin
-from .draws import Draws, GeneratorDraws, image_generators
+from .diagnose import FiniteWatch, non_finite_origin
+from .draws import ROWS, Draws, GeneratorDraws, image_generators
 from .errors import MGTError, finite_number, whole_number
-from .guidance import AT_ONCE, GuidedNetwork
+from .guidance import AT_ONCE, GuidedNetwork, GuidedRows
 from .model import MGTModel
 from .patches import Patches
+from .placement import sent
 from .registry import SAMPLERS
 from .schedules import MaskSchedule, schedule_from, still_masked
 from .types import Callback, Step, TokenState
@@ -33,14 +35,15 @@ class StepResult:
     """What one decoding step computed, for the cells that were to be filled.
 
     tokens: [B, N] after the step. left: masked cells of each image after it. positions: [B, M] cells.
-    logits: [B, M, V] guided, before modifiers. drawn: [B, M] ids and their log_probability [B, M].
+    logits: [B, M, V] guided, before modifiers, of a run that works `at_once`, else None.
+    drawn: [B, M] ids and their log_probability [B, M].
     confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now.
     """
 
     tokens: Tensor
     left: list[int]
     positions: Tensor
-    logits: Tensor
+    logits: Tensor | None
     drawn: Tensor
     log_probability: Tensor
     confidence: Tensor | None
@@ -86,6 +89,10 @@ class Run:
         self.draws = draws(self.generators, self.cells)
         self.modifiers = [modifier.begin() for modifier in model.modifiers]
         self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
+        # Whether a step's logits are one table, as what keeps them needs it, or computed a part of the rows at a time.
+        by_rows = hasattr(self.draws, "chooser") and all(modifier.by_rows for modifier in model.modifiers)
+        self.at_once = self.whole_table or not by_rows
+        self.finite = FiniteWatch(self.device)
         self.temperatures = list(temperatures)
 
         self.left = state.to_fill.flatten(1).sum(1).tolist()
@@ -137,13 +144,19 @@ class Run:
     def guided_logits(
         self, tokens: Tensor, index: int, cfg: float, masked: Sequence[int], positions: Tensor | None = None
     ) -> Tensor:
-        """[B, M, V] float32 at `positions` (all cells when None), before modifiers.
+        """[B, M, V] float32, before modifiers; arguments as for `guided`."""
+        return self.guided(tokens, index, cfg, masked, positions).rows()
+
+    def guided(
+        self, tokens: Tensor, index: int, cfg: float, masked: Sequence[int], positions: Tensor | None = None
+    ) -> GuidedRows:
+        """Guided logits at `positions` (all cells when None).
 
         tokens: [B, N], of which each image has `masked`; index: the step the network is told.
         """
         if (merging := self.network.patches.merging) is not None:
             merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
-        return self.network.logits(
+        return self.network.evaluate(
             tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions, (index, self.steps)
         )
 
@@ -163,18 +176,23 @@ class Run:
         positions, masked = first_positions(wanted, max(before))
         table = self.all_cells(tokens) if self.whole_table else positions
 
-        def evaluate() -> Tensor:
-            return self.guided_logits(tokens, index, self.cfgs[index], before, table)
+        def evaluate() -> GuidedRows:
+            return self.guided(tokens, index, self.cfgs[index], before, table)
 
         guided = evaluate()
         step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
-        logits = self.modified(guided, step)
-        if self.whole_table:
-            guided, logits = (take_cells(values, positions) for values in (guided, logits))
-        step = replace(step, positions=positions, masked=masked)
-        drawn = self.draws.categorical(logits, step)
-        log_probability = chosen_log_probability(logits, drawn)
-        self.check_finite(log_probability, index, evaluate)
+        logits = None
+        if self.at_once:
+            logits = guided.rows()
+            modified = self.modified(logits, step)
+            if self.whole_table:
+                logits, modified = (take_cells(values, positions) for values in (logits, modified))
+            step = replace(step, positions=positions, masked=masked)
+            drawn = self.draws.categorical(modified, step)
+            log_probability = chosen_log_probability(modified, drawn)
+        else:
+            drawn, log_probability = self.choose(guided, step)
+        self.check_finite(log_probability, index, lambda: evaluate().rows())
         left, confidence, kept = [0] * len(before), None, masked
         if index < self.steps - 1:
             to_come = self.steps - 1 - index
@@ -185,12 +203,30 @@ class Run:
             tokens=tokens.scatter(1, positions, torch.where(kept, drawn, tokens.gather(1, positions))),
             left=left,
             positions=positions,
-            logits=guided,
+            logits=logits,
             drawn=drawn,
             log_probability=log_probability,
             confidence=confidence,
             kept=kept,
         )
+
+    def chooser(self, step: Step) -> Callable[[Tensor, Step], Tensor]:
+        """Draws ids [B, m] for some of the step's cells, given their logits and the step narrowed to them."""
+        if not hasattr(self.draws, "chooser"):
+            return self.draws.categorical  # recorded draws, looked up by cell
+        choose = self.draws.chooser(step)
+        return lambda logits, own: choose(logits, own.positions)
+
+    def choose(self, guided: GuidedRows, step: Step) -> tuple[Tensor, Tensor]:
+        """Ids [B, M] drawn for the step's cells, and their log-probability, with ROWS rows of logits at a time."""
+        choose = self.chooser(step)
+
+        def draw(logits: Tensor, own: Step) -> tuple[Tensor, Tensor]:
+            logits = self.modified(logits, own)
+            drawn = choose(logits, own)
+            return drawn, chosen_log_probability(logits, drawn)
+
+        return by_parts(guided, step, draw)
 
     def accept(self, result: StepResult, index: int) -> None:
         """Make `result` the state of the run, note what it revealed, and tell the callback."""
@@ -201,7 +237,8 @@ class Run:
         self.remember(result)
         self.confidence = self.confidence.masked_fill(~known, 0)
         if self.callback is not None:
-            self.callback(replace(self.step(before, index), result=self.finish()))
+            outcome = partial(self.now().to, self.state.tokens.device)
+            self.callback(replace(self.step(before, index), outcome=outcome))
 
     def remember(self, result: StepResult) -> None:
         """Note the log-probability of the tokens that `result` reveals; `accept` does so for its own."""
@@ -210,24 +247,46 @@ class Run:
         self.confidence = self.confidence.scatter(1, result.positions, chosen)
 
     def finish(self) -> TokenState:
-        """The state now, on the device the run was given its tokens on."""
+        """The state at the end, on the device the run was given its tokens on."""
+        self.finite.settle()
+        return self.now().to(self.state.tokens.device)
+
+    def now(self) -> TokenState:
+        """The state now, on the device that computes."""
         shaped = {
             "tokens": self.tokens.unflatten(1, self.grid),
             "revealed_at": self.revealed_at.unflatten(1, self.grid),
             "confidence": self.confidence.unflatten(1, self.grid),
         }
-        return replace(self.state, strength=None, **shaped).to(self.state.tokens.device)
+        return replace(self.state, strength=None, **shaped)
 
     def all_cells(self, tokens: Tensor) -> Tensor:
         """[B, N] every cell of every image."""
         return torch.arange(self.cells, device=self.device).expand(tokens.shape[0], -1)
 
     def check_finite(self, values: Tensor, index: int, evaluate: Callable[[], Tensor]) -> None:
-        """Raises MGTError naming the step and the layer where the numbers broke; `evaluate` breaks them again."""
-        if bool(values.isfinite().all()):
-            return
-        origin = non_finite_origin(self.model.network, evaluate)
-        raise MGTError(f"the logits of step {index + 1} of {self.steps} are not finite; they first appear in {origin}")
+        """Raises MGTError naming the step and the layer where the numbers broke; `evaluate` breaks them again.
+
+        On a GPU it does so at a later step, when the answer has arrived."""
+
+        def report() -> None:
+            origin = non_finite_origin(self.model.network, evaluate)
+            place = f"step {index + 1} of {self.steps}"
+            raise MGTError(f"the logits of {place} are not finite; they first appear in {origin}")
+
+        self.finite.add(values.isfinite().all(), report)
+
+
+def by_parts(
+    guided: GuidedRows, step: Step, compute: Callable[[Tensor, Step], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """What `compute` makes of the logits [B, m, V] and the step of some cells, [B, M] of all the step's cells."""
+    size, results = max(1, ROWS // len(step.positions)), []
+    for start in range(0, step.positions.shape[1], size):
+        part = slice(start, start + size)
+        own = replace(step, positions=step.positions[:, part], masked=step.masked[:, part])
+        results.append(compute(guided.rows(part), own))
+    return tuple(torch.cat(values, dim=1) for values in zip(*results, strict=True))
 
 
 def first_positions(wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
@@ -246,7 +305,7 @@ def least_confident(confidence: Tensor, candidates: Tensor, counts: Sequence[int
     """[B, M] bool: as many candidates of smallest confidence [B, M] as `counts` says for each image;
     ties go to the first cell."""
     rank = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True).argsort(dim=1)
-    return rank < torch.tensor(counts, device=rank.device)[:, None]
+    return rank < sent(torch.tensor(counts), rank.device)[:, None]
 
 
 def take_cells(values: Tensor, positions: Tensor) -> Tensor:

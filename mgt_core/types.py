@@ -1,7 +1,8 @@
 """The objects that travel between nodes, samplers and models. All frozen: nothing mutates its input."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -182,7 +183,7 @@ class Step:
     positions: [B, M] long, the cells (row-major index into the grid) whose logits a modifier is handed;
     masked: [B, M] bool, which of them are to be filled. visit: which evaluation within the step this is,
     for samplers that go back and forth. calls: network evaluations so far; passes: the same with a
-    guided evaluation counted as two. result: the state after the step, set only for callbacks.
+    guided evaluation counted as two. outcome: makes `result`; set only for callbacks.
     """
 
     index: int
@@ -195,7 +196,12 @@ class Step:
     visit: int = 0
     calls: int = 0
     passes: int = 0
-    result: TokenState | None = None
+    outcome: Callable[[], TokenState] | None = field(default=None, repr=False, compare=False)
+
+    @cached_property
+    def result(self) -> TokenState | None:
+        """The state after the step, on the device the run was given its tokens on; moved there when first asked for."""
+        return self.outcome() if self.outcome is not None else None
 
     @property
     def progress(self) -> float:

@@ -7,7 +7,7 @@ import torch
 from golden_data import bundles, label, pipeline
 
 import mgt_core
-from mgt_core.guidance import GuidedNetwork
+from mgt_core.guidance import GuidedNetwork, GuidedRows
 
 STEPS = 6
 GRID = (6, 8)
@@ -66,13 +66,14 @@ def sample(pipe, model=None, batch=1, cfg=3.0, known=0, callback=None):
 def test_tokens_equal_those_of_the_full_head(pipe, cfg, known, monkeypatch):
     masked_only = sample(pipe, batch=2, cfg=cfg, known=known)
     whole_table = sample(pipe, pipe.model.with_modifier(WholeTable()), batch=2, cfg=cfg, known=known)
-    evaluate = GuidedNetwork.logits
+    evaluate = GuidedNetwork.evaluate
 
     def everywhere(self, tokens, timestep, cfg, positions, at):
-        logits = evaluate(self, tokens, timestep, cfg, at=at)
-        return logits.gather(1, positions[..., None].expand(-1, -1, logits.shape[-1]))
+        table = evaluate(self, tokens, timestep, cfg, at=at).rows()
+        table = table.gather(1, positions[..., None].expand(-1, -1, table.shape[-1]))
+        return GuidedRows(lambda logits: logits, {0: table}, positions, lambda tables, _: tables[0])
 
-    monkeypatch.setattr(GuidedNetwork, "logits", everywhere)
+    monkeypatch.setattr(GuidedNetwork, "evaluate", everywhere)
     full = sample(pipe, batch=2, cfg=cfg, known=known)
     for other in (whole_table, full):
         assert torch.equal(masked_only.tokens, other.tokens)

@@ -392,10 +392,15 @@ def test_cold_runs_keep_the_surest_cells(seed):
     drawn = {}
 
     class Watched(GeneratorDraws):
-        def categorical(self, logits, step):
-            ids = super().categorical(logits, step)
-            drawn[step.index] = step.positions, logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
-            return ids
+        def chooser(self, step):
+            choose = super().chooser(step)
+
+            def watched(logits, positions):
+                ids = choose(logits, positions)
+                drawn[step.index] = positions, logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+                return ids
+
+            return watched
 
     state = empty(batch=2)
     _, seen = steps_of(state, sampler=mgt_core.MaskGIT(temperature=(0.0, 0.0), draws=Watched), seed=seed)

@@ -31,6 +31,12 @@ class Modifier(ABC):
         """Whether it needs the logits of every cell instead of those still masked."""
         return False
 
+    @property
+    def by_rows(self) -> bool:
+        """Whether each row of logits changes by itself: it may then be handed a step's rows a part at a time,
+        and the whole table need never exist. Not for one that remembers or draws."""
+        return False
+
     def acts(self, step: Step) -> bool:
         return in_interval(self.start, self.end, step.index, step.total)
 

@@ -33,6 +33,10 @@ class EntropyTemperature(Modifier):
         finite_number("entropy decay", self.decay, 0.01, 100)
         finite_number("entropy floor", self.floor, 0.01, 100)
 
+    @property
+    def by_rows(self) -> bool:
+        return True
+
     def begin(self) -> ActiveModifier:
         def apply(logits: Tensor, step: Step) -> Tensor:
             if not self.acts(step):

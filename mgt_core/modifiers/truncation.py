@@ -25,6 +25,10 @@ class TopKTopP(Modifier):
         whole_number("top-k", self.k, 0, 2**31)
         finite_number("top-p", self.p, 0, 1)
 
+    @property
+    def by_rows(self) -> bool:
+        return True
+
     def begin(self) -> ActiveModifier:
         def apply(logits: Tensor, step: Step) -> Tensor:
             if not self.acts(step):

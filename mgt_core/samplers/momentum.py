@@ -49,4 +49,5 @@ class Momentum(MaskGIT):
     def loop(self, run: Run) -> None:
         # Before the attached modifiers: noise and truncation are not to be extrapolated.
         run.modifiers.insert(0, Extrapolation(self.momentum))
+        run.at_once = True
         super().loop(run)

@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from ..errors import finite_number
+from ..guidance import GuidedRows
 from ..interval import check_interval, in_interval
 from ..registry import SAMPLERS
-from ..sampling import Run, StepResult, chosen_log_probability, least_confident
+from ..sampling import Run, StepResult, by_parts, chosen_log_probability, least_confident
+from ..types import Step
 from .base import Sampler
 
 FORWARD, INVERSION, AGAIN = range(3)  # visits of a zigzag step
@@ -74,20 +76,23 @@ class MaskedZSampling(Zigzag):
         everywhere = run.all_cells(tokens)
         unknown = tokens == run.model.mask_id
 
-        def evaluate() -> Tensor:
-            return run.guided_logits(tokens, index + 1, self.inversion_cfg, result.left)
+        def evaluate() -> GuidedRows:
+            return run.guided(tokens, index + 1, self.inversion_cfg, result.left, everywhere)
 
-        logits = evaluate()
-        sureness = logits.amax(-1) - logits.logsumexp(-1)
+        step = run.step(tokens, index, positions=everywhere, masked=unknown, visit=INVERSION)
+        choose = run.chooser(step)
+
+        def draw(logits: Tensor, own: Step) -> tuple[Tensor, ...]:
+            total, drawn = logits.logsumexp(-1), choose(logits, own)
+            return logits.amax(-1) - total, drawn, chosen_log_probability(logits, drawn)
+
+        sureness, drawn, log_probability = by_parts(evaluate(), step, draw)
         visible = ~unknown & ~run.given
         targets = [target[index] for target in run.targets]
         counts = [int(max(m - t, 0) * self.candidates) for m, t in zip(masked, targets, strict=True)]
         candidates = visible & least_confident(-sureness, visible, counts)
         free = unknown | candidates
-        step = run.step(tokens, index, positions=everywhere, masked=free, visit=INVERSION)
-        drawn = run.draws.categorical(logits, step)
-        log_probability = chosen_log_probability(logits, drawn)
-        run.check_finite(log_probability, index, evaluate)
+        run.check_finite(log_probability, index, lambda: evaluate().rows())
         confidence = log_probability + run.temperatures[index] * run.draws.gumbel(step)
         again = free & least_confident(confidence, free, masked)  # fewer candidates leave fewer to mask
         run.confidence = torch.where(free & ~again, log_probability, run.confidence)
