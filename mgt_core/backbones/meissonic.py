@@ -5,6 +5,7 @@ the 1024 px one halves the token grid before the blocks (downsample / upsample),
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..fused import FusedLinear, Fusing
+from ..kernels import modulate, needs_plain, norm_rotate
 from ..merging import NO_MERGES, BlockMerges, merged, merged_tables, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
@@ -22,6 +24,7 @@ from .base import Backbone
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
 TIME_DIM = 256
 FP16_LIMIT = 65504
+CPU_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -132,18 +135,14 @@ def rotary_tables(text_length: int, grid: tuple[int, int], axes: tuple[int, int,
     return angles.cos().float(), angles.sin().float()
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding on neighbouring pairs. x: [B, heads, S, D]; cos, sin: [S, D / 2] float32,
-    or [B, S, D / 2] where samples differ."""
-    if cos.ndim == 3:
-        cos, sin = cos[:, None], sin[:, None]
-    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2).to(x.dtype)
-
-
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Affine-free layer norm, then scale and shift per sample. x: [B, S, C]; shift, scale: [B, C]."""
-    return torch.addcmul(shift[:, None], F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale[:, None])
+def in_parts(compute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    """`compute` of all rows [B, S, ...], on a CPU some hundred at a time: the wide values in between stay in its
+    caches, and do not need fresh pages from the system every time."""
+    parts = rows[0].shape[:2].numel() // CPU_ROWS
+    if rows[0].device.type != "cpu" or parts < 2 or needs_plain():
+        return compute(*rows)
+    pieces = zip(*(values.flatten(0, 1).chunk(parts) for values in rows), strict=True)
+    return torch.cat([compute(*piece) for piece in pieces]).unflatten(0, rows[0].shape[:2])
 
 
 class TwoLayer(nn.Module):
@@ -193,7 +192,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(GELUProjection(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+        return in_parts(self.net, x)
 
 
 def split_heads(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,10 +200,9 @@ def split_heads(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     return x.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary attention. q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
-    out = F.scaled_dot_product_attention(rotate(q, cos, sin), rotate(k, cos, sin), v)
-    return out.transpose(1, 2).flatten(2)
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class SingleAttention(Fusing):
@@ -217,12 +215,13 @@ class SingleAttention(Fusing):
         self.to_qkv = FusedLinear(("to_q", "to_k", "to_v"), dim, dim)
         self.norm_q, self.norm_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
 
-    def qkv(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, S, C] and the rotary tables of its rows -> three of [B, heads, S, D]."""
         q, k, v = split_heads(self.to_qkv(x), self.heads)
-        return self.norm_q(q), self.norm_k(k), v
+        return *norm_rotate(q, k, self.norm_q.weight, self.norm_k.weight, cos, sin), v
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return attend(*self.qkv(x), cos, sin)
+        return attend(*self.qkv(x, cos, sin))
 
 
 class JointAttention(SingleAttention):
@@ -238,11 +237,12 @@ class JointAttention(SingleAttention):
         self.to_add_out = nn.Linear(dim, dim)
 
     def forward(self, image: Tensor, text: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        q, k, v = self.qkv(image)
+        lead = text.shape[1]
         text_q, text_k, text_v = split_heads(self.add_qkv_proj(text), self.heads)
-        q = torch.cat([self.norm_added_q(text_q), q], dim=2)
-        k = torch.cat([self.norm_added_k(text_k), k], dim=2)
-        out = attend(q, k, torch.cat([text_v, v], dim=2), cos, sin)
+        norms = self.norm_added_q.weight, self.norm_added_k.weight
+        text_q, text_k = norm_rotate(text_q, text_k, *norms, cos[..., :lead, :], sin[..., :lead, :])
+        own = self.qkv(image, cos[..., lead:, :], sin[..., lead:, :])
+        out = attend(*(torch.cat(parts, dim=2) for parts in zip((text_q, text_k, text_v), own, strict=True)))
         out_text, out_image = out.split([text.shape[1], image.shape[1]], dim=1)
         return self.to_out[0](out_image), self.to_add_out(out_text)
 
@@ -298,13 +298,19 @@ class SingleBlock(nn.Module):
         shift, scale, gate = self.norm(embedding)
         normed = modulate(x, shift, scale)
         attn = self.attn(merged(merges.attention, normed), *merged_tables(merges.attention, tables))
-        mlp = F.gelu(self.proj_mlp(merged(merges.mlp, normed)), approximate="tanh")
         if merges.attention is merges.mlp:
-            out = unmerged(merges.mlp, self.proj_out(torch.cat([attn, mlp], dim=-1)))
+            out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:
-            parts = [unmerged(merges.attention, attn), unmerged(merges.mlp, mlp)]
-            out = self.proj_out(torch.cat(parts, dim=-1))
+            mlp = unmerged(merges.mlp, self.mlp(merged(merges.mlp, normed)))
+            out = self.proj_out(torch.cat([unmerged(merges.attention, attn), mlp], dim=-1))
         return within_half(torch.addcmul(x, gate[:, None], out))
+
+    def mlp(self, x: Tensor) -> Tensor:
+        return F.gelu(self.proj_mlp(x), approximate="tanh")
+
+    def out(self, attn: Tensor, x: Tensor) -> Tensor:
+        """[..., C] after attention and before the MLP -> what the block adds, before its gate."""
+        return self.proj_out(torch.cat([attn, self.mlp(x)], dim=-1))
 
 
 def within_half(x: Tensor) -> Tensor:

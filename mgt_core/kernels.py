@@ -1,0 +1,83 @@
+"""The elementwise parts of a transformer block, each by the fastest way that is there.
+
+comfy-kitchen's fused kernels are used on CUDA in half precision where the package is installed; everything
+else is plain torch.
+"""
+
+import logging
+from functools import cache
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+EPS = 1e-6
+
+
+@cache
+def kitchen() -> ModuleType | None:
+    """comfy-kitchen, or None where it is not installed or does not load."""
+    try:
+        import comfy_kitchen
+    except ImportError:
+        return None
+    except Exception as error:  # a build for another torch or driver fails in ways of its own
+        log.warning("comfy-kitchen is installed but does not load (%s); plain torch is used instead", error)
+        return None
+    return comfy_kitchen if all(hasattr(comfy_kitchen, name) for name in ("adaln", "rms_rope_")) else None
+
+
+def fused(x: Tensor) -> ModuleType | None:
+    """comfy-kitchen where it takes `x` and gains by it; torch.compile and training do without."""
+    wanted = x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and not needs_plain()
+    return kitchen() if wanted else None
+
+
+def needs_plain() -> bool:
+    return torch.compiler.is_compiling() or torch.is_grad_enabled()
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """Affine-free layer norm, then scale and shift per sample. x: [B, S, C]; shift, scale: [B, C]."""
+    if (kernels := fused(x)) is not None:
+        return kernels.adaln(x, scale[:, None], shift[:, None], EPS)
+    return torch.addcmul(shift[:, None], F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale[:, None])
+
+
+def norm_rotate(
+    q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
+) -> tuple[Tensor, Tensor]:
+    """RMS norm over the last dimension, then rotary embedding on neighbouring pairs, in float32 within.
+
+    q, k: [B, heads, S, D], which may be overwritten; weights: [D]; cos, sin: [S, D / 2] float32, or
+    [B, S, D / 2] where samples differ.
+    """
+    if cos.ndim == 3:
+        cos, sin = cos[:, None], sin[:, None]
+    if (kernels := fused(q)) is not None and q.shape[-1] % 32 == 0:
+        turns = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
+        turns = turns if turns.ndim == 6 else turns[None, None]
+        return kernels.rms_rope_(q, k, turns, q_weight, k_weight, EPS)
+    return rotate(rms_norm(q, q_weight), cos, sin).to(q.dtype), rotate(rms_norm(k, k_weight), cos, sin).to(k.dtype)
+
+
+def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
+    """[..., D] -> [..., D] float32."""
+    if x.device.type != "cpu" or needs_plain():
+        return F.rms_norm(x, x.shape[-1:], weight, EPS).float()
+    # On a CPU torch takes the norm apart into more passes over memory than these.
+    x = x.float()
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(EPS).rsqrt_()
+    return (x * scale).mul_(weight)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """[..., S, D] float32 turned by angles whose cosines and sines [..., S, D / 2] are given; may overwrite x."""
+    pairs = x.unflatten(-1, (-1, 2))
+    if needs_plain():
+        a, b = pairs.unbind(-1)
+        return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
+    return torch.view_as_real(torch.view_as_complex(pairs).mul_(torch.complex(cos, sin))).flatten(-2)
