@@ -24,6 +24,7 @@ from .weights import SUFFIXES, index_weights, read_json
 log = logging.getLogger(__name__)
 
 BUILT_IN = {"demo": Path(__file__).parent / "demo" / "model"}
+CODEBOOK = "quantize.embedding.weight"  # in every codec
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
 
 
@@ -39,10 +40,9 @@ class Layout:
 def find_layout(source: str | Path) -> Layout:
     """Parts of a built-in model, a bundle's folder, or a transformer file. Raises MGTError naming what is missing."""
     path = find_bundle(source)
-    if path.is_file():
-        return Layout(path.parent, path, the_part(path.parent, CODECS, "codec", "vqvae"))
-    transformer = the_part(path, BACKBONES, "transformer", "transformer")
-    return Layout(path, transformer, the_part(path, CODECS, "codec", "vqvae"))
+    folder = path.parent if path.is_file() else path
+    transformer = path if path.is_file() else the_part(path, BACKBONES, "transformer", "transformer")
+    return Layout(folder, transformer, the_part(folder, CODECS, "codec", "vqvae", codes_of(transformer)))
 
 
 def find_bundle(source: str | Path) -> Path:
@@ -67,13 +67,18 @@ def subfolder(folder: Path, name: str) -> Path:
     return path
 
 
-def the_part(folder: Path, registry: Registry, what: str, usual: str) -> Path:
-    """The part of a bundle that `registry` knows: the subfolder of the usual name, else the only one found."""
+def the_part(folder: Path, registry: Registry, what: str, usual: str, codes: int | None = None) -> Path:
+    """The part of a bundle that `registry` knows: the subfolder of the usual name, else the only one found, of
+    those nearest to the top. codes: size of the codebook, which tells codecs apart."""
     if (folder / usual).is_dir():
         return folder / usual
     found = parts_of(folder, registry)
-    averaged = [path for path in found if "ema" in path.name.lower()]  # beside the raw weights of a training
-    found = averaged or found
+    found = [path for path in found if len(path.parts) == len(found[0].parts)]
+    for preferred in (
+        [path for path in found if "ema" in path.name.lower()],  # averaged, beside the raw weights of a training
+        [path for path in found if codes and shapes_of(path)[CODEBOOK][0] == codes],
+    ):
+        found = preferred or found
     if len(found) > 1:
         names = join_some(path.relative_to(folder) for path in found)
         raise MGTError(f"{folder} holds {len(found)} parts that may be its {what} ({names}); give the one to load")
@@ -85,9 +90,24 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str) -> Path:
     return found[0]
 
 
+def codes_of(transformer: Path) -> int | None:
+    """Codes that a transformer draws from, or None where its sizes cannot be told: loading it says why."""
+    kind = kind_of(transformer, BACKBONES)
+    try:
+        settings = kind.configure(config_of(transformer), shapes_of(transformer)) if kind else {}
+    except MGTError:
+        return None
+    return settings.get("codebook_size") if isinstance(settings, dict) else settings.codebook_size
+
+
+def is_hf_layout(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
+
+
 def parts_of(folder: Path, registry: Registry) -> list[Path]:
-    """Files and subfolders of a folder that hold a network of `registry`."""
-    return [path for path in candidates(folder) if kind_of(path, registry) is not None]
+    """Files and subfolders of a folder that hold a network of `registry`, those nearest to the top first."""
+    found = [path for path in candidates(folder) if kind_of(path, registry) is not None]
+    return sorted(found, key=lambda path: len(path.parts))
 
 
 def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -99,7 +119,7 @@ def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     if depth == DEPTH:
         yield from (entry for entry in entries if entry.suffix in SUFFIXES and entry.is_file())
     for entry in entries:
-        if not entry.is_dir():
+        if not entry.is_dir() or is_hf_layout(entry):  # another bundle
             continue
         if (entry / "config.json").is_file():
             yield entry
@@ -139,9 +159,10 @@ def shapes_of(source: Path) -> dict[str, tuple[int, ...]]:
 def loose_bundles(folder: Path) -> list[Path]:
     """What `load` takes of a folder that is not in Hugging Face layout: its transformer files when a codec lies
     beside them, or the folder itself when folders below hold one transformer and one codec."""
-    files = [path for path in candidates(folder, DEPTH) if path.is_file()]
-    if any(kind_of(file, CODECS) for file in files):
-        return [file for file in files if kind_of(file, BACKBONES)]
+    files = [path for path in candidates(folder) if path.is_file()]
+    transformers = [file for file in files if kind_of(file, BACKBONES)]
+    if transformers and any(kind_of(file, CODECS) for file in files):
+        return transformers
     try:
         find_layout(folder)
     except MGTError:

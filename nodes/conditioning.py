@@ -1,21 +1,35 @@
 """Nodes that make or change CONDITIONING, and its translation into the library's Condition.
 
-CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro".
+CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro". A class label
+travels as hidden [B, 1, 1] = label + 1, told by "mgt_labels" beside it: zeroed out, it stands for no class.
 """
 
 from typing import NamedTuple
 
 import torch
 
+from ..mgt_core import imagenet
 from ..mgt_core.conditions import Conditions, Given
 from ..mgt_core.errors import MGTError, join_some
 from ..mgt_core.model import DEFAULT_AESTHETIC_SCORE, micro_conditions
-from ..mgt_core.types import Condition
+from ..mgt_core.types import UNCONDITIONAL, Condition
 from . import host
 from .regions import is_everywhere, part_from
-from .types import CONDITIONING, MGT_TEXT, conditioning_input, integer, node, number, socket
+from .types import (
+    CONDITIONING,
+    INT,
+    MGT_TEXT,
+    combo,
+    conditioning_input,
+    integer,
+    node,
+    number,
+    socket,
+    text_input,
+)
 
 MICRO = "mgt_micro"
+LABELS = "mgt_labels"
 
 # What the host's conditioning nodes attach that has no meaning for these models.
 UNSUPPORTED = ("control", "gligen", "hooks", "default", "unclip_conditioning", "reference_latents")
@@ -43,7 +57,7 @@ def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: i
     a token. Raises MGTError for what has no meaning for these models; widths are checked by the model.
     """
     if not isinstance(conditioning, list) or not conditioning:
-        raise MGTError(f"the {role} conditioning is empty; expected the output of MGT Text Encode")
+        raise MGTError(f"the {role} conditioning is empty; expected the output of MGT Text Encode or Class Label")
     entries = [(entry_from(hidden, extra, role, size), extra) for hidden, extra in conditioning]
     if len(entries) == 1 and is_everywhere(entries[0][1]):
         return entries[0][0]
@@ -59,11 +73,19 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
     if unsupported:
         raise MGTError(f"the {role} conditioning carries {join_some(unsupported)}, which MGT Sample cannot follow")
     micro = extra.get(MICRO)
+    text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
     return Condition(
-        hidden=hidden,
-        pooled=extra.get("pooled_output"),
+        **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
         micro=None if micro is None else MicroConditions(*micro).tensor(size).expand(hidden.shape[0], -1),
     )
+
+
+def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.Tensor:
+    """[B] long. hidden: what the host's nodes made of labels + 1; raises MGTError where that is no label any more."""
+    held = hidden.flatten().round().long() - 1
+    if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
+        raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
+    return held
 
 
 @node("MGT Text Encode")
@@ -94,8 +116,53 @@ class MGTTextEncode:
         }
 
     def encode(self, text: str, text_encoder):
+        if text_encoder is None:
+            raise MGTError("this model has no text encoder: it draws classes, which MGT Class Label gives")
         encoded = text_encoder.encode([text], weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
         return ([[encoded.hidden, {"pooled_output": encoded.pooled}]],)
+
+
+@node("MGT Class Label")
+class MGTClassLabel:
+    DESCRIPTION = (
+        "Asks a model of ImageNet classes (MaskGIT, Halton-MaskGIT) for one of the 1,000 classes, found by name. "
+        "Several labels make a batch of different classes."
+    )
+    CATEGORY = "MGT/conditioning"
+    SEARCH_ALIASES = ["class conditional", "imagenet", "label", "maskgit", "halton"]
+    RETURN_TYPES = (CONDITIONING, INT)
+    RETURN_NAMES = ("conditioning", "count")
+    OUTPUT_TOOLTIPS = (
+        "The classes, for MGT Sample. ComfyUI's Conditioning (Zero Out) turns them into no class.",
+        "How many labels there are, for the batch size of MGT Empty Tokens.",
+    )
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "label": combo(
+                    imagenet.choices(),
+                    "What to draw: type to search the names. 'no class' is for the negative input of models that "
+                    "were trained with it, as Halton-MaskGIT was.",
+                ),
+                "more_labels": text_input(
+                    "Further classes, one a line, by name or number; each is one more image of the batch. "
+                    "Empty for one class, which then serves every image."
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def encode(self, label: str, more_labels: str, unique_id=None):
+        lines = [label, *filter(None, map(str.strip, more_labels.splitlines()))]
+        labels = torch.tensor([imagenet.find_class(line) for line in lines])
+        names = ["no class", *imagenet.class_names()]
+        shown = [names[n + 1] if n + 1 < len(names) else str(n) for n in labels.tolist()]
+        host.show_text("\n".join(shown), unique_id)
+        hidden = (labels[:, None, None] + 1).to(host.intermediate_device(), torch.float32)
+        return [[hidden, {"pooled_output": None, LABELS: labels}]], len(lines)
 
 
 @node("MGT Micro Conditions")

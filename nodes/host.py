@@ -23,6 +23,7 @@ from torch import nn
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError
+from ..mgt_core.layouts import is_hf_layout, loose_bundles
 
 BUILT_IN = "demo"
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
@@ -134,11 +135,11 @@ def bundles() -> dict[str, str]:
     """Models that can be picked: name in the widget -> what `mgt_core.load` takes, the built-in one first."""
     found = {BUILT_IN: BUILT_IN}
     for kind, root, depth in _search_paths():
-        for folder in _bundles_below(root, depth):
-            name = folder.name if folder == root else folder.relative_to(root).as_posix()
+        for path in _bundles_below(root, depth, loose=kind == FOLDER):
+            name = path.name if path == root else path.relative_to(root).as_posix()
             if kind != FOLDER or name == BUILT_IN:
                 name = f"{kind}/{name}"
-            found.setdefault(name, str(folder))
+            found.setdefault(name, str(path))
     return found
 
 
@@ -157,9 +158,11 @@ def _search_paths() -> Iterator[tuple[str, Path, int]]:
     yield "models", Path(folder_paths.models_dir), 1
 
 
-def _bundles_below(folder: Path, depth: int) -> Iterator[Path]:
-    """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one."""
-    if (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file():
+def _bundles_below(folder: Path, depth: int, loose: bool) -> Iterator[Path]:
+    """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one.
+
+    loose: also what lies there as people download it (see mgt_core/layouts.py)."""
+    if is_hf_layout(folder):
         if not _is_diffusion(folder):
             yield folder
         return
@@ -170,8 +173,10 @@ def _bundles_below(folder: Path, depth: int) -> Iterator[Path]:
             names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError:  # a search path that does not exist or may not be read holds nothing
         return
-    for name in names:
-        yield from _bundles_below(folder / name, depth - 1)
+    below = [path for name in names for path in _bundles_below(folder / name, depth - 1, loose)]
+    yield from below
+    if loose:
+        yield from (path for path in loose_bundles(folder) if path.is_file() or not below)
 
 
 def _is_diffusion(folder: Path) -> bool:

@@ -191,6 +191,27 @@ def test_files_of_halton_maskgit(tmp_path):
     assert loose_bundles(file.parent) == [file]
 
 
+def test_everything_in_one_folder(tmp_path):
+    """Codecs of several families lie beside each other; the number of codes tells which belongs."""
+    file = halton_bundle(tmp_path)
+    other = load_file(ROOT / "maskgit" / "vqgan_tiny" / "pytorch_model.safetensors")
+    other["quantize.embedding.weight"] = other["quantize.embedding.weight"][:40]
+    torch.save(other, tmp_path / "another-vqgan.bin")
+    openmuse_bundle(tmp_path / "maskgit")
+    assert type(load(file).codec).__name__ == "LlamaGenCodec"
+    assert loose_bundles(tmp_path) == [file]
+    check_openmuse(load(tmp_path / "maskgit"))
+
+
+def test_a_codec_file_beside_a_transformer_folder(tmp_path):
+    """As UnlockMGM's archive and TiTok's codec lie after downloading."""
+    bundle = openmuse_bundle(tmp_path / "bundle", transformer="ft_256/checkpoint-50000/ema_model")
+    (bundle / "vqgan" / "pytorch_model.bin").rename(bundle / "maskgit-vqgan-imagenet-f16-256.bin")
+    shutil.rmtree(bundle / "vqgan")
+    check_openmuse(load(bundle))
+    assert loose_bundles(bundle) == [bundle]
+
+
 def test_transformers_that_share_a_codec_are_each_a_model(tmp_path):
     file = halton_bundle(tmp_path)
     other = tmp_path / "ImageNet_other.pth"

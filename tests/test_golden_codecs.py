@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from golden_data import GAP, ROOT, tensors
+from safetensors.torch import load_file
 
 import mgt_core
 from mgt_core.checkpoints import load_codec
@@ -19,7 +20,7 @@ LOW = {"maskgit_vqgan": 0.0, "llamagen": -1.0}  # images there lie between this 
 def codec(kind: str) -> mgt_core.Codec:
     names = ("pytorch_model.safetensors", "vq.safetensors")
     (file,) = [FOLDERS[kind] / name for name in names if (FOLDERS[kind] / name).is_file()]
-    source = FOLDERS[kind] if mgt_core.CODECS.get(kind).needs_config else file
+    source = FOLDERS[kind] if kind == "maskgit_vqgan" else file
     return load_codec(source, torch.float32, torch.device("cpu"))
 
 
@@ -78,12 +79,14 @@ def test_preview_colours(recorded):
     assert Previewer(ours).image(state, full=False).size == (8, 8)
 
 
-def test_a_pickle_without_a_config_gives_the_same_codec(tmp_path):
-    """As vq_ds16_c2i.pt is published: under "model"."""
-    from safetensors.torch import load_file
-
-    weights = load_file(FOLDERS["llamagen"] / "vq.safetensors")
-    file = Path(tmp_path) / "vq_ds16_c2i.pt"
-    torch.save({"model": weights, "optimizer": None}, file)
+@pytest.mark.parametrize(
+    "kind, name, wrapped",
+    [("llamagen", "vq_ds16_c2i.pt", True), ("maskgit_vqgan", "maskgit-vqgan-imagenet-f16-256.bin", False)],
+)
+def test_a_pickle_without_a_config_gives_the_same_codec(tmp_path, kind, name, wrapped):
+    """As LlamaGen and TiTok publish theirs."""
+    (source,) = [f for f in FOLDERS[kind].glob("*.safetensors") if f.stem != "expected"]
+    weights, file = load_file(source), Path(tmp_path) / name
+    torch.save({"model": weights, "optimizer": None} if wrapped else weights, file)
     ids = torch.arange(48).reshape(1, 6, 8)
-    assert torch.equal(load_codec(file, torch.float32, torch.device("cpu")).decode(ids), codec("llamagen").decode(ids))
+    assert torch.equal(load_codec(file, torch.float32, torch.device("cpu")).decode(ids), codec(kind).decode(ids))

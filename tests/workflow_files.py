@@ -4,6 +4,8 @@ import copy
 import json
 from pathlib import Path
 
+from stand_ins import STAND_INS
+
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 # Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
 STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
@@ -14,12 +16,16 @@ def name(path) -> str:
 
 
 def shortened(graph: dict, steps: int = 2) -> dict:
-    """The graph (UI format) with few steps and one image a run."""
+    """The graph (UI format) with few steps and one image a run, of the size that a stand-in for its model makes."""
     graph = copy.deepcopy(graph)
+    models = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
+    sides = [STAND_INS[model][1] for model in models if model in STAND_INS]
     for node in graph["nodes"]:
         for (kind, place), value in ((STEPS, steps), (BATCH, 1)):
             if node["type"] == kind:
                 node["widgets_values"][place] = value
+        if node["type"] == BATCH[0] and sides:
+            node["widgets_values"][:2] = sides * 2
     return graph
 
 

@@ -14,12 +14,21 @@ from ..placement import Placement, Resident
 from ..types import TokenState
 from ..weights import Published
 
+Shapes = dict[str, tuple[int, ...]]
 PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
 SMALLEST_TILE = 16  # pixels
 FALLBACK_TILE = 512
 TILE_BYTES = 48  # beside the weights, a pixel of a tile and full-resolution channel: about a dozen float32 maps
 
 log = logging.getLogger(__name__)
+
+
+def count(shapes: Shapes, name: str) -> int:
+    """How many of `name`, its number filled in from 0, there are."""
+    index = 0
+    while name.format(index) in shapes:
+        index += 1
+    return index
 
 
 @contextmanager
@@ -42,7 +51,7 @@ class Codec(Published):
 
     @staticmethod
     @abstractmethod
-    def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
+    def build(config: dict, shapes: Shapes) -> nn.Module:
         """The network that holds tensors of these shapes; the config is empty where the checkpoint has none."""
 
     @property

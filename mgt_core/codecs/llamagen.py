@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import CODECS
-from .base import Codec
-
-Shapes = dict[str, tuple[int, ...]]
+from .base import Codec, Shapes, count
 
 
 @dataclass(frozen=True)
@@ -39,14 +37,6 @@ class LlamaGenConfig:
             embed_dim=shapes["quant_conv.weight"][0],
             num_embeddings=shapes["quantize.embedding.weight"][0],
         )
-
-
-def count(shapes: Shapes, name: str) -> int:
-    """How many of `name`, its number filled in from 0, there are."""
-    index = 0
-    while name.format(index) in shapes:
-        index += 1
-    return index
 
 
 def widths_of(shapes: Shapes, part: str) -> tuple[int, ...]:

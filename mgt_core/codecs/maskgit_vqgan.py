@@ -1,6 +1,7 @@
 """MaskGIT's VQGAN (arXiv 2202.04200, section 3.1) as open-muse and UnlockMGM publish it.
 
-Parameter names are those of the published checkpoints. Images and what it decodes to lie in 0..1.
+Parameter names are those of the published checkpoints, folders with a config.json or a bare file whose sizes
+are read from the tensors. Images and what it decodes to lie in 0..1.
 """
 
 from dataclasses import dataclass
@@ -10,24 +11,24 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..registry import CODECS
-from .base import Codec
+from .base import Codec, Shapes, count
 
 SIZES = ("num_channels", "hidden_channels", "num_res_blocks", "z_channels", "num_embeddings", "quantized_embed_dim")
 
 
 @dataclass(frozen=True)
 class VQGANConfig:
-    """Sizes, named as in the published config.json. channel_mult: width of each level, full resolution first."""
+    """widths: channels of each level, full resolution first. stem: those of the encoder's first convolution."""
 
-    channel_mult: tuple[int, ...]
-    hidden_channels: int
+    widths: tuple[int, ...]
+    stem: int
     num_res_blocks: int
     z_channels: int
     num_embeddings: int
 
     @classmethod
     def from_dict(cls, values: dict) -> "VQGANConfig":
-        """Raises MGTError naming missing and contradicting entries."""
+        """From config.json. Raises MGTError naming missing and contradicting entries."""
         missing = [name for name in ("channel_mult", *SIZES) if name not in values]
         if missing:
             raise MGTError(f"codec config lacks {', '.join(missing)}")
@@ -42,11 +43,20 @@ class VQGANConfig:
                 f"codec config has num_channels {values['num_channels']}, quantized_embed_dim "
                 f"{values['quantized_embed_dim']} and z_channels {values['z_channels']}; expected 3 and two equal ones"
             )
-        return cls(tuple(mult), *(values[name] for name in SIZES[1:5]))
+        stem = values["hidden_channels"]
+        sizes = (values[name] for name in ("num_res_blocks", "z_channels", "num_embeddings"))
+        return cls(tuple(stem * m for m in mult), stem, *sizes)
 
-    @property
-    def widths(self) -> list[int]:
-        return [self.hidden_channels * mult for mult in self.channel_mult]
+    @classmethod
+    def from_shapes(cls, shapes: Shapes) -> "VQGANConfig":
+        levels = count(shapes, "decoder.up.{}.block.0.conv1.weight")
+        return cls(
+            widths=tuple(shapes[f"decoder.up.{level}.block.0.conv1.weight"][0] for level in range(levels)),
+            stem=shapes["encoder.conv_in.weight"][0],
+            num_res_blocks=count(shapes, "decoder.up.0.block.{}.conv1.weight"),
+            z_channels=shapes["quantize.embedding.weight"][1],
+            num_embeddings=shapes["quantize.embedding.weight"][0],
+        )
 
 
 def norm(channels: int) -> nn.GroupNorm:
@@ -87,8 +97,8 @@ class Encoder(nn.Module):
     def __init__(self, config: VQGANConfig):
         super().__init__()
         widths, count = config.widths, config.num_res_blocks
-        self.conv_in = nn.Conv2d(3, config.hidden_channels, 3, padding=1, bias=False)
-        before = [config.hidden_channels, *widths]
+        self.conv_in = nn.Conv2d(3, config.stem, 3, padding=1, bias=False)
+        before = [config.stem, *widths]
         self.down = nn.ModuleList(Level(w_in, w, count) for w_in, w in zip(before, widths, strict=False))
         self.mid = nn.Sequential(*res_blocks(widths[-1], widths[-1], count))
         self.norm_out = norm(widths[-1])
@@ -132,15 +142,17 @@ class MaskGitVQGAN(nn.Module):
 
 @CODECS.register("maskgit_vqgan")
 class MaskGitVQGANCodec(Codec):
-    """MaskGitVQGAN folders: config.json with pytorch_model.bin or safetensors."""
+    """MaskGitVQGAN folders (config.json with pytorch_model.bin or safetensors), and such a file alone."""
+
+    needs_config = False
 
     @staticmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+    def recognizes(config: dict, shapes: Shapes) -> bool:
         return "decoder.up.0.block.0.conv1.weight" in shapes and "quantize.embedding.weight" in shapes
 
     @staticmethod
-    def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
-        return MaskGitVQGAN(VQGANConfig.from_dict(config))
+    def build(config: dict, shapes: Shapes) -> nn.Module:
+        return MaskGitVQGAN(VQGANConfig.from_dict(config) if config else VQGANConfig.from_shapes(shapes))
 
     @property
     def codebook_size(self) -> int:
@@ -148,7 +160,7 @@ class MaskGitVQGANCodec(Codec):
 
     @property
     def scale(self) -> int:
-        return 2 ** (len(self.network.config.channel_mult) - 1)
+        return 2 ** (len(self.network.config.widths) - 1)
 
     @property
     def full_width(self) -> int:

@@ -22,6 +22,7 @@ from typing import Any
 
 import websocket
 from PIL import Image
+from stand_ins import make_stand_ins
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(__file__).resolve().parent / "probe_nodes"
@@ -197,11 +198,13 @@ def changed(prompt: Json, inputs: dict[str, Json]) -> Json:
 
 
 def make_base(folder: Path, host: Host) -> Path:
-    """A base directory that holds nothing but this pack, the probe and the example picture."""
+    """A base directory that holds nothing but this pack, the probe, the example picture, and tiny models by the
+    names that workflows use."""
     for name in ("custom_nodes", "input", "user/default"):
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     (folder / "custom_nodes" / "mgt_probe").symlink_to(PROBE, target_is_directory=True)
+    make_stand_ins(folder / "models" / "mgt")
     example = host.folder / "input" / "example.png"
     if example.is_file():
         (folder / "input" / example.name).write_bytes(example.read_bytes())
