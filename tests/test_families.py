@@ -1,0 +1,122 @@
+"""Family × technique: each works on a batch of two as on single images, or is refused by a sentence that says why."""
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from golden_data import bundles
+from make_bundle import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+
+import mgt_core
+from mgt_core import MODIFIERS, SAMPLERS, SCHEDULES, Condition, MGTModel
+
+STEPS = 3
+TIME = "time as mask ratio"
+FAMILIES: dict[str, Callable[[Path], object]] = {
+    "meissonic": lambda folder: copy_bundle(folder, bundles()[0]),
+    "openmuse": openmuse_bundle,
+    "halton": halton_bundle,
+    "amused": amused_bundle,
+}
+
+# What is done to the model, or how it is sampled. The registries fill in the rest.
+ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
+    "guidance schedule": lambda model: model.with_guidance(mgt_core.GuidanceSchedule(0.25, 0.75)),
+    "token merging": lambda model: model.with_token_merging(ratio=0.5, blocks="all"),
+    TIME: lambda model: model.with_timestep_rule("mask_ratio"),
+}
+ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
+ATTACHED["modifier top_k_top_p"] = lambda model: model.with_modifier(mgt_core.TopKTopP(top_k=2))  # neutral by default
+SAMPLED: dict[str, dict] = {
+    "no guidance": {"cfg": 1.0},
+    "negative alone": {"cfg": 0.0},
+    "other temperature": {"sampler": mgt_core.MaskGIT((4.5, 0.0), temperature_shape="cosine")},
+}
+SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
+SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if name != "custom"}
+TECHNIQUES = [*ATTACHED, *SAMPLED]
+
+# Methods of MGTModel that attach what the table covers by other names, or nothing a picture shows.
+COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_token_merging", "with_placement"}
+
+REFUSED = {("amused", "token merging"): "token merging does not work with the amused architecture"}
+
+
+@pytest.fixture(scope="module")
+def pipes(tmp_path_factory):
+    root = tmp_path_factory.mktemp("families")
+    return cache(lambda family: mgt_core.load(FAMILIES[family](root / family), device="cpu"))
+
+
+def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
+    """Of two images, each its own."""
+    if pipe.text is None:
+        return Condition(labels=torch.tensor([1, 2])), Condition(labels=torch.tensor([3, 3]))
+    return pipe.text.encode(["a cat", "a red dog"]), pipe.text.encode(["", ""])
+
+
+def one_of(condition: Condition, index: int) -> Condition:
+    fields = ("hidden", "pooled", "micro", "labels")
+    values = {name: getattr(condition, name) for name in fields}
+    return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
+
+
+def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1)) -> torch.Tensor:
+    """Tokens of some of the two images of a run."""
+    model = ATTACHED.get(technique, lambda model: model)(pipe.model)
+    chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": 2.0, **SAMPLED.get(technique, {})}
+    positive, negative = (Condition.cat([one_of(c, i) for i in images]) for c in conditions(pipe))
+    side = 8 * pipe.codec.scale
+    state = mgt_core.empty_tokens(pipe, side, side, len(images))
+    out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], **chosen)
+    assert not out.masked.any() and out.tokens.max() < pipe.codec.codebook_size
+    return out.tokens
+
+
+@pytest.fixture(scope="module")
+def both(pipes):
+    """Tokens of both images by family and technique, each run once."""
+    return cache(lambda family, technique: run(pipes(family), technique))
+
+
+@pytest.mark.parametrize("technique", TECHNIQUES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_works_or_is_refused(pipes, both, family, technique):
+    if words := REFUSED.get((family, technique)):
+        with pytest.raises(mgt_core.MGTError, match=words) as caught:
+            run(pipes(family), technique)
+        assert "\n" not in str(caught.value)
+        return
+    together = both(family, technique)
+    assert not torch.equal(together[0], together[1])
+    assert torch.equal(together[1:], run(pipes(family), technique, (1,)))
+
+
+def test_every_family_and_every_way_to_attach_is_in_the_table():
+    assert set(FAMILIES) == set(mgt_core.BACKBONES)
+    methods = {name for name, _ in inspect.getmembers(MGTModel, inspect.isfunction) if name.startswith("with_")}
+    assert methods == COVERED, "a new way to attach belongs into ATTACHED, and its name into COVERED"
+
+
+def test_refusals_are_of_the_table():
+    assert all(family in FAMILIES and technique in TECHNIQUES for family, technique in REFUSED)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_technique_does_shows(both, family):
+    """The table would not notice a technique that does nothing."""
+    plain = both(family, "sampler maskgit")
+    same = {t for t in TECHNIQUES if (family, t) not in REFUSED and torch.equal(both(family, t), plain)}
+    # The plain run itself; and only Meissonic's network takes notice of the time.
+    assert same <= {"sampler maskgit", "schedule cosine"} | ({TIME} if family != "meissonic" else set())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(tmp_path, family, dtype):
+    pipe = mgt_core.load(FAMILIES[family](tmp_path / family), dtype=dtype, device="cpu")
+    assert {value.dtype for value in pipe.model.network.parameters()} == {dtype}
+    run(pipe, "sampler maskgit")
