@@ -29,7 +29,7 @@ ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
     TIME: lambda model: model.with_timestep_rule("mask_ratio"),
 }
 ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
-ATTACHED["modifier top_k_top_p"] = lambda model: model.with_modifier(mgt_core.TopKTopP(top_k=2))  # neutral by default
+ATTACHED["modifier top_k_top_p"] = lambda model: model.with_modifier(mgt_core.TopKTopP(k=2))  # neutral by default
 SAMPLED: dict[str, dict] = {
     "no guidance": {"cfg": 1.0},
     "negative alone": {"cfg": 0.0},
