@@ -69,12 +69,13 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
         timestep_rule=scheduler.get("timestep_rule", "index"),
         defaults=scheduler.get("defaults", {}),
         codec=codec,
+        trained_size=trained_size(folder, network, codec),
     )
     return Pipeline(
         model,
         text,
         codec,
-        trained_size(folder, network, codec),
+        model.trained_size,
         str(source) if str(source) in BUILT_IN else find_bundle(source).name,
         layout.transformer,
     )

@@ -36,6 +36,7 @@ class MGTModel:
     pipelines do; "mask_ratio" gives the fraction of tokens still masked, as in training.
     defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
     codec: the bundle's codec, for previews only.
+    trained_size: (height, width) in pixels of the pictures it was trained at, where known.
     """
 
     network: Backbone
@@ -47,6 +48,7 @@ class MGTModel:
     merging: TokenMerging | None = None
     codec: "Codec | None" = None
     placement: Placement | None = None
+    trained_size: tuple[int, int] | None = None
 
     def __post_init__(self):
         if self.timestep_rule not in TIMESTEP_RULES:
@@ -118,6 +120,19 @@ class MGTModel:
             own = [side * self.pixels_per_token for side in self.network.trained_grid]
             raise MGTError(f"height x width is {height} x {width} pixels; this model makes {own[0]} x {own[1]} alone")
         return grid
+
+    def size_note(self, grid: tuple[int, int]) -> str | None:
+        """One sentence for a grid with sides longer than those of training: the positions beyond were never seen."""
+        if self.trained_size is None:
+            return None
+        size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
+        if all(side <= own for side, own in zip(size, self.trained_size, strict=True)):
+            return None
+        (height, width), (own_height, own_width) = size, self.trained_size
+        return (
+            f"{width} x {height} pixels go beyond the {own_width} x {own_height} that this model was trained at; "
+            "it makes them, but things tend to repeat or fall apart"
+        )
 
     def complete(self, condition: Given, batch: int, grid: tuple[int, int], role: str) -> Given:
         """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from

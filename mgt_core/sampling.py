@@ -373,6 +373,8 @@ def sample(
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
         return state if state.strength is None else replace(state, strength=None)
+    if note := model.size_note(state.grid):
+        log.warning("%s", note)
     return sampler(
         model,
         state,

@@ -46,11 +46,14 @@ class MGTEmptyTokens(TokenNode):
                 "width": side_input("Width"),
                 "height": side_input("Height"),
                 "batch_size": batch_input(),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def make(self, model, width: int, height: int, batch_size: int):
-        return (mgt_core.empty_tokens(model, height=height, width=width, batch=batch_size),)
+    def make(self, model, width: int, height: int, batch_size: int, unique_id=None):
+        tokens = mgt_core.empty_tokens(model, height=height, width=width, batch=batch_size)
+        say_of_size(model, tokens, unique_id)
+        return (tokens,)
 
 
 @node("MGT Encode Image")
@@ -80,11 +83,14 @@ class MGTEncodeImage(TokenNode):
                     0.05,
                 ),
                 "tile_size": tile_input("encodes"),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def encode(self, model, codec, image, strength: float, tile_size: int):
-        return (mgt_core.encode_image(model, codec, image, strength, tile_size),)
+    def encode(self, model, codec, image, strength: float, tile_size: int, unique_id=None):
+        tokens = mgt_core.encode_image(model, codec, image, strength, tile_size)
+        say_of_size(model, tokens, unique_id)
+        return (tokens,)
 
 
 @node("MGT Mask Tokens")
@@ -153,12 +159,14 @@ class MGTPadTokens(TokenNode):
                     0,
                     MOST_CELLS,
                 ),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def pad(self, model, tokens, image, left: int, top: int, right: int, bottom: int, redraw: int):
+    def pad(self, model, tokens, image, left: int, top: int, right: int, bottom: int, redraw: int, unique_id=None):
         sides = (left, top, right, bottom)
         padded = mgt_core.pad_tokens(model, tokens, sides, redraw)
+        say_of_size(model, padded, unique_id)
         larger, mask = mgt_core.pad_image(model, tokens, image, padded, sides)
         return padded, larger, mask
 
@@ -220,6 +228,12 @@ class MGTPasteBack:
 
     def paste(self, original, repainted, mask, feather: int):
         return (mgt_core.paste_back(original, repainted, mask, feather),)
+
+
+def say_of_size(model, tokens, node_id: str | None) -> None:
+    """Under the node: that the pictures go beyond what the model was trained at."""
+    if note := model.size_note(tokens.grid):
+        host.show_text(note, node_id)
 
 
 def say_what_is_free(free, node_id: str | None) -> None:

@@ -1,6 +1,7 @@
 """The editing nodes, and what a person does with them: paint a mask, queue, look."""
 
 import json
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -113,3 +114,34 @@ def test_a_mask_painted_in_the_mask_editor(monkeypatch, tmp_path):
 def test_a_picture_of_no_fitting_size_gets_one_sentence():
     with pytest.raises(mgt_core.MGTError, match="multiples of"):
         run("MGTEncodeImage", model=PIPE.model, codec=PIPE.codec, image=torch.rand(1, SIDE + 1, SIDE, 3))
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("grid, beyond", [((8, 8), False), ((16, 4), False), ((18, 8), True), ((4, 32), True)])
+def test_sizes_beyond_training_are_made_and_said(monkeypatch, caplog, graph, grid, beyond):
+    """The position rule takes any grid of the model's multiples; a side longer than in training is named."""
+    cell = PIPE.model.pixels_per_token
+    model = replace(PIPE.model, trained_size=(16 * cell, 16 * cell))
+    shown = []
+    monkeypatch.setattr(host, "show_text", lambda text, node_id: shown.append(text))
+    tokens = run("MGTEmptyTokens", model=model, height=grid[0] * cell, width=grid[1] * cell)[0]
+    out = run("MGTSample", **graph | {"model": model, "steps": 1}, tokens=tokens)[0]
+    assert out.grid == grid and not out.masked.any()
+    note = f"{grid[1] * cell} x {grid[0] * cell} pixels go beyond the {16 * cell} x {16 * cell}"
+    assert (note in caplog.text) == beyond == any(note in text for text in shown)
+
+
+def test_outpainting_beyond_training_is_said(monkeypatch):
+    shown = []
+    monkeypatch.setattr(host, "show_text", lambda text, node_id: shown.append(text))
+    model = replace(PIPE.model, trained_size=(SIDE, SIDE))
+    run("MGTPadTokens", model=model, tokens=encoded(), image=picture())
+    assert not shown
+    run("MGTPadTokens", model=model, tokens=encoded(), image=picture(), right=UNIT)
+    assert "go beyond" in shown[0]
+
+
+def test_a_bundle_knows_the_size_it_was_trained_at():
+    assert PIPE.model.trained_size == PIPE.size
