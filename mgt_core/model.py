@@ -122,16 +122,15 @@ class MGTModel:
         return grid
 
     def size_note(self, grid: tuple[int, int]) -> str | None:
-        """One sentence for a grid with sides longer than those of training: the positions beyond were never seen."""
-        if self.trained_size is None:
-            return None
+        """One sentence for a grid that is not the one of training, where quality is known to fall: longer sides
+        have positions that were never seen, and on shorter ones things are drawn as large as ever."""
         size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
-        if all(side <= own for side, own in zip(size, self.trained_size, strict=True)):
+        if self.trained_size in (None, size):
             return None
         (height, width), (own_height, own_width) = size, self.trained_size
         return (
-            f"{width} x {height} pixels go beyond the {own_width} x {own_height} that this model was trained at; "
-            "it makes them, but things tend to repeat or fall apart"
+            f"{width} x {height} pixels are not the {own_width} x {own_height} that this model was trained at; "
+            "it makes them, but things tend to be cut off, to repeat or to fall apart"
         )
 
     def complete(self, condition: Given, batch: int, grid: tuple[int, int], role: str) -> Given:

@@ -231,7 +231,7 @@ class MGTPasteBack:
 
 
 def say_of_size(model, tokens, node_id: str | None) -> None:
-    """Under the node: that the pictures go beyond what the model was trained at."""
+    """Under the node: that the pictures are not of the size the model was trained at."""
     if note := model.size_note(tokens.grid):
         host.show_text(note, node_id)
 

@@ -73,11 +73,11 @@ def test_variations_keep_the_others(graph):
 @pytest.mark.parametrize("value, words", [(1, "free: 16 of 64 tokens"), (0, "no token is free: the mask is empty")])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mask_tokens_says_what_is_free(monkeypatch, value, words, strength):
-    shown = []
+    shown, tokens = [], encoded(strength)
     monkeypatch.setattr(host, "show_text", lambda text, node_id: shown.append((text, node_id)))
     mask = torch.zeros(1, SIDE, SIDE)
     mask[:, : SIDE // 2, : SIDE // 2] = value
-    run("MGTMaskTokens", tokens=encoded(strength), mask=mask, unique_id="7")
+    run("MGTMaskTokens", tokens=tokens, mask=mask, unique_id="7")
     cells = (SIDE // PIPE.model.pixels_per_token) ** 2
     assert shown == [(words.replace("16", str(cells // 4)).replace("64", str(cells)), "7")]
 
@@ -119,9 +119,9 @@ def test_a_picture_of_no_fitting_size_gets_one_sentence():
 # Sizes
 
 
-@pytest.mark.parametrize("grid, beyond", [((8, 8), False), ((16, 4), False), ((18, 8), True), ((4, 32), True)])
-def test_sizes_beyond_training_are_made_and_said(monkeypatch, caplog, graph, grid, beyond):
-    """The position rule takes any grid of the model's multiples; a side longer than in training is named."""
+@pytest.mark.parametrize("grid, other", [((16, 16), False), ((16, 4), True), ((18, 8), True), ((4, 32), True)])
+def test_sizes_other_than_trainings_are_made_and_said(monkeypatch, caplog, graph, grid, other):
+    """The position rule takes any grid of the model's multiples."""
     cell = PIPE.model.pixels_per_token
     model = replace(PIPE.model, trained_size=(16 * cell, 16 * cell))
     shown = []
@@ -129,18 +129,18 @@ def test_sizes_beyond_training_are_made_and_said(monkeypatch, caplog, graph, gri
     tokens = run("MGTEmptyTokens", model=model, height=grid[0] * cell, width=grid[1] * cell)[0]
     out = run("MGTSample", **graph | {"model": model, "steps": 1}, tokens=tokens)[0]
     assert out.grid == grid and not out.masked.any()
-    note = f"{grid[1] * cell} x {grid[0] * cell} pixels go beyond the {16 * cell} x {16 * cell}"
-    assert (note in caplog.text) == beyond == any(note in text for text in shown)
+    note = f"{grid[1] * cell} x {grid[0] * cell} pixels are not the {16 * cell} x {16 * cell}"
+    assert (note in caplog.text) == other == any(note in text for text in shown)
 
 
 def test_outpainting_beyond_training_is_said(monkeypatch):
-    shown = []
+    shown, tokens = [], encoded()
     monkeypatch.setattr(host, "show_text", lambda text, node_id: shown.append(text))
     model = replace(PIPE.model, trained_size=(SIDE, SIDE))
-    run("MGTPadTokens", model=model, tokens=encoded(), image=picture())
+    run("MGTPadTokens", model=model, tokens=tokens, image=picture())
     assert not shown
-    run("MGTPadTokens", model=model, tokens=encoded(), image=picture(), right=UNIT)
-    assert "go beyond" in shown[0]
+    run("MGTPadTokens", model=model, tokens=tokens, image=picture(), right=UNIT)
+    assert "are not the" in shown[0]
 
 
 def test_a_bundle_knows_the_size_it_was_trained_at():
