@@ -6,7 +6,17 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mgt_core.demo.compose import Renderer, SceneSampler, held_out, held_out_scenes
+from mgt_core.demo.compose import (
+    HALF,
+    Renderer,
+    Scene,
+    SceneSampler,
+    evaluation_scenes,
+    held_out,
+    held_out_pairs,
+    held_out_scenes,
+    pair_items,
+)
 from mgt_core.demo.evaluate import contact_sheet, score, wilson
 from mgt_core.demo.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
 
@@ -59,6 +69,25 @@ def test_held_out_prompts_spread_over_subjects():
     assert max(Counter(scene.items[0].subject for scene in scenes).values()) == 1
 
 
+def test_held_out_prompts_of_two():
+    scenes = evaluation_scenes(load_subjects(), 500)
+    assert [len(scene.items) for scene in scenes] == [1] * 331 + [2] * 169
+    for scene in scenes[331:]:
+        first, second = (load_subjects()[item.subject].name for item in scene.items)
+        assert first != second and held_out(first, scene.colour) and held_out(second, scene.colour)
+        assert {item.size for item in scene.items} == {HALF}
+    assert len({scene.caption for scene in scenes}) == 500
+    words = Counter(next(word for word in ("left", "right", "above", "below") if f" {word} " in s.caption)
+                    for s in scenes[331:])
+    assert min(words.values()) >= 36
+
+
+def test_half_size_objects_have_the_same_place_in_pairs_and_alone():
+    left, right = pair_items(5, 9, "to the right of")
+    assert (left.subject, left.left, right.subject, right.left) == (5, 64, 9, 0)
+    assert {item.left % 8 for item in (left, right)} | {item.top % 8 for item in (left, right)} == {0}
+
+
 @pytest.fixture(scope="module")
 def compositions():
     scenes = [scene for scene in held_out_scenes(load_subjects(), 331) if scene.colour in ("white", "red", "cyan")]
@@ -85,9 +114,50 @@ def test_judge_is_not_fooled_by_empty_pictures(compositions):
     assert figures["object"]["share"] < 0.05
 
 
+@pytest.fixture(scope="module")
+def pairs():
+    scenes = [scene for scene in held_out_pairs(load_subjects(), 200) if scene.colour in ("red", "cyan")]
+    renderer = Renderer(load_sprites())
+    return scenes, np.stack([renderer.render(scene) for scene in scenes])
+
+
+def test_judge_reads_real_pairs(pairs):
+    figures, _ = score(*pairs)
+    assert set(figures) == {"background", "layout"}
+    assert figures["layout"]["share"] >= 0.98 and figures["background"]["share"] == 1
+
+
+def test_judge_reads_damaged_pairs(pairs):
+    scenes, images = pairs
+    noise = np.random.default_rng(7).normal(0, 0.05, images.shape).astype(np.float32)
+    figures, _ = score(scenes, np.clip(0.85 * images + 0.15 * images.mean((1, 2), keepdims=True) + noise, 0, 1))
+    assert figures["layout"]["share"] >= 0.9
+
+
+def test_judge_tells_a_pair_from_its_mirror_image_and_from_other_places(pairs):
+    scenes, images = pairs
+    opposite = {"to the left of": "to the right of", "to the right of": "to the left of",
+                "above": "below", "below": "above"}
+    turned = {"to the left of": "above", "to the right of": "below",
+              "above": "to the left of", "below": "to the right of"}
+    for other in (opposite, turned):
+        asked = [
+            Scene(s.caption, s.colour, pair_items(s.items[0].subject, s.items[1].subject, other[relation]))
+            for s in scenes
+            for relation in [next(word for word in other if f" {word} " in s.caption)]
+        ]
+        assert score(asked, images)[0]["layout"]["share"] == 0
+
+
+def test_one_object_is_no_pair(compositions):
+    _, images = (part[:10] for part in compositions)
+    scenes = held_out_pairs(load_subjects(), 10)
+    assert score(scenes, images)[0]["layout"]["share"] == 0
+
+
 def test_interval_and_sheet(compositions):
     low, high = wilson(190, 200)
     assert 0.909 < low < 0.911 and 0.972 < high < 0.974
     scenes, images = (part[:12] for part in compositions)
     sheet = contact_sheet(scenes, images, score(scenes, images)[1])
-    assert sheet.size == (1320, 324)
+    assert sheet.size == (1320, 348)

@@ -10,11 +10,12 @@ import numpy as np
 
 from .subjects import COLOURS, Subject, resize_rgba
 
-CANVAS = 64
-NORMAL, SMALL, LARGE, PLACED, PAIRED = 52, 32, 64, 40, 32
+CANVAS = 128
+# Edge lengths in pixels. Whatever is half size stands on whole tokens, so that it has the same codes wherever it is.
+NORMAL, LARGE, HALF = 104, 128, 64
 HELD_OUT_PERCENT = 8
-# Shifts by whole tokens: other phases would make the codes harder to learn and add nothing to see.
-SHIFT = 4
+SINGLE, PLACED = 0.6, 0.12  # shares of the training scenes; the rest are pairs
+RELATIONS = ("to the left of", "to the right of", "above", "below")
 PLURALS = frozenset(
     "glasses sunglasses jeans eyes scissors gloves socks fries cherries grapes footprints fireworks lungs shorts "
     "skis books houses".split()
@@ -49,8 +50,12 @@ def with_article(name: str) -> str:
     return f"an {name}" if name[0] in "aeiou" and not name.startswith(("uni", "ufo")) else f"a {name}"
 
 
+def ground(colour: str) -> str:
+    return f" on a{'n' if colour[0] == 'o' else ''} {colour} background"
+
+
 def plain_caption(name: str, colour: str) -> str:
-    return f"{with_article(name)} on a{'n' if colour[0] == 'o' else ''} {colour} background"
+    return with_article(name) + ground(colour)
 
 
 class SceneSampler:
@@ -65,7 +70,7 @@ class SceneSampler:
         """One training scene; never shows a held-out pair."""
         while True:
             kind = self.rng.random()
-            scene = self._single() if kind < 0.8 else self._placed() if kind < 0.9 else self._pair()
+            scene = self._single() if kind < SINGLE else self._placed() if kind < SINGLE + PLACED else self._pair()
             if not any(held_out(self.names[item.subject], scene.colour) for item in scene.items):
                 return scene
 
@@ -80,48 +85,47 @@ class SceneSampler:
 
     def _ground(self, colour: str) -> str:
         """How a caption ends; no colour named means white."""
-        article = "an" if colour[0] == "o" else "a"
-        long, short = f" on {article} {colour} background", f" on {colour}"
+        long, short = ground(colour), f" on {colour}"
         return self._pick(long, short, "", "") if colour == "white" else self._pick(long, long, long, short)
 
     def _single(self) -> Scene:
         subject, colour = self._subject(), self._colour()
         name = self.names[subject]
         lead = with_article(name) if self.rng.random() < 0.75 else name
-        shift = SHIFT * self.rng.integers(-1, 2, size=2) if self.rng.random() < 0.09 else (0, 0)
         corner = (CANVAS - NORMAL) // 2
-        item = Item(subject, NORMAL, corner + int(shift[0]), corner + int(shift[1]))
-        return Scene(lead + self._ground(colour), colour, (item,))
+        return Scene(lead + self._ground(colour), colour, (Item(subject, NORMAL, corner, corner),))
 
     def _placed(self) -> Scene:
         subject, colour = self._subject(), self._colour()
         name = self.names[subject]
         word = self._pick("small", "large", "left", "right", "top", "bottom")
         if word in ("small", "large"):
-            size = SMALL if word == "small" else LARGE
+            size = HALF if word == "small" else LARGE
             corner = (CANVAS - size) // 2
             caption = f"{'' if name in PLURALS else 'a '}{word} {name}{self._ground(colour)}"
             return Scene(caption, colour, (Item(subject, size, corner, corner),))
-        middle, far = (CANVAS - PLACED) // 2, CANVAS - PLACED
+        middle, far = (CANVAS - HALF) // 2, CANVAS - HALF
         left, top = {"left": (0, middle), "right": (far, middle), "top": (middle, 0), "bottom": (middle, far)}[word]
         caption = f"{with_article(name)} {'on' if word in ('left', 'right') else 'at'} the {word}"
         if colour != "white" or self.rng.random() < 0.5:
             caption += f" of a{'n' if colour[0] == 'o' else ''} {colour} background"
-        return Scene(caption, colour, (Item(subject, PLACED, left, top),))
+        return Scene(caption, colour, (Item(subject, HALF, left, top),))
 
     def _pair(self) -> Scene:
         first, second, colour = self._subject(), self._subject(), self._colour()
-        word = self._pick("and", "to the left of", "to the right of", "above", "below")
-        corner, half = (CANVAS - PAIRED) // 2, CANVAS // 2
-        if word in ("above", "below"):
-            spots = ((corner, 0), (corner, half))
-        else:
-            spots = ((0, corner), (half, corner))
-        if word in ("below", "to the right of"):
-            spots = spots[::-1]
-        items = tuple(Item(s, PAIRED, *spot) for s, spot in zip((first, second), spots))
+        relation = self._pick("and", *RELATIONS)
         names = with_article(self.names[first]), with_article(self.names[second])
-        return Scene(f"{names[0]} {word} {names[1]}{self._ground(colour)}", colour, items)
+        caption = f"{names[0]} {relation} {names[1]}{self._ground(colour)}"
+        return Scene(caption, colour, pair_items(first, second, relation))
+
+
+def pair_items(first: int, second: int, relation: str) -> tuple[Item, Item]:
+    """Two halves of the picture; "and" stands from left to right."""
+    corner, half = (CANVAS - HALF) // 2, CANVAS // 2
+    spots = ((corner, 0), (corner, half)) if relation in ("above", "below") else ((0, corner), (half, corner))
+    if relation in ("below", "to the right of"):
+        spots = spots[::-1]
+    return Item(first, HALF, *spots[0]), Item(second, HALF, *spots[1])
 
 
 class Renderer:
@@ -148,7 +152,7 @@ class Renderer:
         target += colour[inner]
 
     def render(self, scene: Scene) -> np.ndarray:
-        """-> [64, 64, 3] float32 in 0..1."""
+        """-> [128, 128, 3] float32 in 0..1."""
         canvas = np.empty((CANVAS, CANVAS, 3), np.float32)
         canvas[:] = np.asarray(COLOURS[scene.colour], np.float32) / 255
         for item in scene.items:
@@ -172,3 +176,23 @@ def held_out_scenes(subjects: tuple[Subject, ...] | list[Subject], count: int, s
         seen[subject] = seen.get(subject, 0) + 1
         ranked.append((seen[subject], len(ranked), pairs[position]))
     return [plain_scene(subjects, *pair) for _, _, pair in sorted(ranked)[:count]]
+
+
+def held_out_pairs(subjects: tuple[Subject, ...] | list[Subject], count: int, seed: int = 0) -> list[Scene]:
+    """`count` scenes of two different subjects, neither of them ever shown on that background in training."""
+    rng = np.random.default_rng(seed)
+    colours = {colour: [i for i, s in enumerate(subjects) if held_out(s.name, colour)] for colour in COLOURS}
+    scenes: dict[str, Scene] = {}
+    while (number := len(scenes)) < count:
+        colour, relation = list(COLOURS)[number % len(COLOURS)], RELATIONS[number // len(COLOURS) % len(RELATIONS)]
+        first, second = map(int, rng.choice(colours[colour], 2, replace=False))
+        names = (with_article(subjects[i].name) for i in (first, second))
+        caption = f" {relation} ".join(names) + ground(colour)
+        scenes[caption] = Scene(caption, colour, pair_items(first, second, relation))
+    return list(scenes.values())
+
+
+def evaluation_scenes(subjects: tuple[Subject, ...] | list[Subject], count: int) -> list[Scene]:
+    """`count` held-out prompts: two thirds with one object, as far as they go, the rest with two."""
+    single = held_out_scenes(subjects, -(-2 * count // 3))
+    return single + held_out_pairs(subjects, count - len(single))

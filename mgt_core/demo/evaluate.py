@@ -1,6 +1,7 @@
 """Does the demo model draw what it is asked? `python -m mgt_core.demo.evaluate [--json FILE] [--sheet FILE]`
 
-Prompts pair seen subjects with seen backgrounds in combinations that training never showed.
+Prompts pair seen subjects with seen backgrounds in combinations that training never showed: one object, or two in a
+named layout. The judge reads the pictures; `distances.py` compares them with real compositions of the same prompts.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ import argparse
 import json
 import logging
 import math
+import textwrap
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from .compose import Renderer, Scene, held_out_scenes
-from .judge import Verdict, judge
+from .compose import CANVAS, Renderer, Scene, evaluation_scenes
+from .distances import covered, frechet, jackknife, reduce, sharpness
+from .judge import PairVerdict, Verdict, describe, judge, judge_pairs, read
 from .subjects import load_sprites, load_subjects
 
 log = logging.getLogger(__name__)
@@ -33,23 +37,55 @@ def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def score(scenes: list[Scene], images: np.ndarray) -> tuple[dict, list[Verdict]]:
-    """Shares of right backgrounds and objects, with intervals, for `images` [B, 64, 64, 3] of plain scenes."""
-    verdicts = judge(images)
-    names = [load_subjects()[scene.items[0].subject].name for scene in scenes]
+def share(hits: int, total: int) -> dict:
+    ends = [round(end, 4) for end in wilson(hits, total)]
+    return {"hits": hits, "of": total, "share": round(hits / total, 4), "interval95": ends}
+
+
+def score(scenes: list[Scene], images: np.ndarray) -> tuple[dict, list[Verdict | PairVerdict]]:
+    """What the judge reads in `images` [B, H, W, 3]: shares of right backgrounds, of right objects among scenes of one
+    object ("object"), and of both objects in their places among scenes of two ("layout"), with intervals."""
+    verdicts: list[Verdict | PairVerdict | None] = [None] * len(scenes)
+    figures = {}
+    for name, count, read_as in (("object", 1, judge), ("layout", 2, judge_pairs)):
+        rows = [row for row, scene in enumerate(scenes) if len(scene.items) == count]
+        if not rows:
+            continue
+        for row, verdict in zip(rows, read_as(images[rows])):
+            verdicts[row] = verdict
+        figures[name] = share(sum(verdicts[row].drawn(scenes[row]) for row in rows), len(rows))
     grounds = sum(v.colour == s.colour for v, s in zip(verdicts, scenes))
-    objects = sum(v.subject == name for v, name in zip(verdicts, names))
-    total = len(scenes)
-    figures = {
-        key: {"hits": hits, "of": total, "share": round(hits / total, 4),
-              "interval95": [round(end, 4) for end in wilson(hits, total)]}
-        for key, hits in (("background", grounds), ("object", objects))
+    return {"background": share(grounds, len(scenes)), **figures}, verdicts
+
+
+def compare(images: np.ndarray, real: np.ndarray) -> dict:
+    """Sharpness, and distances to the real compositions of the same prompts; both [B, H, W, 3]."""
+    features = [describe(read(pictures)) for pictures in (real, images)]
+    own, other = reduce(*features)
+    steep = sharpness(_sized(images)).numpy()
+    error = 1.96 * steep.std(ddof=1) / math.sqrt(len(steep))
+    return {
+        "sharpness": _interval(steep.mean(), (steep.mean() - error, steep.mean() + error)),
+        "frechet": _interval(frechet(own, other), jackknife(frechet, own, other)),
+        "precision": share(int(covered(other, own).sum()), len(other)),
+        "recall": share(int(covered(own, other).sum()), len(own)),
     }
-    return figures, verdicts
+
+
+def _interval(value: float, ends: tuple[float, float]) -> dict:
+    return {"value": round(float(value), 4), "interval95": [round(float(end), 4) for end in ends]}
+
+
+def _sized(images: np.ndarray) -> torch.Tensor:
+    """Pictures of another size are compared at the model's own."""
+    pixels = torch.as_tensor(images).permute(0, 3, 1, 2)
+    if pixels.shape[-2:] != (CANVAS, CANVAS):
+        pixels = F.interpolate(pixels, (CANVAS, CANVAS), mode="bilinear", antialias=True)
+    return pixels.permute(0, 2, 3, 1)
 
 
 def generate(pipe, scenes: list[Scene], *, seed: int = 0, **settings) -> np.ndarray:
-    """One image per scene, [B, 64, 64, 3] float32; `settings` go to `mgt_core.sample`."""
+    """One image per scene, [B, H, W, 3] float32; `settings` go to `mgt_core.sample`."""
     from .. import empty_tokens, sample
 
     images = []
@@ -63,9 +99,18 @@ def generate(pipe, scenes: list[Scene], *, seed: int = 0, **settings) -> np.ndar
     return np.concatenate(images)
 
 
-def contact_sheet(scenes: list[Scene], images: np.ndarray, verdicts: list[Verdict], columns: int = 10) -> Image.Image:
-    """Labelled grid at twice the size; what the judge read differently stands in red below its prompt."""
-    cell, text = 132, 30
+@torch.inference_mode()
+def reconstruct(pipe, images: np.ndarray) -> np.ndarray:
+    """Through the codec and back."""
+    height, width = pipe.size
+    pixels = F.interpolate(torch.from_numpy(images).permute(0, 3, 1, 2), (height, width), mode="area")
+    parts = pixels.permute(0, 2, 3, 1).split(BATCH)
+    return np.concatenate([pipe.codec.decode(pipe.codec.encode(part)).float().cpu().numpy() for part in parts])
+
+
+def contact_sheet(scenes: list[Scene], images: np.ndarray, verdicts: list, columns: int = 10) -> Image.Image:
+    """Labelled grid; what the judge read differently stands in red below its prompt."""
+    cell, text = 132, 42
     rows = -(-len(scenes) // columns)
     sheet = Image.new("RGB", (columns * cell, rows * (cell + text)), "white")
     pen = ImageDraw.Draw(sheet)
@@ -74,17 +119,17 @@ def contact_sheet(scenes: list[Scene], images: np.ndarray, verdicts: list[Verdic
         picture = Image.fromarray((image * 255).round().astype(np.uint8)).resize((128, 128), Image.Resampling.NEAREST)
         sheet.paste(picture, (x + 2, y + 2))
         pen.rectangle((x + 1, y + 1, x + 130, y + 130), outline=(200, 200, 200))
-        name = load_subjects()[scene.items[0].subject].name
-        pen.text((x + 3, y + cell - 1), f"{name}, {scene.colour}"[:24], fill="black", font_size=10)
-        if (verdict.subject, verdict.colour) != (name, scene.colour):
-            pen.text((x + 3, y + cell + 12), f"{verdict.subject}, {verdict.colour}"[:24], fill="red", font_size=10)
+        for line, words in enumerate(textwrap.wrap(scene.caption, 26)[:2]):
+            pen.text((x + 3, y + cell - 1 + 12 * line), words, fill="black", font_size=10)
+        if verdict.colour != scene.colour or not verdict.drawn(scene):
+            pen.text((x + 3, y + cell + 25), verdict.text[:26], fill="red", font_size=10)
     return sheet
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="demo", help="bundle folder; default: the built-in one")
-    parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--cfg", type=float)
@@ -101,21 +146,30 @@ def main() -> None:
     settings = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0)} | dict(pipe.model.defaults)
     settings |= {k: v for k in ("steps", "cfg", "temperature") if (v := getattr(options, k)) is not None}
     settings["temperature"] = tuple(settings["temperature"])
-    scenes = held_out_scenes(load_subjects(), options.prompts)
+    scenes = evaluation_scenes(load_subjects(), options.prompts)
     started = time.perf_counter()
     images = generate(pipe, scenes, seed=options.seed, sampler="maskgit", schedule="cosine", **settings)
     seconds = time.perf_counter() - started
-    figures, verdicts = score(scenes, images)
     renderer = Renderer(load_sprites())
-    real, _ = score(scenes, np.stack([renderer.render(scene) for scene in scenes]))
-    figures = {"settings": settings, "seed": options.seed, "generated": figures, "real compositions": real,
-               "seconds_per_image": round(seconds / len(scenes), 3), "threads": torch.get_num_threads()}
+    real = np.stack([renderer.render(scene) for scene in scenes])
+    rebuilt = reconstruct(pipe, real)
+    figures, verdicts = score(scenes, images)
+    figures = {
+        "settings": settings,
+        "seed": options.seed,
+        "generated": figures | compare(images, real),
+        "codec reconstructions": score(scenes, rebuilt)[0] | compare(rebuilt, real),
+        "real compositions": score(scenes, real)[0] | {"sharpness": compare(real, real)["sharpness"]},
+        "seconds_per_image": round(seconds / len(scenes), 3),
+        "threads": torch.get_num_threads(),
+    }
     log.info(json.dumps(figures, indent=1))
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     if options.sheet:
-        shown = slice(0, options.sheet_prompts)
-        contact_sheet(scenes[shown], images[shown], verdicts[shown]).save(options.sheet, optimize=True)
+        shown = np.linspace(0, len(scenes) - 1, min(options.sheet_prompts, len(scenes))).astype(int)
+        contact_sheet([scenes[i] for i in shown], images[shown], [verdicts[i] for i in shown]).save(
+            options.sheet, optimize=True)
 
 
 if __name__ == "__main__":

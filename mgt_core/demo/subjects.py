@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 HERE = Path(__file__).parent
-ATLAS_CELL = 64
+ATLAS_CELL = 128
 ATLAS_COLUMNS = 20
 
 # Off the emoji palette's own primaries, so that a red heart shows on red.
@@ -68,7 +68,7 @@ def resize_rgba(sprite: np.ndarray, size: int) -> np.ndarray:
 
 @functools.cache
 def load_sprites() -> np.ndarray:
-    """[N, 64, 64, 4] uint8 from the committed atlas."""
+    """[N, 128, 128, 4] uint8 from the committed atlas."""
     sheet = np.asarray(Image.open(HERE / "sprites.png").convert("RGBA"))
     rows = sheet.shape[0] // ATLAS_CELL
     cells = sheet.reshape(rows, ATLAS_CELL, ATLAS_COLUMNS, ATLAS_CELL, 4).transpose(0, 2, 1, 3, 4)
