@@ -41,8 +41,7 @@ def build_bank(work: Path, subjects: list[Subject], sprites: np.ndarray, *, coun
         scenes = [sampler.draw() for _ in range(min(64, count - start))]
         images = torch.from_numpy(np.stack([renderer.render(scene) for scene in scenes])).permute(0, 3, 1, 2)
         images = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
-            tokens.append(encode_tokens(codec, images).to("cpu", torch.int16))
+        tokens.append(encode_tokens(codec, images).to("cpu", torch.int16))
         captions += [scene.caption for scene in scenes]
         if start % 6400 == 0:
             log.info("encoded %d of %d scenes", start, count)

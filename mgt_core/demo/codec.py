@@ -1,7 +1,4 @@
-"""Train the VQ codec: reconstruction first, then a codebook kept by exponential averages.
-
-A codebook learned by gradient stalls near 15 dB on this data, hence the averages.
-"""
+"""The VQ codec: encoder and codebook are computed (`patches.py`), the decoder is trained."""
 
 from __future__ import annotations
 
@@ -15,84 +12,41 @@ import torch.nn.functional as F
 
 from .budget import Budget, rate, save_whole
 from .compose import CANVAS, Item, Renderer, SceneSampler, held_out_scenes
+from .patches import PATCH, Projection, k_means, nearest, patches, principal_axes, read_encoder, write_encoder
 from .subjects import COLOURS, Subject
 
 log = logging.getLogger(__name__)
 
 CONFIG = {
     "act_fn": "silu",
-    "block_out_channels": [32, 64, 96],
-    "down_block_types": ["DownEncoderBlock2D"] * 3,
+    "block_out_channels": [16, 32, 64, 96],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
     "in_channels": 3,
-    "latent_channels": 16,
+    "latent_channels": 32,
     "layers_per_block": 1,
     "lookup_from_codebook": True,
     "force_upcast": True,
-    "mid_block_add_attention": False,
+    "mid_block_add_attention": True,
     "norm_num_groups": 4,
     "norm_type": "group",
     "num_vq_embeddings": 1024,
     "out_channels": 3,
     "sample_size": CANVAS,
     "scaling_factor": 0.18215,
-    "up_block_types": ["UpDecoderBlock2D"] * 3,
-    "vq_embed_dim": 16,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+    "vq_embed_dim": 32,
 }
-BATCH, RATE, COMMITMENT, AVERAGING = 16, 6e-4, 0.25, 0.98
-FREE_STEPS = 300  # without quantization, so that k-means starts from a latent space that means something
-SAVE_SECONDS = 150
-
-
-class AveragedCodebook:
-    """Codebook [K, D] whose entries follow the mean of the vectors they quantize; unused ones restart."""
-
-    def __init__(self, codes: int, width: int, device: torch.device) -> None:
-        self.vectors = torch.zeros(codes, width, device=device)
-        self.sums = torch.zeros_like(self.vectors)
-        self.counts = torch.zeros(codes, device=device)
-
-    def start(self, samples: torch.Tensor, rounds: int = 12) -> None:
-        """k-means on `samples` [N, D]."""
-        chosen = torch.randperm(len(samples), device=samples.device)[: len(self.vectors)]
-        self.vectors = samples[chosen].clone()
-        for _ in range(rounds):
-            index = self.nearest(samples)
-            self._tally(samples, index, keep=0.0)
-            self._restart(samples)
-
-    def nearest(self, vectors: torch.Tensor) -> torch.Tensor:
-        """[N, D] float -> [N] long."""
-        return (0.5 * self.vectors.square().sum(1) - vectors @ self.vectors.T).argmin(1)
-
-    def update(self, vectors: torch.Tensor, index: torch.Tensor) -> None:
-        self._tally(vectors, index, keep=AVERAGING)
-        self._restart(vectors)
-
-    def _tally(self, vectors: torch.Tensor, index: torch.Tensor, keep: float) -> None:
-        counts = torch.bincount(index, minlength=len(self.counts)).to(vectors.dtype)
-        sums = torch.zeros_like(self.sums).index_add_(0, index, vectors)
-        self.counts = keep * self.counts + (1 - keep) * counts
-        self.sums = keep * self.sums + (1 - keep) * sums
-        used = self.counts > 1e-3
-        self.vectors = torch.where(used[:, None], self.sums / self.counts.clamp_min(1e-3)[:, None], self.vectors)
-
-    def _restart(self, vectors: torch.Tensor) -> None:
-        unused = (self.counts < 0.03).nonzero().squeeze(1)
-        if len(unused) == 0:
-            return
-        fresh = vectors[torch.randint(len(vectors), (len(unused),), device=vectors.device)]
-        self.vectors[unused], self.sums[unused], self.counts[unused] = fresh, fresh.clone(), 1.0
+BATCH, RATE = 8, 1e-3
+LOOSE = 0.1  # share of pictures with objects anywhere, so that the codec also serves other pictures
+NOISE, NEIGHBOURS = 0.3, 16
+FITTED_SCENES, ROUNDS = 3000, 25  # for the codebook
+SAVE_SECONDS = 120
 
 
 def new_codec() -> torch.nn.Module:
     from diffusers import VQModel
 
     return VQModel(**CONFIG)
-
-
-def encode_latents(codec: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
-    """[B, 3, H, W] in 0..1 -> [B, D, h, w]; published codecs of this family take 0..1 as well."""
-    return codec.quant_conv(codec.encoder(images))
 
 
 def decode_latents(codec: torch.nn.Module, latents: torch.Tensor) -> torch.Tensor:
@@ -108,7 +62,7 @@ class CodecImages:
         self.renderer = Renderer(sprites)
 
     def batch(self, count: int) -> torch.Tensor:
-        images = np.stack([self._loose() if self.rng.random() < 0.2 else self._scene() for _ in range(count)])
+        images = np.stack([self._loose() if self.rng.random() < LOOSE else self._scene() for _ in range(count)])
         return torch.from_numpy(images).permute(0, 3, 1, 2)
 
     def _scene(self) -> np.ndarray:
@@ -119,7 +73,7 @@ class CodecImages:
         named = np.asarray(list(COLOURS.values())[self.rng.integers(len(COLOURS))], np.float32) / 255
         canvas[:] = named if self.rng.random() < 0.5 else self.rng.random(3)
         for _ in range(self.rng.integers(1, 4)):
-            size = int(self.rng.integers(6, 20)) * 4
+            size = int(self.rng.integers(6, 20)) * 8
             left, top = self.rng.integers(-size // 3, CANVAS - size * 2 // 3, size=2)
             self.renderer.paste(canvas, Item(int(self.rng.integers(len(self.scenes.names))), size, left, top))
         return canvas
@@ -132,69 +86,105 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges
 
 
+def fit_codebook(images: torch.Tensor, seed: int = 0) -> tuple[Projection, torch.Tensor]:
+    """[N, 3, H, W] in 0..1 -> projection of the encoder and codebook [K, D]; flat backgrounds get a code each."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = patches(images).flatten(0, 2)
+    busy = samples[samples.view(-1, PATCH**2, 3).std(1).amax(1) > 1e-3]
+    projection = principal_axes(busy, CONFIG["vq_embed_dim"], CONFIG["block_out_channels"][1])
+    flat = torch.tensor(list(COLOURS.values())).div(255).repeat(1, PATCH**2)
+    latents = (busy - projection.mean) @ projection.axes
+    centres = k_means(latents, CONFIG["num_vq_embeddings"] - len(flat), ROUNDS, generator)
+    return projection, torch.cat([(flat - projection.mean) @ projection.axes, centres])
+
+
+@torch.no_grad()
+def computed_codec(images: CodecImages, seed: int = 0) -> torch.nn.Module:
+    """Encoder and codebook done, decoder as it starts."""
+    codec = new_codec()
+    projection, book = fit_codebook(images.batch(FITTED_SCENES), seed)
+    write_encoder(codec, projection)
+    codec.quantize.embedding.weight.copy_(book)
+    codec.post_quant_conv.weight[..., 0, 0] = torch.diag(1 / book.std(0))
+    return codec.half().float()  # as stored in the bundle: the tokens are the same then
+
+
+def disturb(tokens: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+    """[B, h, w] -> the same with up to NOISE of the codes of every second picture replaced.
+
+    Half of them by a near code (`neighbours` [K, n]), half by a code from elsewhere in the batch: what a sampler gets
+    wrong. The decoder learns to paint over it.
+    """
+    rate = torch.rand(len(tokens), 1, 1, device=tokens.device) * NOISE
+    rate[::2] = 0
+    column = torch.randint(neighbours.shape[1], tokens.shape, device=tokens.device)
+    far = tokens.flatten()[torch.randperm(tokens.numel(), device=tokens.device)].view_as(tokens)
+    wrong = torch.where(torch.rand(tokens.shape, device=tokens.device) < 0.5, neighbours[tokens, column], far)
+    return torch.where(torch.rand(tokens.shape, device=tokens.device) < rate, wrong, tokens)
+
+
 def train_codec(work: Path, subjects: list[Subject], sprites: np.ndarray, *, device: str = "cpu",
-                minutes: float | None = 22, steps: int | None = None, seed: int = 0) -> Path:
-    """-> WORK/codec.pt, a state dict of diffusers' VQModel; picks up WORK/codec_state.pt."""
-    done, saved = work / "codec.pt", work / "codec_state.pt"
+                minutes: float | None = 40, steps: int | None = None, seed: int = 0) -> Path:
+    """-> WORK/codec.pt, a state dict of diffusers' VQModel; picks up WORK/codec_state.pt.
+
+    The encoder and the codebook are computed, only the decoder is trained. WORK/codec_start.pt is the codec before
+    that: its tokens are final.
+    """
+    done, saved, start = work / "codec.pt", work / "codec_state.pt", work / "codec_start.pt"
     if done.exists():
         return done
     where = torch.device(device)
     torch.manual_seed(seed)
-    codec = new_codec().to(where, memory_format=torch.channels_last)
-    weights = [p for name, p in codec.named_parameters() if not name.startswith("quantize.")]
+    if not start.exists():
+        save_whole(start, **computed_codec(CodecImages(subjects, sprites, seed), seed).state_dict())
+    codec = new_codec()
+    codec.load_state_dict(torch.load(start, weights_only=True))
+    codec = codec.to(where, memory_format=torch.channels_last).train()
+    book = codec.quantize.embedding.weight.detach()
+    neighbours = torch.cdist(book, book).topk(NEIGHBOURS + 1, largest=False).indices[:, 1:]
+    weights = [*codec.decoder.parameters(), *codec.post_quant_conv.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    book = AveragedCodebook(CONFIG["num_vq_embeddings"], CONFIG["vq_embed_dim"], where)
-    step, before = 0, 0.0
+    step, before, curve = 0, 0.0, []
     if saved.exists():
         state = torch.load(saved, map_location=where, weights_only=True)
         codec.load_state_dict(state["codec"])
         optimizer.load_state_dict(state["optimizer"])
-        book.vectors, book.sums, book.counts = state["book"]
-        step, before = state["step"], state["elapsed"]
-    images = CodecImages(subjects, sprites, seed + step)
+        step, before, curve = state["step"], state["elapsed"], state["curve"]
+        torch.manual_seed(seed + step)
+    images = CodecImages(subjects, sprites, seed + step + 1)
     budget = Budget(steps=steps, minutes=minutes, before=before)
     last_saved, recent = budget.elapsed(), []
 
+    def save() -> None:
+        save_whole(saved, codec=codec.state_dict(), optimizer=optimizer.state_dict(), step=step,
+                   elapsed=budget.elapsed(), curve=curve)
+
     while (progress := budget.progress(step)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = RATE * rate(progress, step, warmup=50, hold=0.35)
+            group["lr"] = RATE * rate(progress, step, warmup=50, hold=0.3)
         target = images.batch(BATCH).to(where, memory_format=torch.channels_last)
-        with torch.autocast(where.type, torch.bfloat16):
-            latents = encode_latents(codec, target).float()
-        flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
-        commitment = flat.new_zeros(())
-        if step == FREE_STEPS:
-            with torch.no_grad(), torch.autocast(where.type, torch.bfloat16):
-                more = [encode_latents(codec, images.batch(64).to(where)).float() for _ in range(6)]
-            book.start(torch.cat([z.permute(0, 2, 3, 1).reshape(-1, z.shape[1]) for z in more]))
-        if step >= FREE_STEPS:
-            with torch.no_grad():
-                index = book.nearest(flat)
-                quantized = book.vectors[index]
-                book.update(flat.detach(), index)
-            commitment = F.mse_loss(flat, quantized)
-            straight = flat + (quantized - flat).detach()
-            latents = straight.view(latents.shape[0], *latents.shape[2:], -1).permute(0, 3, 1, 2)
+        latents = book[disturb(encode_tokens(codec, target), neighbours)].permute(0, 3, 1, 2)
         with torch.autocast(where.type, torch.bfloat16):
             output = decode_latents(codec, latents)
-        loss = reconstruction_loss(output, target) + COMMITMENT * commitment
+        loss = reconstruction_loss(output, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         step += 1
-        recent.append(F.mse_loss(output.detach().float().clamp(0, 1), target).item())
+        # Even places of a batch are undisturbed.
+        recent.append(F.mse_loss(output.detach()[::2].float().clamp(0, 1), target[::2]).item())
         if step % 50 == 0:
-            log.info("codec step %d, %.0f s, loss %.4f, %.2f dB", step, budget.elapsed(), loss.item(),
-                     -10 * np.log10(np.mean(recent)))
+            curve.append({"step": step, "seconds": round(budget.elapsed(), 1),
+                          "psnr_db": round(-10 * float(np.log10(np.mean(recent))), 2)})
+            log.info("codec %s", curve[-1])
             recent.clear()
+            (work / "codec_curve.json").write_text(json.dumps(curve))
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
-            save_whole(saved, codec=codec.state_dict(), optimizer=optimizer.state_dict(), step=step, elapsed=last_saved,
-                       book=[book.vectors, book.sums, book.counts])
+            save()
 
-    with torch.no_grad():
-        codec.quantize.embedding.weight.copy_(book.vectors)
+    save()
     figures = measure_codec(codec, subjects, sprites, device) | {"steps": step, "seconds": round(budget.elapsed())}
     log.info("codec done: %s", figures)
     (work / "codec.json").write_text(json.dumps(figures, indent=1))
@@ -211,10 +201,9 @@ def load_codec(work: Path, device: str = "cpu") -> torch.nn.Module:
 @torch.no_grad()
 def encode_tokens(codec: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
     """[B, 3, H, W] in 0..1 -> [B, h, w] long."""
-    latents = encode_latents(codec, images).float().permute(0, 2, 3, 1)
-    vectors = codec.quantize.embedding.weight
-    index = (0.5 * vectors.square().sum(1) - latents @ vectors.T).argmin(-1)
-    return index
+    axes, shift = read_encoder(codec)
+    latents = patches(images) @ axes + shift
+    return nearest(latents.flatten(0, 2), codec.quantize.embedding.weight).view(latents.shape[:3])
 
 
 @torch.no_grad()

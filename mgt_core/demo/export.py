@@ -23,7 +23,7 @@ NAME = "diffusion_pytorch_model"
 
 
 def export(work: Path, folder: Path, defaults: dict | None = None) -> None:
-    """WORK's latest averaged weights -> `folder`: transformer and text encoder in float16, codec in float32."""
+    """WORK's latest averaged weights -> `folder`: all in float16."""
     network, codec = load_network(work), load_codec(work)
     if folder.exists():
         shutil.rmtree(folder)
@@ -31,7 +31,7 @@ def export(work: Path, folder: Path, defaults: dict | None = None) -> None:
         (folder / part).mkdir(parents=True)
     _save_sharded(network.backbone.half().state_dict(), folder / "transformer")
     _json(folder / "transformer/config.json", CONFIG)
-    save_file({k: v.contiguous() for k, v in codec.state_dict().items()}, folder / f"vqvae/{NAME}.safetensors")
+    save_file({k: v.contiguous() for k, v in codec.half().state_dict().items()}, folder / f"vqvae/{NAME}.safetensors")
     _json(folder / "vqvae/config.json", {"_class_name": "VQModel", **CODEC_CONFIG})
     network.text.half().save_pretrained(folder / "text_encoder")
     shutil.copytree(work / "tokenizer", folder / "tokenizer")

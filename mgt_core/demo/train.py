@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for data, checkpoints and logs")
     parser.add_argument("--out", type=Path, help="bundle to write; default: WORK/model")
     parser.add_argument("--publish", action="store_true", help="replace the committed subjects, sprites and model")
-    parser.add_argument("--codec-minutes", type=float, default=20)
+    parser.add_argument("--codec-minutes", type=float, default=40)
     parser.add_argument("--codec-steps", type=int, help="instead of minutes")
     parser.add_argument("--minutes", type=float, default=90, help="transformer training time")
     parser.add_argument("--steps", type=int, help="transformer steps, instead of minutes")

@@ -154,14 +154,18 @@ def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: f
                       steps: int | None = None, seed: int = 0, compiled: bool = False) -> Path:
     """-> WORK/transformer.pt, averaged weights of `DemoNetwork`; picks up WORK/transformer_state.pt.
 
-    The learning curve goes to WORK/curve.json, one entry per 100 steps.
+    WORK/transformer_start.pt, if there is one, holds the weights to begin with. The learning curve goes to
+    WORK/curve.json, one entry per 100 steps.
     """
     done, saved, curve_path = work / "transformer.pt", work / "transformer_state.pt", work / "curve.json"
     if done.exists():
         return done
+    start = work / "transformer_start.pt"
     where = torch.device(device)
     torch.manual_seed(seed)
     network = DemoNetwork(work / "tokenizer").to(where).train()
+    if start.exists():
+        network.load_state_dict(torch.load(start, map_location=where, weights_only=True))
     fused = _fused_weights(network)
     optimizers = _optimizers(network, fused)
     averages = Averages(network)
