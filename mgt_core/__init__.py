@@ -10,6 +10,7 @@ Example:
 """
 
 from . import backbones, codecs, modifiers, samplers
+from .cache import TokenCache
 from .checkpoints import Pipeline, load
 from .codecs.base import Codec
 from .conditions import ConditionPart, Conditions
@@ -24,6 +25,7 @@ from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
 from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
+from .reuse import GuidanceReuse
 from .samplers.base import Sampler
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
@@ -65,6 +67,7 @@ __all__ = [
     "CustomCurve",
     "DifferentialSampling",
     "EntropyTemperature",
+    "GuidanceReuse",
     "GuidanceSchedule",
     "MGTError",
     "MGTModel",
@@ -78,6 +81,7 @@ __all__ = [
     "Sampler",
     "Step",
     "TextEncoder",
+    "TokenCache",
     "TokenMerging",
     "TokenState",
     "TopKTopP",

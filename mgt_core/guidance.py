@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .cache import Entry
 from .conditions import Given, acting, parts_of, unreached, weighted_mean
 from .errors import MGTError, finite_number
 from .interval import check_interval, in_interval
-from .patches import NO_PATCHES, Patches
+from .patches import NO_PATCHES, RunPatches
 from .placement import sent
+from .reuse import RunReuse
 from .types import Condition
 
 if TYPE_CHECKING:
@@ -61,7 +63,6 @@ class GuidanceSchedule:
 
 ROLES = ("negative", "positive")  # in the order in which they are batched
 AT_ONCE = 4  # conditions evaluated in one call, at the most
-Entry = tuple[str, int]  # (role, which part of its condition)
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ class GuidedNetwork:
     positive: Given | None
     negative: Given | None
     grid: tuple[int, int]
-    patches: Patches = NO_PATCHES
+    patches: RunPatches | None = None
+    reuse: RunReuse | None = None
     calls: int = 0
     passes: int = 0
     _prepared: dict = field(default_factory=dict)
@@ -150,10 +152,27 @@ class GuidedNetwork:
 
         return GuidedRows(self.model.network.head, states, positions, combine)
 
+    def enter(self, index: int, total: int, all_masked: Sequence[bool]) -> None:
+        """Told before every evaluation: step `index` of `total`, and of which images no cell is known."""
+        for part in (self.patches, self.reuse):
+            if part is not None:
+                part.enter(index, total, all_masked)
+
     def _states(
         self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor, positions: Tensor | None
     ) -> dict[Entry, Tensor]:
-        """[B, M, C] for each entry: those of equal shapes share a call; prompts of different length do not."""
+        """[B, M, C] for each entry, those of negative ones perhaps by guidance reuse."""
+        reused = [] if self.reuse is None else self.reuse.known(entries)
+        states = self._evaluated([entry for entry in entries if entry not in reused], tokens, timestep)
+        if self.reuse is not None:
+            states = self.reuse.states(entries, states) | states
+        if positions is None:
+            return states
+        index = positions[..., None]
+        return {entry: values.gather(1, index.expand(-1, -1, values.shape[-1])) for entry, values in states.items()}
+
+    def _evaluated(self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor) -> dict[Entry, Tensor]:
+        """[B, N, C] by the network: entries of equal shapes share a call; prompts of different length do not."""
         alike: dict[tuple, list] = {}
         for role, i in entries:
             alike.setdefault(tuple(sorted(self.parts[role][i].condition.shapes.items())), []).append((role, i))
@@ -162,19 +181,17 @@ class GuidedNetwork:
             for first in range(0, len(group), AT_ONCE):
                 part = tuple(group[first : first + AT_ONCE])
                 states |= zip(part, self._evaluate(part, tokens, timestep).chunk(len(part)), strict=True)
-        if positions is None:
-            return states
-        index = positions[..., None]
-        return {entry: values.gather(1, index.expand(-1, -1, values.shape[-1])) for entry, values in states.items()}
+        return states
 
     def _evaluate(self, entries: tuple[Entry, ...], tokens: Tensor, timestep: Tensor) -> Tensor:
         """[entries * B, N, C]."""
         self.calls += 1
         self.passes += len(entries)
         tokens, timestep = tokens.repeat(len(entries), 1, 1), timestep.repeat(len(entries))
-        return self.model.network.features(tokens, timestep, self._prepare(entries), self.patches).flatten(1, 2)
+        patches = NO_PATCHES if self.patches is None else self.patches.evaluation(entries, tokens)
+        return self.model.network.features(tokens, timestep, self._prepare(entries), patches).flatten(1, 2)
 
-    def _prepare(self, entries: tuple[tuple[str, int], ...]):
+    def _prepare(self, entries: tuple[Entry, ...]):
         if entries not in self._prepared:
             condition = Condition.cat([self.parts[role][i].condition for role, i in entries])
             self._prepared[entries] = self.model.network.prepare(condition, self.grid)

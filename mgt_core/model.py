@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from .backbones.base import Backbone
+from .cache import TokenCache
 from .conditions import Conditions, Given
 from .errors import MGTError
 from .guidance import GuidanceSchedule
 from .merging import TokenMerging
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
+from .reuse import GuidanceReuse
 from .types import Condition, TokenState
 
 if TYPE_CHECKING:
@@ -46,6 +48,8 @@ class MGTModel:
     modifiers: tuple[Modifier, ...] = ()
     guidance: GuidanceSchedule | None = None
     merging: TokenMerging | None = None
+    cache: TokenCache | None = None
+    reuse: GuidanceReuse | None = None
     codec: "Codec | None" = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
@@ -87,14 +91,23 @@ class MGTModel:
 
         Raises MGTError for a backbone that cannot merge."""
         self.network.check_supports("merging", "token merging")
-        known = [f.name for f in fields(TokenMerging)]
-        if unknown := settings.keys() - set(known):
-            raise MGTError(f"token merging has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-        return replace(self, merging=TokenMerging(ratio=ratio, **settings))
+        return replace(self, merging=built(TokenMerging, "token merging", ratio=ratio, **settings))
+
+    def with_token_cache(self, share: float = 0.25, **settings) -> "MGTModel":
+        """Token cache (see TokenCache for the settings); replaces one attached before. With token merging,
+        the evaluations that compute all tokens are merged, the others not.
+
+        Raises MGTError for a backbone without one."""
+        self.network.check_supports("cache", "the token cache")
+        return replace(self, cache=built(TokenCache, "the token cache", share=share, **settings))
+
+    def with_guidance_reuse(self, every: int = 2, **settings) -> "MGTModel":
+        """Guidance residual reuse (see GuidanceReuse for the settings); replaces one attached before."""
+        return replace(self, reuse=built(GuidanceReuse, "guidance reuse", every=every, **settings))
 
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        parts = (self.merging, self.guidance, *self.modifiers)
+        parts = (self.merging, self.cache, self.reuse, self.guidance, *self.modifiers)
         return [repr(part) for part in parts if part is not None]
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
@@ -172,6 +185,14 @@ class MGTModel:
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"
             )
         return self.network.head(self.network.features(tokens.to(device), time, prepared)).float()
+
+
+def built(kind: type, name: str, **settings):
+    """An instance of the dataclass `kind`; raises MGTError for settings that it does not have."""
+    known = [f.name for f in fields(kind)]
+    if unknown := settings.keys() - set(known):
+        raise MGTError(f"{name} has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
+    return kind(**settings)
 
 
 def micro_conditions(

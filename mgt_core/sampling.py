@@ -18,7 +18,7 @@ from .draws import ROWS, Draws, GeneratorDraws, image_generators
 from .errors import MGTError, finite_number, whole_number
 from .guidance import AT_ONCE, GuidedNetwork, GuidedRows
 from .model import MGTModel
-from .patches import Patches
+from .patches import RunPatches
 from .placement import sent
 from .registry import SAMPLERS
 from .schedules import MaskSchedule, schedule_from, still_masked
@@ -83,7 +83,8 @@ class Run:
             positive.to(self.device) if positive is not None else None,
             negative.to(self.device) if negative is not None else None,
             state.grid,
-            Patches(merging=model.merging.begin() if model.merging is not None else None),
+            RunPatches(model),
+            model.reuse.begin() if model.reuse is not None else None,
         )
         self.generators = image_generators(self.seeds)
         self.draws = draws(self.generators, self.cells)
@@ -154,8 +155,7 @@ class Run:
 
         tokens: [B, N], of which each image has `masked`; index: the step the network is told.
         """
-        if (merging := self.network.patches.merging) is not None:
-            merging.enter(index, self.steps, all_masked=min(masked) == self.cells)
+        self.network.enter(index, self.steps, [count == self.cells for count in masked])
         return self.network.evaluate(
             tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions, (index, self.steps)
         )
@@ -320,7 +320,10 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
     both = min(evaluated, AT_ONCE)
     tables = evaluated + 1 + 3 * len(model.modifiers)
     width = max((m.out_features for m in model.network.modules() if isinstance(m, nn.Linear)), default=1)
-    return cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
+    kept = 0
+    if model.cache is not None:
+        kept = cells * evaluated * model.network.kept_width * model.dtype.itemsize // model.network.row_side**2
+    return kept + cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
 
 
 def guidance_values(model: MGTModel, cfg: float, steps: int) -> list[float]:

@@ -12,11 +12,14 @@ import mgt_core
 from mgt_core import (
     DifferentialSampling,
     EntropyTemperature,
+    GuidanceReuse,
     GuidanceSchedule,
     MaskedZSampling,
     MaskGIT,
     Momentum,
     NoiseRegularization,
+    TokenCache,
+    TokenMerging,
     TopKTopP,
     ZSampling,
 )
@@ -43,8 +46,29 @@ TECHNIQUES = {
     "momentum": ([], "momentum", "cosine"),
     "temperature shape": ([], MaskGIT((20.0, 0.0), temperature_shape="late"), "cosine"),
     "curve": ([], "maskgit", CURVE),
+    "merging": ([TokenMerging()], "maskgit", "cosine"),
+    "merging, joint attention": ([TokenMerging(blocks="joint", part="attention", random=False)], "maskgit", "cosine"),
+    "merging, single MLP": ([TokenMerging(0.3, (1, 2), blocks="single", part="mlp", start=0.2)], "maskgit", "cosine"),
+    "merging, one block": ([TokenMerging(first_block=1, last_block=1, refresh=3)], "maskgit", "cosine"),
+    "merging known tokens": ([TokenMerging(0.7, known_only=True)], "maskgit", "cosine"),
+    "merging in zigzag": ([TokenMerging(seed=3)], "masked_zsampling", "cosine"),
+    "cache": ([TokenCache()], "maskgit", "cosine"),
+    "cache, half, a part of the run": ([TokenCache(0.5, 2, start=0.2, end=0.9)], "maskgit", "cosine"),
+    "cache, nothing critical": ([TokenCache(0.0, 3)], "maskgit", "cosine"),
+    "cache in zigzag": ([TokenCache(0.5)], "masked_zsampling", "cosine"),
+    "guidance reuse": ([GuidanceReuse()], "maskgit", "cosine"),
+    "guidance reuse, a part of the run": ([GuidanceReuse(3, start=0.2, end=0.8)], "maskgit", "cosine"),
+    "guidance reuse in zigzag": ([GuidanceReuse()], MaskedZSampling(inversion_cfg=2.0), "cosine"),
+    "merging, cache, reuse, interval": (
+        [TokenMerging(), TokenCache(0.5, 3), GuidanceReuse(), GuidanceSchedule(0.1, 0.9)],
+        "maskgit",
+        "cosine",
+    ),
     "all together": (
         [
+            TokenMerging(0.4),
+            TokenCache(0.6, 2),
+            GuidanceReuse(),
             NoiseRegularization(0.5),
             EntropyTemperature(),
             DifferentialSampling(0.5),
@@ -69,6 +93,15 @@ NEUTRAL = {
     "top-k 0 top-p 1": TopKTopP(0, 1.0),
     "top-k of all": TopKTopP(PIPE.model.codebook_size, 1.0),
     "truncation never": TopKTopP(1, 0.1, start=0.5, end=0.5),
+    "merging ratio 0": TokenMerging(0.0),
+    "merging never": TokenMerging(start=0.5, end=0.5),
+    "merging in no block": TokenMerging(first_block=900),
+    "merging windows beyond the grid": TokenMerging(stride=(9, 9)),
+    "cache share 1": TokenCache(1.0),
+    "cache always refreshed": TokenCache(0.1, every=1),
+    "cache never": TokenCache(start=0.5, end=0.5),
+    "guidance reuse every step": GuidanceReuse(1),
+    "guidance reuse never": GuidanceReuse(start=0.5, end=0.5),
     "guidance full and constant": GuidanceSchedule(),
     "guidance never, outside as inside": GuidanceSchedule(0.5, 0.5, outside=3.0),
     "guidance rising from itself": GuidanceSchedule(shape="rising", outside=3.0),
@@ -80,9 +113,13 @@ NEUTRAL_SAMPLERS = {
 }
 
 
+FIELDS = {GuidanceSchedule: "guidance", TokenMerging: "merging", TokenCache: "cache", GuidanceReuse: "reuse"}
+
+
 def attach(model, parts):
     for part in parts:
-        model = model.with_guidance(part) if isinstance(part, GuidanceSchedule) else model.with_modifier(part)
+        place = FIELDS.get(type(part))
+        model = replace(model, **{place: part}) if place else model.with_modifier(part)
     return model
 
 

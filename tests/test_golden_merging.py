@@ -31,7 +31,7 @@ def test_golden_matching(name, case):
     metric, x = recorded[f"{name}.metric"], recorded[f"{name}.x"]
     pick = recorded[f"{name}.rand_idx"][..., 0]
     chosen = destinations_at((case["h"], case["w"]), (case["sy"], case["sx"]), pick)
-    merge = match(metric, chosen, case["r_requested"])
+    merge = match(metric, chosen, [case["r_requested"]] * len(metric))
     assert int(chosen.sum()) == case["num_dst"] and merge.size == case["N"] - case["r_used"]
     ours = merge.merge(x)
     for b in range(len(x)):
@@ -64,11 +64,13 @@ def test_golden_merged_forward(path):
         pooled=recorded["pooled_projections"],
         micro=recorded["micro_conds"],
     )
-    merging = RecordedMerging(TokenMerging(ratio=config["ratio"], stride=(config["sy"], config["sx"])), recorded)
+    chosen = TokenMerging(ratio=config["ratio"], stride=(config["sy"], config["sx"]), blocks="joint")
+    merging = RecordedMerging(chosen, recorded)
     calls = sorted({key.split(".")[0] for key in recorded if key.startswith("call")})
     for call in calls:
         tokens = recorded[f"{call}.tokens"]
         prepared = network.prepare(condition, tuple(tokens.shape[1:]))
+        merging.begin([False] * len(tokens))
         logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Patches(merging)))
         torch.testing.assert_close(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
     assert merging.matchings == len(config["matches"])

@@ -12,6 +12,7 @@ from golden_data import GAP, ROOT, tensors
 import mgt_core
 from mgt_core.backbones.openmuse import BRANCH, OpenMuseConfig, OpenMuseTransformer, Prepared
 from mgt_core.checkpoints import index_weights, load_backbone
+from mgt_core.merging import ActiveMerging
 from mgt_core.patches import Patches
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
@@ -208,8 +209,8 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(part):
     plain = net.features(tokens, torch.zeros(1), prepared)
 
     def features(ratio: float) -> torch.Tensor:
-        merging = mgt_core.TokenMerging(ratio=ratio, part=part, blocks="all").begin()
-        merging.enter(0, 1, all_masked=False)
+        merging = ActiveMerging(mgt_core.TokenMerging(ratio=ratio, part=part))
+        merging.begin([False] * len(tokens))
         return net.features(tokens, torch.zeros(1), prepared, Patches(merging))
 
     assert torch.equal(features(0.0), plain)

@@ -47,6 +47,22 @@ class Backbone(nn.Module, Published):
         return 1
 
     @property
+    def row_side(self) -> int:
+        """Side of the square of cells that one image row of its blocks stands for."""
+        return self.grid_multiple
+
+    @property
+    def kept_width(self) -> int:
+        """Numbers that the token cache keeps of every row; 0 where it is not supported."""
+        return 0
+
+    def row_cells(self, tokens: Tensor) -> Tensor:
+        """[B, h, w] -> [B, n, row_side ** 2], the cells of every image row."""
+        side = self.row_side
+        squares = tokens.unflatten(2, (-1, side)).unflatten(1, (-1, side))
+        return squares.transpose(2, 3).flatten(3).flatten(1, 2)
+
+    @property
     def only_trained_grid(self) -> bool:
         """Whether its positions hold `trained_grid` and no other."""
         return False

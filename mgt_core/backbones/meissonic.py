@@ -7,15 +7,17 @@ the 1024 px one halves the token grid before the blocks (downsample / upsample),
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..cache import Memory
 from ..errors import MGTError
 from ..fused import FusedLinear, Fusing
 from ..kernels import modulate, needs_plain, norm_rotate
-from ..merging import NO_MERGES, BlockMerges, merged, merged_tables, unmerged
+from ..merging import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
@@ -200,9 +202,22 @@ def split_heads(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
     return x.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+class Rows(NamedTuple):
+    """The rows that an attention computes. cos, sin: their rotary tables, [S, D / 2] or [B, S, D / 2]. merge:
+    how tokens share them. memory: of a token cache, where keys and values of other rows lie."""
+
+    cos: Tensor
+    sin: Tensor
+    merge: Merge | None = None
+    memory: Memory | None = None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    if rows.memory is not None:
+        k, v = rows.memory(k, v, rows.merge)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(rows.merge))
+    return out.transpose(1, 2).flatten(2)
 
 
 class SingleAttention(Fusing):
@@ -220,8 +235,8 @@ class SingleAttention(Fusing):
         q, k, v = split_heads(self.to_qkv(x), self.heads)
         return *norm_rotate(q, k, self.norm_q.weight, self.norm_k.weight, cos, sin), v
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        return attend(*self.qkv(x, cos, sin))
+    def forward(self, x: Tensor, rows: Rows) -> Tensor:
+        return attend(*self.qkv(x, rows.cos, rows.sin), rows)
 
 
 class JointAttention(SingleAttention):
@@ -236,13 +251,14 @@ class JointAttention(SingleAttention):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim), nn.Identity()])
         self.to_add_out = nn.Linear(dim, dim)
 
-    def forward(self, image: Tensor, text: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-        lead = text.shape[1]
+    def forward(self, image: Tensor, text: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+        lead, (cos, sin) = text.shape[1], rows[:2]
         text_q, text_k, text_v = split_heads(self.add_qkv_proj(text), self.heads)
         norms = self.norm_added_q.weight, self.norm_added_k.weight
         text_q, text_k = norm_rotate(text_q, text_k, *norms, cos[..., :lead, :], sin[..., :lead, :])
         own = self.qkv(image, cos[..., lead:, :], sin[..., lead:, :])
-        out = attend(*(torch.cat(parts, dim=2) for parts in zip((text_q, text_k, text_v), own, strict=True)))
+        joined = (torch.cat(parts, dim=2) for parts in zip((text_q, text_k, text_v), own, strict=True))
+        out = attend(*joined, rows)
         out_text, out_image = out.split([text.shape[1], image.shape[1]], dim=1)
         return self.to_out[0](out_image), self.to_add_out(out_text)
 
@@ -264,14 +280,16 @@ class JointBlock(nn.Module):
         image: Tensor,
         text: Tensor,
         embedding: Tensor,
-        tables: tuple[Tensor, Tensor],
+        tables: Tables,
         merges: BlockMerges = NO_MERGES,
+        memory: Memory | None = None,
     ) -> tuple[Tensor, Tensor]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
         normed = merged(merges.attention, modulate(image, shift, scale))
-        cos, sin = merged_tables(merges.after(text.shape[1]).attention, tables)
-        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), cos, sin)
+        merge = merges.after(text.shape[1]).attention
+        rows = Rows(*merged_tables(merge, tables), merge, memory)
+        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), rows)
         image = torch.addcmul(image, gate[:, None], unmerged(merges.attention, attn_image))
         mlp = self.ff(merged(merges.mlp, modulate(image, mlp_shift, mlp_scale)))
         image = torch.addcmul(image, mlp_gate[:, None], unmerged(merges.mlp, mlp))
@@ -292,12 +310,18 @@ class SingleBlock(nn.Module):
         self.attn = SingleAttention(heads, head_dim)
 
     def forward(
-        self, x: Tensor, embedding: Tensor, tables: tuple[Tensor, Tensor], merges: BlockMerges = NO_MERGES
+        self,
+        x: Tensor,
+        embedding: Tensor,
+        tables: Tables,
+        merges: BlockMerges = NO_MERGES,
+        memory: Memory | None = None,
     ) -> Tensor:
         """x: [B, S, C], text first; `merges` speak of all its rows."""
         shift, scale, gate = self.norm(embedding)
         normed = modulate(x, shift, scale)
-        attn = self.attn(merged(merges.attention, normed), *merged_tables(merges.attention, tables))
+        rows = Rows(*merged_tables(merges.attention, tables), merges.attention, memory)
+        attn = self.attn(merged(merges.attention, normed), rows)
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:
@@ -381,7 +405,7 @@ class MeissonicTransformer(Backbone):
 
     config_class = MeissonicConfig
     condition_fields = ("hidden", "pooled", "micro")
-    supports = frozenset({"merging"})
+    supports = frozenset({"merging", "cache"})
 
     def __init__(self, config: MeissonicConfig):
         super().__init__()
@@ -427,6 +451,10 @@ class MeissonicTransformer(Backbone):
         return 2 if self.config.downsample else 1
 
     @property
+    def kept_width(self) -> int:
+        return 2 * self.config.width * (self.config.num_layers + self.config.num_single_layers)
+
+    @property
     def condition_widths(self) -> dict[str, int]:
         return {"hidden": self.config.joint_attention_dim, "pooled": self.config.pooled_projection_dim, "micro": 5}
 
@@ -456,15 +484,18 @@ class MeissonicTransformer(Backbone):
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
-        text, tables, merging = prepared.context, (prepared.cos, prepared.sin), patches.merging
+        text, tables = prepared.context, (prepared.cos, prepared.sin)
+        merging, cache = patches.merging, patches.cache
+        if cache:
+            image, text, tables = cache.select(image, text, tables)
         for block in self.transformer_blocks:
             merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
-            image, text = block(image, text, embedding, tables, merges)
+            image, text = block(image, text, embedding, tables, merges, cache and cache.memory())
         joined, lead = torch.cat([text, image], dim=1), text.shape[1]
         for block in self.single_transformer_blocks:
             merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-            joined = block(joined, embedding, tables, merges.after(lead))
-        image = joined[:, lead:]
+            joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory())
+        image = cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
         x = image.unflatten(1, prepared.grid)
         return self.up_block["upsample"](x) if self.config.upsample else x

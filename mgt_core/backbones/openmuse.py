@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import NO_MERGES, ActiveMerging, BlockMerges, merged, unmerged
+from ..merging import NO_MERGES, ActiveMerging, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
@@ -108,12 +108,13 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
-    def forward(self, x: Tensor, top_down: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, top_down: Tensor | None = None, merge: Merge | None = None) -> Tensor:
         """x, top_down: [B, S, C] -> [B, S, C]. What comes from above joins through the same value projection,
         its bias counted twice (arXiv 2410.13136; TOAST, arXiv 2305.15542)."""
         value = self.value(x) if top_down is None else self.value(x) + self.value(top_down)
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.query(x), self.key(x), value))
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(merge))
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -139,7 +140,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, top_down: Tensor | None = None, merges: BlockMerges = NO_MERGES) -> Tensor:
         if top_down is not None:
             top_down = merged(merges.attention, top_down)
-        attended = self.attention(merged(merges.attention, x), top_down)
+        attended = self.attention(merged(merges.attention, x), top_down, merges.attention)
         x = self.attn_layer_norm(x + unmerged(merges.attention, attended))
         return self.ffn.layer_norm(x + unmerged(merges.mlp, self.ffn(merged(merges.mlp, x))))
 
