@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import finite_number, whole_number
 from .interval import check_interval, in_interval
-from .merging import Merge, Tables
+from .merging import Merge, Tables, spread
 
 Entry = tuple[str, int]  # a condition of a run: its role and its number there
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
@@ -125,8 +125,8 @@ def urgency(kept: Kept, cells: Tensor, mask_id: int, grid: tuple[int, int]) -> T
     changed = (cells != kept.cells).any(-1).float()
     near = F.avg_pool2d(changed.unflatten(1, grid), REACH, stride=1, padding=REACH // 2).flatten(1)
     masked = (cells == mask_id).any(-1)
-    spread = torch.arange(cells.shape[1], device=cells.device) * 0.6180339887 % 1  # ties all over the picture
-    return 1e6 * changed + 1e3 * masked + 10 * near + kept.age.clamp_max(100) + 0.1 * spread
+    ties = spread(cells.shape[1]).to(cells.device)
+    return 1e6 * changed + 1e3 * masked + 10 * near + kept.age.clamp_max(100) + 0.1 * ties
 
 
 def wide(rows: Tensor, like: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from .interval import check_interval, in_interval
 BLOCKS = ("joint", "single", "all")
 PARTS = ("attention", "mlp", "both")
 Tables = tuple[Tensor, Tensor]
+TIE = 1e-4  # similarities closer than this count as the same
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def attention_mask(merge: Merge | None) -> Tensor | None:
 
 
 def destinations(grid: tuple[int, int], stride: tuple[int, int], generator: torch.Generator | None) -> Tensor:
-    """[h * w] bool, one destination in every whole window of stride (rows, columns): at random, or the
+    """[h, w] bool, one destination in every whole window of stride (rows, columns): at random, or the
     first cell when there is no generator. Leftover rows and columns hold none."""
     (h, w), (sy, sx) = grid, stride
     rows, columns = h // sy, w // sx
@@ -123,7 +124,12 @@ def destinations_at(grid: tuple[int, int], stride: tuple[int, int], pick: Tensor
     x = torch.arange(pick.shape[1])[None, :] * sx + pick % sx
     chosen = torch.zeros(grid, dtype=torch.bool)
     chosen[y, x] = True
-    return chosen.flatten()
+    return chosen
+
+
+def spread(count: int) -> Tensor:
+    """[count] float in 0..1 such that any stretch of them is even: an order that favours no place."""
+    return torch.arange(count) * 0.6180339887 % 1
 
 
 def match(
@@ -131,13 +137,20 @@ def match(
 ) -> Merge | None:
     """Merge the counts[b] tokens of sample b most similar (cosine) to a destination into it.
 
-    metric: [B, n, C]; is_destination: [n] bool, on the CPU. A count is limited to the tokens that are no
-    destinations. allowed: [B, n] bool, the tokens that may share a row at all; asks the device how many
-    there are. None when there is nothing to merge.
+    Masked tokens are all alike before the first block: ties go to the nearest destination, and sources
+    that tie are taken from all over the grid.
+    metric: [B, h * w, C]; is_destination: [h, w] bool, on the CPU. A count is limited to the tokens that
+    are no destinations. allowed: [B, h * w] bool, the tokens that may share a row at all; asks the device
+    how many there are. None when there is nothing to merge.
     """
     unit = F.normalize(metric.float(), dim=-1)
-    sources, targets = ((is_destination == kind).nonzero()[:, 0].to(metric.device) for kind in (False, True))
-    similarity = unit[:, sources] @ unit[:, targets].transpose(1, 2)
+    sources, targets = ((is_destination.flatten() == kind).nonzero()[:, 0] for kind in (False, True))
+    sources = sources[spread(len(sources)).argsort()]
+    width = is_destination.shape[1]
+    at, to = (torch.stack([place // width, place % width], dim=1).float() for place in (sources, targets))
+    farness = (torch.cdist(at, to) / sum(is_destination.shape)).to(metric.device)  # below 1
+    sources, targets = sources.to(metric.device), targets.to(metric.device)
+    similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
     counts = [min(count, len(sources)) for count in counts]
     if allowed is not None:
         pairs = allowed[:, sources, None] & allowed[:, None, targets]
