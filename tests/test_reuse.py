@@ -12,7 +12,7 @@ from test_sampling import condition, empty, partial
 import mgt_core
 from mgt_core.cache import Kept, TokenCache, urgency
 from mgt_core.guidance import GuidedNetwork
-from mgt_core.patches import RunPatches
+from mgt_core.patches import Patches, RunPatches
 from mgt_core.reuse import GuidanceReuse
 
 PIPE = pipeline(bundles()[0])
@@ -59,7 +59,7 @@ def test_each_condition_uses_its_half_of_the_pair():
     cached = network(PIPE.model.with_token_cache(0.3, every=9), 2)
     for cfg in (3.0, 1, 0, 3.0):
         torch.testing.assert_close(cached.logits(tokens, timestep, cfg), exact[cfg], atol=4 * GAP, rtol=0)
-    assert list(cached.patches.cache.kept) == ["pair"]
+    assert list(cached.patches.cache.kept) == [(("negative", 0), ("positive", 0))]
 
 
 @torch.inference_mode()
@@ -71,7 +71,24 @@ def test_prompts_of_different_length_are_kept_apart():
     for _ in range(3):
         expected = exact.logits(tokens, timestep, 3.0)
         torch.testing.assert_close(cached.logits(tokens, timestep, 3.0), expected, atol=4 * GAP, rtol=0)
-    assert set(cached.patches.cache.kept) == {"negative", "positive"}
+    assert set(cached.patches.cache.kept) == {(("negative", 0),), (("positive", 0),)}
+
+
+@pytest.mark.parametrize("reuse", [None, GuidanceReuse(2)])
+@torch.inference_mode()
+def test_several_conditions_at_once(reuse):
+    """Two positive and two negative parts, one of them of another length: nothing changed, nothing moves."""
+    parts = [mgt_core.ConditionPart(condition(seed=seed, length=length)) for seed, length in ((1, 5), (2, 5), (3, 9))]
+    sides = mgt_core.Conditions(tuple(parts[:2])), mgt_core.Conditions((parts[2], parts[0]))
+    sides = [PIPE.model.complete(side, 2, GRID, "given") for side in sides]
+    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2)
+    exact = GuidedNetwork(PIPE.model, *sides, GRID).logits(tokens, timestep, 3.0)
+    model = PIPE.model.with_token_cache(0.4, every=9)
+    saving = GuidedNetwork(model, *sides, GRID, RunPatches(model), reuse and reuse.begin())
+    for step in range(4):
+        saving.enter(step, 9, [False] * 2)
+        torch.testing.assert_close(saving.logits(tokens, timestep, 3.0), exact, atol=4 * GAP, rtol=0)
+    assert saving.passes == (16 if reuse is None else 12)
 
 
 @every_layout
@@ -91,8 +108,8 @@ def test_a_change_reaches_the_rows_that_are_computed(pipe):
 
     def features(tokens):
         cells = net.row_cells(tokens)
-        patches = mgt_core.patches.Patches(cache=cache.evaluation("positive", cells, pipe.model.mask_id, (4, 4)))
-        return net.features(tokens, torch.ones(1), prepared, patches).clone()
+        active = cache.evaluation((("positive", 0),), cells, pipe.model.mask_id, (4, 4))
+        return net.features(tokens, torch.ones(1), prepared, Patches(cache=active)).clone()
 
     stale, exact = features(before), net.features(after, torch.ones(1), prepared)
     partly, refreshed = features(after), features(after)
