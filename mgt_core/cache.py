@@ -17,6 +17,7 @@ from torch import Tensor
 from .errors import finite_number, whole_number
 from .interval import check_interval, in_interval
 from .merging import Merge, Tables, spread
+from .placement import sent
 
 Entry = tuple[str, int]  # a condition of a run: its role and its number there
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
@@ -125,7 +126,7 @@ def urgency(kept: Kept, cells: Tensor, mask_id: int, grid: tuple[int, int]) -> T
     changed = (cells != kept.cells).any(-1).float()
     near = F.avg_pool2d(changed.unflatten(1, grid), REACH, stride=1, padding=REACH // 2).flatten(1)
     masked = (cells == mask_id).any(-1)
-    ties = spread(cells.shape[1]).to(cells.device)
+    ties = sent(spread(cells.shape[1]), cells.device)
     return 1e6 * changed + 1e3 * masked + 10 * near + kept.age.clamp_max(100) + 0.1 * ties
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .errors import MGTError, finite_number, whole_number
 from .interval import check_interval, in_interval
+from .placement import sent
 
 BLOCKS = ("joint", "single", "all")
 PARTS = ("attention", "mlp", "both")
@@ -148,8 +149,8 @@ def match(
     sources = sources[spread(len(sources)).argsort()]
     width = is_destination.shape[1]
     at, to = (torch.stack([place // width, place % width], dim=1).float() for place in (sources, targets))
-    farness = (torch.cdist(at, to) / sum(is_destination.shape)).to(metric.device)  # below 1
-    sources, targets = sources.to(metric.device), targets.to(metric.device)
+    farness = sent(torch.cdist(at, to) / sum(is_destination.shape), metric.device)  # below 1
+    sources, targets = sent(sources, metric.device), sent(targets, metric.device)
     similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
     counts = [min(count, len(sources)) for count in counts]
     if allowed is not None:
@@ -160,7 +161,7 @@ def match(
         return None
     best, target = similarity.max(-1)
     rank = best.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    gone = torch.tensor(counts)[:, None].to(metric.device)
+    gone = sent(torch.tensor(counts)[:, None], metric.device)
     slot = torch.empty(metric.shape[:2], dtype=torch.long, device=metric.device)
     slot[:, targets] = torch.arange(len(targets), device=metric.device)
     slot[:, sources] = torch.where(rank < gone, target, len(targets) + rank - gone)
