@@ -35,14 +35,39 @@ SAMPLED: dict[str, dict] = {
     "negative alone": {"cfg": 0.0},
     "other temperature": {"sampler": mgt_core.MaskGIT((4.5, 0.0), temperature_shape="cosine")},
 }
+# Where a run starts, of pictures [B, H, W, 3].
+STARTS: dict[str, Callable] = {
+    "image to image": lambda pipe, image, seed: mgt_core.encode_image(pipe.model, pipe.codec, image, 0.5),
+    "inpainting": lambda pipe, image, seed: mgt_core.mask_tokens(encoded(pipe, image), half_of(image)),
+    "variation": lambda pipe, image, seed: mgt_core.vary_tokens(encoded(pipe, image), 0.5, seed=seed),
+    "outpainting": lambda pipe, image, seed: mgt_core.pad_tokens(
+        pipe.model, encoded(pipe, image), (0, 0, 2 * pipe.codec.scale, 0)
+    ),
+}
 SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
 SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if name != "custom"}
-TECHNIQUES = [*ATTACHED, *SAMPLED]
+TWO = "two conditions"
+TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 # Methods of MGTModel that attach what the table covers by other names, or nothing a picture shows.
 COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_token_merging", "with_placement"}
 
-REFUSED = {("amused", "token merging"): "token merging does not work with the amused architecture"}
+REFUSED = {
+    ("amused", "token merging"): "token merging does not work with the amused architecture",
+    ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
+    ("halton", "outpainting"): "this model makes 16 x 16 alone",
+}
+
+
+def encoded(pipe: mgt_core.Pipeline, image: torch.Tensor) -> mgt_core.TokenState:
+    return mgt_core.encode_image(pipe.model, pipe.codec, image)
+
+
+def half_of(image: torch.Tensor) -> torch.Tensor:
+    """A mask of the upper half."""
+    mask = torch.zeros(image.shape[:3])
+    mask[:, : image.shape[1] // 2] = 1
+    return mask
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +96,16 @@ def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1
     positive, negative = (Condition.cat([one_of(c, i) for i in images]) for c in conditions(pipe))
     side = 8 * pipe.codec.scale
     state = mgt_core.empty_tokens(pipe, side, side, len(images))
+    if technique in STARTS:
+        image = torch.rand(2, side, side, 3, generator=torch.Generator().manual_seed(0))[list(images)]
+        state = STARTS[technique](pipe, image, images[0])
+    if technique == TWO:
+        positive = mgt_core.Conditions(
+            (mgt_core.ConditionPart(positive, 1.0), mgt_core.ConditionPart(negative, 2.0, end=0.5))
+        )
     out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], **chosen)
     assert not out.masked.any() and out.tokens.max() < pipe.codec.codebook_size
+    assert torch.equal(out.tokens[state.fixed], state.tokens[state.fixed])
     return out.tokens
 
 
