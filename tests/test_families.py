@@ -25,7 +25,9 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
 # What is done to the model, or how it is sampled. The registries fill in the rest.
 ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
     "guidance schedule": lambda model: model.with_guidance(mgt_core.GuidanceSchedule(0.25, 0.75)),
-    "token merging": lambda model: model.with_token_merging(ratio=0.5, blocks="all"),
+    "token merging": lambda model: model.with_token_merging(ratio=0.5),
+    "token cache": lambda model: model.with_token_cache(share=0.25),
+    "guidance reuse": lambda model: model.with_guidance_reuse(every=2),
     TIME: lambda model: model.with_timestep_rule("mask_ratio"),
 }
 ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
@@ -50,10 +52,12 @@ TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 # Methods of MGTModel that attach what the table covers by other names, or nothing a picture shows.
-COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_token_merging", "with_placement"}
+COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_placement"}
+COVERED |= {"with_token_merging", "with_token_cache", "with_guidance_reuse"}
 
 REFUSED = {
     ("amused", "token merging"): "token merging does not work with the amused architecture",
+    **{(n, "token cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
 }

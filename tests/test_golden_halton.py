@@ -234,7 +234,7 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(proj):
     condition = mgt_core.Condition(labels=torch.tensor([1, 2]))
 
     def run(**merging) -> torch.Tensor:
-        merged = model.with_token_merging(blocks="all", **merging) if merging else model
+        merged = model.with_token_merging(**merging) if merging else model
         return mgt_core.sample(merged, state, condition, steps=4, cfg=1.0).tokens
 
     assert torch.equal(run(ratio=0.0), run())

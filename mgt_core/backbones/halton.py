@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import NO_MERGES, BlockMerges, merged, unmerged
+from ..merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
@@ -107,11 +107,12 @@ class Attention(nn.Module):
         self.wq, self.wk, self.wv = (nn.Linear(config.hidden, config.inner, bias=False) for _ in range(3))
         self.wo = nn.Linear(config.inner, config.hidden, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, merge: Merge | None = None) -> Tensor:
         """[B, S, C] -> [B, S, C]. Queries and keys are normalized over all heads at once, without weights."""
         q, k = (F.rms_norm(y, y.shape[-1:], eps=EPS) for y in (self.wq(x), self.wk(x)))
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, self.wv(x)))
-        return self.wo(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(merge))
+        return self.wo(attended.transpose(1, 2).flatten(2))
 
 
 class FeedForward(nn.Module):
@@ -135,7 +136,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, parts: tuple[Tensor, ...], merges: BlockMerges = NO_MERGES) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        attended = self.attn(merged(merges.attention, modulate(self.ln1(x), shift1, scale1)))
+        attended = self.attn(merged(merges.attention, modulate(self.ln1(x), shift1, scale1)), merges.attention)
         x = torch.addcmul(x, gate1, unmerged(merges.attention, attended))
         fed = self.ff(merged(merges.mlp, modulate(self.ln2(x), shift2, scale2)))
         return torch.addcmul(x, gate2, unmerged(merges.mlp, fed))
@@ -213,6 +214,10 @@ class HaltonTransformer(Backbone):
     @property
     def only_trained_grid(self) -> bool:
         return True
+
+    @property
+    def row_side(self) -> int:
+        return self.config.proj
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         labels = condition.labels.masked_fill(condition.labels == UNCONDITIONAL, self.num_classes)
