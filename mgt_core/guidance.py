@@ -189,7 +189,9 @@ class GuidedNetwork:
         self.passes += len(entries)
         tokens, timestep = tokens.repeat(len(entries), 1, 1), timestep.repeat(len(entries))
         patches = NO_PATCHES if self.patches is None else self.patches.evaluation(entries, tokens)
-        return self.model.network.features(tokens, timestep, self._prepare(entries), patches).flatten(1, 2)
+        network, compiling = self.model.network, self.model.compiling
+        features = network.features if compiling is None else compiling.features(network)
+        return features(tokens, timestep, self._prepare(entries), patches).flatten(1, 2)
 
     def _prepare(self, entries: tuple[Entry, ...]):
         if entries not in self._prepared:

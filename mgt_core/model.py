@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .backbones.base import Backbone
 from .cache import TokenCache
+from .compiling import Compile
 from .conditions import Conditions, Given
 from .errors import MGTError
 from .guidance import GuidanceSchedule
@@ -50,6 +51,7 @@ class MGTModel:
     merging: TokenMerging | None = None
     cache: TokenCache | None = None
     reuse: GuidanceReuse | None = None
+    compiling: Compile | None = None
     codec: "Codec | None" = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
@@ -105,9 +107,13 @@ class MGTModel:
         """Guidance residual reuse (see GuidanceReuse for the settings); replaces one attached before."""
         return replace(self, reuse=built(GuidanceReuse, "guidance reuse", every=every, **settings))
 
+    def with_compile(self, mode: str = "default", backend: str = "inductor") -> "MGTModel":
+        """Compiled by torch.compile when it is first evaluated (see Compile); replaces the settings of one before."""
+        return replace(self, compiling=Compile(mode, backend))
+
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        parts = (self.merging, self.cache, self.reuse, self.guidance, *self.modifiers)
+        parts = (self.compiling, self.merging, self.cache, self.reuse, self.guidance, *self.modifiers)
         return [repr(part) for part in parts if part is not None]
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
