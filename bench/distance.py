@@ -35,7 +35,7 @@ class Record(mgt_core.Modifier):
 
 
 @dataclass(frozen=True)
-class Replay(mgt_core.Sampler):
+class Replay(mgt_core.ConfidenceSampler):
     """Visits given states instead of its own. states: [B, N] tokens before each step; drawn: what each step
     draws for its masked cells."""
 

@@ -88,7 +88,7 @@ class Outcome:
 def run_case(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: dict, seed: int) -> Outcome:
     """Decode every prompt once; prompt i always gets the seed `seed + i`."""
     model, options = case.attach(pipe.model), settings | case.settings
-    if isinstance(options.get("sampler"), mgt_core.Sampler):
+    if isinstance(options.get("sampler"), mgt_core.ConfidenceSampler):
         options["sampler"] = replace(options["sampler"], temperature=options.pop("temperature"))
     calls, tokens, images = [], [], []
     started = time.perf_counter()

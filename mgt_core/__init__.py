@@ -24,14 +24,18 @@ from .modifiers.differential import DifferentialSampling
 from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
+from .orders import ORDERS
 from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
 from .reuse import GuidanceReuse
-from .samplers.base import Sampler
+from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
+from .samplers.one_step import OneStep
+from .samplers.ordered import Ordered
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .sampling import sample
 from .schedules import CustomCurve, MaskSchedule
+from .self_guidance import SelfGuidance, fresh_branch, load_branch
 from .text import TextEncoder
 from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state
 
@@ -57,11 +61,13 @@ __all__ = [
     "BACKBONES",
     "CODECS",
     "MODIFIERS",
+    "ORDERS",
     "SAMPLERS",
     "SCHEDULES",
     "UNCONDITIONAL",
     "Codec",
     "Condition",
+    "ConfidenceSampler",
     "ConditionPart",
     "Conditions",
     "CustomCurve",
@@ -77,8 +83,11 @@ __all__ = [
     "Modifier",
     "Momentum",
     "NoiseRegularization",
+    "OneStep",
+    "Ordered",
     "Pipeline",
     "Sampler",
+    "SelfGuidance",
     "Step",
     "TextEncoder",
     "TokenCache",
@@ -89,11 +98,13 @@ __all__ = [
     "empty_state",
     "empty_tokens",
     "encode_image",
+    "fresh_branch",
     "list_backbones",
     "list_modifiers",
     "list_samplers",
     "list_schedules",
     "load",
+    "load_branch",
     "mask_tokens",
     "micro_conditions",
     "pad_image",

@@ -1,5 +1,6 @@
 """Where random numbers come from: one CPU generator per image, so an image does not depend on its batch."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -32,6 +33,12 @@ class Draws(Protocol):
 def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
     """One CPU generator per seed; torch's use the low 32 bits of it."""
     return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
+
+
+def seeded_generator(name: str, device: torch.device) -> torch.Generator:
+    """For bulk noise, which is drawn where it is used; `name` says what for."""
+    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")
+    return torch.Generator(device).manual_seed(number)
 
 
 class GeneratorDraws:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -21,6 +22,10 @@ class FusedLinear(nn.Linear):
         """Rows of `weight` and `bias` that are layer `name`."""
         size, place = self.out_features // len(self.names), self.names.index(name)
         return slice(place * size, (place + 1) * size)
+
+    def product(self, name: str, x: Tensor) -> Tensor:
+        """[..., dim_in] times the weight of layer `name` alone, without its bias -> [..., dim_out]."""
+        return F.linear(x, self.weight[self.rows(name)])
 
     def parts(self) -> dict[str, Tensor]:
         """Views of every layer's weight and bias by their published names ("to_q.weight")."""

@@ -1,8 +1,9 @@
 """Classifier-free guidance: its value over a run, the network calls it needs, and how they combine."""
 
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from .types import Condition
 
 if TYPE_CHECKING:
     from .model import MGTModel
+    from .self_guidance import Branch
 
 # Weight between the value outside and the full value, at x from 0 (first step) to 1 (last).
 GUIDANCE_SHAPES: dict[str, Callable[[float], float]] = {
@@ -62,6 +64,7 @@ class GuidanceSchedule:
 
 
 ROLES = ("negative", "positive")  # in the order in which they are batched
+SECOND = "second"  # look, of Self-Guidance: a role of its own, with a part for each of the role that it follows
 AT_ONCE = 4  # conditions evaluated in one call, at the most
 
 
@@ -98,6 +101,8 @@ class GuidedNetwork:
     reuse: RunReuse | None = None
     calls: int = 0
     passes: int = 0
+    branch: "Branch | None" = None
+    perturb: Callable[[Tensor], Tensor] | None = None  # see Patches
     _prepared: dict = field(default_factory=dict)
     _known: dict = field(default_factory=dict)
 
@@ -111,9 +116,10 @@ class GuidedNetwork:
         cfg: float,
         positions: Tensor | None = None,
         at: tuple[int, int] = (0, 1),
+        aside: float = 0.0,
     ) -> Tensor:
         """Guided logits as one table [B, M, V] float32; arguments as for `evaluate`."""
-        return self.evaluate(tokens, timestep, cfg, positions, at).rows()
+        return self.evaluate(tokens, timestep, cfg, positions, at, aside).rows()
 
     def evaluate(
         self,
@@ -122,21 +128,29 @@ class GuidedNetwork:
         cfg: float,
         positions: Tensor | None = None,
         at: tuple[int, int] = (0, 1),
+        aside: float = 0.0,
     ) -> GuidedRows:
         """The network up to its head, for l_u + cfg (l_c - l_u). cfg 1 evaluates the positive condition only,
         cfg 0 the negative only.
 
         tokens: [B, h, w] long; timestep: [B]; positions: [B, M] cells (row-major) to evaluate the head
         on, all of them by default; at: (step, steps), which decides the parts of conditions that act.
+        aside: scale s of Self-Guidance, which adds s (l_c - l_H) with the run's branch; at cfg 0 it follows the
+        negative condition instead.
         """
         roles = [role for role, alone in zip(ROLES, (1, 0), strict=True) if cfg != alone]
         active = {role: acting(self.parts[role], *at) for role in ROLES}
         gaps = {role: self._gap(role, active[role]) for role in ROLES}
         evaluated = ROLES if any(gaps[role] is not None for role in roles) else roles
-        states = self._states([(role, i) for role in evaluated for i in active[role]], tokens, timestep, positions)
+        followed = roles[-1] if aside and active[roles[-1]] else None
+        entries = [(role, i) for role in evaluated for i in active[role]]
+        states = self._states(entries, tokens, timestep, positions, followed)
 
         def combine(tables: dict[Entry, Tensor], cells: Tensor | None) -> Tensor:
             predicted = {role: self._mean(role, active[role], tables, cells) for role in evaluated if active[role]}
+            if followed:
+                second = {(followed, i): tables[SECOND, i] for i in active[followed]}
+                predicted[SECOND] = self._mean(followed, active[followed], second, cells)
             # Where none of a role's parts reaches, the prediction is that of the other role.
             for role, other in (ROLES, ROLES[::-1]):
                 if role not in evaluated or gaps[role] is None:
@@ -145,10 +159,12 @@ class GuidedNetwork:
                     predicted[role] = predicted[other]
                     continue
                 here = cells_at(gaps[role], cells, tokens.device)[..., None]
-                predicted[role] = torch.where(here, predicted[other], predicted[role])
-            if len(roles) == 1:
-                return predicted[roles[0]]
-            return torch.lerp(predicted["negative"], predicted["positive"], cfg)
+                for name in (role, SECOND) if role == followed else (role,):
+                    predicted[name] = torch.where(here, predicted[other], predicted[name])
+            guided = predicted[roles[0]]
+            if len(roles) == 2:
+                guided = torch.lerp(predicted["negative"], predicted["positive"], cfg)
+            return guided + aside * (predicted[followed] - predicted[SECOND]) if followed else guided
 
         return GuidedRows(self.model.network.head, states, positions, combine)
 
@@ -159,39 +175,65 @@ class GuidedNetwork:
                 part.enter(index, total, all_masked)
 
     def _states(
-        self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor, positions: Tensor | None
+        self,
+        entries: Sequence[Entry],
+        tokens: Tensor,
+        timestep: Tensor,
+        positions: Tensor | None,
+        followed: str | None,
     ) -> dict[Entry, Tensor]:
-        """[B, M, C] for each entry, those of negative ones perhaps by guidance reuse."""
+        """[B, M, C] for each entry, those of negative ones perhaps by guidance reuse, and for the second look at
+        the followed ones."""
         reused = [] if self.reuse is None else self.reuse.known(entries)
-        states = self._evaluated([entry for entry in entries if entry not in reused], tokens, timestep)
+        wanted = [entry for entry in entries if entry not in reused]
+        states, seconds = self._evaluated(wanted, tokens, timestep, followed)
         if self.reuse is not None:
             states = self.reuse.states(entries, states) | states
+        states |= seconds
         if positions is None:
             return states
         index = positions[..., None]
         return {entry: values.gather(1, index.expand(-1, -1, values.shape[-1])) for entry, values in states.items()}
 
-    def _evaluated(self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor) -> dict[Entry, Tensor]:
-        """[B, N, C] by the network: entries of equal shapes share a call; prompts of different length do not."""
+    def _evaluated(
+        self, entries: Sequence[Entry], tokens: Tensor, timestep: Tensor, followed: str | None
+    ) -> tuple[dict[Entry, Tensor], dict[Entry, Tensor]]:
+        """[B, N, C] by the network, and by a second look at those that are followed: entries of equal shapes share
+        a call; prompts of different length do not."""
         alike: dict[tuple, list] = {}
         for role, i in entries:
             alike.setdefault(tuple(sorted(self.parts[role][i].condition.shapes.items())), []).append((role, i))
-        states = {}
+        states, seconds = {}, {}
         for group in alike.values():
             for first in range(0, len(group), AT_ONCE):
                 part = tuple(group[first : first + AT_ONCE])
-                states |= zip(part, self._evaluate(part, tokens, timestep).chunk(len(part)), strict=True)
-        return states
+                features, hidden = self._evaluate(part, tokens, timestep, followed is not None)
+                states |= zip(part, features.chunk(len(part)), strict=True)
+                for (role, i), ended in zip(part, hidden.chunk(len(part)) if followed else (), strict=False):
+                    if role == followed:
+                        seconds[SECOND, i] = self._second((role, i), ended, tokens, timestep)
+        return states, seconds
 
-    def _evaluate(self, entries: tuple[Entry, ...], tokens: Tensor, timestep: Tensor) -> Tensor:
-        """[entries * B, N, C]."""
+    def _evaluate(
+        self, entries: tuple[Entry, ...], tokens: Tensor, timestep: Tensor, ended: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """[entries * B, N, C] for the head, and where asked for what the blocks ended with, [entries * B, S, C]."""
         self.calls += 1
         self.passes += len(entries)
         tokens, timestep = tokens.repeat(len(entries), 1, 1), timestep.repeat(len(entries))
         patches = NO_PATCHES if self.patches is None else self.patches.evaluation(entries, tokens)
+        last: deque[Tensor] = deque(maxlen=1)
+        patches = replace(patches, taps=last if ended else None, perturb=self.perturb)
         network, compiling = self.model.network, self.model.compiling
-        features = network.features if compiling is None else compiling.features(network)
-        return features(tokens, timestep, self._prepare(entries), patches).flatten(1, 2)
+        features = network.features if compiling is None or ended or self.perturb else compiling.features(network)
+        return features(tokens, timestep, self._prepare(entries), patches).flatten(1, 2), last[0] if ended else None
+
+    def _second(self, entry: Entry, hidden: Tensor, tokens: Tensor, timestep: Tensor) -> Tensor:
+        """[B, N, C] of the second pass of Self-Guidance, after a first one that ended with `hidden`."""
+        self.calls += 1
+        self.passes += 1
+        prepared = self._prepare((entry,))
+        return self.branch.aside(self.model.network, hidden, tokens, timestep, prepared).flatten(1, 2)
 
     def _prepare(self, entries: tuple[Entry, ...]):
         if entries not in self._prepared:

@@ -22,6 +22,7 @@ from .types import Condition, TokenState
 
 if TYPE_CHECKING:
     from .codecs.base import Codec
+    from .self_guidance import Branch, SelfGuidance
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class MGTModel:
     cache: TokenCache | None = None
     reuse: GuidanceReuse | None = None
     compiling: Compile | None = None
+    self_guidance: "SelfGuidance | None" = None
     codec: "Codec | None" = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
@@ -111,9 +113,20 @@ class MGTModel:
         """Compiled by torch.compile when it is first evaluated (see Compile); replaces the settings of one before."""
         return replace(self, compiling=Compile(mode, backend))
 
+    def with_self_guidance(
+        self, branch: "Branch", scale: float = 1.0, start: float = 0.0, end: float = 1.0
+    ) -> "MGTModel":
+        """Self-Guidance with a branch trained for this model (see SelfGuidance); replaces one attached before."""
+        from .self_guidance import SelfGuidance  # which reads checkpoints, and they make models
+
+        settings = SelfGuidance(branch, scale, start, end)
+        branch.check(self.network)
+        return replace(self, self_guidance=settings)
+
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        parts = (self.compiling, self.merging, self.cache, self.reuse, self.guidance, *self.modifiers)
+        parts = (self.compiling, self.merging, self.cache, self.reuse, self.guidance, self.self_guidance)
+        parts = (*parts, *self.modifiers)
         return [repr(part) for part in parts if part is not None]
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":

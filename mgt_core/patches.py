@@ -1,6 +1,6 @@
 """What acts inside a network: during one evaluation, and over a run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,22 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Patches:
     """Handed to `Backbone.features`; what is None does not act. A backbone names the fields that it
-    heeds in `supports`, and is never handed another one."""
+    heeds in `supports`, and is never handed another one.
+
+    top_down: for each block [B, S, C], S what the blocks see of the image, which joins what attention reads
+    through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
+    [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
+    """
 
     merging: ActiveMerging | None = None
     cache: ActiveCache | None = None
+    top_down: Sequence[Tensor] | None = None
+    taps: MutableSequence[Tensor] | None = None
+    perturb: Callable[[Tensor], Tensor] | None = None
+
+    def tap(self, states: Tensor) -> None:
+        if self.taps is not None:
+            self.taps.append(states)
 
 
 NO_PATCHES = Patches()

@@ -37,7 +37,8 @@ class StepResult:
     tokens: [B, N] after the step. left: masked cells of each image after it. positions: [B, M] cells.
     logits: [B, M, V] guided, before modifiers, of a run that works `at_once`, else None.
     drawn: [B, M] ids and their log_probability [B, M].
-    confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now.
+    confidence: [B, M] (None at the last step). kept: [B, M] bool, cells revealed now. noise: [B, N] in the
+    confidence of every cell, where there was any.
     """
 
     tokens: Tensor
@@ -48,6 +49,7 @@ class StepResult:
     log_probability: Tensor
     confidence: Tensor | None
     kept: Tensor
+    noise: Tensor | None = None
 
 
 class Run:
@@ -85,6 +87,7 @@ class Run:
             state.grid,
             RunPatches(model),
             model.reuse.begin() if model.reuse is not None else None,
+            branch=model.self_guidance.begin(model.network) if model.self_guidance is not None else None,
         )
         self.generators = image_generators(self.seeds)
         self.draws = draws(self.generators, self.cells)
@@ -149,15 +152,24 @@ class Run:
         return self.guided(tokens, index, cfg, masked, positions).rows()
 
     def guided(
-        self, tokens: Tensor, index: int, cfg: float, masked: Sequence[int], positions: Tensor | None = None
+        self,
+        tokens: Tensor,
+        index: int,
+        cfg: float,
+        masked: Sequence[int],
+        positions: Tensor | None = None,
+        aside: bool = False,
     ) -> GuidedRows:
         """Guided logits at `positions` (all cells when None).
 
-        tokens: [B, N], of which each image has `masked`; index: the step the network is told.
+        tokens: [B, N], of which each image has `masked`; index: the step the network is told;
+        aside: whether Self-Guidance takes part, where the model has it.
         """
+        beside = self.model.self_guidance
+        scale = beside.scale if aside and beside is not None and beside.acts(index, self.steps) else 0.0
         self.network.enter(index, self.steps, [count == self.cells for count in masked])
         return self.network.evaluate(
-            tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions, (index, self.steps)
+            tokens.unflatten(1, self.grid), self.timestep(tokens, index), cfg, positions, (index, self.steps), scale
         )
 
     def modified(self, logits: Tensor, step: Step) -> Tensor:
@@ -165,19 +177,30 @@ class Run:
             logits = modifier(logits, step)
         return logits
 
-    def forward(self, tokens: Tensor, index: int, before: list[int] | None = None, visit: int = 0) -> StepResult:
+    def forward(
+        self,
+        tokens: Tensor,
+        index: int,
+        before: list[int] | None = None,
+        visit: int = 0,
+        ranks: Tensor | None = None,
+        wanted: Tensor | None = None,
+    ) -> StepResult:
         """One ordinary decoding step from `tokens` [B, N]: draw every masked cell, keep the surest.
 
         before: masked cells of each image in `tokens`, those of the run's own state by default.
+        ranks: [B, N] keeps those of lowest rank instead. wanted: [B, N] bool, the cells to draw, masked or not,
+        of which each image has `before`.
         """
         before = self.left if before is None else before
-        wanted = tokens == self.model.mask_id
+        unknown = before if wanted is None else [0] * len(before)
+        wanted = tokens == self.model.mask_id if wanted is None else wanted
         # As many rows as the fullest image needs, known without asking the device.
         positions, masked = first_positions(wanted, max(before))
         table = self.all_cells(tokens) if self.whole_table else positions
 
         def evaluate() -> GuidedRows:
-            return self.guided(tokens, index, self.cfgs[index], before, table)
+            return self.guided(tokens, index, self.cfgs[index], unknown, table, aside=True)
 
         guided = evaluate()
         step = self.step(tokens, index, positions=table, masked=wanted.gather(1, table), visit=visit)
@@ -193,11 +216,15 @@ class Run:
         else:
             drawn, log_probability = self.choose(guided, step)
         self.check_finite(log_probability, index, lambda: evaluate().rows())
-        left, confidence, kept = [0] * len(before), None, masked
+        left, confidence, kept, noise = [0] * len(before), None, masked, None
         if index < self.steps - 1:
             to_come = self.steps - 1 - index
             left = [still_masked(t[index], count, to_come) for t, count in zip(self.targets, before, strict=True)]
-            confidence = log_probability + self.temperatures[index] * self.draws.gumbel(step).gather(1, positions)
+            if ranks is not None:
+                confidence = -ranks.gather(1, positions).float()
+            else:
+                noise = self.temperatures[index] * self.draws.gumbel(step)
+                confidence = log_probability + noise.gather(1, positions)
             kept = masked & ~least_confident(confidence, masked, left)
         return StepResult(
             tokens=tokens.scatter(1, positions, torch.where(kept, drawn, tokens.gather(1, positions))),
@@ -208,6 +235,7 @@ class Run:
             log_probability=log_probability,
             confidence=confidence,
             kept=kept,
+            noise=noise,
         )
 
     def chooser(self, step: Step) -> Callable[[Tensor, Step], Tensor]:
@@ -318,7 +346,7 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
     and three for every modifier that may keep or sort one, and the widest activations of the network."""
     cells = state.batch * state.grid[0] * state.grid[1]
     both = min(evaluated, AT_ONCE)
-    tables = evaluated + 1 + 3 * len(model.modifiers)
+    tables = evaluated + 1 + 3 * len(model.modifiers) + (model.self_guidance is not None)
     width = max((m.out_features for m in model.network.modules() if isinstance(m, nn.Linear)), default=1)
     kept = 0
     if model.cache is not None:

@@ -3,7 +3,7 @@
 from .. import mgt_core
 from ..mgt_core.guidance import GUIDANCE_SHAPES
 from .patches import ModelPatch
-from .types import combo, model_input, node, number, range_inputs
+from .types import MGT_BRANCH, combo, model_input, node, number, range_inputs, socket
 
 
 @node("MGT Guidance Schedule")
@@ -34,3 +34,32 @@ class MGTGuidanceSchedule(ModelPatch):
 
     def attach(self, model, start: float, end: float, shape: str, outside: float):
         return (model.with_guidance(mgt_core.GuidanceSchedule(start, end, shape, outside)),)
+
+
+@node("MGT Self-Guidance")
+class MGTSelfGuidance(ModelPatch):
+    DESCRIPTION = (
+        "Steers away from a second, blurred opinion of the same model: what it makes of the meaning alone. "
+        "Sharper detail for one more pass a step."
+    )
+    SEARCH_ALIASES = ["self-guidance", "sg", "toast", "unlockmgm", "guidance without cfg", "autoguidance"]
+    OUTPUT_TOOLTIPS = ("A copy of the model with Self-Guidance; one attached before is replaced.",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "branch": socket(MGT_BRANCH, "The branch trained for this model, from MGT Load Self-Guidance."),
+                "scale": number(
+                    "How strongly to steer away: 1 as published, 0 changes nothing. It adds to the cfg of MGT Sample.",
+                    1.0,
+                    0.0,
+                    100.0,
+                ),
+                **range_inputs("Self-Guidance"),
+            }
+        }
+
+    def attach(self, model, branch, scale: float, start: float, end: float):
+        return (model.with_self_guidance(branch, scale, start, end),)

@@ -24,8 +24,11 @@ from torch import nn
 from .. import mgt_core
 from ..mgt_core.errors import MGTError
 from ..mgt_core.layouts import is_hf_layout, loose_bundles
+from ..mgt_core.self_guidance import Branch
 
 BUILT_IN = "demo"
+BLANK = "blank canvas"
+BRANCH_FOLDER = "self_guidance"  # below FOLDER
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
 SEARCH_DEPTH = 3  # levels below a search path at which a bundle is still found
@@ -197,6 +200,27 @@ def load(name: str, dtype: str) -> mgt_core.Pipeline:
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
     return _place(mgt_core.load(known[name], dtype=DTYPES[dtype] or _auto_dtype(), device=device))
+
+
+def branches() -> dict[str, str]:
+    """Self-Guidance branches that can be picked: name in the widget -> file or bundle, "" for none."""
+    files = (
+        file
+        for kind, root, _ in _search_paths()
+        if kind == FOLDER
+        for file in sorted((root / BRANCH_FOLDER).glob("*.safetensors"))
+    )
+    return {BLANK: "", **bundles(), **{f"{BRANCH_FOLDER}/{file.name}": str(file) for file in files}}
+
+
+def load_branch(name: str, model: mgt_core.MGTModel) -> Branch:
+    """The branch for `model` that the widget calls `name`. Raises MGTError when there is none, or for another."""
+    known = branches()
+    if name not in known:
+        raise MGTError(f"branch is {name!r}, but the known ones are {', '.join(known)}")
+    if not known[name]:
+        return mgt_core.fresh_branch(model.network)
+    return mgt_core.load_branch(known[name], model.network)
 
 
 # Progress, previews, interrupts

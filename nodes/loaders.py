@@ -1,7 +1,7 @@
 """Nodes that bring models in."""
 
 from . import host
-from .types import MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, node
+from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node
 
 
 @node("Load MGT Model")
@@ -41,3 +41,33 @@ class MGTLoadModel:
     def load(self, model: str, dtype: str):
         pipe = host.load(model, dtype)
         return pipe.model, pipe.text, pipe.codec
+
+
+@node("MGT Load Self-Guidance")
+class MGTLoadSelfGuidance:
+    DESCRIPTION = (
+        "Loads the small branch that MGT Self-Guidance needs: one trained for the model, or none, which compares "
+        "with the model's view of a blank canvas."
+    )
+    CATEGORY = "MGT/loaders"
+    SEARCH_ALIASES = ["self-guidance", "toast", "unlockmgm", "branch", "feature selection"]
+    RETURN_TYPES = (MGT_BRANCH,)
+    RETURN_NAMES = ("branch",)
+    OUTPUT_TOOLTIPS = ("The branch, for MGT Self-Guidance on the same model.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "branch": combo(
+                    list(host.branches()),
+                    "blank canvas needs no training. The others are the models themselves, some of which bring a "
+                    "branch, and files under models/mgt/self_guidance.",
+                ),
+            }
+        }
+
+    def load(self, model, branch: str):
+        return (host.load_branch(branch, model),)

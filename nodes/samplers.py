@@ -2,6 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
+from ..mgt_core.samplers.ordered import COUNTS
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
@@ -11,7 +12,9 @@ from .types import (
     MGT_SCHEDULE,
     MGT_TOKENS,
     cfg_input,
+    combo,
     conditioning_input,
+    integer,
     model_input,
     node,
     number,
@@ -19,6 +22,7 @@ from .types import (
     seed_input,
     socket,
     steps_input,
+    switch,
     temperature_inputs,
     tokens_input,
 )
@@ -147,6 +151,88 @@ class MGTSamplerMomentum(SamplerChoice):
     def make(self, temperature_start: float, temperature_end: float, temperature_shape: str, momentum: float):
         temperature = (temperature_start, temperature_end)
         return (mgt_core.Momentum(temperature, momentum, temperature_shape=temperature_shape),)
+
+
+@node("MGT Halton Sampler")
+class MGTSamplerHalton(SamplerChoice):
+    DESCRIPTION = (
+        "Reveals tokens in an order fixed beforehand instead of by confidence: spread evenly over the picture "
+        "(Halton), at random, or row by row."
+    )
+    SEARCH_ALIASES = ["halton", "order", "low discrepancy", "quasi random", "raster", "random order"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "order": combo(
+                    list(mgt_core.ORDERS),
+                    "halton: each new token lies far from those before it; random: anywhere; raster: row by row "
+                    "from the top left.",
+                ),
+                "counts": combo(
+                    COUNTS,
+                    "How many tokens a step reveals: arccos, few at first and many at the end, as published; "
+                    "schedule, what the mask schedule of MGT Sample says, which arccos does not look at.",
+                ),
+                "roll": switch("Start at a random place of the order, another one for every image."),
+                "sharpness_start": number(
+                    "Factor on the logits at the first step: above 1 draws likelier tokens, below 1 freer ones.",
+                    1.0,
+                    0.01,
+                    100.0,
+                ),
+                "sharpness_end": number("The same at the last step; in between on a straight line.", 1.0, 0.01, 100.0),
+                "sharpness_power": number("Power that the factor is raised to.", 1.0, 0.0, 10.0),
+                "warmup": integer("How many of the first steps take half of the factor.", 0, 0, 1000),
+            }
+        }
+
+    def make(
+        self,
+        order: str,
+        counts: str,
+        roll: bool,
+        sharpness_start: float,
+        sharpness_end: float,
+        sharpness_power: float,
+        warmup: int,
+    ):
+        sharpness = (sharpness_start, sharpness_end)
+        return (mgt_core.Ordered(order, roll, counts, sharpness, sharpness_power, warmup),)
+
+
+@node("MGT One-Step Sampler")
+class MGTSamplerOneStep(SamplerChoice):
+    DESCRIPTION = (
+        "All tokens in one network call, from random ones: for models distilled to do so (Di[M]O). "
+        "Use steps 1 and cfg 1; models that were not distilled give poor pictures."
+    )
+    SEARCH_ALIASES = ["one step", "dimo", "di[m]o", "distilled", "turbo", "single step"]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "masked": number(
+                    "Share of the tokens that start masked; the others start as random codes. 0.6 for Di[M]O.",
+                    0.6,
+                    0.0,
+                    1.0,
+                    0.05,
+                ),
+                "noise": number(
+                    "Noise mixed into the token embeddings, which makes seeds differ more. 0.1 for Di[M]O.",
+                    0.1,
+                    0.0,
+                    1.0,
+                    0.05,
+                ),
+            }
+        }
+
+    def make(self, masked: float, noise: float):
+        return (mgt_core.OneStep(masked, noise),)
 
 
 @node("MGT Sample")

@@ -11,6 +11,7 @@ MGT_CODEC = "MGT_CODEC"
 MGT_TOKENS = "MGT_TOKENS"
 MGT_SCHEDULE = "MGT_SCHEDULE"
 MGT_SAMPLER = "MGT_SAMPLER"
+MGT_BRANCH = "MGT_BRANCH"
 CONDITIONING = "CONDITIONING"
 IMAGE = "IMAGE"
 MASK = "MASK"
@@ -52,6 +53,10 @@ def integer(tooltip: str, default: int, low: int, high: int, step: int = 1) -> D
 
 def number(tooltip: str, default: float, low: float, high: float, step: float = 0.1) -> Declaration:
     return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "round": 0.001, "tooltip": tooltip}
+
+
+def switch(tooltip: str, default: bool = False) -> Declaration:
+    return "BOOLEAN", {"default": default, "tooltip": tooltip}
 
 
 def text_input(tooltip: str, default: str = "") -> Declaration:
@@ -171,6 +176,7 @@ def temperature_inputs(shapes: Sequence[str]) -> dict[str, Declaration]:
         "temperature_shape": combo(
             shapes,
             "How the temperature goes from start to end: linear, as published; cosine, slow at both ends; "
-            "early, most of the change in the first steps; late, most of it in the last.",
+            "early, most of the change in the first steps; late, most of it in the last; compounding, as released "
+            "with Self-Guidance, multiplied at every step and so below the start already at the first.",
         ),
     }

@@ -6,13 +6,23 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import load_pack
+from conftest import ALIAS, load_pack
 from golden_data import bundles, pipeline
 from PIL import Image
+from safetensors.torch import save_file
 from test_nodes import run
 
 import mgt_core
-from mgt_core import CustomCurve, GuidanceSchedule, MaskedZSampling, MaskGIT, Momentum, ZSampling
+from mgt_core import (
+    CustomCurve,
+    GuidanceSchedule,
+    MaskedZSampling,
+    MaskGIT,
+    Momentum,
+    OneStep,
+    Ordered,
+    ZSampling,
+)
 from mgt_core.plots import schedule_label, schedule_plot
 
 NODES = load_pack().NODE_CLASS_MAPPINGS
@@ -41,6 +51,14 @@ SAMPLERS = {
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
 }
+OTHER_SAMPLERS = {
+    "MGTSamplerHalton": (
+        {"order": "random", "counts": "schedule", "roll": True}
+        | {"sharpness_start": 1.5, "sharpness_end": 2.0, "sharpness_power": 2.0, "warmup": 3},
+        Ordered("random", True, "schedule", (1.5, 2.0), 2.0, 3),
+    ),
+    "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
+}
 
 
 # Patches
@@ -66,7 +84,35 @@ def test_guidance_schedule_is_attached_and_replaced():
     assert PIPE.model.guidance is None
 
 
-@pytest.mark.parametrize("name", [*MODIFIERS, "MGTGuidanceSchedule"])
+def test_self_guidance_is_attached_and_replaced():
+    branch = run("MGTLoadSelfGuidance", model=PIPE.model, branch="blank canvas")[0]
+    first = run("MGTSelfGuidance", model=PIPE.model, branch=branch)[0]
+    assert first.self_guidance == mgt_core.SelfGuidance(branch)
+    chosen = {"scale": 0.5, "start": 0.1, "end": 0.9}
+    again = run("MGTSelfGuidance", model=first, branch=branch, **chosen)[0]
+    assert again.self_guidance == mgt_core.SelfGuidance(branch, **chosen)
+    assert PIPE.model.self_guidance is None and again.network is PIPE.model.network
+
+
+def test_branches_that_can_be_picked(tmp_path, monkeypatch):
+    """None at all, the models, and the files of their folder; one for another model is refused."""
+    host = sys.modules[f"{ALIAS}.nodes.host"]
+    monkeypatch.setattr(host, "PACK", tmp_path)
+    folder = tmp_path / "models" / "mgt" / "self_guidance"
+    folder.mkdir(parents=True)
+    own = mgt_core.fresh_branch(PIPE.model.network, seed=3)
+    save_file(own.state_dict(), folder / "mine.safetensors")
+    assert list(host.branches()) == ["blank canvas", "demo", "self_guidance/mine.safetensors"]
+    loaded = run("MGTLoadSelfGuidance", model=PIPE.model, branch="self_guidance/mine.safetensors")[0]
+    assert all(torch.equal(value, own.state_dict()[name]) for name, value in loaded.state_dict().items())
+    with pytest.raises(mgt_core.MGTError, match="branch is 'gone', but the known ones are blank canvas, demo"):
+        run("MGTLoadSelfGuidance", model=PIPE.model, branch="gone")
+    wider = mgt_core.self_guidance.PooledBranch(2, 8)
+    with pytest.raises(mgt_core.MGTError, match="trained for another model"):
+        run("MGTSelfGuidance", model=PIPE.model, branch=wider)
+
+
+@pytest.mark.parametrize("name", [*MODIFIERS, "MGTGuidanceSchedule", "MGTSelfGuidance"])
 def test_patches_can_be_bypassed(name):
     """ComfyUI hands the first input of an output's type through."""
     cls = NODES[name]
@@ -94,13 +140,21 @@ def test_sampler_node_makes_the_sampler(name):
     assert run(name, **TEMPERATURE, **settings)[0] == expected
 
 
+@pytest.mark.parametrize("name", OTHER_SAMPLERS)
+def test_sampler_node_without_a_temperature(name):
+    settings, expected = OTHER_SAMPLERS[name]
+    assert run(name)[0] == type(expected)()
+    assert run(name, **settings)[0] == expected
+
+
 def test_experimental_says_so():
     assert "experimental" in load_pack().NODE_DISPLAY_NAME_MAPPINGS["MGTSamplerMomentum"]
 
 
 def test_every_registered_part_has_a_node():
     assert {modifier for modifier, _ in MODIFIERS.values()} == {mgt_core.MODIFIERS.get(n) for n in mgt_core.MODIFIERS}
-    assert {sampler for sampler, _ in SAMPLERS.values()} == {mgt_core.SAMPLERS.get(n) for n in mgt_core.SAMPLERS}
+    made = {sampler for sampler, _ in SAMPLERS.values()} | {type(made) for _, made in OTHER_SAMPLERS.values()}
+    assert made == {mgt_core.SAMPLERS.get(n) for n in mgt_core.SAMPLERS}
 
 
 @pytest.fixture(scope="module")

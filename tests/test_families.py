@@ -28,6 +28,7 @@ ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
     "token merging": lambda model: model.with_token_merging(ratio=0.5),
     "token cache": lambda model: model.with_token_cache(share=0.25),
     "guidance reuse": lambda model: model.with_guidance_reuse(every=2),
+    "self-guidance": lambda model: model.with_self_guidance(mgt_core.fresh_branch(model.network)),
     TIME: lambda model: model.with_timestep_rule("mask_ratio"),
 }
 ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
@@ -36,6 +37,11 @@ SAMPLED: dict[str, dict] = {
     "no guidance": {"cfg": 1.0},
     "negative alone": {"cfg": 0.0},
     "other temperature": {"sampler": mgt_core.MaskGIT((4.5, 0.0), temperature_shape="cosine")},
+    "released temperature": {"sampler": mgt_core.MaskGIT((45.0, 0.0), temperature_shape="compounding")},
+    "random order": {"sampler": mgt_core.Ordered("random")},
+    "raster order": {"sampler": mgt_core.Ordered("raster", counts="schedule")},
+    "rolled order": {"sampler": mgt_core.Ordered(roll=True)},
+    "one step without noise": {"sampler": mgt_core.OneStep(noise=0.0)},
 }
 # Where a run starts, of pictures [B, H, W, 3].
 STARTS: dict[str, Callable] = {
@@ -52,14 +58,16 @@ TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 # Methods of MGTModel that attach what the table covers by other names, or nothing a picture shows.
-COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_placement"}
-COVERED |= {"with_token_merging", "with_token_cache", "with_guidance_reuse"}
+COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_placement", "with_compile"}
+COVERED |= {"with_token_merging", "with_token_cache", "with_guidance_reuse", "with_self_guidance"}
 
 REFUSED = {
     ("amused", "token merging"): "token merging does not work with the amused architecture",
     **{(n, "token cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
+    ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
+    **{(n, "self-guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
 
 

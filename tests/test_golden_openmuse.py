@@ -67,10 +67,10 @@ def test_golden_second_pass_with_recorded_top_down_features():
     folder = next(folder for folder in FOLDERS if "top_down_feat.0" in tensors(folder / "forward"))
     net, expected = network(folder), tensors(folder / "forward")
     top_down = [expected[f"top_down_feat.{index}"] for index in range(net.config.num_hidden_layers)]
-    hidden = net.run(torch.full_like(expected["input_ids"], net.mask_id), top_down=top_down)
+    hidden = net.run(torch.full_like(expected["input_ids"], net.mask_id), Patches(top_down=top_down))
     assert (net.mlm_layer(hidden) - expected["toast_logits"]).abs().max() < GAP
-    zero = [torch.zeros_like(td) for td in top_down]
-    assert not torch.allclose(net.run(expected["input_ids"], top_down=zero), expected["base_hidden"], atol=1e-3)
+    zero = net.run(expected["input_ids"], Patches(top_down=[torch.zeros_like(td) for td in top_down]))
+    assert not torch.allclose(zero, expected["base_hidden"], atol=1e-3)
 
 
 def test_the_branch_in_the_file_is_left_out_of_the_network():

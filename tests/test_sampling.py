@@ -21,6 +21,8 @@ GRID = (4, 6)
 PIPE = pipeline(bundles()[0])
 few = settings(max_examples=10, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
+STEPPED = [name for name in SAMPLERS if name != "one_step"]  # as many steps as asked for
+every_stepped_sampler = pytest.mark.parametrize("sampler", STEPPED)
 
 
 def condition(pipe=PIPE, seed=0, batch=1, length=5) -> mgt_core.Condition:
@@ -77,7 +79,7 @@ def test_batch_equals_single_runs(folder, sampler):
         alone = run(empty(pipe=pipe), row(positive, i), row(negative, i), pipe, sampler=sampler, seed=40 + i)
         assert torch.equal(together.tokens[i], alone.tokens[0])
         assert torch.equal(together.revealed_at[i], alone.revealed_at[0])
-        torch.testing.assert_close(together.confidence[i], alone.confidence[0], atol=1e-4, rtol=0)
+        torch.testing.assert_close(together.confidence[i], alone.confidence[0], atol=2e-4, rtol=0)
 
 
 def test_one_prompt_serves_the_whole_batch():
@@ -155,7 +157,7 @@ def test_known_tokens_never_change(first, second, fixed, sampler):
 
 
 @few
-@given(first=grids_of_bools, sampler=st.sampled_from(SAMPLERS), steps=st.integers(1, 20))
+@given(first=grids_of_bools, sampler=st.sampled_from(STEPPED), steps=st.integers(1, 20))
 def test_any_mask_is_filled_in_any_number_of_steps(first, sampler, steps):
     state = partial(first)
     out, seen = steps_of(state, sampler=sampler, steps=steps, cfg=1.0)
@@ -188,7 +190,7 @@ def test_a_finished_result_is_left_alone():
 # Steps and sizes
 
 
-@every_sampler
+@every_stepped_sampler
 @pytest.mark.parametrize("steps", [1, 2, 8, 13])
 def test_any_number_of_steps_fills_the_grid(sampler, steps):
     out, seen = steps_of(empty((2, 4)), sampler=sampler, steps=steps, cfg=1.0, schedule="linear")
@@ -252,7 +254,7 @@ def test_guidance_formula(cfg):
 # Callbacks
 
 
-@every_sampler
+@every_stepped_sampler
 def test_callback_sees_every_step(sampler):
     state = partial(torch.arange(48).reshape(2, *GRID) % 7 == 0)
     out, seen = steps_of(state, sampler=sampler, seed=11)
@@ -288,7 +290,7 @@ def test_what_a_callback_got_stays_as_it_was(sampler):
         assert torch.equal(step.result.confidence, confidence)
 
 
-@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "momentum"])  # it draws from other logits
+@pytest.mark.parametrize("sampler", [n for n in STEPPED if n != "momentum"])  # it draws from other logits
 def test_confidence_is_the_log_probability_of_the_token(sampler):
     """At the last step, where it can be recomputed from outside."""
     out, seen = steps_of(sampler=sampler, cfg=1.0)
@@ -302,7 +304,7 @@ class Cancelled(Exception):
     pass
 
 
-@every_sampler
+@every_stepped_sampler
 @pytest.mark.parametrize("at", [0, 2])
 def test_cancelling_leaves_nothing_behind(sampler, at):
     expected = run(sampler=sampler)

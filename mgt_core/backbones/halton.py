@@ -155,7 +155,7 @@ class HaltonTransformer(Backbone):
 
     config_class = HaltonConfig
     condition_fields = ("labels",)
-    supports = frozenset({"merging"})
+    supports = frozenset({"merging", "perturb"})
     needs_config = False
 
     def __init__(self, config: HaltonConfig):
@@ -227,6 +227,8 @@ class HaltonTransformer(Backbone):
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
         x = (self.tok_emb(tokens).flatten(1, 2) + self.pos_emb.weight).unflatten(1, tokens.shape[1:])
+        if patches.perturb is not None:
+            x = patches.perturb(x)
         if self.config.proj > 1:
             x = self.halve(x)
         grid, lead = x.shape[1:3], self.config.registers

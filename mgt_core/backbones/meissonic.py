@@ -230,13 +230,17 @@ class SingleAttention(Fusing):
         self.to_qkv = FusedLinear(("to_q", "to_k", "to_v"), dim, dim)
         self.norm_q, self.norm_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
 
-    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, C] and the rotary tables of its rows -> three of [B, heads, S, D]."""
+    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor, top_down: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, S, C] and the rotary tables of its rows -> three of [B, heads, S, D].
+
+        top_down: [B, S, C] that joins through the value projection, without its bias: 0 changes nothing."""
         q, k, v = split_heads(self.to_qkv(x), self.heads)
+        if top_down is not None:
+            v = v + self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)).transpose(1, 2)
         return *norm_rotate(q, k, self.norm_q.weight, self.norm_k.weight, cos, sin), v
 
-    def forward(self, x: Tensor, rows: Rows) -> Tensor:
-        return attend(*self.qkv(x, rows.cos, rows.sin), rows)
+    def forward(self, x: Tensor, rows: Rows, top_down: Tensor | None = None) -> Tensor:
+        return attend(*self.qkv(x, rows.cos, rows.sin, top_down), rows)
 
 
 class JointAttention(SingleAttention):
@@ -251,12 +255,12 @@ class JointAttention(SingleAttention):
         self.to_out = nn.ModuleList([nn.Linear(dim, dim), nn.Identity()])
         self.to_add_out = nn.Linear(dim, dim)
 
-    def forward(self, image: Tensor, text: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor, text: Tensor, rows: Rows, top_down: Tensor | None = None) -> tuple[Tensor, Tensor]:
         lead, (cos, sin) = text.shape[1], rows[:2]
         text_q, text_k, text_v = split_heads(self.add_qkv_proj(text), self.heads)
         norms = self.norm_added_q.weight, self.norm_added_k.weight
         text_q, text_k = norm_rotate(text_q, text_k, *norms, cos[..., :lead, :], sin[..., :lead, :])
-        own = self.qkv(image, cos[..., lead:, :], sin[..., lead:, :])
+        own = self.qkv(image, cos[..., lead:, :], sin[..., lead:, :], top_down)
         joined = (torch.cat(parts, dim=2) for parts in zip((text_q, text_k, text_v), own, strict=True))
         out = attend(*joined, rows)
         out_text, out_image = out.split([text.shape[1], image.shape[1]], dim=1)
@@ -283,13 +287,14 @@ class JointBlock(nn.Module):
         tables: Tables,
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
+        top_down: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
         t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
         normed = merged(merges.attention, modulate(image, shift, scale))
         merge = merges.after(text.shape[1]).attention
         rows = Rows(*merged_tables(merge, tables), merge, memory)
-        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), rows)
+        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), rows, top_down)
         image = torch.addcmul(image, gate[:, None], unmerged(merges.attention, attn_image))
         mlp = self.ff(merged(merges.mlp, modulate(image, mlp_shift, mlp_scale)))
         image = torch.addcmul(image, mlp_gate[:, None], unmerged(merges.mlp, mlp))
@@ -316,12 +321,13 @@ class SingleBlock(nn.Module):
         tables: Tables,
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
+        top_down: Tensor | None = None,
     ) -> Tensor:
-        """x: [B, S, C], text first; `merges` speak of all its rows."""
+        """x, top_down: [B, S, C], text first; `merges` speak of all its rows."""
         shift, scale, gate = self.norm(embedding)
         normed = modulate(x, shift, scale)
         rows = Rows(*merged_tables(merges.attention, tables), merges.attention, memory)
-        attn = self.attn(merged(merges.attention, normed), rows)
+        attn = self.attn(merged(merges.attention, normed), rows, top_down)
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:
@@ -405,7 +411,7 @@ class MeissonicTransformer(Backbone):
 
     config_class = MeissonicConfig
     condition_fields = ("hidden", "pooled", "micro")
-    supports = frozenset({"merging", "cache"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb"})
 
     def __init__(self, config: MeissonicConfig):
         super().__init__()
@@ -473,14 +479,14 @@ class MeissonicTransformer(Backbone):
             grid=inner,
         )
 
-    def features(
-        self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES
-    ) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
         dtype = prepared.context.dtype
         # float32 until here: 63 * 1000 is not a half-precision number.
         time = sinusoid(timestep.float() * 1000, TIME_DIM).to(dtype)
         embedding = self.time_text_embed.timestep_embedder(time) + prepared.pooled
         x = self.embed(tokens)
+        if patches.perturb is not None:
+            x = patches.perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
@@ -488,14 +494,20 @@ class MeissonicTransformer(Backbone):
         merging, cache = patches.merging, patches.cache
         if cache:
             image, text, tables = cache.select(image, text, tables)
+        above = iter(patches.top_down or ())
         for block in self.transformer_blocks:
+            patches.tap(image)
             merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
-            image, text = block(image, text, embedding, tables, merges, cache and cache.memory())
+            image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
         joined, lead = torch.cat([text, image], dim=1), text.shape[1]
         for block in self.single_transformer_blocks:
+            patches.tap(joined[:, lead:])
+            own = next(above, None)
+            own = None if own is None else F.pad(own, (0, 0, lead, 0))
             merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-            joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory())
+            joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own)
         image = cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
+        patches.tap(image)
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
         x = image.unflatten(1, prepared.grid)
         return self.up_block["upsample"](x) if self.config.upsample else x

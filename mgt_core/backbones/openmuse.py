@@ -3,11 +3,10 @@ one class token and a fixed square of image tokens.
 
 Parameter names are those of the published checkpoints. A file that also holds the Self-Guidance branch
 (`BRANCH`: cls_anchor_gen, decoders, top_down_transform) loads as the plain network; the branch is read
-from the same file by whoever wants it, and acts through the arguments of `run`.
+from the same file by whoever wants it, and acts through the `Patches` of an evaluation.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import NO_MERGES, ActiveMerging, BlockMerges, Merge, attention_mask, merged, unmerged
+from ..merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
@@ -164,7 +163,7 @@ class OpenMuseTransformer(Backbone):
 
     config_class = OpenMuseConfig
     condition_fields = ("labels",)
-    supports = frozenset({"merging"})
+    supports = frozenset({"merging", "top_down", "taps", "perturb"})
 
     def __init__(self, config: OpenMuseConfig):
         super().__init__()
@@ -206,24 +205,26 @@ class OpenMuseTransformer(Backbone):
         return Prepared(self.config.codebook_size + condition.labels[:, None], grid)
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
-        return self.run(self.sequence(tokens, prepared), patches.merging)[:, 1:].unflatten(1, prepared.grid)
+        return self.run(self.sequence(tokens, prepared), patches)[:, 1:].unflatten(1, prepared.grid)
 
     def sequence(self, tokens: Tensor, prepared: Prepared) -> Tensor:
         """[B, h, w] -> ids [B, 1 + h * w], the class first."""
         return torch.cat([prepared.class_ids, tokens.flatten(1)], dim=1)
 
-    def run(
-        self, ids: Tensor, merging: ActiveMerging | None = None, top_down: Sequence[Tensor] | None = None
-    ) -> Tensor:
+    def run(self, ids: Tensor, patches: Patches = NO_PATCHES) -> Tensor:
         """The layers over ids [B, S] -> hidden states [B, S, C], the class position included.
 
-        top_down: for each layer [B, S, C], added to what attention reads: the value of layer l becomes
-        value(x) + value(top_down[l]) (Self-Guidance, arXiv 2410.13136, section 4).
+        patches.top_down: the value of layer l becomes value(x) + value(top_down[l]) (Self-Guidance,
+        arXiv 2410.13136, section 4). patches.perturb changes the image's embeddings alone.
         """
-        x = self.embed(ids)
-        for index, layer in enumerate(self.transformer_layers):
+        x, merging, above = self.embed(ids), patches.merging, iter(patches.top_down or ())
+        if patches.perturb is not None:
+            x = torch.cat([x[:, :1], patches.perturb(x[:, 1:].unflatten(1, self.trained_grid)).flatten(1, 2)], dim=1)
+        for layer in self.transformer_layers:
+            patches.tap(x)
             merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
-            x = layer(x, None if top_down is None else top_down[index], merges.after(1))
+            x = layer(x, next(above, None), merges.after(1))
+        patches.tap(x)
         return x
 
     def head(self, features: Tensor) -> Tensor:

@@ -1,6 +1,5 @@
 """Noise regularization: Gaussian noise on the logits before the softmax."""
 
-import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..draws import seeded_generator
 from ..errors import MGTError, finite_number
 from ..registry import MODIFIERS
 from ..types import Step
@@ -32,9 +32,7 @@ def seeded_noise(step: Step, like: Tensor) -> Tensor:
     """
     rows = []
     for seed, positions in zip(step.seeds, step.positions, strict=True):
-        name = f"noise/{seed}/{step.index}/{step.visit}".encode()
-        number = int.from_bytes(hashlib.blake2b(name, digest_size=7).digest(), "big")
-        generator = torch.Generator(like.device).manual_seed(number)
+        generator = seeded_generator(f"noise/{seed}/{step.index}/{step.visit}", like.device)
         cells = step.tokens.shape[1] * step.tokens.shape[2]
         noise = torch.randn(cells, like.shape[-1], generator=generator, device=like.device)
         rows.append(noise[positions])

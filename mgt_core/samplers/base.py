@@ -29,12 +29,23 @@ def temperature_range(value: float | Sequence[float]) -> tuple[float, float]:
     return float(ends[0]), float(ends[1])
 
 
-# Share of the way from the first temperature to the last, at x from 0 (first step) to 1 (last).
-TEMPERATURE_SHAPES: dict[str, Callable[[float], float]] = {
-    "linear": lambda x: x,
-    "cosine": lambda x: (1 - math.cos(math.pi * x)) / 2,
-    "early": lambda x: math.sqrt(x),
-    "late": lambda x: x**2,
+def compounding(index: int, steps: int) -> float:
+    """What MaskGIT's released codes do: each step multiplies the temperature by 1 - (k + 1) / T in place, so that
+    it falls as the product of all factors so far (arXiv 2410.13136 as released)."""
+    return 1 - math.prod(1 - (k + 1) / steps for k in range(index + 1))
+
+
+def along(curve: Callable[[float], float]) -> Callable[[int, int], float]:
+    return lambda index, steps: curve(index / (steps - 1) if steps > 1 else 0.0)
+
+
+# Share of the way from the first temperature to the last at step `index` of `steps`.
+TEMPERATURE_SHAPES: dict[str, Callable[[int, int], float]] = {
+    "linear": along(lambda x: x),
+    "cosine": along(lambda x: (1 - math.cos(math.pi * x)) / 2),
+    "early": along(math.sqrt),
+    "late": along(lambda x: x**2),
+    "compounding": compounding,
 }
 
 
@@ -42,30 +53,14 @@ TEMPERATURE_SHAPES: dict[str, Callable[[float], float]] = {
 class Sampler(ABC):
     """Settings of a sampler; a subclass adds its own and writes `loop`.
 
-    temperature: of the confidence noise, first and last step (2 to 0 in Meissonic's pipelines);
-    confidence is log p[token] + temperature * Gumbel. temperature_shape: between them, "linear" as
-    published, "cosine", "early" or "late" (most of the change in the first or the last steps).
     draws: source of random numbers, for tests that feed recorded ones.
     """
 
-    temperature: float | tuple[float, float] = (2.0, 0.0)
-    temperature_shape: str = field(default="linear", kw_only=True)
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
 
-    def __post_init__(self):
-        object.__setattr__(self, "temperature", temperature_range(self.temperature))
-        if self.temperature_shape not in TEMPERATURE_SHAPES:
-            raise MGTError(
-                f"temperature_shape is {self.temperature_shape!r}; accepted are {', '.join(TEMPERATURE_SHAPES)}"
-            )
-
     def temperatures(self, steps: int) -> list[float]:
-        """Temperature of every step."""
-        first, last = self.temperature
-        if self.temperature_shape == "linear":
-            return torch.linspace(first, last, steps).tolist()  # float32, as the published schedulers have it
-        shape = TEMPERATURE_SHAPES[self.temperature_shape]
-        return [first + (last - first) * shape(k / (steps - 1) if steps > 1 else 0.0) for k in range(steps)]
+        """Temperature of the confidence noise at every step."""
+        return [0.0] * steps
 
     @property
     def guidances(self) -> tuple[float, ...]:
@@ -106,3 +101,31 @@ class Sampler(ABC):
         )
         self.loop(run)
         return run.finish()
+
+
+@dataclass(frozen=True)
+class ConfidenceSampler(Sampler):
+    """A sampler that keeps the tokens it is surest of.
+
+    temperature: of the confidence noise, first and last step (2 to 0 in Meissonic's pipelines);
+    confidence is log p[token] + temperature * Gumbel. temperature_shape: between them, "linear" as
+    published, "cosine", "early" or "late" (most of the change in the first or the last steps), or "compounding",
+    the law of the released MaskGIT codes, whose first step lies below the first temperature already.
+    """
+
+    temperature: float | tuple[float, float] = (2.0, 0.0)
+    temperature_shape: str = field(default="linear", kw_only=True)
+
+    def __post_init__(self):
+        object.__setattr__(self, "temperature", temperature_range(self.temperature))
+        if self.temperature_shape not in TEMPERATURE_SHAPES:
+            raise MGTError(
+                f"temperature_shape is {self.temperature_shape!r}; accepted are {', '.join(TEMPERATURE_SHAPES)}"
+            )
+
+    def temperatures(self, steps: int) -> list[float]:
+        first, last = self.temperature
+        if self.temperature_shape == "linear":
+            return torch.linspace(first, last, steps).tolist()  # float32, as the published schedulers have it
+        shape = TEMPERATURE_SHAPES[self.temperature_shape]
+        return [first + (last - first) * shape(k, steps) for k in range(steps)]

@@ -12,13 +12,13 @@ from ..interval import check_interval, in_interval
 from ..registry import SAMPLERS
 from ..sampling import Run, StepResult, by_parts, chosen_log_probability, least_confident
 from ..types import Step
-from .base import Sampler
+from .base import ConfidenceSampler
 
 FORWARD, INVERSION, AGAIN = range(3)  # visits of a zigzag step
 
 
 @dataclass(frozen=True)
-class Zigzag(Sampler):
+class Zigzag(ConfidenceSampler):
     """What the two variants share; `go_back` tells them apart.
 
     start, end: share of the run in which steps are zigzags (step k of T when start <= k / T < end;

@@ -1,0 +1,1 @@
+"""Training of Self-Guidance branches: the objective, the examples, the loop."""
