@@ -42,6 +42,11 @@ def with_modifier(modifier: mgt_core.Modifier) -> Callable[[mgt_core.MGTModel], 
     return lambda model: model.with_modifier(modifier)
 
 
+def approximate(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
+    """Everything that makes a run cheaper at a distance, together."""
+    return model.with_token_merging(0.5).with_token_cache(0.1, every=6).with_guidance_reuse(3)
+
+
 def cases(steps: int) -> list[Case]:
     """Vanilla first, then each choice alone, then vanilla at the network calls that the dear ones take."""
     shapes = [name for name in mgt_core.list_schedules() if name not in ("cosine", "pow", "custom")]
@@ -59,6 +64,15 @@ def cases(steps: int) -> list[Case]:
             lambda model: model.with_guidance(mgt_core.GuidanceSchedule(start=0.0, end=0.6)),
         ),
         Case("rising guidance", lambda model: model.with_guidance(mgt_core.GuidanceSchedule(shape="rising"))),
+        Case("token merging 0.3, all blocks", lambda model: model.with_token_merging(0.3)),
+        Case("token merging 0.5, all blocks", lambda model: model.with_token_merging(0.5)),
+        Case("token merging 0.7, all blocks", lambda model: model.with_token_merging(0.7)),
+        Case("token merging 0.5, known tokens", lambda model: model.with_token_merging(0.5, known_only=True)),
+        Case("token cache 0.25, every 4", lambda model: model.with_token_cache(0.25, every=4)),
+        Case("token cache 0.1, every 8", lambda model: model.with_token_cache(0.1, every=8)),
+        Case("guidance reuse, every 2", lambda model: model.with_guidance_reuse(2)),
+        Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),
+        Case("all approximate", approximate),
         Case("momentum 0.5", settings={"sampler": "momentum"}),
         Case("Z-Sampling", settings={"sampler": "zsampling"}),
         Case("masked Z-Sampling", settings={"sampler": "masked_zsampling"}),
