@@ -44,7 +44,7 @@ def with_modifier(modifier: mgt_core.Modifier) -> Callable[[mgt_core.MGTModel], 
 
 def approximate(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
     """Everything that makes a run cheaper at a distance, together."""
-    return model.with_token_merging(0.5).with_token_cache(0.1, every=6).with_guidance_reuse(3)
+    return model.with_token_merging(0.5, known_only=True).with_token_cache(0.1, every=8).with_guidance_reuse(4)
 
 
 def cases(steps: int) -> list[Case]:
