@@ -25,6 +25,11 @@ from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
 from .orders import ORDERS
+from .quantization.calibration import Calibration, CalibrationRun, quantize
+from .quantization.pipeline import calibration_conditions, quantize_codec, quantize_pipeline, quantize_text
+from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
+from .quantization.storage import save_bundle
+from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
 from .reuse import GuidanceReuse
 from .samplers.base import ConfidenceSampler, Sampler
@@ -46,6 +51,7 @@ list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names
 list_modifiers = MODIFIERS.names
 list_backbones = BACKBONES.names
+list_quantizations = SCHEMES.names
 
 
 def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int = 1) -> TokenState:
@@ -60,33 +66,37 @@ def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int 
 __all__ = [
     "BACKBONES",
     "CODECS",
-    "MODIFIERS",
-    "ORDERS",
-    "SAMPLERS",
-    "SCHEDULES",
-    "UNCONDITIONAL",
+    "Calibration",
+    "CalibrationRun",
     "Codec",
     "Condition",
-    "ConfidenceSampler",
     "ConditionPart",
     "Conditions",
+    "ConfidenceSampler",
     "CustomCurve",
     "DifferentialSampling",
     "EntropyTemperature",
+    "FP8",
     "GuidanceReuse",
     "GuidanceSchedule",
     "MGTError",
     "MGTModel",
+    "MODIFIERS",
     "MaskGIT",
     "MaskSchedule",
     "MaskedZSampling",
     "Modifier",
     "Momentum",
     "NoiseRegularization",
+    "ORDERS",
     "OneStep",
     "Ordered",
     "Pipeline",
+    "SAMPLERS",
+    "SCHEDULES",
+    "SCHEMES",
     "Sampler",
+    "Scheme",
     "SelfGuidance",
     "Step",
     "TextEncoder",
@@ -94,13 +104,20 @@ __all__ = [
     "TokenMerging",
     "TokenState",
     "TopKTopP",
+    "UNCONDITIONAL",
+    "W4A16",
+    "W4A8",
+    "W8A16",
+    "W8A8",
     "ZSampling",
+    "calibration_conditions",
     "empty_state",
     "empty_tokens",
     "encode_image",
     "fresh_branch",
     "list_backbones",
     "list_modifiers",
+    "list_quantizations",
     "list_samplers",
     "list_schedules",
     "load",
@@ -110,6 +127,12 @@ __all__ = [
     "pad_image",
     "pad_tokens",
     "paste_back",
+    "quantize",
+    "quantize_codec",
+    "quantize_pipeline",
+    "quantize_text",
+    "replaced",
     "sample",
+    "save_bundle",
     "vary_tokens",
 ]

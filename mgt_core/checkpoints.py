@@ -14,6 +14,9 @@ from .codecs.base import Codec
 from .errors import MGTError, join_some, reason
 from .layouts import BUILT_IN, config_of, find_bundle, find_layout, subfolder
 from .model import MGTModel
+from .quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
+from .quantization.schemes import Scheme
+from .quantization.storage import MARK, check_types, marked_layers, read_scheme, with_marked_layers
 from .registry import BACKBONES, CODECS, Registry
 from .text import TextEncoder
 from .weights import Stored, index_weights, read_json, read_tensors
@@ -38,12 +41,21 @@ class Pipeline:
     source: Path | None = None
 
 
-def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Pipeline:
+def load(
+    source: str | Path,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    quantization: str | Scheme | None = None,
+    text_quantization: str | Scheme | None = None,
+    codec_quantization: str | Scheme | None = None,
+) -> Pipeline:
     """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer file with its codec
     beside it (layouts.py).
 
     dtype: of transformer and text encoder; default float32 on a CPU, bfloat16 elsewhere. The codec
     stays float32, which its quantization needs. device: default "cuda" where there is one.
+    quantization: of the transformer, a scheme or its name ("w4a8"), by the stored calibration or the default
+    one; text_quantization, codec_quantization: of the parts beside it ("w8a16", "fp8").
     Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
@@ -70,15 +82,17 @@ def load(source: str | Path, dtype: torch.dtype | None = None, device: torch.dev
         defaults=scheduler.get("defaults", {}),
         codec=codec,
         trained_size=trained_size(folder, network, codec),
+        quantization=read_scheme(index_weights(layout.transformer), network),
     )
-    return Pipeline(
+    pipe = Pipeline(
         model,
-        text,
-        codec,
+        quantize_text(text, text_quantization),
+        quantize_codec(codec, codec_quantization),
         model.trained_size,
         str(source) if str(source) in BUILT_IN else find_bundle(source).name,
         layout.transformer,
     )
+    return quantize_pipeline(pipe, quantization)
 
 
 def pick_device(device: torch.device | str | None) -> torch.device:
@@ -209,14 +223,19 @@ def materialize(
         raise MGTError(
             f"{folder / 'config.json'} does not describe a network that can be built ({reason(error)})"
         ) from error
+    network = nn.Module.to(network, dtype)  # not the method of diffusers, which warns
+    if marked := marked_layers(stored):
+        network = with_marked_layers(network, marked, folder)
+        stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
     wanted = network.state_dict()
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
     compare_keys(
         folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
     )
-    network = network.to(dtype).to_empty(device=device).eval().requires_grad_(False)
+    network = network.to_empty(device=device).eval().requires_grad_(False)
     places = network.state_dict()
     for name, tensor in read_tensors(stored, wanted):
+        check_types(stored[name].file, name, tensor, places[name])
         places[name].copy_(tensor)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):

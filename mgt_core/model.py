@@ -17,11 +17,13 @@ from .guidance import GuidanceSchedule
 from .merging import TokenMerging
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
+from .quantization.layers import compute_dtype
 from .reuse import GuidanceReuse
 from .types import Condition, TokenState
 
 if TYPE_CHECKING:
     from .codecs.base import Codec
+    from .quantization.schemes import Scheme
     from .self_guidance import Branch, SelfGuidance
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,7 @@ class MGTModel:
     timestep_rule: what the network is told at step k of T: "index" gives T - 1 - k, as Meissonic's
     pipelines do; "mask_ratio" gives the fraction of tokens still masked, as in training.
     defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
-    codec: the bundle's codec, for previews only.
+    codec: the bundle's codec, for previews only. quantization: the scheme its weights are packed by.
     trained_size: (height, width) in pixels of the pictures it was trained at, where known.
     """
 
@@ -57,6 +59,7 @@ class MGTModel:
     codec: "Codec | None" = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
+    quantization: "Scheme | None" = None
 
     def __post_init__(self):
         if self.timestep_rule not in TIMESTEP_RULES:
@@ -76,7 +79,7 @@ class MGTModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.network.parameters()).dtype
+        return compute_dtype(self.network)
 
     def with_modifier(self, modifier: Modifier) -> "MGTModel":
         """Attached after those already there. Raises MGTError for anything that is no modifier."""
@@ -125,8 +128,8 @@ class MGTModel:
 
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        parts = (self.compiling, self.merging, self.cache, self.reuse, self.guidance, self.self_guidance)
-        parts = (*parts, *self.modifiers)
+        inside = (self.quantization, self.compiling, self.merging, self.cache)
+        parts = (*inside, self.reuse, self.guidance, self.self_guidance, *self.modifiers)
         return [repr(part) for part in parts if part is not None]
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":

@@ -31,3 +31,20 @@ def sent(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or values.is_cuda:
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class OnDemand:
+    """The network rests elsewhere and comes to `device` when it is used, until `release` sends it back:
+    for a text encoder or codec that is to leave the GPU after its work, where no host sees to it."""
+
+    module: nn.Module
+    device: torch.device
+    rest: torch.device = torch.device("cpu")
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        self.module.to(self.device)
+        return self.device
+
+    def release(self) -> None:
+        self.module.to(self.rest)

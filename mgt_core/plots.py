@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -9,6 +10,9 @@ from torch import Tensor
 from .errors import MGTError
 from .registry import SCHEDULES
 from .schedules import MaskSchedule
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CURVE_POINTS = 257
 
@@ -30,14 +34,7 @@ def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int
     """
     if not schedules:
         raise MGTError("there is no schedule to plot; connect at least one")
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MGTError("plots need matplotlib, which is not installed: pip install matplotlib") from None
-
-    figure = Figure(figsize=(10, 4), dpi=100, layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure((10, 4))
     curve, bars = figure.subplots(1, 2)
     progress = torch.linspace(0, 1, CURVE_POINTS)
     width = 0.8 / len(schedules)
@@ -53,7 +50,24 @@ def schedule_plot(schedules: Mapping[str, MaskSchedule], steps: int, tokens: int
     for axes in (curve, bars):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    canvas.draw()
-    pixels = torch.frombuffer(bytearray(canvas.buffer_rgba()), dtype=torch.uint8)
-    columns, rows = canvas.get_width_height()
+    return drawn(figure)
+
+
+def new_figure(inches: tuple[float, float]) -> "Figure":
+    """An empty figure that needs no display. Raises MGTError where matplotlib is missing."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MGTError("plots need matplotlib, which is not installed: pip install matplotlib") from None
+    figure = Figure(figsize=inches, dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def drawn(figure: "Figure") -> Tensor:
+    """-> image [1, H, W, 3] float in 0..1."""
+    figure.canvas.draw()
+    pixels = torch.frombuffer(bytearray(figure.canvas.buffer_rgba()), dtype=torch.uint8)
+    columns, rows = figure.canvas.get_width_height()
     return pixels.reshape(1, rows, columns, 4)[..., :3].float() / 255

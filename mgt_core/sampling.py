@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .conditions import Given, parts_of, unreached_by_step
 from .diagnose import FiniteWatch, non_finite_origin
@@ -347,7 +347,7 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
     cells = state.batch * state.grid[0] * state.grid[1]
     both = min(evaluated, AT_ONCE)
     tables = evaluated + 1 + 3 * len(model.modifiers) + (model.self_guidance is not None)
-    width = max((m.out_features for m in model.network.modules() if isinstance(m, nn.Linear)), default=1)
+    width = max((getattr(m, "out_features", 1) for m in model.network.modules()), default=1)
     kept = 0
     if model.cache is not None:
         kept = cells * evaluated * model.network.kept_width * model.dtype.itemsize // model.network.row_side**2

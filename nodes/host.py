@@ -113,15 +113,39 @@ def _place(pipe: mgt_core.Pipeline) -> mgt_core.Pipeline:
     management = _comfy("comfy.model_management")
     if not management:
         return pipe
-    devices = {
-        "model": (management.get_torch_device(), management.unet_offload_device()),
-        "text": (management.text_encoder_device(), management.text_encoder_offload_device()),
-        "codec": (management.vae_device(), management.vae_offload_device()),
-    }
-    parts = {name: getattr(pipe, name) for name in devices}
-    placed = {n: p.with_placement(ManagedPlacement(p.network, *devices[n])) for n, p in parts.items() if p is not None}
+    parts = {name: getattr(pipe, name) for name in ("model", "text", "codec")}
+    placed = {n: p.with_placement(ManagedPlacement(p.network, *_devices(n))) for n, p in parts.items() if p is not None}
     placed["model"] = replace(placed["model"], codec=placed["codec"])  # for previews, in the same place
     return replace(pipe, **placed)
+
+
+def _devices(part: str) -> tuple[torch.device, torch.device]:
+    """Where ComfyUI loads a part of a pipeline ("model", "text" or "codec"), and where it rests."""
+    management = _comfy("comfy.model_management")
+    kind = {"text": "text_encoder", "codec": "vae"}.get(part)
+    if kind is None:
+        return management.get_torch_device(), management.unet_offload_device()
+    return getattr(management, f"{kind}_device")(), getattr(management, f"{kind}_offload_device")()
+
+
+def place(part: Any, kind: str) -> Any:
+    """A model, text encoder or codec that was just quantized, under ComfyUI's memory management.
+
+    What it shares with the one it was made from is copied: the host moves each of the two by itself.
+    """
+    if not _comfy("comfy.model_management"):
+        return part
+    devices = _devices(kind)
+    network = mgt_core.replaced(part.network, {}, share=False).to(devices[1])
+    return replace(part, network=network, placement=ManagedPlacement(network, *devices))
+
+
+def bundle_target(name: str) -> Path:
+    """Folder of ours that a new bundle of this name goes to. Raises MGTError for a name that leads elsewhere."""
+    path = Path(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or name != name.strip():
+        raise MGTError(f"name is {name!r}; expected the name of a new folder in models/{FOLDER}")
+    return next(root for kind, root, _ in _search_paths() if kind == FOLDER) / path
 
 
 def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
@@ -190,7 +214,7 @@ def _is_diffusion(folder: Path) -> bool:
         return False
 
 
-def load(name: str, dtype: str) -> mgt_core.Pipeline:
+def load(name: str, dtype: str, quantization: str = "none", node_id: str | None = None) -> mgt_core.Pipeline:
     """The bundle that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
     known = bundles()
     if name not in known:
@@ -199,7 +223,16 @@ def load(name: str, dtype: str) -> mgt_core.Pipeline:
         raise MGTError(f"dtype is {dtype!r}, but the known ones are {', '.join(DTYPES)}")
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
-    return _place(mgt_core.load(known[name], dtype=DTYPES[dtype] or _auto_dtype(), device=device))
+    pipe = _place(mgt_core.load(known[name], dtype=DTYPES[dtype] or _auto_dtype(), device=device))
+    bar = Progress(1, node_id)
+
+    def progress(done: int, total: int) -> None:
+        raise_if_interrupted()
+        bar.update(done, total)
+
+    # Calibrated where the host wants it computed, so after it has been placed.
+    quantized = mgt_core.quantize_pipeline(pipe, quantization, progress)
+    return pipe if quantized is pipe else replace(quantized, model=place(quantized.model, "model"))
 
 
 def branches() -> dict[str, str]:

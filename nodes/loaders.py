@@ -1,7 +1,7 @@
 """Nodes that bring models in."""
 
 from . import host
-from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node
+from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, quantization_input
 
 
 @node("Load MGT Model")
@@ -35,11 +35,18 @@ class MGTLoadModel:
                     list(host.DTYPES),
                     "Number format to compute in. auto: what suits the device; float32: exact and twice the memory.",
                 ),
-            }
+                "quantization": quantization_input(
+                    "Packs the transformer's weights when it is loaded, with the calibration stored beside them or a "
+                    "short one. none: as the files have them, which for quantized ones means quantized. MGT SCQ "
+                    "Calibrate offers every setting.",
+                    "none",
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def load(self, model: str, dtype: str):
-        pipe = host.load(model, dtype)
+    def load(self, model: str, dtype: str, quantization: str = "none", unique_id=None):
+        pipe = host.load(model, dtype, quantization, unique_id)
         return pipe.model, pipe.text, pipe.codec
 
 

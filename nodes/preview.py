@@ -79,5 +79,25 @@ class RunView:
         host.raise_if_interrupted()
         self.calls, self.passes = step.calls, step.passes
         done = step.index + 1
-        picture = self._preview.picture(step.result, last=done == step.total) if self._preview else None
-        self._progress.update(done, step.total, picture)
+        self._progress.update(done, step.total, self.picture(step, last=done == step.total))
+
+    def picture(self, step: Step, last: bool = False) -> "Image | None":
+        return self._preview.picture(step.result, last) if self._preview else None
+
+
+class CalibrationView(RunView):
+    """The same for a calibration, whose bar counts more than the steps it samples."""
+
+    def __init__(self, node_id: str | None, model: MGTModel):
+        super().__init__(1, node_id, model)
+        self._seen: tuple[int, int] = (0, 1)
+
+    def progress(self, done: int, total: int) -> None:
+        """For `quantize`."""
+        host.raise_if_interrupted()
+        self._seen = done, total
+        self._progress.update(done, total)
+
+    def __call__(self, step: Step) -> None:
+        if (picture := self.picture(step)) is not None:
+            self._progress.update(*self._seen, picture)

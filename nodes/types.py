@@ -5,6 +5,8 @@ A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one
 
 from collections.abc import Callable, Sequence
 
+from .. import mgt_core
+
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
 MGT_CODEC = "MGT_CODEC"
@@ -87,6 +89,13 @@ def range_inputs(what: str) -> dict[str, Declaration]:
             step=0.05,
         ),
     }
+
+
+def quantization_input(tooltip: str, *others: str) -> Declaration:
+    """A registered scheme; `others` are offered before them."""
+    choices = " w4a8: 4-bit weights, a third of the layers with 8-bit activations (SCQ); w4a16: 4-bit weights; "
+    choices += "w8a8, w8a16: 8 bits; fp8: 8-bit floating point."
+    return combo([*others, *mgt_core.list_quantizations()], tooltip + choices)
 
 
 def model_input() -> Declaration:

@@ -9,6 +9,7 @@ from stand_ins import STAND_INS
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
 # Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
 STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
+CALIBRATION = {("MGTSCQCalibrate", 7): 2, ("MGTSCQCalibrate", 8): 1}
 
 
 def name(path) -> str:
@@ -21,7 +22,7 @@ def shortened(graph: dict, steps: int = 2) -> dict:
     models = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
     sides = [STAND_INS[model][1] for model in models if model in STAND_INS]
     for node in graph["nodes"]:
-        for (kind, place), value in ((STEPS, steps), (BATCH, 1)):
+        for (kind, place), value in {STEPS: steps, BATCH: 1, **CALIBRATION}.items():
             if node["type"] == kind:
                 node["widgets_values"][place] = value
         if node["type"] == BATCH[0] and sides:

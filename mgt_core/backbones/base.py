@@ -22,6 +22,7 @@ class Backbone(nn.Module, Published):
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
+    unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
 
     @classmethod
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:

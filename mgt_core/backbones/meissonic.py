@@ -465,7 +465,7 @@ class MeissonicTransformer(Backbone):
         return {"hidden": self.config.joint_attention_dim, "pooled": self.config.pooled_projection_dim, "micro": 5}
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
-        dtype = self.context_embedder.weight.dtype
+        dtype = self.encoder_proj_layer_norm.weight.dtype  # of a layer that is never quantized
         micro = sinusoid(condition.micro, MICRO_DIM).flatten(1).to(dtype)
         pooled = self.cond_embed(torch.cat([condition.pooled.to(dtype), micro], dim=-1))
         context = self.encoder_proj_layer_norm(self.context_embedder(condition.hidden.to(dtype)))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
 from ..placement import Placement, Resident
+from ..quantization.layers import compute_dtype
 from ..types import TokenState
 from ..weights import Published
 
@@ -160,7 +161,7 @@ class Codec(Published):
     def latents(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
         check_tile_size(tile_size)
-        device, dtype = self.acquire(), next(self.network.parameters()).dtype
+        device, dtype = self.acquire(), compute_dtype(self.network)
         image = image.permute(0, 3, 1, 2).to(dtype=dtype)
         with exact_convolutions():
             if not tile_size:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..quantization.layers import PackedLayer, kernel_of
+
 Change = Callable[[Tensor], Tensor]
 Span = tuple[int, int]
 
@@ -64,13 +66,13 @@ class Tiles:
         """The layer over `before`(x). doubled: x is enlarged twice (nearest) first. add_to: a map that the
         result is added to in place and that is returned."""
         size = [side * (2 if doubled else 1) for side in x.shape[2:]]
-        step = layer.stride[0]
+        step, weight = layer.stride[0], kernel_of(layer, x.dtype)
         out = add_to
         if out is None:
             out = x.new_empty(x.shape[0], layer.out_channels, *(side // step for side in size))
         for rows, columns in self.places(*out.shape[2:]):
             part, padding = self.cut(x, rows, columns, size, layer, before, doubled)
-            part = F.conv2d(F.pad(part, padding), layer.weight, layer.bias, layer.stride)
+            part = F.conv2d(F.pad(part, padding), weight, layer.bias, layer.stride)
             place = out[:, :, rows[0] : rows[1], columns[0] : columns[1]]
             if add_to is None:
                 place.copy_(part)
@@ -123,7 +125,7 @@ def can_be_tiled(part: Any) -> bool:
         and isinstance(part.conv_norm_out, nn.GroupNorm)
         and all(isinstance(norm, nn.GroupNorm) for r in resnets for norm in (r.norm1, r.norm2))
         and all(r.upsample is None and r.downsample is None and r.output_scale_factor == 1 for r in resnets)
-        and all(isinstance(r.conv, nn.Conv2d) and r.norm is None for r in resamplers)
+        and all(isinstance(r.conv, (nn.Conv2d, PackedLayer)) and r.norm is None for r in resamplers)
     )
 
 

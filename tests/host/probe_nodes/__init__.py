@@ -32,3 +32,19 @@ async def probe(_request: web.Request) -> web.Response:
     patchers = (entry.model for entry in comfy.model_management.current_loaded_models)
     loaded = [type(patcher.model).__name__ for patcher in patchers if patcher is not None]
     return web.json_response({"alive": alive, "loaded": loaded})
+
+
+@PromptServer.instance.routes.get("/mgt_sizes")
+async def sizes(_request: web.Request) -> web.Response:
+    """[[class name of the network, bytes as the host counts them, bytes of its tensors, packed layers in it]]"""
+    found = []
+    for entry in comfy.model_management.current_loaded_models:
+        if entry.model is None:
+            continue
+        holder = entry.model.model
+        tensors = {id(t): t for t in (*holder.parameters(), *holder.buffers())}
+        packed = sum(1 for module in holder.modules() if type(module).__module__.endswith("quantization.layers"))
+        network = type(getattr(holder, "network", holder)).__name__
+        counted = comfy.model_management.module_size(holder)
+        found.append([network, counted, sum(t.nbytes for t in tensors.values()), packed])
+    return web.json_response(found)

@@ -1,0 +1,336 @@
+"""Linear layers and convolutions whose weights stay packed; a tile at a time is decoded to compute.
+
+What a layer stores are parameters, named as ComfyUI names them in its files: hosts count and move
+parameters, and with these the bytes are the real ones.
+"""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..registry import Registry
+from .kernels import usable
+from .packing import (
+    FLOAT8,
+    GRID,
+    assign,
+    decode_int4,
+    grouped,
+    pack_nibbles,
+    quantize_float8,
+    quantize_int4,
+    quantize_int8,
+    rotate,
+)
+
+FORMATS: Registry = Registry("weight format")
+EXACT = ("weight_s_channel", "weight_codebook", "weight_scale", "input_scale")  # float32 whatever the model computes in
+CPU_TILE, GPU_TILE = 2**20, 2**23  # weights decoded at once
+CONVOLUTION = ("stride", "padding", "dilation", "groups")
+ACTIVATIONS = ("float", "static", "dynamic")
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """How one layer is stored and computed. group: weights that share a scale (4 bit only). rotation: Hadamard
+    block, 1 for none. activations: "float" as they come; "static" int8 with one calibrated scale; "dynamic"
+    int8 with a scale for every row."""
+
+    group: int = 16
+    rotation: int = 1
+    activations: str = "float"
+
+
+class PackedLayer(nn.Module, ABC):
+    """Takes the place of a Linear or Conv2d. Subclasses store the matrix [N, K]."""
+
+    name: ClassVar[str]
+    settings: LayerSettings
+    backend: str = "auto"
+
+    def __init__(self, source: nn.Module, settings: LayerSettings):
+        """source: the layer to replace, whose shape it takes; on the meta device, before `load`."""
+        super().__init__()
+        self.settings = settings
+        self.geometry: Callable | None = None
+        if isinstance(source, nn.Conv2d):
+            self.geometry = Convolution(source)
+            for name in (*CONVOLUTION, "kernel_size", "out_channels"):
+                setattr(self, name, getattr(source, name))
+        self.out_features, self.in_features = source.weight.shape[0], source.weight[0].numel()
+        self.bias = source.bias
+        if settings.activations == "static":
+            self.input_scale = parameter(torch.ones((), device=source.weight.device))
+
+    @classmethod
+    def pack(cls, source: nn.Module, settings: LayerSettings) -> "PackedLayer":
+        """The layer `source` in this format; its bias is shared."""
+        layer = cls(source, settings)
+        for name, value in cls.store(source.weight.detach().flatten(1), settings).items():
+            setattr(layer, name, parameter(value))
+        return layer
+
+    @classmethod
+    def empty(cls, source: nn.Module, settings: LayerSettings) -> "PackedLayer":
+        """The same without memory, to be filled from a file."""
+        layer = cls(source, settings)
+        for name, (shape, dtype) in cls.stored(layer.out_features, layer.in_features, settings).items():
+            setattr(layer, name, parameter(torch.empty(shape, dtype=dtype, device="meta")))
+        return layer
+
+    @staticmethod
+    @abstractmethod
+    def store(weight: Tensor, settings: LayerSettings) -> dict[str, Tensor]:
+        """weight [N, K] -> the tensors to keep, by name."""
+
+    @staticmethod
+    @abstractmethod
+    def stored(rows: int, width: int, settings: LayerSettings) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
+        """Shape and type of what `store` gives."""
+
+    @abstractmethod
+    def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Decoded rows [n, K] float32, still rotated, and the factor of each [n, 1]."""
+
+    def fused(self, kitchen: Any, x: Tensor) -> Tensor | None:
+        """The product by a kernel that quantizes the rows of `x` itself, or None where there is none."""
+        return None
+
+    def config(self) -> dict:
+        """What ComfyUI's `comfy_quant` tensor says of the layer, and what this pack adds to it."""
+        return {"format": self.name, "activations": self.settings.activations}
+
+    def weight_matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """[N, K] decoded and rotated back."""
+        values, factor = self.rows(0, self.out_features)
+        return rotate(values * factor, self.settings.rotation).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`."""
+        if self.geometry is not None:
+            return self.geometry(x, self.weight_matrix(x.dtype), self.bias)
+        if self.settings.activations == "dynamic" and (kitchen := usable(self.backend, x)):
+            out = self.fused(kitchen, x)
+            if out is not None:
+                return out
+        x, dtype = rotate(x, self.settings.rotation), x.dtype
+        if self.settings.activations == "float":
+            return self.product(x, lambda values, factor: F.linear(x, (values * factor).to(dtype)))
+        codes, scale = self.quantized(x)
+        matrix = self.integer_product(codes)
+        return self.product(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
+
+    def quantized(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """int8 values of `x` as float32, and their scale: one, or one a row [..., 1]."""
+        x = x.float()
+        scale = self.input_scale if self.settings.activations == "static" else x.abs().amax(-1, keepdim=True) / GRID
+        scale = scale.clamp(min=1e-30)
+        return (x / scale).round().clamp(-GRID, GRID), scale
+
+    def integer_product(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
+        """codes [..., K] -> the function from rows [n, K] to [..., n]; exact either way up to K = 1040, and
+        beyond that to the last bits of float32."""
+        if not (kitchen := usable(self.backend, codes)):
+            return lambda values: F.linear(codes, values)
+        flat = codes.flatten(0, -2).to(torch.int8)
+        return lambda values: (
+            kitchen.mm_int8(flat, values.to(torch.int8).T.contiguous()).float().unflatten(0, codes.shape[:-1])
+        )
+
+    def product(self, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """[..., N] in the type of `x`, tile by tile, with the bias."""
+        height = max(1, (CPU_TILE if x.device.type == "cpu" else GPU_TILE) // self.in_features)
+        out = x.new_empty(*x.shape[:-1], self.out_features)
+        for start in range(0, self.out_features, height):
+            tile = multiply(*self.rows(start, start + height))
+            if self.bias is not None:
+                tile += self.bias[start : start + height].to(tile.dtype)
+            out[..., start : start + height] = tile
+        return out
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features} -> {self.out_features}, {self.name}, {self.settings}"
+
+
+class Convolution:
+    """A convolution's geometry, without its weights."""
+
+    def __init__(self, source: nn.Conv2d):
+        if source.padding_mode != "zeros":
+            raise MGTError(f"a convolution has padding_mode {source.padding_mode!r}; only zeros can be quantized")
+        self.shape = source.weight.shape
+        self.options = {name: getattr(source, name) for name in CONVOLUTION}
+
+    def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return F.conv2d(x, weight.view(self.shape), bias, **self.options)
+
+
+def kernel_of(layer: nn.Module, dtype: torch.dtype) -> Tensor:
+    """Weight of a convolution, packed or not: [N, C, h, w]."""
+    if isinstance(layer, PackedLayer):
+        return layer.weight_matrix(dtype).view(layer.geometry.shape)
+    return layer.weight
+
+
+def parameter(value: Tensor) -> nn.Parameter:
+    return nn.Parameter(value.contiguous(), requires_grad=False)
+
+
+@FORMATS.register("asym_w4a8_int8")
+class Int4Layer(PackedLayer):
+    """4-bit weights (see packing), about 4.5 bits each with groups of 16."""
+
+    name = "asym_w4a8_int8"
+
+    @staticmethod
+    def store(weight, settings):
+        packed = quantize_int4(weight, settings.group, settings.rotation)
+        return {
+            "weight": packed.codes,
+            "weight_s_rel": packed.relative,
+            "weight_s_channel": packed.channel,
+            "weight_codebook": packed.levels,
+        }
+
+    @staticmethod
+    def stored(rows, width, settings):
+        groups = -(-width // settings.group)
+        return {
+            "weight": ((rows, groups * settings.group // 2), torch.int8),
+            "weight_s_rel": ((rows, groups), FLOAT8),
+            "weight_s_channel": ((rows,), torch.float32),
+            "weight_codebook": ((16,), torch.float32),
+        }
+
+    def rows(self, start, stop):
+        part = slice(start, stop)
+        values = decode_int4(self.weight[part], self.weight_s_rel[part], self.weight_codebook, self.in_features)
+        return values, self.weight_s_channel[part, None]
+
+    def codes_of(self, weight: Tensor) -> Tensor:
+        """The codes of another weight [N, K] on this layer's grid."""
+        values = grouped(weight, self.settings.group, self.settings.rotation)
+        return pack_nibbles(assign(values, self.weight_s_rel, self.weight_s_channel, self.weight_codebook))
+
+    def fused(self, kitchen, x):
+        group, rotation = self.settings.group, self.settings.rotation
+        # What the kernels ask for: whole groups of a supported size, and a rotation.
+        if rotation == 1 or self.in_features % group or self.in_features % 16 or (16 % group and group % 16):
+            return None
+        return kitchen.w4a8_int8_linear(
+            x,
+            self.weight,
+            self.weight_s_rel,
+            self.weight_s_channel,
+            codebook=self.weight_codebook,
+            bias=None if self.bias is None else self.bias.to(x.dtype),
+            group_size=group,
+            convrot_groupsize=rotation,
+            out_dtype=x.dtype,
+        )
+
+    def config(self):
+        return {
+            **super().config(),
+            "group_size": self.settings.group,
+            "convrot_groupsize": self.settings.rotation,
+        }
+
+
+@FORMATS.register("int8_tensorwise")
+class Int8Layer(PackedLayer):
+    """8-bit weights with a scale a row."""
+
+    name = "int8_tensorwise"
+
+    @staticmethod
+    def store(weight, settings):
+        codes, scale = quantize_int8(weight, settings.rotation)
+        return {"weight": codes, "weight_scale": scale}
+
+    @staticmethod
+    def stored(rows, width, settings):
+        return {"weight": ((rows, width), torch.int8), "weight_scale": ((rows,), torch.float32)}
+
+    def rows(self, start, stop):
+        return self.weight[start:stop].float(), self.weight_scale[start:stop, None]
+
+    def fused(self, kitchen, x):
+        return kitchen.int8_linear(
+            x,
+            self.weight,
+            self.weight_scale,
+            bias=None if self.bias is None else self.bias.to(x.dtype),
+            out_dtype=x.dtype,
+            convrot=self.settings.rotation > 1,
+            convrot_groupsize=max(self.settings.rotation, 4),
+        )
+
+    def config(self):
+        turned = self.settings.rotation > 1
+        rotation = {"convrot": True, "convrot_groupsize": self.settings.rotation} if turned else {}
+        return {**super().config(), **rotation}
+
+
+@FORMATS.register("float8_e4m3fn")
+class Float8Layer(PackedLayer):
+    """8-bit floating-point weights with one scale a matrix; the inputs stay as they are."""
+
+    name = "float8_e4m3fn"
+
+    @staticmethod
+    def store(weight, settings):
+        codes, scale = quantize_float8(weight)
+        return {"weight": codes, "weight_scale": scale}
+
+    @staticmethod
+    def stored(rows, width, settings):
+        return {"weight": ((rows, width), FLOAT8), "weight_scale": ((), torch.float32)}
+
+    def rows(self, start, stop):
+        return self.weight[start:stop].float(), self.weight_scale.reshape(1, 1)
+
+
+def config_tensor(layer: PackedLayer) -> Tensor:
+    """The `comfy_quant` entry of a layer: its config as JSON bytes."""
+    return torch.tensor(list(json.dumps(layer.config()).encode()), dtype=torch.uint8)
+
+
+def empty_from_config(source: nn.Module, values: Any, where: str) -> PackedLayer:
+    """The layer that a `comfy_quant` entry describes, in the shape of `source`. Raises MGTError for one that
+    says anything else than this pack or ComfyUI writes."""
+    if not isinstance(source, (nn.Linear, nn.Conv2d)):
+        raise MGTError(f"{where} is marked as quantized, but the network has no linear layer or convolution there")
+    kind = values.get("format") if isinstance(values, dict) else None
+    if kind not in FORMATS:
+        raise MGTError(f"{where} is quantized as {kind!r}; this pack reads {', '.join(FORMATS)}")
+    activations = values.get("activations", "dynamic" if "int8" in kind else "float")
+    group, width = values.get("group_size", 16), source.weight[0].numel()
+    rotation = values.get("convrot_groupsize", 256 if kind == "asym_w4a8_int8" else 1) if kind != "float8_e4m3fn" else 1
+    turns = rotation == 1 or (rotation in (4, 16, 64, 256) and width % rotation == 0)
+    if activations not in ACTIVATIONS or not isinstance(group, int) or group < 2 or group % 2 or not turns:
+        raise MGTError(f"{where} is quantized with settings this pack cannot read: {values}")
+    return FORMATS.get(kind).empty(source, LayerSettings(group, rotation, activations))
+
+
+def packed_layers(network: nn.Module) -> dict[str, PackedLayer]:
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, PackedLayer)}
+
+
+def compute_dtype(network: nn.Module) -> torch.dtype:
+    """The floating-point type a network computes in: that of its first parameter that is not packed."""
+    modules = (m for m in network.modules() if not isinstance(m, PackedLayer))
+    return next(p.dtype for m in modules for p in m.parameters(recurse=False) if p.is_floating_point())
+
+
+def stored_bytes(module: nn.Module) -> int:
+    """Bytes of all parameters and buffers, each tensor once."""
+    tensors = {id(t): t for t in (*module.parameters(), *module.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values())

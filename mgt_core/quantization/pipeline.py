@@ -1,0 +1,95 @@
+"""Quantization of a loaded bundle: the transformer, and the text encoder and codec beside it."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..codecs.base import Codec
+from ..errors import MGTError
+from ..model import MGTModel
+from ..text import TextEncoder
+from ..types import UNCONDITIONAL, Condition
+from .calibration import PROMPTS, Calibration, CalibrationRun, Progress, apply, quantize
+from .schemes import SCHEMES, Scheme, scheme_from
+from .surgery import replaced
+
+if TYPE_CHECKING:
+    from ..checkpoints import Pipeline
+
+LOAD_RUN = CalibrationRun(states=4)
+
+
+def quantize_pipeline(
+    pipe: "Pipeline", quantization: str | Scheme | None, progress: Progress | None = None
+) -> "Pipeline":
+    """The bundle with its transformer quantized: by the calibration stored beside its weights
+    (transformer/calibration.SCHEME.json) where there is one, else by the default one, which samples a few
+    prompts. A bundle that is stored quantized is taken as it is. Raises MGTError when it is stored otherwise."""
+    scheme = scheme_from(quantization)
+    stored = pipe.model.quantization
+    if scheme is None or stored == scheme:
+        return pipe
+    if stored is not None:
+        raise MGTError(f"{pipe.name} is stored as {stored!r}; load it with quantization 'none', which keeps it so")
+    file = calibration_file(pipe.source, scheme) if pipe.source else None
+    if file is not None and file.is_file():
+        return replace(pipe, model=apply(pipe.model, scheme, Calibration.load(file)))
+    if not scheme.needs_calibration:
+        return replace(pipe, model=apply(pipe.model, scheme))
+    conditions = calibration_conditions(pipe.model, pipe.text)
+    return replace(pipe, model=quantize(pipe.model, scheme, *conditions, LOAD_RUN, progress).model)
+
+
+def calibration_conditions(
+    model: MGTModel, text: TextEncoder | None, prompts: Sequence[str] = PROMPTS
+) -> tuple[Condition, Condition]:
+    """Positive and negative conditions to calibrate on: the prompts beside empty ones, or, for a model of
+    classes, as many of its classes beside the unconditional one (or the first, where there is none)."""
+    if "labels" in model.network.condition_fields:
+        count, classes = len(prompts), model.network.num_classes
+        labels = torch.arange(count) * classes // count
+        other = UNCONDITIONAL if model.network.has_unconditional_class else 0
+        return Condition(labels=labels), Condition(labels=torch.full((count,), other))
+    if text is None:
+        raise MGTError("calibrating takes the text encoder of the model, and none was given")
+    if not prompts:
+        raise MGTError("calibrating takes at least one prompt, and none was given")
+    return text.encode(list(prompts)), text.encode([""] * len(prompts))
+
+
+def calibration_file(weights: Path, scheme: Scheme) -> Path:
+    """Where the calibration of a transformer's weights (a folder or file) lies."""
+    name = f"calibration.{SCHEMES.name_of(type(scheme))}.json"
+    return weights / name if weights.is_dir() else weights.with_suffix("." + name)
+
+
+def quantize_text(text: TextEncoder | None, quantization: str | Scheme | None) -> TextEncoder | None:
+    """The text encoder with packed weights; for schemes that leave activations as they are (w8a16, fp8, w4a16)."""
+    scheme = weights_only(quantization)
+    if scheme is None or text is None:
+        return text
+    return replace(text, network=packed(text.network, scheme, False), placement=None)
+
+
+def quantize_codec(codec: Codec, quantization: str | Scheme | None) -> Codec:
+    """The codec with packed weights, convolutions included (w8a16, fp8)."""
+    scheme = weights_only(quantization)
+    if scheme is not None and scheme.format == "asym_w4a8_int8":
+        raise MGTError("the codec's convolutions take 8 bits; accepted are w8a16 and fp8")
+    return codec if scheme is None else replace(codec, network=packed(codec.network, scheme, True), placement=None)
+
+
+def weights_only(quantization: str | Scheme | None) -> Scheme | None:
+    scheme = scheme_from(quantization)
+    if scheme is not None and scheme.int8_share:
+        raise MGTError(f"{scheme!r} quantizes activations; text encoder and codec take w4a16, w8a16 and fp8")
+    return scheme
+
+
+def packed(network: nn.Module, scheme: Scheme, convolutions: bool) -> nn.Module:
+    layers = scheme.chosen(network, convolutions)
+    return replaced(network, {name: scheme.pack(layer) for name, layer in layers.items()})

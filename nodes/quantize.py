@@ -1,0 +1,211 @@
+"""Nodes that make models smaller, and save them."""
+
+from pathlib import Path
+
+from .. import mgt_core
+from ..mgt_core.errors import MGTError
+from . import host
+from .preview import CalibrationView
+from .types import (
+    IMAGE,
+    MGT_CODEC,
+    MGT_MODEL,
+    MGT_TEXT,
+    STRING,
+    combo,
+    integer,
+    model_input,
+    node,
+    number,
+    quantization_input,
+    seed_input,
+    socket,
+    text_input,
+)
+
+LAYERS_IN_REPORT = 20
+
+
+@node("MGT SCQ Calibrate")
+class MGTSCQCalibrate:
+    DESCRIPTION = (
+        "Quantizes the transformer: 4-bit weights take 30 % of the memory of 16 bits. Calibrates twice on states "
+        "that sampling itself passes through, as the paper's SCQ does."
+    )
+    CATEGORY = "MGT/quantize"
+    SEARCH_ALIASES = ["quantize", "int4", "int8", "w4a8", "fp8", "vram", "memory", "compress", "scq"]
+    RETURN_TYPES = (MGT_MODEL, STRING, IMAGE)
+    RETURN_NAMES = ("model", "report", "plot")
+    OUTPUT_TOOLTIPS = (
+        "The quantized model; the one that came in stays as it is. What was attached to it stays attached.",
+        "Memory before and after, and a line for each layer, the largest errors first.",
+        "Error and scales of every layer.",
+    )
+    FUNCTION = "calibrate"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "scheme": quantization_input("How much is kept of each weight."),
+                "group_size": combo(
+                    ["8", "16", "32", "64", "128"],
+                    "Weights that share a scale (4-bit schemes): fewer are more exact and a little larger. 16 takes "
+                    "4.5 bits a weight, 64 takes 4.1.",
+                    "16",
+                ),
+                "int8_share": number(
+                    "Share of the layers, those with the smallest output scales, whose inputs are rounded to 8 bits "
+                    "too; the paper takes a third. Meant for w4a8 and w8a8, the others ignore it.",
+                    0.333,
+                    0.0,
+                    1.0,
+                    0.05,
+                ),
+                "activation_scales": combo(
+                    ["static", "dynamic"],
+                    "static: one calibrated scale a layer, as the paper has it; dynamic: one for each token, measured "
+                    "when it is used, which is what the fastest kernels do.",
+                ),
+                "keep": text_input(
+                    "Layers to leave in 16 bits, one pattern a line: modulation for all modulation layers, or names "
+                    "as the report has them, * for anything. Empty quantizes all linear layers but the token head."
+                ),
+                "reconstruct": integer(
+                    "Steps of fine-tuning each 4-bit layer against its float outputs, between the two calibrations; "
+                    "0 for none.",
+                    0,
+                    0,
+                    1000,
+                ),
+                "prompts": text_input(
+                    "What is sampled to calibrate on, one prompt a line. Empty takes four of our own; models of "
+                    "classes take some of their classes instead.",
+                    "",
+                ),
+                "steps": integer("Steps of that sampling; 0 for the number the model recommends.", 0, 0, 1000),
+                "states": integer("How many of these steps the calibrations look at, spread evenly.", 6, 1, 1000),
+                "seed": seed_input(),
+            },
+            "optional": {"text": socket(MGT_TEXT, "The text encoder, from Load MGT Model; models of text need it.")},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def calibrate(
+        self,
+        model,
+        scheme: str,
+        group_size: str,
+        int8_share: float,
+        activation_scales: str,
+        keep: str,
+        reconstruct: int,
+        prompts: str,
+        steps: int,
+        states: int,
+        seed: int,
+        text=None,
+        unique_id=None,
+    ):
+        from ..mgt_core.quantization.calibration import PROMPTS
+        from ..mgt_core.quantization.plots import report_plot
+
+        kind = mgt_core.SCHEMES.get(scheme)
+        settings = {"group_size": int(group_size), "keep": tuple(lines(keep)), "reconstruct": reconstruct}
+        if kind().int8_share:
+            # The widget's three digits stand for the paper's third.
+            share = 1 / 3 if abs(int8_share - 1 / 3) < 1e-3 else int8_share
+            settings |= {"int8_share": share, "activation_scales": activation_scales}
+        view = CalibrationView(unique_id, model)
+        done = mgt_core.quantize(
+            model,
+            kind(**settings),
+            *mgt_core.calibration_conditions(model, text, lines(prompts) or PROMPTS),
+            mgt_core.CalibrationRun(steps=steps or None, states=states, seed=seed),
+            view.progress,
+            view,
+        )
+        report = done.report.table()
+        host.show_text(done.report.table(LAYERS_IN_REPORT), unique_id)
+        plot = report_plot(done.report).to(host.intermediate_device())
+        return host.place(done.model, "model"), report, plot
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+@node("MGT Quantize Text Encoder and Codec")
+class MGTQuantizeParts:
+    DESCRIPTION = (
+        "Packs the weights of the text encoder and of the codec into 8 bits. Neither needs calibrating, and ComfyUI "
+        "takes them off the GPU when they have done their work."
+    )
+    CATEGORY = "MGT/quantize"
+    SEARCH_ALIASES = ["clip", "vae", "int8", "fp8", "memory", "compress"]
+    RETURN_TYPES = (MGT_TEXT, MGT_CODEC)
+    RETURN_NAMES = ("text", "codec")
+    OUTPUT_TOOLTIPS = ("The text encoder in the format chosen.", "The codec in the format chosen.")
+    FUNCTION = "quantize"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        kinds = ["none", "w8a16", "fp8"]
+        meaning = " none leaves it; w8a16: 8-bit weights with a scale a row, the more exact; fp8: floating point."
+        return {
+            "required": {
+                "text": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
+                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model."),
+                "text_format": combo(kinds, "Format of the text encoder's weights." + meaning, "w8a16"),
+                "codec_format": combo(kinds, "Format of the codec's weights." + meaning),
+            }
+        }
+
+    def quantize(self, text, codec, text_format: str, codec_format: str):
+        small_text = mgt_core.quantize_text(text, text_format)
+        small_codec = mgt_core.quantize_codec(codec, codec_format)
+        return (
+            text if small_text is text else host.place(small_text, "text"),
+            codec if small_codec is codec else host.place(small_codec, "codec"),
+        )
+
+
+@node("MGT Save Model")
+class MGTSaveModel:
+    DESCRIPTION = (
+        "Writes a model as a folder that Load MGT Model lists, quantized as it is. Attached patches are not part of it."
+    )
+    CATEGORY = "MGT/quantize"
+    SEARCH_ALIASES = ["export", "checkpoint", "safetensors", "quantized"]
+    RETURN_TYPES = (STRING,)
+    RETURN_NAMES = ("folder",)
+    OUTPUT_TOOLTIPS = ("The folder that was written.",)
+    FUNCTION = "save"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "codec": socket(MGT_CODEC, "The codec that belongs to it, from Load MGT Model."),
+                "name": ("STRING", {"default": "my-model", "tooltip": "Name of the new folder in models/mgt."}),
+                "overwrite": (
+                    "BOOLEAN",
+                    {"default": False, "tooltip": "Replace a model of that name. Off, a name that is taken stops."},
+                ),
+            },
+            "optional": {"text": socket(MGT_TEXT, "The text encoder that belongs to it; models of text need it.")},
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def save(self, model, codec, name: str, overwrite: bool, text=None, unique_id=None):
+        target = host.bundle_target(name)
+        if text is None and "hidden" in model.network.condition_fields:
+            raise MGTError("text is not connected; a model of text is saved with its text encoder")
+        size = model.trained_size or tuple(n * model.pixels_per_token for n in model.network.trained_grid)
+        pipe = mgt_core.Pipeline(model, text, codec, size, target.name)
+        folder: Path = mgt_core.save_bundle(pipe, target, overwrite)
+        host.show_text(str(folder), unique_id)
+        return {"ui": {"text": (str(folder),)}, "result": (str(folder),)}

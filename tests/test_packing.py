@@ -1,0 +1,192 @@
+"""Packed weights: any shape, the way there and back, and layers against what their weights say."""
+
+import importlib.util
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mgt_core.quantization import packing
+from mgt_core.quantization.layers import FORMATS, GRID, LayerSettings, packed_layers, stored_bytes
+from mgt_core.quantization.surgery import replaced
+
+needs_kitchen = pytest.mark.skipif(
+    importlib.util.find_spec("comfy_kitchen") is None, reason="comfy-kitchen is not installed"
+)
+KERNEL_TOLERANCE = 2e-5  # of the largest output: float32 sums in another order
+
+
+def matrix(rows: int, width: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+
+
+@given(rows=st.integers(1, 9), pairs=st.integers(1, 40), seed=st.integers(0, 1000))
+def test_nibbles_come_back(rows, pairs, seed):
+    codes = torch.randint(0, 16, (rows, 2 * pairs), generator=torch.Generator().manual_seed(seed))
+    packed = packing.pack_nibbles(codes)
+    assert packed.dtype == torch.int8 and packed.shape == (rows, pairs)
+    assert torch.equal(packing.unpack_nibbles(packed).long(), codes)
+
+
+@pytest.mark.parametrize("size", packing.ROTATIONS)
+def test_rotation_is_its_own_inverse(size):
+    x = matrix(3, 2 * size).double()
+    turned = packing.rotate(x, size)
+    assert torch.allclose(packing.rotate(turned, size), x, atol=1e-12)
+    assert torch.allclose(turned.norm(dim=1), x.norm(dim=1))
+
+
+@pytest.mark.parametrize("width, size", [(1024, 256), (192, 64), (48, 16), (20, 4), (13, 1)])
+def test_rotation_fits_the_width(width, size):
+    assert packing.rotation_size(width) == size
+
+
+@settings(deadline=None, max_examples=30)
+@given(rows=st.integers(1, 40), width=st.integers(1, 150), group=st.sampled_from([8, 16, 32, 64, 128]))
+def test_int4_of_any_shape(rows, width, group):
+    weight, rotation = matrix(rows, width, rows * width), packing.rotation_size(width)
+    packed = packing.quantize_int4(weight, group, rotation)
+    grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, width)
+    assert grid.shape == weight.shape and grid.abs().max() <= GRID and torch.equal(grid, grid.round())
+    back = packing.rotate(grid * packed.channel[:, None], rotation)
+    assert (back - weight).norm() <= 0.25 * weight.norm() + 1e-6
+
+
+def test_int4_error_falls_with_the_group():
+    weight = matrix(128, 256)
+    errors = []
+    for group in (128, 32, 8):
+        packed = packing.quantize_int4(weight, group, 256)
+        grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, 256)
+        errors.append(float((packing.rotate(grid * packed.channel[:, None], 256) - weight).norm() / weight.norm()))
+    assert errors[0] > errors[1] > errors[2] and errors[1] < 0.1
+
+
+def test_outlier_columns_are_spread_by_the_rotation():
+    weight = matrix(64, 256)
+    weight[:, 7] *= 60
+
+    def error(rotation):
+        packed = packing.quantize_int4(weight, 16, rotation)
+        grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, 256)
+        back = packing.rotate(grid * packed.channel[:, None], rotation)
+        rest = [column for column in range(256) if column // 16 != 7 // 16]
+        return float((back - weight).norm(dim=0).sum()), float((back - weight)[:, rest].norm())
+
+    assert error(256)[0] < 2 * error(1)[0]
+    assert float((packing.rotate(weight, 256).abs().max()) / packing.rotate(weight, 256).std()) < 12
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-12, 1e6])
+def test_constant_rows(value):
+    packed = packing.quantize_int4(torch.full((2, 32), value), 16, 1)
+    grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, 32) * packed.channel[:, None]
+    assert grid.isfinite().all() and torch.allclose(grid, torch.full((2, 32), value), rtol=0.05, atol=1e-9)
+
+
+LAYERS = [
+    ("asym_w4a8_int8", LayerSettings(16, 64)),
+    ("asym_w4a8_int8", LayerSettings(16, 1)),
+    ("asym_w4a8_int8", LayerSettings(128, 64)),
+    ("int8_tensorwise", LayerSettings(16, 64)),
+    ("int8_tensorwise", LayerSettings(16, 1)),
+    ("float8_e4m3fn", LayerSettings()),
+]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind, settings", LAYERS)
+def test_a_layer_computes_what_its_weights_say(kind, settings, bias):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 40, bias), torch.randn(2, 5, 64)
+    layer = FORMATS.get(kind).pack(linear, settings)
+    with torch.no_grad():
+        assert torch.allclose(layer(x), F.linear(x, layer.weight_matrix(), linear.bias), atol=1e-5)
+        assert (layer(x) - linear(x)).norm() < 0.15 * linear(x).norm()
+        assert layer(x.bfloat16()).dtype == torch.bfloat16 and layer(x[0, 0]).shape == (40,)
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
+def test_int8_inputs(kind, activations):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
+    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, 64, activations))
+    turned = packing.rotate(x, 64)
+    if activations == "static":
+        layer.input_scale.fill_(float(turned.abs().max()) / GRID)
+    with torch.no_grad():
+        exact = F.linear(x, layer.weight_matrix(), linear.bias)
+        assert 0 < (layer(x) - exact).norm() < 0.02 * exact.norm()
+        one = layer(x[:1])
+        assert torch.allclose(one, layer(x)[:1], atol=1e-6)  # an image does not depend on its batch
+
+
+def test_a_tight_static_scale_clips():
+    linear = nn.Linear(16, 4)
+    layer = FORMATS.get("int8_tensorwise").pack(linear, LayerSettings(16, 1, "static"))
+    layer.input_scale.fill_(1 / GRID)
+    x = torch.ones(1, 16)
+    with torch.no_grad():
+        assert torch.allclose(layer(5 * x), layer(x), atol=1e-6)
+
+
+@needs_kitchen
+@pytest.mark.parametrize("width", [64, 192, 256])
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
+def test_kernels_and_plain_path_agree(kind, activations, width):
+    torch.manual_seed(0)
+    linear, x = nn.Linear(width, 48), torch.randn(2, 40, width)
+    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, packing.rotation_size(width), activations))
+    if activations == "static":
+        layer.input_scale.fill_(float(x.abs().max()) / GRID)
+    with torch.no_grad():
+        layer.backend = "plain"
+        plain = layer(x)
+        layer.backend = "kitchen"
+        assert (layer(x) - plain).abs().max() <= KERNEL_TOLERANCE * plain.abs().max()
+
+
+@needs_kitchen
+def test_kernels_decode_our_weights():
+    import comfy_kitchen
+
+    packed = packing.quantize_int4(matrix(32, 256), 16, 256)
+    theirs = comfy_kitchen.dequantize_w4a8_int8_weight(
+        packed.codes, packed.relative, packed.channel, codebook=packed.levels, output_dtype=torch.float32
+    )
+    ours = packing.decode_int4(packed.codes, packed.relative, packed.levels, 256) * packed.channel[:, None]
+    assert torch.allclose(theirs, packing.rotate(ours, 256), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["int8_tensorwise", "float8_e4m3fn"])
+def test_convolutions(kind):
+    torch.manual_seed(0)
+    conv, x = nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2), torch.randn(2, 6, 9, 9)
+    layer = FORMATS.get(kind).pack(conv, LayerSettings())
+    with torch.no_grad():
+        assert layer(x).shape == conv(x).shape and (layer(x) - conv(x)).norm() < 0.05 * conv(x).norm()
+
+
+def test_bytes_are_the_real_ones():
+    linear = nn.Linear(256, 128, bias=False)
+    layer = FORMATS.get("asym_w4a8_int8").pack(linear, LayerSettings(16, 256))
+    assert stored_bytes(layer) == 128 * 256 // 2 + 128 * 16 + 128 * 4 + 16 * 4
+    assert sum(p.numel() * p.element_size() for p in layer.parameters()) == stored_bytes(layer)
+    assert not list(layer.buffers()) and not any(p.requires_grad for p in layer.parameters())
+    assert stored_bytes(linear.to(torch.bfloat16)) > 3.4 * stored_bytes(layer)
+
+
+def test_replacing_shares_the_rest_and_spares_the_original():
+    network = nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Linear(8, 8))
+    before = list(network.modules())
+    layer = FORMATS.get("int8_tensorwise").pack(network[0], LayerSettings(16, 1))
+    changed = replaced(network, {"0": layer})
+    assert changed[0] is layer and list(packed_layers(changed)) == ["0"]
+    assert list(network.modules()) == before and isinstance(network[0], nn.Linear)
+    assert changed[2] is not network[2] and changed[2].weight is network[2].weight
+    assert replaced(network, {}, share=False)[2].weight is not network[2].weight
