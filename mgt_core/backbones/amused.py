@@ -22,6 +22,7 @@ class AmusedTransformer(Backbone):
 
     config_class = dict
     condition_fields = ("hidden", "pooled", "micro")
+    unquantized = ("",)  # all: diffusers computes in the type of whichever parameter comes last, packed or not
 
     def __init__(self, config: dict):
         from diffusers import UVit2DModel
