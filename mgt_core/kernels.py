@@ -1,4 +1,4 @@
-"""The elementwise parts of a transformer block, each by the fastest way that is there.
+"""The parts of a transformer block beside its linear layers, each by the fastest way that is there.
 
 comfy-kitchen's fused kernels are used on CUDA in half precision where the package is installed; everything
 else is plain torch.
@@ -15,6 +15,7 @@ from torch import Tensor
 log = logging.getLogger(__name__)
 
 EPS = 1e-6
+LONG = 512  # rows from which attention head by head is the faster on a CPU
 
 
 @cache
@@ -45,6 +46,18 @@ def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     if (kernels := fused(x)) is not None:
         return kernels.adaln(x, scale[:, None], shift[:, None], EPS)
     return torch.addcmul(shift[:, None], F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale[:, None])
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scaled dot-product attention. q: [B, heads, S, D]; k, v: [B, heads, R, D] -> [B, heads, S, D]."""
+    slow = q.device.type == "cpu" and q.dtype == torch.bfloat16  # torch's own, on processors without matrix units
+    if not slow or mask is not None or q.shape[2] < LONG or needs_plain():
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    out = torch.empty_like(q)
+    for own, *parts in zip(out.flatten(0, 1), *(x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v)), strict=True):
+        queries, keys, values = parts
+        torch.mm(torch.softmax(queries @ keys.T, dim=-1), values, out=own)
+    return out
 
 
 def norm_rotate(

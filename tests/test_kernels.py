@@ -1,4 +1,4 @@
-"""Elementwise parts of a block: every path computes the same."""
+"""Parts of a block that are computed in several ways: every one gives the same."""
 
 import importlib.abc
 import sys
@@ -61,6 +61,20 @@ def test_rotation_keeps_lengths(batch, heads, rows, half):
     q, k, weight, _, cos, sin = inputs(batch, heads, rows, 2 * half, torch.float32)
     turned, _ = kernels.norm_rotate(q.clone(), k.clone(), torch.ones_like(weight), weight, cos, sin)
     torch.testing.assert_close(turned.norm(dim=-1), F.rms_norm(q, (2 * half,), eps=1e-6).norm(dim=-1))
+
+
+@pytest.mark.parametrize("rows, keys", [(4, 4), (kernels.LONG, kernels.LONG), (kernels.LONG + 3, 5)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@torch.inference_mode()
+def test_attention(dtype, rows, keys):
+    dtype, gap = DTYPES[dtype]
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 2, n, 16, generator=generator).to(dtype) for n in (rows, keys, keys))
+    before = q.clone()
+    found = kernels.attention(q, k, v)
+    assert found.dtype == dtype and torch.equal(q, before)
+    expected = F.scaled_dot_product_attention(q.double(), k.double(), v.double())
+    torch.testing.assert_close(found.double(), expected, atol=gap, rtol=gap)
 
 
 @pytest.fixture

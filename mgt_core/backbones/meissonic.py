@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..cache import Memory
 from ..errors import MGTError
 from ..fused import FusedLinear, Fusing
-from ..kernels import modulate, needs_plain, norm_rotate
+from ..kernels import attention, modulate, needs_plain, norm_rotate
 from ..merging import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
 from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
@@ -216,7 +216,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
     if rows.memory is not None:
         k, v = rows.memory(k, v, rows.merge)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(rows.merge))
+    out = attention(q, k, v, attention_mask(rows.merge))
     return out.transpose(1, 2).flatten(2)
 
 
