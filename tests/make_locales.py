@@ -8,7 +8,6 @@ tests/test_locales.py until then.
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 from conftest import ROOT, load_pack
 
