@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from mgt_core.demo.compose import Scene, held_out_scenes
 from mgt_core.demo.evaluate import score
 from mgt_core.demo.judge import Verdict
 from mgt_core.demo.subjects import load_subjects
+
+from .rows import APPROXIMATE, attach_all
 
 BATCH = 20
 SHEET_PROMPTS = 8
@@ -40,11 +43,6 @@ class Case:
 
 def with_modifier(modifier: mgt_core.Modifier) -> Callable[[mgt_core.MGTModel], mgt_core.MGTModel]:
     return lambda model: model.with_modifier(modifier)
-
-
-def approximate(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
-    """Everything that makes a run cheaper at a distance, together."""
-    return model.with_token_merging(0.5, known_only=True).with_token_cache(0.1, every=8).with_guidance_reuse(4)
 
 
 def cases(steps: int) -> list[Case]:
@@ -72,7 +70,7 @@ def cases(steps: int) -> list[Case]:
         Case("token cache 0.1, every 8", lambda model: model.with_token_cache(0.1, every=8)),
         Case("guidance reuse, every 2", lambda model: model.with_guidance_reuse(2)),
         Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),
-        Case("all approximate", approximate),
+        Case("all approximate", partial(attach_all, APPROXIMATE)),
         Case("momentum 0.5", settings={"sampler": "momentum"}),
         Case("Z-Sampling", settings={"sampler": "zsampling"}),
         Case("masked Z-Sampling", settings={"sampler": "masked_zsampling"}),

@@ -44,12 +44,27 @@ TECHNIQUES = {
         lambda model: model.with_token_merging(ratio=0.5, blocks="all"),
         "with_token_merging",
     ),
-    "guidance_reuse": Technique(
-        "guidance residual every 2nd step", lambda model: model.with_guidance_reuse(every=2), "with_guidance_reuse"
+    "known_merging": Technique(
+        "token merging 0.5 of known tokens",
+        lambda model: model.with_token_merging(ratio=0.5, known_only=True),
+        "with_token_merging",
     ),
-    "token_cache": Technique("token cache", lambda model: model.with_token_cache(), "with_token_cache"),
+    "token_cache": Technique(
+        "token cache, a tenth recomputed, refreshed every 8th step",
+        lambda model: model.with_token_cache(0.1, every=8),
+        "with_token_cache",
+    ),
+    "guidance_reuse": Technique(
+        "guidance residual every 4th step", lambda model: model.with_guidance_reuse(every=4), "with_guidance_reuse"
+    ),
 }
-APPROXIMATE = ("interval", "merging", "guidance_reuse", "token_cache")
+# The cheapest combination found that keeps the judge's accuracy on the built-in model.
+APPROXIMATE = ("known_merging", "token_cache", "guidance_reuse")
+
+
+def attach_all(names: tuple[str, ...], model: mgt_core.MGTModel) -> mgt_core.MGTModel:
+    """The techniques `names` on a model, one after the other."""
+    return reduce(lambda held, name: TECHNIQUES[name].attach(held), names, model)
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ class Row:
         return f"this version has no {' and no '.join(lacking)}" if lacking else None
 
     def attach(self, model: mgt_core.MGTModel) -> mgt_core.MGTModel:
-        return reduce(lambda held, part: TECHNIQUES[part].attach(held), self.parts, model)
+        return attach_all(self.parts, model)
 
 
 EXACT = "exact"
@@ -89,7 +104,7 @@ ROWS = {
         Row("float32", dtype="float32"),
         Row("bfloat16", dtype="bfloat16"),
         Row("float16", dtype="float16"),
-        *(Row(name, (name,)) for name in APPROXIMATE),
+        *(Row(name, (name,)) for name in ("interval", "merging", *APPROXIMATE)),
         Row("together", APPROXIMATE, throughput=True),
         Row("together_bfloat16", APPROXIMATE, dtype="bfloat16"),
     )
