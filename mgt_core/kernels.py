@@ -53,7 +53,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16  # torch's own, on processors without matrix units
     if not slow or mask is not None or q.shape[2] < LONG or needs_plain():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    out = torch.empty_like(q)
+    out = q.new_empty(q.shape)  # contiguous whatever the layout of q, to be written through its views
     for own, *parts in zip(out.flatten(0, 1), *(x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v)), strict=True):
         queries, keys, values = parts
         torch.mm(torch.softmax(queries @ keys.T, dim=-1), values, out=own)

@@ -69,7 +69,8 @@ def test_rotation_keeps_lengths(batch, heads, rows, half):
 def test_attention(dtype, rows, keys):
     dtype, gap = DTYPES[dtype]
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(2, 2, n, 16, generator=generator).to(dtype) for n in (rows, keys, keys))
+    # Views of products [B, S, heads, D], as a block has them.
+    q, k, v = (torch.randn(2, n, 2, 16, generator=generator).to(dtype).transpose(1, 2) for n in (rows, keys, keys))
     before = q.clone()
     found = kernels.attention(q, k, v)
     assert found.dtype == dtype and torch.equal(q, before)
