@@ -188,6 +188,13 @@ def test_captioned_pictures_are_encoded_once(tmp_path):
     assert len(gather_examples(str(tmp_path / "data"), PIPE, tmp_path / "fewer", 1)) == 1
 
 
+def test_scenes_of_the_built_in_model_come_at_its_size(tmp_path):
+    pipe = mgt_core.load("demo")
+    examples = gather_examples("demo", pipe, tmp_path / "kept.safetensors", 3)
+    grid = tuple(side // pipe.codec.scale for side in pipe.size)
+    assert examples.tokens.shape == (3, *grid) and len(examples.captions) == 3
+
+
 def test_classes_are_folders_in_order(tmp_path):
     pipe = mgt_core.load(openmuse_bundle(tmp_path / "bundle"), device="cpu")
     for index, name in enumerate(["ant", "bee"]):

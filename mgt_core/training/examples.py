@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -81,7 +82,7 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
     if path.is_file():
         return checked(load_examples(path), pipe, path)
     if source == DEMO:
-        pictures = demo_scenes()
+        pictures = demo_scenes(pipe.size)
     elif path.is_dir():
         pictures = folder_pictures(path, pipe)
     else:
@@ -122,15 +123,16 @@ def encoded(pictures: list[np.ndarray], pipe: Pipeline) -> Tensor:
     return pipe.codec.encode(torch.from_numpy(np.stack(pictures))).to("cpu", torch.int32)
 
 
-def demo_scenes() -> Iterator[tuple[np.ndarray, str]]:
-    """Pictures [H, W, 3] float32 in 0..1 and their captions; pairs held out from training stay out."""
+def demo_scenes(size: tuple[int, int]) -> Iterator[tuple[np.ndarray, str]]:
+    """Pictures [H, W, 3] float32 in 0..1 of `size`, and their captions; pairs held out from training stay out."""
     from ..demo.compose import Renderer, SceneSampler
     from ..demo.subjects import load_sprites, load_subjects
 
     sampler, renderer = SceneSampler(load_subjects(), np.random.default_rng(DEMO_SEED)), Renderer(load_sprites())
     while True:
         scene = sampler.draw()
-        yield renderer.render(scene), scene.caption
+        drawn = torch.from_numpy(renderer.render(scene)).permute(2, 0, 1)[None]
+        yield F.interpolate(drawn, size, mode="area")[0].permute(1, 2, 0).numpy(), scene.caption
 
 
 def folder_pictures(folder: Path, pipe: Pipeline) -> Iterator[tuple[np.ndarray, str | int]]:
