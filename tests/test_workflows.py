@@ -16,13 +16,14 @@ from run_workflow import prepare, to_api
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library, execute
+from runner.specs import widget_slots
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS = 4
 PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
 ALL_CHOICES = ROOT / "workflows" / "all_choices.json"
 # What older files hold: fewer widgets and outputs than the nodes have now.
-SHORTER = {"MGTMaskSchedule": 1, "MGTSamplerMaskGIT": 2, "MGTDecode": 0}
+SHORTER = {"MGTMaskSchedule": 1, "MGTSamplerMaskGIT": 2, "MGTDecode": 0, "MGTLoadModel": 2}
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,15 @@ def sample_node(prompt, title):
 @pytest.fixture(scope="module")
 def object_info(tmp_path_factory):
     return Library.of_pack(Folders((), tmp_path_factory.mktemp("output"))).object_info
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+def test_every_widget_has_its_value(object_info, path):
+    """So that opening and saving a file changes nothing in it."""
+    for node in json.loads(path.read_text())["nodes"]:
+        if node["type"].startswith("MGT"):
+            held = node.get("widgets_values") or []
+            assert len(held) == len(list(widget_slots(object_info[node["type"]]))), node["type"]
 
 
 def test_all_choices_joins_every_patch(object_info):
