@@ -59,14 +59,16 @@ class TextEncoder:
         longest = max(map(len, parts))
         rows = [row for chunked_prompt in parts for row in chunked_prompt + [[]] * (longest - len(chunked_prompt))]
         weighted = any(weight != 1 for row in rows for _, weight in row)
-        ids = torch.tensor([self._framed([i for i, _ in row]) for row in ([*rows, []] if weighted else rows)])
-        out = self.network(ids.to(device), output_hidden_states=True, return_dict=True)
-        hidden = out.hidden_states[-2]
+        framed = [tuple(self._framed([i for i, _ in row])) for row in ([*rows, []] if weighted else rows)]
+        distinct = list(dict.fromkeys(framed))  # images of one prompt share its encoding
+        out = self.network(torch.tensor(distinct, device=device), output_hidden_states=True, return_dict=True)
+        places = torch.tensor([distinct.index(row) for row in framed], device=device)
+        hidden, pooled = out.hidden_states[-2][places], out.text_embeds[places]
         if weighted:
             hidden = self._weighted(hidden, rows)
         micro = None if size is None else micro_conditions(size).expand(len(prompts), -1).to(device)
         hidden = hidden.reshape(len(prompts), longest * self.max_length, -1)
-        return Condition(hidden=hidden, pooled=out.text_embeds[: len(rows) : longest], micro=micro)
+        return Condition(hidden=hidden, pooled=pooled[: len(rows) : longest], micro=micro)
 
     def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
         """Tokens and weights of a prompt, in chunks that fit the encoder."""

@@ -140,6 +140,21 @@ def test_prompts_of_different_length_share_a_batch():
     torch.testing.assert_close(both.pooled[0], TEXT.encode(["a cat"]).pooled[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("weights", [False, True])
+def test_equal_prompts_are_encoded_once(weights):
+    """And give what each gives alone, to the bit, in its own place."""
+    seen = []
+    hook = TEXT.network.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    try:
+        four = TEXT.encode(["a (red:1.3) cat", "a hat", "a hat", "a (red:1.3) cat"], weights=weights)
+        two = TEXT.encode(["a (red:1.3) cat", "a hat"], weights=weights)
+    finally:
+        hook.remove()
+    assert seen == ([3, 3] if weights else [2, 2])  # weights need the empty prompt too
+    for ours, alone in ((four.hidden, two.hidden), (four.pooled, two.pooled)):
+        assert torch.equal(ours, alone[[0, 1, 1, 0]])
+
+
 def test_a_weighted_word_in_a_later_chunk_is_weighted():
     text, _ = long_prompt(2)
     plain = TEXT.encode([text + "cat"], chunks=True)
