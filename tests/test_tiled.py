@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from test_nodes import run
 
 import mgt_core
+from mgt_core.codecs import base
 from mgt_core.codecs.base import Codec
 from mgt_core.codecs.tiled import Tiles, can_be_tiled
 
@@ -73,22 +74,59 @@ def test_statistics_are_those_of_the_whole():
     torch.testing.assert_close(change(x), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
 
 
-def test_out_of_memory_decodes_in_tiles(monkeypatch, caplog):
-    tokens = ids(CODEC, 1, 6, 6)
-    whole = CODEC.decode(tokens)
-
-    def full(self, codes):
+@pytest.fixture
+def no_room(monkeypatch):
+    def full(self, values, pixels, whole):
         raise torch.cuda.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(Codec, "_decode_whole", full)
+    monkeypatch.setattr(Codec, "_whole", full)
+
+
+def test_out_of_memory_falls_back_to_tiles(monkeypatch, request, caplog):
+    tokens = ids(CODEC, 2, 6, 6)
+    whole = CODEC.decode(tokens)
+    latents = CODEC.latents(whole)
+    request.getfixturevalue("no_room")
     torch.testing.assert_close(CODEC.decode(tokens), whole, atol=ROUNDING, rtol=0)
-    assert "out of memory: decoding again in tiles of 512 pixels" in caplog.text
+    assert "out of memory: once more in tiles of 512 pixels" in caplog.text
+    torch.testing.assert_close(CODEC.latents(whole), latents, atol=1e-3, rtol=1e-4)
+
+
+def test_out_of_memory_is_said_where_there_are_no_tiles(no_room, monkeypatch):
+    monkeypatch.setattr(type(CODEC), "takes_tiles", False)
+    for work in (lambda: CODEC.decode(ids(CODEC, 1, 2, 2)), lambda: CODEC.encode(torch.rand(1, 32, 32, 3))):
+        with pytest.raises(torch.cuda.OutOfMemoryError):
+            work()
+
+
+def test_both_ways_ask_for_memory_and_take_a_few_pictures_at_a_time(monkeypatch):
+    asked, seen = [], []
+    network = CODEC.network
+
+    class Asked:
+        def acquire(self, memory=0):
+            asked.append(memory)
+            return torch.device("cpu")
+
+    codec = CODEC.with_placement(Asked())
+    monkeypatch.setattr(base, "PIXELS_AT_ONCE", 2 * 32 * 32)
+    image = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([CODEC.latents(one) for one in image.split(1)])
+    with monkeypatch.context() as patch:
+        for part in (network.encoder, network.decoder):
+            original = part.forward
+            patch.setattr(part, "forward", lambda x, *rest, own=original: seen.append(len(x)) or own(x, *rest))
+        latents, tokens = codec.latents(image), codec.encode(image)
+        codec.decode(tokens)
+    torch.testing.assert_close(latents, alone, atol=1e-5, rtol=1e-5)
+    assert seen == [2, 2, 1] * 3
+    assert [memory for memory in asked if memory] == [2 * 32 * 32 * codec.full_width * 12] * 3
 
 
 def test_nodes_pass_the_tile_size(monkeypatch):
     seen = []
     decode, latents = type(CODEC)._decode_tiled, type(CODEC)._latents_tiled
-    monkeypatch.setattr(type(CODEC), "_decode_tiled", lambda s, c, side: seen.append(side) or decode(s, c, side))
+    monkeypatch.setattr(type(CODEC), "_decode_tiled", lambda s, c, d, side: seen.append(side) or decode(s, c, d, side))
     monkeypatch.setattr(
         type(CODEC), "_latents_tiled", lambda s, i, d, side: seen.append(side) or latents(s, i, d, side)
     )

@@ -2,7 +2,7 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,9 @@ from ..types import TokenState
 from ..weights import Published
 
 Shapes = dict[str, tuple[int, ...]]
-PIXELS_AT_ONCE = 2**21  # decoded together: two 1024 x 1024 images
+Part = Callable[[Tensor], Tensor]
+TiledPart = Callable[[Tensor, torch.device, int], Tensor]
+PIXELS_AT_ONCE = 2**21  # worked on together: two 1024 x 1024 images
 SMALLEST_TILE = 16  # pixels
 FALLBACK_TILE = 512
 TILE_BYTES = 48  # beside the weights, a pixel of a tile and full-resolution channel: about a dozen float32 maps
@@ -128,45 +130,55 @@ class Codec(Published):
     @torch.inference_mode()
     def decode_codes(self, codes: Tensor, tile_size: int = 0) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
+        pixels = codes.shape[2] * codes.shape[3] * self.scale**2
+        image = self._in_parts(codes, pixels, tile_size, self._decode, self._decode_tiled)
+        return image.float().clamp(0, 1).permute(0, 2, 3, 1)
+
+    def _in_parts(self, values: Tensor, pixels: int, tile_size: int, whole: Part, tiled: TiledPart) -> Tensor:
+        """`whole` of a few pictures at a time; `tiled` of one, where asked for or out of memory.
+
+        values: [B, ...], each of a picture of so many `pixels`. Raises MGTError for tiles where the architecture
+        cannot."""
         check_tile_size(tile_size)
+        if tile_size and not self.takes_tiles:
+            raise MGTError("this codec works on whole pictures only; set tile_size to 0")
         if not tile_size:
             try:
-                return self._decode_whole(codes)
+                return self._whole(values, pixels, whole)
             except torch.cuda.OutOfMemoryError:
-                log.warning("out of memory: decoding again in tiles of %d pixels", FALLBACK_TILE)
-        device = self.acquire((tile_size or FALLBACK_TILE) ** 2 * self.full_width * TILE_BYTES)
+                if not self.takes_tiles:
+                    raise
+                log.warning("out of memory: once more in tiles of %d pixels", FALLBACK_TILE)
+        side = tile_size or FALLBACK_TILE
+        device = self.acquire(side**2 * self.full_width * TILE_BYTES)
         with exact_convolutions():
-            parts = [self._decode_tiled(part.to(device), tile_size or FALLBACK_TILE) for part in codes.split(1)]
-        return torch.cat(parts).float().clamp(0, 1).permute(0, 2, 3, 1)
+            return torch.cat([tiled(part, device, side) for part in values.split(1)])
 
-    def _decode_whole(self, codes: Tensor) -> Tensor:
-        pixels = codes.shape[2] * codes.shape[3] * self.scale**2
+    def _whole(self, values: Tensor, pixels: int, whole: Part) -> Tensor:
         images = max(1, PIXELS_AT_ONCE // pixels)
         # About three float32 maps of the widest full-resolution layer are alive at once.
-        memory = min(images, codes.shape[0]) * pixels * self.full_width * 12
-        codes = codes.to(self.acquire(memory))
+        device = self.acquire(min(images, values.shape[0]) * pixels * self.full_width * 12)
         with exact_convolutions():
-            parts = [self._decode(part).float().clamp(0, 1) for part in codes.split(images)]
-        return torch.cat(parts).permute(0, 2, 3, 1)
+            return torch.cat([whole(part.to(device)) for part in values.split(images)])
 
-    def _decode_tiled(self, codes: Tensor, side: int) -> Tensor:
-        """[1, D, h, w] -> [1, 3, H, W] on the CPU. Raises MGTError where the architecture cannot."""
-        raise MGTError("this codec decodes whole pictures only; set tile_size to 0")
+    @property
+    def takes_tiles(self) -> bool:
+        """Whether `_decode_tiled` and `_latents_tiled` are there for this network."""
+        return False
+
+    def _decode_tiled(self, codes: Tensor, device: torch.device, side: int) -> Tensor:
+        """[1, D, h, w] -> [1, 3, H, W] on the CPU, computed on `device` in tiles of `side` pixels."""
+        raise NotImplementedError
 
     def _latents_tiled(self, image: Tensor, device: torch.device, side: int) -> Tensor:
-        """[1, 3, H, W] on the CPU -> [1, D, h, w]. Raises MGTError where the architecture cannot."""
-        raise MGTError("this codec encodes whole pictures only; set tile_size to 0")
+        """[1, 3, H, W] -> [1, D, h, w] on `device`, computed there in tiles of `side` pixels."""
+        raise NotImplementedError
 
     @torch.inference_mode()
     def latents(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
-        check_tile_size(tile_size)
-        device, dtype = self.acquire(), compute_dtype(self.network)
-        image = image.permute(0, 3, 1, 2).to(dtype=dtype)
-        with exact_convolutions():
-            if not tile_size:
-                return self._latents(image.to(device))
-            return torch.cat([self._latents_tiled(part, device, tile_size) for part in image.cpu().split(1)])
+        image = image.permute(0, 3, 1, 2).to(dtype=compute_dtype(self.network))
+        return self._in_parts(image, image.shape[2] * image.shape[3], tile_size, self._latents, self._latents_tiled)
 
     @torch.inference_mode()
     def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:

@@ -44,15 +44,15 @@ class VQModelCodec(Codec):
     def _latents(self, image: Tensor) -> Tensor:
         return self.network.encode(image).latents
 
-    def _decode_tiled(self, codes: Tensor, side: int) -> Tensor:
-        if not can_be_tiled(self.network.decoder):
-            return super()._decode_tiled(codes, side)
-        return decode_tiled(self.network.decoder, self.network.post_quant_conv(codes), side)
+    @property
+    def takes_tiles(self) -> bool:
+        return can_be_tiled(self.network.decoder) and can_be_tiled(self.network.encoder)
+
+    def _decode_tiled(self, codes: Tensor, device: torch.device, side: int) -> Tensor:
+        return decode_tiled(self.network.decoder, self.network.post_quant_conv(codes.to(device)), side)
 
     def _latents_tiled(self, image: Tensor, device: torch.device, side: int) -> Tensor:
-        if not can_be_tiled(self.network.encoder):
-            return super()._latents_tiled(image, device, side)
-        return self.network.quant_conv(encode_tiled(self.network.encoder, image, device, side))
+        return self.network.quant_conv(encode_tiled(self.network.encoder, image.cpu(), device, side))
 
     def _nearest(self, latents: Tensor) -> Tensor:
         return self.network.quantize(latents)[2][2].reshape(latents.shape[0], *latents.shape[2:])
