@@ -351,6 +351,8 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
     kept = 0
     if model.cache is not None:
         kept = cells * evaluated * model.network.kept_width * model.dtype.itemsize // model.network.row_side**2
+    if model.self_guidance is not None:  # its branch comes along for the run
+        kept += sum(p.numel() for p in model.self_guidance.branch.parameters()) * model.dtype.itemsize
     return kept + cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
 
 

@@ -218,7 +218,7 @@ def fresh_branch(network: Backbone, seed: int = 0) -> Branch:
     """An untrained branch, on the CPU: P_l = 1 and Q_l = 0, so that nothing comes down and l_H is what the network
     makes of the blank canvas alone. With it Self-Guidance amplifies what the tokens chosen so far say."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
         branch = kind_for(network).for_network(network)
     for decoder in branch.decoders:
         nn.init.eye_(decoder.linear.weight)

@@ -82,7 +82,7 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
 
 def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.Tensor:
     """[B] long. hidden: what the host's nodes made of labels + 1; raises MGTError where that is no label any more."""
-    held = hidden.flatten().round().long() - 1
+    held = hidden.flatten().round().long().to(labels.device) - 1
     if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
         raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
     return held

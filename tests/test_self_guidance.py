@@ -14,6 +14,7 @@ import mgt_core
 from mgt_core.checkpoints import load_backbone
 from mgt_core.guidance import GuidedNetwork
 from mgt_core.patches import Patches
+from mgt_core.sampling import activation_bytes
 from mgt_core.self_guidance import PooledBranch
 
 SQUARE, WIDE = (pipeline(folder) for folder in bundles()[:2])  # with and without the halved grid
@@ -232,3 +233,10 @@ def test_half_precision_models_take_the_branch_along():
     pipe = mgt_core.load(bundles()[0], dtype=torch.bfloat16, device="cpu")
     out = sample(pipe.model.with_self_guidance(BRANCH), steps=2)
     assert not bool(out.masked.any()) and next(BRANCH.parameters()).dtype == torch.float32
+
+
+def test_room_is_made_for_the_branch():
+    state, model = empty(batch=1), PIPE.model.with_self_guidance(BRANCH)
+    table = state.tokens.numel() * model.codebook_size * 4
+    weights = sum(p.numel() for p in BRANCH.parameters()) * model.dtype.itemsize
+    assert activation_bytes(model, state, 2) - activation_bytes(PIPE.model, state, 2) == table + weights
