@@ -184,7 +184,8 @@ class GuidedNetwork:
     ) -> dict[Entry, Tensor]:
         """[B, M, C] for each entry, those of negative ones perhaps by guidance reuse, and for the second look at
         the followed ones."""
-        reused = [] if self.reuse is None else self.reuse.known(entries)
+        # What a second look follows has to be evaluated.
+        reused = [] if self.reuse is None or followed == "negative" else self.reuse.known(entries)
         wanted = [entry for entry in entries if entry not in reused]
         states, seconds = self._evaluated(wanted, tokens, timestep, followed)
         if self.reuse is not None:

@@ -38,7 +38,7 @@ def weight_from(extra: dict, role: str, grid: tuple[int, int], unit: int) -> flo
     weight = float(extra.get("strength", 1.0))
     mask, area = extra.get("mask"), extra.get("area")
     if mask is not None:
-        mask = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+        mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().cpu()  # where the area's table is
         weight = F.adaptive_avg_pool2d(mask, grid)[:, 0] * (weight * float(extra.get("mask_strength", 1.0)))
     if area is not None:
         weight = weight * area_weight(area, role, grid, unit, fades=mask is None)

@@ -12,6 +12,7 @@ from test_sampling import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few,
 
 import mgt_core
 from mgt_core.checkpoints import load_backbone
+from mgt_core.conditions import ConditionPart, Conditions
 from mgt_core.guidance import GuidedNetwork
 from mgt_core.patches import Patches
 from mgt_core.sampling import activation_bytes
@@ -240,3 +241,16 @@ def test_room_is_made_for_the_branch():
     table = state.tokens.numel() * model.codebook_size * 4
     weights = sum(p.numel() for p in BRANCH.parameters()) * model.dtype.itemsize
     assert activation_bytes(model, state, 2) - activation_bytes(PIPE.model, state, 2) == table + weights
+
+
+def test_a_negative_prompt_that_is_followed_is_not_reused():
+    """Guidance 0 with a negative prompt for a part of the picture evaluates both, and looks again at the negative."""
+    left = torch.zeros(1, *GRID)
+    left[..., : GRID[1] // 2] = 1
+    negative = Conditions((ConditionPart(NEGATIVE, left),))
+    model = PIPE.model.with_self_guidance(BRANCH)
+    plain, reusing = (
+        mgt_core.sample(m, empty(batch=1), POSITIVE, negative, steps=4, cfg=0.0, seed=3)
+        for m in (model, model.with_guidance_reuse(2))
+    )
+    assert torch.equal(plain.tokens, reusing.tokens)
