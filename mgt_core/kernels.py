@@ -32,8 +32,9 @@ def kitchen() -> ModuleType | None:
 
 
 def fused(x: Tensor) -> ModuleType | None:
-    """comfy-kitchen where it takes `x` and gains by it; torch.compile and training do without."""
-    wanted = x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and not needs_plain()
+    """comfy-kitchen where it takes `x`, which may not be empty, and gains by it; torch.compile and training do
+    without."""
+    wanted = x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and x.numel() > 0 and not needs_plain()
     return kitchen() if wanted else None
 
 

@@ -116,6 +116,20 @@ def test_kitchen_in_the_network(monkeypatch):
     assert calls
 
 
+def test_kitchen_gets_no_empty_input(monkeypatch):
+    """The token cache hands the blocks no rows of text, and a GPU starts no kernel over nothing."""
+
+    class OnGPU:
+        is_cuda, dtype = True, torch.bfloat16
+
+        def __init__(self, *shape):
+            self.numel = torch.Size(shape).numel
+
+    monkeypatch.setattr(kernels, "kitchen", lambda: kernels)
+    with torch.inference_mode():
+        assert kernels.fused(OnGPU(2, 3, 64)) is kernels and kernels.fused(OnGPU(2, 0, 64)) is None
+
+
 def test_kitchen_is_left_alone_on_a_cpu():
     with torch.inference_mode():
         assert kernels.fused(torch.zeros(1, dtype=torch.bfloat16)) is None
