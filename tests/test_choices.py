@@ -44,6 +44,8 @@ TECHNIQUES = {
     "masked zigzag, inversion 1": ([], MaskedZSampling(inversion_cfg=1.0, candidates=0.5), "cosine"),
     "zigzag": ([], "zsampling", "cosine"),
     "momentum": ([], "momentum", "cosine"),
+    "masking again": ([], MaskGIT(40.0, known_confidence=20.0), "cosine"),
+    "momentum, masking again": ([], Momentum(40.0, known_confidence=20.0), "cosine"),
     "temperature shape": ([], MaskGIT((20.0, 0.0), temperature_shape="late"), "cosine"),
     "curve": ([], "maskgit", CURVE),
     "merging": ([TokenMerging()], "maskgit", "cosine"),

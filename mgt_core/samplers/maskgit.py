@@ -37,7 +37,9 @@ class MaskGIT(ConfidenceSampler):
     def reopened(self, run: Run, result: StepResult) -> StepResult:
         """`result` with the least confident masked among all cells that were not given."""
         was_masked = run.tokens == run.model.mask_id
-        confidence = (self.known_confidence + result.noise).scatter(1, result.positions, result.confidence)
+        confidence = self.known_confidence + result.noise
+        # Positions beyond an image's own masked cells hold known ones.
+        confidence = torch.where(was_masked, confidence.scatter(1, result.positions, result.confidence), confidence)
         again = least_confident(confidence.masked_fill(~was_masked & run.given, math.inf), ~run.given, result.left)
         drawn = run.tokens.scatter(1, result.positions, result.drawn)
         tokens = torch.where(was_masked, drawn, run.tokens).masked_fill(again, run.model.mask_id)
