@@ -13,7 +13,7 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
     "the guidance" when every layer is finite: the combination overflowed.
     """
     for name, weight in network.named_parameters():
-        if not bool(weight.isfinite().all()):
+        if not bool(weight.float().isfinite().all()):  # some packed types cannot say so themselves
             return f"the weights of {name}"
     first: list[str] = []
 
@@ -29,7 +29,8 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
     # Hooks of inner modules run before those of the modules that hold them.
     handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
-        evaluate()
+        with torch.compiler.set_stance("force_eager"):  # what has been compiled calls no hooks
+            evaluate()
     finally:
         for handle in handles:
             handle.remove()

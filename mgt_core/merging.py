@@ -133,6 +133,16 @@ def spread(count: int) -> Tensor:
     return torch.arange(count) * 0.6180339887 % 1
 
 
+def sides(is_destination: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Places [S] of the tokens that are no destinations, in an order that favours none, and [T] of those that are;
+    how far apart they lie, [S, T] below 1. All on the CPU, as is_destination [h, w] bool."""
+    sources, targets = ((is_destination.flatten() == kind).nonzero()[:, 0] for kind in (False, True))
+    sources = sources[spread(len(sources)).argsort()]
+    width = is_destination.shape[1]
+    at, to = (torch.stack([place // width, place % width], dim=1).float() for place in (sources, targets))
+    return sources, targets, torch.cdist(at, to) / sum(is_destination.shape)
+
+
 def match(
     metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed: Tensor | None = None
 ) -> Merge | None:
@@ -145,12 +155,7 @@ def match(
     how many there are. None when there is nothing to merge.
     """
     unit = F.normalize(metric.float(), dim=-1)
-    sources, targets = ((is_destination.flatten() == kind).nonzero()[:, 0] for kind in (False, True))
-    sources = sources[spread(len(sources)).argsort()]
-    width = is_destination.shape[1]
-    at, to = (torch.stack([place // width, place % width], dim=1).float() for place in (sources, targets))
-    farness = sent(torch.cdist(at, to) / sum(is_destination.shape), metric.device)  # below 1
-    sources, targets = sent(sources, metric.device), sent(targets, metric.device)
+    sources, targets, farness = (sent(table, metric.device) for table in sides(is_destination))
     similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
     counts = [min(count, len(sources)) for count in counts]
     if allowed is not None:

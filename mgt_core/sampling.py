@@ -55,7 +55,8 @@ class StepResult:
 class Run:
     """One sampling run: the prepared network, the random draws, and what modifiers remember.
 
-    Samplers are short loops over its parts; everything it holds ends with it.
+    Samplers are short loops over its parts; everything it holds ends with it. keeps_logits: whether the sampler
+    has a modifier of its own that keeps a step's logits.
     """
 
     def __init__(
@@ -72,14 +73,22 @@ class Run:
         temperatures: Sequence[float],
         callback: Callback | None = None,
         draws: DrawSource = GeneratorDraws,
+        keeps_logits: bool = False,
     ):
         self.model, self.steps, self.seeds = model, steps, tuple(seeds)
         self.cfgs = guidance_values(model, cfg, steps)
         parts = [len(parts_of(condition)) for condition in (positive, negative)]
         evaluated = sum(parts) if any(w not in (0, 1) for w in self.cfgs) else max(parts)
-        self.device = model.acquire(activation_bytes(model, state, evaluated))
         self.state, self.callback = state, callback
         self.grid, self.cells = state.grid, state.grid[0] * state.grid[1]
+        self.generators = image_generators(self.seeds)
+        self.draws = draws(self.generators, self.cells)
+        self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
+        # Whether a step's logits are one table, as what keeps them needs it, or computed a part of the rows at a time.
+        by_rows = hasattr(self.draws, "chooser") and all(modifier.by_rows for modifier in model.modifiers)
+        self.at_once = self.whole_table or keeps_logits or not by_rows
+        acting = len(model.modifiers) + keeps_logits
+        self.device = model.acquire(activation_bytes(model, state, evaluated, acting, self.at_once))
         self.network = GuidedNetwork(
             model,
             positive.to(self.device) if positive is not None else None,
@@ -89,13 +98,7 @@ class Run:
             model.reuse.begin() if model.reuse is not None else None,
             branch=model.self_guidance.begin(model.network) if model.self_guidance is not None else None,
         )
-        self.generators = image_generators(self.seeds)
-        self.draws = draws(self.generators, self.cells)
         self.modifiers = [modifier.begin() for modifier in model.modifiers]
-        self.whole_table = any(modifier.all_positions for modifier in model.modifiers)
-        # Whether a step's logits are one table, as what keeps them needs it, or computed a part of the rows at a time.
-        by_rows = hasattr(self.draws, "chooser") and all(modifier.by_rows for modifier in model.modifiers)
-        self.at_once = self.whole_table or not by_rows
         self.finite = FiniteWatch(self.device)
         self.temperatures = list(temperatures)
 
@@ -341,19 +344,25 @@ def take_cells(values: Tensor, positions: Tensor) -> Tensor:
     return values.gather(1, positions[..., None].expand(-1, -1, values.shape[-1]))
 
 
-def activation_bytes(model: MGTModel, state: TokenState, evaluated: int) -> int:
-    """Rough peak of a step beside the weights: float32 tables of logits, one for each condition evaluated
-    and three for every modifier that may keep or sort one, and the widest activations of the network."""
-    cells = state.batch * state.grid[0] * state.grid[1]
-    both = min(evaluated, AT_ONCE)
-    tables = evaluated + 1 + 3 * len(model.modifiers) + (model.self_guidance is not None)
-    width = max((getattr(m, "out_features", 1) for m in model.network.modules()), default=1)
-    kept = 0
+def activation_bytes(model: MGTModel, state: TokenState, evaluated: int, modifiers: int, at_once: bool) -> int:
+    """Rough peak of a step beside the weights: the widest activations of the network, what the token cache and
+    Self-Guidance hold, and tables of logits, of all cells if `at_once` and otherwise of ROWS of them.
+
+    evaluated: conditions a step looks at. modifiers: how many act; one of them sorts its table at a time, and
+    each may keep one."""
+    cells, size = state.batch * state.grid[0] * state.grid[1], model.dtype.itemsize
+    network, held = model.network, 0
+    rows = cells // network.row_side**2
     if model.cache is not None:
-        kept = cells * evaluated * model.network.kept_width * model.dtype.itemsize // model.network.row_side**2
-    if model.self_guidance is not None:  # its branch comes along for the run
-        kept += sum(p.numel() for p in model.self_guidance.branch.parameters()) * model.dtype.itemsize
-    return kept + cells * (tables * model.codebook_size * 4 + both * 3 * width * model.dtype.itemsize)
+        held += rows * evaluated * network.kept_width * size
+    width = max((getattr(m, "out_features", 1) for m in network.modules()), default=1)
+    held += min(evaluated, AT_ONCE) * 3 * rows * width * size
+    if model.self_guidance is not None:  # its branch comes along for the run, and its pass comes after the others
+        held += sum(p.numel() for p in model.self_guidance.branch.parameters()) * size
+        evaluated += 1
+    table = 4 * model.codebook_size * (cells if at_once else min(cells, max(ROWS, state.batch)))
+    drawing = 3 * 4 * model.codebook_size * min(cells, ROWS)  # softmax, and its sum in float64
+    return held + drawing + table * (evaluated + (4 + modifiers if modifiers else 0))
 
 
 def guidance_values(model: MGTModel, cfg: float, steps: int) -> list[float]:

@@ -6,10 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from golden_data import bundles, pipeline
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 import mgt_core
-from mgt_core import diagnose, sampling
+from mgt_core import diagnose, draws, merging, sampling
+from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.samplers.base import Sampler
 
 PIPE = pipeline(bundles()[0])
@@ -104,6 +107,30 @@ def test_no_wait_inside_the_loop(sampler, modifiers, late, monkeypatch):
     assert len(ops.names) > 100 and not WAITS & set(ops.names)
 
 
+SAVINGS = {
+    "merging": lambda model: model.with_token_merging(0.5),
+    "cache": lambda model: model.with_token_cache(0.5, every=2),
+    "guidance reuse": lambda model: model.with_guidance_reuse(2),
+    "all": lambda model: model.with_token_merging(0.5).with_token_cache(0.5, every=2).with_guidance_reuse(2),
+}
+
+
+@pytest.mark.parametrize("saving", SAVINGS)
+@pytest.mark.parametrize("sampler", ["maskgit", "masked_zsampling"])
+def test_no_wait_where_work_is_saved(sampler, saving, late, monkeypatch):
+    sides, made = merging.sides, []
+
+    def unwatched(is_destination):
+        with _disable_current_modes():  # tables of the CPU, wherever the network computes
+            made.append(sides(is_destination))
+        return made[-1]
+
+    monkeypatch.setattr(merging, "sides", unwatched)
+    ops = ops_of_the_loop(monkeypatch, sampler=sampler, model=SAVINGS[saving](PIPE.model))
+    assert len(ops.names) > 100 and not WAITS & set(ops.names)
+    assert bool(made) == (saving in ("merging", "all"))
+
+
 def test_a_wait_would_be_seen(monkeypatch):
     """Without late answers every step asks for its own: the test above can fail."""
     ops = ops_of_the_loop(monkeypatch)
@@ -154,3 +181,53 @@ def test_no_table_of_all_rows_unless_needed(modifiers, sampler, monkeypatch):
         assert ops.largest >= BATCH * CELLS * wide
     else:
         assert ops.largest <= 2 * rows * wide  # both conditions of a part
+
+
+class Peak(TorchDispatchMode):
+    """The most bytes that the tensors made under it held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.live, self.most = {}, 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.live = {key: held for key, held in self.live.items() if not held[0].expired()}
+        for storage in [value.untyped_storage() for value in tree_leaves(out) if isinstance(value, torch.Tensor)]:
+            self.live.setdefault(storage._cdata, (StorageWeakRef(storage), storage.nbytes()))
+        self.most = max(self.most, sum(size for _, size in self.live.values()))
+        return out
+
+
+@pytest.mark.parametrize("rows", [8, 1024])
+@pytest.mark.parametrize("modifiers", MODIFIERS)
+@pytest.mark.parametrize("sampler", ["maskgit", "momentum", "masked_zsampling"])
+def test_memory_asked_for_is_what_a_run_takes(sampler, modifiers, rows, monkeypatch):
+    """With a codebook so large that tables of logits are what counts."""
+    network, wide, asked, peak = PIPE.model.network, 10_000, [], Peak()
+    head, estimate = network.head, sampling.activation_bytes
+    for module in (sampling, draws):
+        monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(type(network), "codebook_size", property(lambda self: wide))
+    monkeypatch.setattr(network, "head", lambda x: F.pad(head(x), (0, wide - CODES), value=-1e4))
+    monkeypatch.setattr(sampling, "activation_bytes", lambda *args: asked.append(estimate(*args)) or asked[-1])
+    with peak:
+        run(modifiers=MODIFIERS[modifiers], sampler=sampler, steps=3)
+    assert 0.9 * peak.most <= asked[0] <= 2.5 * peak.most
+
+
+def test_a_nan_is_traced_through_packed_weights_and_compiled_code():
+    """Some packed types have no test for finite numbers, and compiled code calls no hooks."""
+    packed = mgt_core.quantize(PIPE.model, "fp8", *conditions(), CalibrationRun(steps=1, states=1, grid=(2, 2))).model
+    for model in (packed, PIPE.model.with_compile(backend="eager")):
+        run(model, steps=1)
+        layer = model.network.project_from_hidden_norm
+        before = layer.weight.detach().clone()
+        try:
+            with torch.no_grad():
+                layer.weight.fill_(3e38)
+            with pytest.raises(mgt_core.MGTError, match="they first appear in the output of project_from_hidden_norm"):
+                run(model, steps=1)
+        finally:
+            with torch.no_grad():
+                layer.weight.copy_(before)

@@ -67,6 +67,11 @@ class Sampler(ABC):
         """Guidance values it uses beside the run's own."""
         return ()
 
+    @property
+    def keeps_logits(self) -> bool:
+        """Whether it needs a step's logits as one table."""
+        return False
+
     @abstractmethod
     def loop(self, run: Run) -> None:
         """Take `run` from its first step to its last."""
@@ -98,6 +103,7 @@ class Sampler(ABC):
             temperatures=self.temperatures(steps),
             callback=callback,
             draws=self.draws,
+            keeps_logits=self.keeps_logits,
         )
         self.loop(run)
         return run.finish()

@@ -30,7 +30,7 @@ class Extrapolation:
             out = torch.where(known, logits + self.momentum * moved, logits)
         self.previous = logits.new_zeros(logits.shape[0], cells, logits.shape[2]).scatter_(1, index, logits)
         self.seen = torch.zeros(logits.shape[0], cells, dtype=torch.bool, device=logits.device)
-        self.seen.scatter_(1, step.positions, True)
+        self.seen.scatter_(1, step.positions, step.masked)  # the others are there for other images' sake
         return out
 
 
@@ -46,8 +46,11 @@ class Momentum(MaskGIT):
         super().__post_init__()
         finite_number("momentum", self.momentum, -1, 10)
 
+    @property
+    def keeps_logits(self) -> bool:
+        return True
+
     def loop(self, run: Run) -> None:
         # Before the attached modifiers: noise and truncation are not to be extrapolated.
         run.modifiers.insert(0, Extrapolation(self.momentum))
-        run.at_once = True
         super().loop(run)
