@@ -17,6 +17,7 @@ from .conditions import ConditionPart, Conditions
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
 from .guidance import GuidanceSchedule
+from .lora import LoRA
 from .merging import TokenMerging
 from .model import MGTModel, micro_conditions
 from .modifiers.base import Modifier
@@ -79,6 +80,7 @@ __all__ = [
     "FP8",
     "GuidanceReuse",
     "GuidanceSchedule",
+    "LoRA",
     "MGTError",
     "MGTModel",
     "MODIFIERS",

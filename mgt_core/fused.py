@@ -25,7 +25,7 @@ class FusedLinear(nn.Linear):
 
     def product(self, name: str, x: Tensor) -> Tensor:
         """[..., dim_in] times the weight of layer `name` alone, without its bias -> [..., dim_out]."""
-        return F.linear(x, self.weight[self.rows(name)])
+        return F.linear(x, self.weight[self.rows(name)].to(x.device))  # it may lie elsewhere, see nodes/streaming.py
 
     def parts(self) -> dict[str, Tensor]:
         """Views of every layer's weight and bias by their published names ("to_q.weight")."""

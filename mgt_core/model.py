@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,8 +13,9 @@ from .backbones.base import Backbone
 from .cache import TokenCache
 from .compiling import Compile
 from .conditions import Conditions, Given
-from .errors import MGTError
+from .errors import MGTError, finite_number
 from .guidance import GuidanceSchedule
+from .lora import AttachedLoRA, LoRA, adapt
 from .merging import TokenMerging
 from .modifiers.base import Modifier
 from .placement import Placement, Resident
@@ -43,6 +45,7 @@ class MGTModel:
     defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
     codec: the bundle's codec, for previews only. quantization: the scheme its weights are packed by.
     trained_size: (height, width) in pixels of the pictures it was trained at, where known.
+    loras: those whose updates `network` holds, in the order in which they were attached.
     """
 
     network: Backbone
@@ -60,6 +63,7 @@ class MGTModel:
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
     quantization: "Scheme | None" = None
+    loras: tuple[AttachedLoRA, ...] = ()
 
     def __post_init__(self):
         if self.timestep_rule not in TIMESTEP_RULES:
@@ -126,9 +130,26 @@ class MGTModel:
         branch.check(self.network)
         return replace(self, self_guidance=settings)
 
+    def with_lora(self, lora: LoRA | str | Path, strength: float = 1.0) -> "MGTModel":
+        """`lora` (or its file) beside the layers, after those attached before; the weights are shared.
+
+        strength: what its update is multiplied by; 0 gives this model as it is, below 0 takes the update away.
+        Raises MGTError for a file that cannot be read, and for one that was made for another model.
+        """
+        finite_number("strength", strength, -100, 100)
+        lora = lora if isinstance(lora, LoRA) else LoRA.load(lora)
+        network, added = adapt(self.network, lora, float(strength))
+        if lora.text:
+            log.warning("lora %s holds %d tensors for a text encoder, which are left out", lora.name, lora.text)
+        if strength == 0:
+            return self
+        attached = AttachedLoRA(lora.name, float(strength), len(lora.updates))
+        placement = self.placement.joined(network, added) if self.placement else None
+        return replace(self, network=network, placement=placement, loras=(*self.loras, attached))
+
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        inside = (self.quantization, self.compiling, self.merging, self.cache)
+        inside = (self.quantization, *self.loras, self.compiling, self.merging, self.cache)
         parts = (*inside, self.reuse, self.guidance, self.self_guidance, *self.modifiers)
         return [repr(part) for part in parts if part is not None]
 

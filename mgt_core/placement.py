@@ -1,6 +1,6 @@
 """Where a network computes. The library asks before every use; a host that manages memory answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -15,6 +15,10 @@ class Placement(Protocol):
         """
         ...
 
+    def joined(self, network: nn.Module, added: nn.Module) -> "Placement":
+        """Where `network` computes, which shares the weights placed here and holds those of `added` beside them."""
+        ...
+
 
 @dataclass(frozen=True)
 class Resident:
@@ -24,6 +28,9 @@ class Resident:
 
     def acquire(self, memory: int = 0) -> torch.device:
         return next(self.module.parameters()).device
+
+    def joined(self, network: nn.Module, added: nn.Module) -> "Resident":
+        return replace(self, module=network)
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
@@ -45,6 +52,9 @@ class OnDemand:
     def acquire(self, memory: int = 0) -> torch.device:
         self.module.to(self.device)
         return self.device
+
+    def joined(self, network: nn.Module, added: nn.Module) -> "OnDemand":
+        return replace(self, module=network)
 
     def release(self) -> None:
         self.module.to(self.rest)

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,9 +21,12 @@ import torch
 from torch import nn
 
 from .. import mgt_core
+from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.errors import MGTError
 from ..mgt_core.layouts import is_hf_layout, loose_bundles
 from ..mgt_core.self_guidance import Branch
+from ..mgt_core.weights import SUFFIXES
+from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"
 BLANK = "blank canvas"
@@ -75,13 +77,15 @@ class MGTNetwork(nn.Module):
 
 
 class ManagedPlacement:
-    """Lets ComfyUI decide when a network lies on the GPU.
+    """Lets ComfyUI decide when a network lies on the GPU, and a backbone also how much of it.
 
     The host refers to its patchers weakly, so this object, held by the handle that flows through the
     graph, is what keeps the weights alive.
     """
 
     def __init__(self, network: nn.Module, load_device: torch.device, offload_device: torch.device):
+        if isinstance(network, Backbone):
+            let_stream(network)
         patcher = _comfy("comfy.model_patcher").ModelPatcher
         self._patcher = patcher(MGTNetwork(network), load_device=load_device, offload_device=offload_device)
         self._kept: tuple[ManagedPlacement, ...] = ()
@@ -92,20 +96,27 @@ class ManagedPlacement:
         placement._kept = (*self._kept, other)
         return placement
 
+    def joined(self, network: nn.Module, added: nn.Module) -> "ManagedPlacement":
+        """For a network that shares the layers of this one: they stay under the one patcher that counts and
+        moves them, and what was `added` gets one of its own."""
+        patcher, rest = self._patcher, self._patcher.offload_device
+        return self.beside(ManagedPlacement(added.to(rest), patcher.load_device, rest))
+
     def acquire(self, memory: int = 0) -> torch.device:
-        """All weights on the load device, after freeing room for them and for `memory` bytes more."""
-        device = self._patcher.load_device
-        patchers = [self._patcher, *(kept._patcher for kept in self._kept)]
-        management = _comfy("comfy.model_management")
-        management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
-        if self._lies_elsewhere(device):  # --novram loads part of a model whatever is asked
-            self._patcher.partially_load(device, extra_memory=1e32)
+        """Weights made usable on the load device, after freeing room for them and for `memory` bytes more."""
+        device, patchers = self._patcher.load_device, self._patchers()
+        _comfy("comfy.model_management").load_models_gpu(patchers, memory_required=memory)
+        for patcher in patchers:
+            patcher.model.model_loaded_weight_memory += bring_the_rest(patcher.model, _indexed(device))
         return device
 
-    def _lies_elsewhere(self, device: torch.device) -> bool:
-        module = self._patcher.model
-        devices = {tensor.device for tensor in chain(module.parameters(), module.buffers())}
-        return any(d.type != device.type or (None not in (d.index, device.index) and d != device) for d in devices)
+    def _patchers(self) -> list[Any]:
+        return [self._patcher, *(patcher for kept in self._kept for patcher in kept._patchers())]
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """The device as tensors on it name it: "cuda" is the current one."""
+    return torch.empty(0, device=device).device
 
 
 def _place(pipe: mgt_core.Pipeline) -> mgt_core.Pipeline:
@@ -204,6 +215,16 @@ def _bundles_below(folder: Path, depth: int, loose: bool) -> Iterator[Path]:
     yield from below
     if loose:
         yield from (path for path in loose_bundles(folder) if path.is_file() or not below)
+
+
+def loras() -> dict[str, str]:
+    """LoRA files that can be picked: name in the widget -> path, from ComfyUI's `loras` folders."""
+    folder_paths = _comfy("folder_paths")
+    if folder_paths:
+        return {name: folder_paths.get_full_path("loras", name) for name in folder_paths.get_filename_list("loras")}
+    root = PACK / "models" / "loras"
+    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
+    return {path.relative_to(root).as_posix(): str(path) for path in files}
 
 
 def _is_diffusion(folder: Path) -> bool:

@@ -1,7 +1,10 @@
 """Nodes that bring models in."""
 
+from ..mgt_core.errors import MGTError
 from . import host
-from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, quantization_input
+from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, number, quantization_input
+
+NO_LORA = "none"
 
 
 @node("Load MGT Model")
@@ -78,3 +81,44 @@ class MGTLoadSelfGuidance:
 
     def load(self, model, branch: str):
         return (host.load_branch(branch, model),)
+
+
+@node("MGT Load LoRA")
+class MGTLoadLoRA:
+    DESCRIPTION = (
+        "Adds a LoRA, a small file of trained changes, to the transformer. Chain several to use them together."
+    )
+    CATEGORY = "MGT/loaders"
+    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style", "meissonic"]
+    RETURN_TYPES = (MGT_MODEL,)
+    RETURN_NAMES = ("model",)
+    OUTPUT_TOOLTIPS = ("A copy of the model with the LoRA; the weights are shared with the one that came in.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "lora": combo(
+                    [NO_LORA, *host.loras()],
+                    "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
+                    "none hands the model through.",
+                ),
+                "strength": number(
+                    "What the LoRA's changes are multiplied by: 1 as trained, 0 none, below 0 the opposite.",
+                    1.0,
+                    -100.0,
+                    100.0,
+                    0.05,
+                ),
+            }
+        }
+
+    def load(self, model, lora: str, strength: float):
+        if lora == NO_LORA:
+            return (model,)
+        files = host.loras()
+        if lora not in files:
+            raise MGTError(f"lora is {lora!r}, but the known ones are {', '.join([NO_LORA, *files])}")
+        return (model.with_lora(files[lora], strength),)

@@ -59,7 +59,7 @@ TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 # Methods of MGTModel that attach what the table covers by other names, or nothing a picture shows.
 COVERED = {"with_guidance", "with_modifier", "with_timestep_rule", "with_placement", "with_compile"}
-COVERED |= {"with_token_merging", "with_token_cache", "with_guidance_reuse", "with_self_guidance"}
+COVERED |= {"with_token_merging", "with_token_cache", "with_guidance_reuse", "with_self_guidance", "with_lora"}
 
 REFUSED = {
     ("amused", "token merging"): "token merging does not work with the amused architecture",

@@ -3,15 +3,18 @@
 import json
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy
 import pytest
 from conftest import ALIAS, ROOT, load_pack
 from golden_data import bundles
+from make_lora import low_rank_pairs, save_diffusers
 from PIL import Image
 from stand_ins import STAND_INS, make_stand_ins
-from workflow_files import WORKFLOWS, name, shortened
+from workflow_files import SAVED, WORKFLOWS, name, shortened
 
+import mgt_core
 from run_workflow import prepare, to_api
 from runner.files import read_document
 from runner.images import Folders
@@ -22,6 +25,7 @@ DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS = 4
 PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
 ALL_CHOICES = ROOT / "workflows" / "all_choices.json"
+SOCKETS = ("MGT_", "CONDITIONING", "IMAGE", "MASK")
 # What older files hold: fewer widgets and outputs than the nodes have now.
 SHORTER = {"MGTMaskSchedule": 1, "MGTSamplerMaskGIT": 2, "MGTDecode": 0, "MGTLoadModel": 2}
 
@@ -94,6 +98,26 @@ def test_older_files_run_as_before(built_in, tmp_path):
     (now,) = saved(path, tmp_path / "now")
     (before,) = saved(rewired(path, tmp_path, as_before), tmp_path / "before")
     assert (pixels(now) == pixels(before)).all()
+
+
+@pytest.mark.parametrize("path", SAVED, ids=name)
+def test_workflows_of_earlier_releases_open_and_run(stand_ins, object_info, tmp_path, path, monkeypatch):
+    """Every value that was saved stands where it stood, and widgets added since are at their defaults."""
+    monkeypatch.setattr(sys.modules[f"{ALIAS}.nodes.host"], "bundles", lambda: {"demo": str(bundles()[0]), **stand_ins})
+    graph = json.loads(path.read_text())
+    prompt = to_api(graph, object_info)
+    for node in graph["nodes"]:
+        if node["type"] not in object_info or node.get("mode") == BYPASS:
+            continue
+        declared = {k: v for part in object_info[node["type"]]["input"].values() for k, v in part.items()}
+        widgets = [k for k, (kind, *_) in declared.items() if isinstance(kind, list) or not kind.startswith(SOCKETS)]
+        widgets = [k for k in widgets if k in prompt[str(node["id"])]["inputs"]]
+        stored = [v for i, v in enumerate(node["widgets_values"]) if (node["type"], i) != ("MGTSample", 1)]
+        values = [prompt[str(node["id"])]["inputs"][k] for k in widgets]
+        assert values[: len(stored)] == stored, node["type"]
+        assert values[len(stored) :] == [declared[k][1]["default"] for k in widgets[len(stored) :]], node["type"]
+    files = saved(path, tmp_path)
+    assert files and all(numpy.ptp(pixels(file)) > 0 for file in files)
 
 
 def sample_node(prompt, title):
@@ -173,3 +197,26 @@ def test_other_models_say_where_they_come_from(path):
         assert model.keys() == {"name", "url", "directory"} and model["directory"] == "mgt"
         assert model["url"].startswith("https://huggingface.co/")
         assert model["url"].endswith(model["name"].split("/")[-1])
+
+
+def test_lora_changes_its_half_of_the_sheet(built_in, tmp_path, monkeypatch):
+    """The workflow with a LoRA made for the model at hand."""
+    host = sys.modules[f"{ALIAS}.nodes.host"]
+    network = mgt_core.load(host.bundles()["demo"], device="cpu").model.network
+    file = save_diffusers(tmp_path / "style.safetensors", low_rank_pairs(network), alpha=8)
+    monkeypatch.setattr(host, "loras", lambda: {file.name: str(file)})
+
+    def pick(node, lora=file.name):
+        if node["type"] == "MGTLoadLoRA":
+            node["widgets_values"][0] = lora
+        elif node["type"] == "MGTCompareGrid":
+            node["widgets_values"][0] = "same\nsame"
+
+    path = ROOT / "workflows" / "lora.json"
+    (without,) = saved(rewired(path, tmp_path, partial(pick, lora="none")), tmp_path / "without")
+    (sheet,) = saved(rewired(path, tmp_path, pick), tmp_path / "with")
+    before, after = pixels(without), pixels(sheet)
+    half = (after.shape[1] - 4) // 2
+    assert (before[:, :half] == before[:, half + 4 :]).all()
+    assert (after[:, :half] == before[:, :half]).all()
+    assert (after[:, half + 4 :] != before[:, half + 4 :]).any()

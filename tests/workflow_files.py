@@ -7,13 +7,15 @@ from pathlib import Path
 from stand_ins import STAND_INS
 
 WORKFLOWS = sorted((Path(__file__).resolve().parent.parent / "workflows").glob("*.json"))
+# As releases left them, by version: nodes have got more widgets and outputs since.
+SAVED = sorted((Path(__file__).resolve().parent / "saved_workflows").glob("*/*.json"))
 # Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
 STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
 CALIBRATION = {("MGTSCQCalibrate", 7): 2, ("MGTSCQCalibrate", 8): 1}
 
 
 def name(path) -> str:
-    return path.stem
+    return f"{path.parent.name}-{path.stem}" if path in SAVED else path.stem
 
 
 def shortened(graph: dict, steps: int = 2) -> dict:

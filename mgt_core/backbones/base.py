@@ -23,6 +23,7 @@ class Backbone(nn.Module, Published):
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
+    uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
 
     @classmethod
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:

@@ -64,6 +64,7 @@ class PackedLayer(nn.Module, ABC):
             self.geometry = Convolution(source)
             for name in (*CONVOLUTION, "kernel_size", "out_channels"):
                 setattr(self, name, getattr(source, name))
+        self.names = getattr(source, "names", ())  # of the layers in it, see FusedLinear
         self.out_features, self.in_features = source.weight.shape[0], source.weight[0].numel()
         self.bias = source.bias
         if settings.activations == "static":
@@ -112,6 +113,12 @@ class PackedLayer(nn.Module, ABC):
         values, factor = self.rows(0, self.out_features)
         return rotate(values * factor, self.settings.rotation).to(dtype)
 
+    def product(self, name: str, x: Tensor) -> Tensor:
+        """As FusedLinear's: the layer `name` of those in it, without its bias."""
+        size = self.out_features // len(self.names)
+        values, factor = self.rows(start := self.names.index(name) * size, start + size)
+        return F.linear(x, rotate(values * factor, self.settings.rotation).to(x))
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`."""
         if self.geometry is not None:
@@ -122,10 +129,10 @@ class PackedLayer(nn.Module, ABC):
                 return out
         x, dtype = rotate(x, self.settings.rotation), x.dtype
         if self.settings.activations == "float":
-            return self.product(x, lambda values, factor: F.linear(x, (values * factor).to(dtype)))
+            return self.by_tiles(x, lambda values, factor: F.linear(x, (values * factor).to(dtype)))
         codes, scale = self.quantized(x)
         matrix = self.integer_product(codes)
-        return self.product(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
+        return self.by_tiles(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
 
     def quantized(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """int8 values of `x` as float32, and their scale: one, or one a row [..., 1]."""
@@ -144,7 +151,7 @@ class PackedLayer(nn.Module, ABC):
             kitchen.mm_int8(flat, values.to(torch.int8).T.contiguous()).float().unflatten(0, codes.shape[:-1])
         )
 
-    def product(self, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    def by_tiles(self, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """[..., N] in the type of `x`, tile by tile, with the bias."""
         height = max(1, (CPU_TILE if x.device.type == "cpu" else GPU_TILE) // self.in_features)
         out = x.new_empty(*x.shape[:-1], self.out_features)

@@ -140,6 +140,8 @@ def save_bundle(pipe: "Pipeline", folder: str | Path, overwrite: bool = False) -
     (unless it is a bundle and `overwrite` is set), and when it cannot be written.
     """
     folder = Path(folder)
+    if pipe.model.loras:
+        raise MGTError(f"the model holds the LoRA {pipe.model.loras[0].name}; save it without and attach it again")
     check_target(folder, overwrite)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -80,14 +80,18 @@ class Run:
 class Server:
     """Client for one running server. Every method raises on an unexpected HTTP status."""
 
-    def __init__(self, address: str, base: Path, log: Path) -> None:
+    def __init__(self, address: str, base: Path, log: Path, pid: int = 0) -> None:
         self.address = address
+        self.pid = pid
+        self.user = ""  # sent with every request; a server with --multi-user tells people apart by it
         self.base = base
         self.log = log
 
     def request(self, path: str, body: Json | None = None, timeout: float = 60) -> bytes:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data is not None else {}
+        if self.user:
+            headers["Comfy-User"] = self.user
         request = urllib.request.Request(f"http://{self.address}{path}", data, headers)
         with urllib.request.urlopen(request, timeout=timeout) as response:
             return response.read()
@@ -220,18 +224,19 @@ def make_base(folder: Path, host: Host) -> Path:
 
 
 @contextmanager
-def running_server(host: Host, base: Path) -> Iterator[Server]:
-    """Start ComfyUI on a free port, wait until it answers, and end it afterwards."""
+def running_server(host: Host, base: Path, *options: str) -> Iterator[Server]:
+    """Start ComfyUI on a free port, with more options, wait until it answers, and end it afterwards."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [host.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
     command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
-    command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
+    command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto", *options]
     server = Server(f"127.0.0.1:{port}", base, base / "server.log")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
     with server.log.open("wb") as log:
         process = subprocess.Popen(command, cwd=host.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    server.pid = process.pid
     try:
         _wait_until_ready(process, server)
         yield server

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from comfy_host import PACK, Server
-from workflow_files import WORKFLOWS, name, read
+from workflow_files import SAVED, WORKFLOWS, name, read
 
 from run_workflow import to_api
 
@@ -15,7 +15,7 @@ def test_workflows_are_offered_as_templates(server: Server) -> None:
     assert set(server.json("/workflow_templates")[PACK]) == {path.stem for path in WORKFLOWS}
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
+@pytest.mark.parametrize("path", [*WORKFLOWS, *SAVED], ids=name)
 def test_workflow_runs_on_the_server(server: Server, path: Path) -> None:
     info = server.object_info()
     prompt = to_api(read(path), info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections import Counter
 
@@ -10,7 +11,44 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
-NODE_CLASS_MAPPINGS: dict[str, type] = {}
+FAULTS = {
+    "error": RuntimeError,
+    "memory": torch.OutOfMemoryError,
+    "interrupt": comfy.model_management.InterruptProcessingException,
+}
+
+
+class Fault:
+    """A logits modifier that raises at its step; written against what modifiers offer, not their class."""
+
+    all_positions, by_rows = False, True
+
+    def __init__(self, step: int, kind: str) -> None:
+        self.step, self.kind = step, kind
+
+    def begin(self) -> Fault:
+        return self
+
+    def __call__(self, logits: torch.Tensor, step: object) -> torch.Tensor:
+        if step.index == self.step:
+            raise FAULTS[self.kind]("set by the test")
+        return logits
+
+
+class ProbeFault:
+    """MGT_MODEL in, and out with a fault at a step of its runs."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "attach", ("MGT_MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {"model": ("MGT_MODEL",), "step": ("INT", {"default": 0}), "kind": (list(FAULTS),)}}
+
+    def attach(self, model: object, step: int, kind: str) -> tuple:
+        return (dataclasses.replace(model, modifiers=(*model.modifiers, Fault(step, kind))),)
+
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {"ProbeFault": ProbeFault}
 LIBRARIES = ("transformers.", "diffusers.")
 
 
@@ -32,6 +70,16 @@ async def probe(_request: web.Request) -> web.Response:
     patchers = (entry.model for entry in comfy.model_management.current_loaded_models)
     loaded = [type(patcher.model).__name__ for patcher in patchers if patcher is not None]
     return web.json_response({"alive": alive, "loaded": loaded})
+
+
+@PromptServer.instance.routes.get("/mgt_tensors")
+async def tensors(_request: web.Request) -> web.Response:
+    """Bytes of all tensors that Python knows of."""
+    gc.collect()
+    known = (thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
+    return web.json_response(
+        sum(storage.nbytes() for storage in {t.data_ptr(): t.untyped_storage() for t in known}.values())
+    )
 
 
 @PromptServer.instance.routes.get("/mgt_sizes")
