@@ -2,12 +2,14 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT, load_pack
+from PIL import Image
 from stand_ins import STAND_INS
 
 from runner.host_nodes import NODES as STANDING_IN
@@ -114,8 +116,24 @@ class TestNode:
         for key in [*inputs(NODES[name]), *NODES[name].RETURN_NAMES]:
             assert f"**{key}**" in page, key
 
+    def test_help_page_has_a_picture(self, name):
+        """Drawn by `MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser/test_help.py`, which needs a ComfyUI."""
+        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
+        linked = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
+        assert f"images/{name}.png" in linked
+        for link in linked:
+            with Image.open(ROOT / "web" / "docs" / link) as picture:
+                picture.verify()
+
     def test_is_used_by_a_workflow(self, name):
         assert any(name in {n["type"] for n in json.loads(path.read_text())["nodes"]} for path in WORKFLOWS)
+
+
+def test_pictures_of_the_help_pages_are_small_and_all_used():
+    pictures = list((ROOT / "web" / "docs" / "images").iterdir())
+    assert sum(path.stat().st_size for path in pictures) < 3_000_000
+    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md"))
+    assert [path.name for path in pictures if f"images/{path.name}" not in text] == []
 
 
 def test_no_help_page_without_a_node():
