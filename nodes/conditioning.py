@@ -116,10 +116,44 @@ class MGTTextEncode:
         }
 
     def encode(self, text: str, text_encoder):
-        if text_encoder is None:
-            raise MGTError("this model has no text encoder: it draws classes, which MGT Class Label gives")
-        encoded = text_encoder.encode([text], weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
-        return ([[encoded.hidden, {"pooled_output": encoded.pooled}]],)
+        return (encode_text([text], text_encoder),)
+
+
+def encode_text(prompts: list[str], text_encoder) -> list:
+    """CONDITIONING of a batch of prompts. Raises MGTError when there is no text encoder."""
+    if text_encoder is None:
+        raise MGTError("this model has no text encoder: it draws classes, which MGT Class Label gives")
+    encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
+    return [[encoded.hidden, {"pooled_output": encoded.pooled}]]
+
+
+@node("MGT Prompt Batch")
+class MGTPromptBatch:
+    DESCRIPTION = "Encodes several prompts, one a line: each is one image of the batch."
+    CATEGORY = "MGT/conditioning"
+    SEARCH_ALIASES = ["prompt list", "several prompts", "multiple prompts", "batch prompt", "text"]
+    RETURN_TYPES = (CONDITIONING, INT)
+    RETURN_NAMES = ("conditioning", "count")
+    OUTPUT_TOOLTIPS = (
+        "The encoded prompts, for the positive or negative input of MGT Sample.",
+        "How many prompts there are, for the batch size of MGT Empty Tokens.",
+    )
+    FUNCTION = "encode"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "prompts": text_input("What the images should show, one prompt a line; empty lines are left out."),
+                "text_encoder": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
+            }
+        }
+
+    def encode(self, prompts: str, text_encoder):
+        lines = [line for line in map(str.strip, prompts.splitlines()) if line]
+        if not lines:
+            raise MGTError("prompts holds no text; expected one prompt a line")
+        return encode_text(lines, text_encoder), len(lines)
 
 
 @node("MGT Class Label")
