@@ -410,6 +410,7 @@ def sample(
         if (not callable(value) or isinstance(value, type)) and (name, value) != ("callback", None):
             raise MGTError(f"{name} is {value!r}; expected something that can be called")
     checks(model, state, steps, cfg, seed)
+    steps = getattr(sampler, "steps_made", int)(steps)
     guidances = {*guidance_values(model, float(cfg), steps), *getattr(sampler, "guidances", ())}
     conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):

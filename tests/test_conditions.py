@@ -263,3 +263,9 @@ def test_the_hosts_nodes_reach_the_sampler():
     assert len({tuple(tokens.flatten().tolist()) for tokens in results.values()}) == len(results)
     same = host("ConditioningSetAreaStrength", conditioning=cat, strength=2.0)
     assert torch.equal(node("MGTSample", **inputs, positive=same)[0].tokens, results["plain"])
+
+
+def test_the_one_step_sampler_is_checked_as_one_step():
+    late = together(ConditionPart(POSITIVE, start=0.5))
+    with pytest.raises(MGTError, match="at step 1 of 1 neither"):
+        run(empty(), late, together(ConditionPart(NEGATIVE, start=0.5)), sampler="one_step", steps=4, cfg=2.0)

@@ -62,7 +62,7 @@ def test_strength_zero_returns_the_input(sampler, caplog):
     state = encoded(0.0, batch=2)
     out = run(state, sampler=sampler)
     assert torch.equal(out.tokens, state.tokens)
-    assert "strength 0 leaves none of the 4 steps" in caplog.text
+    assert "strength 0 leaves none of the" in caplog.text
 
 
 @pytest.mark.parametrize("strength, first", [(0.99, 1), (0.75, 2), (0.5, 3), (0.3, 5), (0.7, 2)])

@@ -72,6 +72,10 @@ class Sampler(ABC):
         """Whether it needs a step's logits as one table."""
         return False
 
+    def steps_made(self, steps: int) -> int:
+        """How many steps a run takes that asks for `steps`."""
+        return steps
+
     @abstractmethod
     def loop(self, run: Run) -> None:
         """Take `run` from its first step to its last."""

@@ -36,10 +36,12 @@ class OneStep(Sampler):
         finite_number("one-step masked share", self.masked, 0, 1)
         finite_number("one-step noise", self.noise, 0, 1)
 
+    def steps_made(self, steps: int) -> int:
+        if steps > 1:
+            log.warning("the one-step sampler makes one step, and the run asks for %d", steps)
+        return 1
+
     def loop(self, run: Run) -> None:
-        if run.steps > 1:
-            log.warning("the one-step sampler makes one step, and the run asks for %d", run.steps)
-        run.steps = 1
         free = run.tokens == run.model.mask_id
         start = torch.where(free, self.start(run, free), run.tokens)
         if self.noise:
