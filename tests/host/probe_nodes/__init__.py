@@ -74,9 +74,9 @@ async def probe(_request: web.Request) -> web.Response:
 
 @PromptServer.instance.routes.get("/mgt_tensors")
 async def tensors(_request: web.Request) -> web.Response:
-    """Bytes of all tensors that Python knows of."""
+    """Bytes of all tensors that Python knows of, leaving out kinds without memory, as torch.compile traces with."""
     gc.collect()
-    known = (thing for thing in gc.get_objects() if isinstance(thing, torch.Tensor))
+    known = (thing for thing in gc.get_objects() if type(thing) in (torch.Tensor, torch.nn.Parameter))
     return web.json_response(
         sum(storage.nbytes() for storage in {t.data_ptr(): t.untyped_storage() for t in known}.values())
     )
