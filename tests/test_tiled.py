@@ -118,7 +118,7 @@ def test_both_ways_ask_for_memory_and_take_a_few_pictures_at_a_time(monkeypatch)
             patch.setattr(part, "forward", lambda x, *rest, own=original: seen.append(len(x)) or own(x, *rest))
         latents, tokens = codec.latents(image), codec.encode(image)
         codec.decode(tokens)
-    torch.testing.assert_close(latents, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(latents, alone, atol=1e-4, rtol=1e-4)
     assert seen == [2, 2, 1] * 3
     assert [memory for memory in asked if memory] == [2 * 32 * 32 * codec.full_width * 12] * 3
 
