@@ -29,19 +29,9 @@ from mgt_core.quantization.observers import Watch
 from mgt_core.quantization.schemes import FP8, W4A8, W8A8, Scheme, planned
 from mgt_core.quantization.storage import WEIGHTS, save_weights, write_json
 
-CONFIG = {
-    "attention_head_dim": 128,
-    "axes_dims_rope": [16, 56, 56],
-    "codebook_size": 8192,
-    "downsample": True,
-    "joint_attention_dim": 1024,
-    "num_attention_heads": 8,
-    "num_layers": 14,
-    "num_single_layers": 28,
-    "pooled_projection_dim": 1024,
-    "upsample": True,
-    "vocab_size": 8256,
-}
+from .bundle import FULL
+
+CONFIG = FULL.transformer
 OUTLIERS, OUTLIER_SIZE = 0.004, 12.0  # share of the input channels, and how much larger they are
 FLOAT = "bfloat16"
 CASES: dict[str, Scheme] = {

@@ -148,12 +148,6 @@ class Run:
             **details,
         )
 
-    def guided_logits(
-        self, tokens: Tensor, index: int, cfg: float, masked: Sequence[int], positions: Tensor | None = None
-    ) -> Tensor:
-        """[B, M, V] float32, before modifiers; arguments as for `guided`."""
-        return self.guided(tokens, index, cfg, masked, positions).rows()
-
     def guided(
         self,
         tokens: Tensor,

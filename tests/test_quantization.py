@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from test_families import FAMILIES
 
 import mgt_core
+from bench.bundle import FULL
 from mgt_core.__main__ import main
 from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
 from mgt_core.errors import MGTError
@@ -120,25 +121,10 @@ def test_fine_tuning_lowers_the_error():
     assert errors[1] < 0.9 * errors[0]
 
 
-FULL_SIZE = {
-    "attention_head_dim": 128,
-    "axes_dims_rope": [16, 56, 56],
-    "codebook_size": 8192,
-    "downsample": True,
-    "joint_attention_dim": 1024,
-    "num_attention_heads": 8,
-    "num_layers": 14,
-    "num_single_layers": 28,
-    "pooled_projection_dim": 1024,
-    "upsample": True,
-    "vocab_size": 8256,
-}
-
-
 @pytest.mark.parametrize("scheme, most", [(mgt_core.W4A8(), 0.62e9), (mgt_core.W4A8(keep=("modulation",)), 1.0e9)])
 def test_size_of_meissonic(scheme, most):
     with torch.device("meta"):
-        network = MeissonicTransformer(MeissonicConfig.from_dict(FULL_SIZE)).to(torch.bfloat16)
+        network = MeissonicTransformer(MeissonicConfig.from_dict(FULL.transformer)).to(torch.bfloat16)
     assert stored_bytes(network) == pytest.approx(2.01e9, rel=0.01)
     assert stored_bytes(planned(network, scheme, network.unquantized)) <= most
 
