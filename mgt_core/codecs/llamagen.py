@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..registry import CODECS
 from .base import Codec, Shapes, count
+from .upsampling import double_and_convolve
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Resample(nn.Module):
         self.conv = nn.Conv2d(width, width, 3, padding=1) if doubles else nn.Conv2d(width, width, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0) if self.doubles else F.pad(x, (0, 1, 0, 1)))
+        return double_and_convolve(x, self.conv) if self.doubles else self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
 class Level(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import MGTError
 from ..registry import CODECS
 from .base import Codec, Shapes, count
+from .upsampling import double_and_convolve
 
 SIZES = ("num_channels", "hidden_channels", "num_res_blocks", "z_channels", "num_embeddings", "quantized_embed_dim")
 
@@ -90,7 +91,7 @@ class Level(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for block in self.block:
             x = block(x)
-        return x if self.upsample_conv is None else self.upsample_conv(F.interpolate(x, scale_factor=2.0))
+        return x if self.upsample_conv is None else double_and_convolve(x, self.upsample_conv)
 
 
 class Encoder(nn.Module):

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from ..registry import CODECS
 from .base import Codec
 from .tiled import can_be_tiled, decode_tiled, encode_tiled
+from .upsampling import FoldedUpsample, can_be_folded
 
 
 @CODECS.register("vqmodel")
@@ -20,7 +21,12 @@ class VQModelCodec(Codec):
     def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         from diffusers import VQModel
 
-        return VQModel.from_config(config)
+        network = VQModel.from_config(config)
+        for level in network.decoder.up_blocks:
+            for index, upsampler in enumerate(level.upsamplers or ()):
+                if can_be_folded(upsampler):
+                    level.upsamplers[index] = FoldedUpsample(upsampler.conv)
+        return network
 
     @property
     def codebook_size(self) -> int:

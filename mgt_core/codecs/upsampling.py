@@ -1,0 +1,62 @@
+"""Nearest doubling and the 3 x 3 convolution after it, in one step at the low resolution.
+
+After doubling, the convolution reads each pixel of the small map two or four times, once a tap. Taps that read
+the same pixel can be added beforehand: each of the four pixels that one becomes is a 2 x 2 convolution of the small
+map, which is 4/9 of the products and leaves the doubled map out. The result is the same but for rounding.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..quantization.layers import kernel_of
+
+# Which of two neighbours each tap reads, [phase, neighbour, tap]: phase 0 is the first pixel of a doubled one.
+READS = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+
+
+def can_be_folded(upsampler: nn.Module) -> bool:
+    """Whether a module of diffusers does nothing but double and convolve."""
+    layer = getattr(upsampler, "conv", None)
+    plain = isinstance(layer, nn.Conv2d) and upsampler.norm is None and upsampler.interpolate
+    return plain and layer.kernel_size == (3, 3) and layer.padding == (1, 1)
+
+
+def folded_kernel(kernel: Tensor) -> Tensor:
+    """[N, C, 3, 3] -> [4 N, C, 2, 2], output channels in the order of (row phase, column phase, N)."""
+    reads = READS.to(kernel.device)
+    return torch.einsum("ryk,sxl,nckl->rsncyx", reads, reads, kernel.float()).flatten(0, 2).to(kernel.dtype)
+
+
+def double_and_convolve(x: Tensor, layer: nn.Module) -> Tensor:
+    """`layer`(x doubled), [B, C, h, w] -> [B, N, 2 h, 2 w]; the layer is 3 x 3 with a border of 1, packed or not."""
+    kernel = folded_kernel(kernel_of(layer, x.dtype))
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    between = F.conv2d(x, kernel, bias, padding=1).unflatten(1, (2, 2, -1))  # at the corners of the small map's cells
+    (batch, _, height, width), channels = x.shape, between.shape[3]
+    out = torch.empty(
+        (batch, channels, 2 * height, 2 * width),
+        dtype=x.dtype,
+        device=x.device,
+        memory_format=torch.channels_last if between.stride(3) == 1 else torch.contiguous_format,
+    )
+    for row in (0, 1):
+        for column in (0, 1):
+            out[:, :, row::2, column::2] = between[:, row, column, :, row : row + height, column : column + width]
+    return out
+
+
+class FoldedUpsample(nn.Module):
+    """Takes the place of an upsampler with a convolution; parameter names stay.
+
+    norm: that of diffusers' upsampler, always None here.
+    """
+
+    norm = None
+
+    def __init__(self, conv: nn.Module):
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor, output_size: object = None) -> Tensor:
+        return double_and_convolve(x, self.conv)
