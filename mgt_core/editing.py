@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .codecs.base import Codec
-from .draws import image_generators
+from .draws import seeded_generator
 from .errors import MGTError, finite_number, whole_number
 from .model import MGTModel
 from .sampling import image_seeds, least_confident
@@ -137,7 +137,8 @@ def pad_image(
 
 
 def random_order(state: TokenState, seed: int) -> Tensor:
-    generators = image_generators(image_seeds(seed, state.batch))
+    # Named: a run with the same seed begins with these very numbers, and would draw by those that chose its cells.
+    generators = [seeded_generator(f"vary/{own}", torch.device("cpu")) for own in image_seeds(seed, state.batch)]
     rows = [torch.rand(state.grid, generator=generator, dtype=torch.float64) for generator in generators]
     return torch.stack(rows).to(state.tokens.device)
 
@@ -158,7 +159,7 @@ ORDERS: dict[str, Callable[[TokenState, int], Tensor]] = {
 def vary_tokens(state: TokenState, share: float, order: str = "random", seed: int = 0) -> TokenState:
     """Variations: `share` of the cells that are not fixed (rounded, per image) are masked again.
 
-    order: "random", decided for image i by a generator seeded seed + i, or "least confident", by the
+    order: "random", decided for image i by seed + i, or "least confident", by the
     probability the tokens had when they were drawn.
     """
     finite_number("share", share, 0, 1)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from test_sampling import NEGATIVE, POSITIVE
 
 import mgt_core
+from mgt_core.draws import GeneratorDraws, image_generators
 from mgt_core.editing import free_cells
 from mgt_core.errors import MGTError
 
@@ -245,6 +246,15 @@ def test_variations_are_decided_per_image():
     alone = replace(state, tokens=state.tokens[2:], fixed=state.fixed[2:])
     assert torch.equal(together[2], mgt_core.vary_tokens(alone, 0.5, seed=10).masked[0])
     assert not torch.equal(together[0], together[1])
+
+
+def test_variations_and_the_run_after_them_draw_different_numbers():
+    """Else the cells masked would be those whose first draw is small, and get the first codes of the codebook."""
+    empty = mgt_core.empty_state(1, (32, 32), 9, 8)
+    state = replace(empty, tokens=torch.zeros_like(empty.tokens))
+    first = GeneratorDraws(image_generators([0]), 1024).uniform(torch.device("cpu"))
+    masked = mgt_core.vary_tokens(state, 0.5, seed=0).masked.flatten(1)
+    assert abs(first[masked].mean() - 0.5) < 0.05
 
 
 def test_variations_leave_fixed_tokens_alone():
