@@ -39,9 +39,19 @@ def host(monkeypatch, tmp_path):
     return host
 
 
-def calibrate(**changes):
+def calibrate(model=None, **changes):
     pipe = pipeline(bundles()[0])
-    return NODES["MGTSCQCalibrate"]().calibrate(pipe.model, **(SETTINGS | {"text": pipe.text} | changes))
+    return NODES["MGTSCQCalibrate"]().calibrate(model or pipe.model, **(SETTINGS | {"text": pipe.text} | changes))
+
+
+def test_fine_tuning_works_in_the_inference_mode_of_hosts():
+    with torch.inference_mode():
+        pipe = mgt_core.load(bundles()[0], device="cpu")
+        keep = "single_*\n*norm*\ntransformer_blocks.1.*"
+        settings = {"scheme": "w4a16", "keep": keep, "text": pipe.text}
+        models = (calibrate(pipe.model, **settings, reconstruct=steps)[0] for steps in (0, 5))
+        plain, tuned = (packed_layers(model.network) for model in models)
+    assert any(not torch.equal(layer.weight, plain[name].weight) for name, layer in tuned.items())
 
 
 def tokens(model):

@@ -15,9 +15,10 @@ from .layers import Int4Layer, parameter
 RATE = 0.02  # of the mean size of a weight
 
 
+@torch.inference_mode(False)  # hosts run nodes under it, and nothing can be differentiated there
 def reconstruct(layer: Int4Layer, source: nn.Linear, inputs: Tensor, steps: int) -> Int4Layer:
     """A copy of `layer` with other codes and bias. inputs: [R, K] float32 rows that `source` was given."""
-    weight = source.weight.detach().float()
+    weight, inputs = source.weight.detach().float().clone(), inputs.clone()  # they may come from inference mode
     wanted = F.linear(inputs, weight)
     best, best_loss = layer.weight, float("inf")
     with torch.enable_grad():
