@@ -42,6 +42,12 @@ def test_what_the_bundle_says(pipe):
     assert pipe.model.grid_multiple == (2 if pipe.model.network.config.downsample else 1)
 
 
+def test_a_saved_bundle_loads(pipe, tmp_path):
+    saved = mgt_core.load(mgt_core.save_bundle(pipe, tmp_path / "saved"), device="cpu")
+    tokens, condition = torch.full((1, 8, 8), 71), pipe.text.encode("a cat")
+    assert torch.equal(saved.model.logits(tokens, condition, 0.0), pipe.model.logits(tokens, condition, 0.0))
+
+
 def test_logits_are_those_of_diffusers(pipe, reference):
     tokens = torch.randint(72, (2, 8, 6), generator=torch.Generator().manual_seed(0)).clamp(max=64)
     tokens[tokens == 64] = 71

@@ -11,6 +11,7 @@ from ..types import Condition
 from .base import Backbone
 
 HEAD = "mlm_layer."
+BODY = "uvit."  # before the other names where this pack has saved them
 
 
 @BACKBONES.register("amused")
@@ -42,7 +43,9 @@ class AmusedTransformer(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return "mlm_layer.conv2.weight" in shapes and "encoder_proj.weight" in shapes
+        return "mlm_layer.conv2.weight" in shapes and not shapes.keys().isdisjoint(
+            ("encoder_proj.weight", BODY + "encoder_proj.weight")
+        )
 
     @classmethod
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> dict:
@@ -50,7 +53,7 @@ class AmusedTransformer(Backbone):
 
     @staticmethod
     def renamed(name: str) -> str:
-        return name if name.startswith(HEAD) else f"uvit.{name}"
+        return name if name.startswith((HEAD, BODY)) else BODY + name
 
     @property
     def mask_id(self) -> int:
