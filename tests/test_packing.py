@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mgt_core.quantization import packing
+from mgt_core.quantization import kernels, packing
 from mgt_core.quantization.layers import FORMATS, GRID, LayerSettings, packed_layers, stored_bytes
 from mgt_core.quantization.surgery import replaced
 
@@ -190,3 +190,14 @@ def test_replacing_shares_the_rest_and_spares_the_original():
     assert list(network.modules()) == before and isinstance(network[0], nn.Linear)
     assert changed[2] is not network[2] and changed[2].weight is network[2].weight
     assert replaced(network, {}, share=False)[2].weight is not network[2].weight
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_empty_inputs_stay_away_from_kernels(activations, monkeypatch):
+    """A GPU's integer product refuses what the text is between the refreshes of a token cache."""
+    monkeypatch.setattr(kernels, "kitchen", object)  # which has no kernel at all
+    layer = FORMATS.get("int8_tensorwise").pack(nn.Linear(16, 8), LayerSettings(16, 16, activations))
+    layer.backend = "kitchen"
+    assert layer(torch.empty(2, 0, 16)).shape == (2, 0, 8)
+    with pytest.raises(AttributeError):
+        layer(torch.ones(2, 1, 16))

@@ -21,8 +21,9 @@ def kitchen() -> ModuleType | None:
 
 
 def usable(backend: str, x: Tensor) -> ModuleType | None:
-    """The kernels for input `x`. backend: "auto" uses them on a GPU, where they were written for; the
-    plain path needs less memory on a CPU. "kitchen" uses them wherever they run, "plain" never."""
-    if backend == "plain" or (backend == "auto" and x.device.type != "cuda"):
+    """The kernels for input `x`; torch's int8 product on a GPU refuses an empty one, as the text is between the
+    refreshes of a token cache. backend: "auto" uses them on a GPU, where they were written for; the plain path
+    needs less memory on a CPU. "kitchen" uses them wherever they run, "plain" never."""
+    if not x.numel() or backend == "plain" or (backend == "auto" and x.device.type != "cuda"):
         return None
     return kitchen()
