@@ -119,6 +119,14 @@ def test_free_cells_are_revealed_in_order(first, second, order, roll, counts, st
             assert after == max(target, 0) or before - after == 1 or after == before == 0 or after <= steps
 
 
+def test_repainting_begins_with_as_many_cells_as_the_arccos_law_has_left():
+    everywhere = torch.ones(1, *GRID, dtype=torch.bool)
+    given = replace(partial(everywhere, ~everywhere), strength=0.5)
+    _, seen = steps_of(given, sampler="halton", schedule="root", steps=8, cfg=1.0)
+    counts = [int((step.tokens == given.mask_id).sum()) for step in seen]
+    assert counts == [max(left, 8 - 4 - i) for i, left in enumerate(arccos_targets(8, CELLS)[3:7])]
+
+
 @given(steps=st.integers(1, 300), total=st.integers(0, 5000))
 @few
 def test_arccos_counts_fall_to_nothing(steps, total):

@@ -76,6 +76,10 @@ class Sampler(ABC):
         """How many steps a run takes that asks for `steps`."""
         return steps
 
+    def paced(self, schedule: MaskSchedule) -> MaskSchedule:
+        """The schedule of a run that asks for `schedule`."""
+        return schedule
+
     @abstractmethod
     def loop(self, run: Run) -> None:
         """Take `run` from its first step to its last."""
@@ -100,7 +104,7 @@ class Sampler(ABC):
             state,
             positive,
             negative,
-            schedule=schedule,
+            schedule=self.paced(schedule),
             steps=steps,
             cfg=cfg,
             seeds=seeds,

@@ -12,6 +12,7 @@ from ..orders import ORDERS
 from ..placement import sent
 from ..registry import SAMPLERS
 from ..sampling import Run
+from ..schedules import Arccos, MaskSchedule
 from ..types import Step
 from .base import Sampler
 
@@ -22,6 +23,13 @@ def arccos_targets(steps: int, total: int) -> list[int]:
     """Cells still masked after each step: floor(N (1 - 2 arccos((k + 1) / T) / pi)) are revealed by then."""
     shares = (1 - math.acos((index + 1) / steps) / (math.pi / 2) for index in range(steps))
     return [total - int(share * total) for share in shares]
+
+
+class Revealed(Arccos):
+    """The arccos law as published: what is rounded down is the number of cells revealed."""
+
+    def targets(self, steps: int, total: int) -> list[int]:
+        return arccos_targets(steps, total)
 
 
 @SAMPLERS.register("halton")
@@ -68,10 +76,10 @@ class Ordered(Sampler):
         order = ORDERS.get(self.order)(grid, generator)
         return order.roll(int(torch.randint(len(order), (), generator=generator))) if self.roll else order
 
+    def paced(self, schedule: MaskSchedule) -> MaskSchedule:
+        return Revealed() if self.counts == "arccos" else schedule
+
     def loop(self, run: Run) -> None:
-        counts = run.state.to_fill.flatten(1).sum(1).tolist()
-        if self.counts == "arccos":
-            run.targets = [arccos_targets(run.steps, count) for count in counts]
         # Before the attached modifiers, where the published sampler has it.
         run.modifiers.insert(0, self.sharpened(run.steps))
         ranks = sent(self.ranks(run.grid, run.generators), run.device)
