@@ -58,7 +58,8 @@ class GuidanceSchedule:
             return self.outside
         if self.shape == "constant":
             return cfg
-        first, last = math.ceil(self.start * total), math.ceil(self.end * total) - 1
+        inside = [k for k in range(total) if in_interval(self.start, self.end, k, total)]
+        first, last = inside[0], inside[-1]
         x = (index - first) / (last - first) if last > first else 1.0
         return self.outside + (cfg - self.outside) * GUIDANCE_SHAPES[self.shape](x)
 

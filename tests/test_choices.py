@@ -23,6 +23,7 @@ from mgt_core import (
     TopKTopP,
     ZSampling,
 )
+from mgt_core.guidance import GUIDANCE_SHAPES
 
 CELLS = GRID[0] * GRID[1]
 few = settings(max_examples=10, deadline=None, derandomize=True, database=None)
@@ -319,3 +320,11 @@ def test_differential_ignores_cells_that_are_in_the_table_for_others():
         own = sample(state, [DifferentialSampling(positions="masked")], sampler)
         both = sample(state, [DifferentialSampling(positions="masked"), DifferentialSampling(0.0)], sampler)
         assert torch.equal(own.tokens, both.tokens)
+
+
+@pytest.mark.parametrize("shape", GUIDANCE_SHAPES)
+def test_guidance_reaches_both_ends_of_its_interval(shape):
+    for start, end, total in [(0.55, 1.0, 100), (0.0, 0.55, 100), (0.2, 0.8, 10)]:
+        steps = range(round(start * total), round(end * total))
+        values = [GuidanceSchedule(start, end, shape).at(9.0, k, total) for k in steps]
+        assert min(values) >= 1 and max(values) == 9 and (shape == "constant" or min(values) == 1)
