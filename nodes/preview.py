@@ -46,11 +46,14 @@ class LivePreview:
         self._clock = clock
         self._next = float("-inf")
 
+    def due(self, last: bool) -> bool:
+        return last or self._clock() >= self._next
+
     def picture(self, state: TokenState, last: bool) -> "Image | None":
         """The first image of the batch so far, or None when it is too early for another picture."""
-        started = self._clock()
-        if started < self._next and not last:
+        if not self.due(last):
             return None
+        started = self._clock()
         height, width = state.grid
         full = self._method == "taesd" or height * width <= DECODED_TOKENS
         picture = enlarged(self._previewer.image(state, full), self._limit).convert("RGB")
@@ -82,7 +85,8 @@ class RunView:
         self._progress.update(done, step.total, self.picture(step, last=done == step.total))
 
     def picture(self, step: Step, last: bool = False) -> "Image | None":
-        return self._preview.picture(step.result, last) if self._preview else None
+        # The result comes from the GPU, which is not worth waiting for when nobody sees it.
+        return self._preview.picture(step.result, last) if self._preview and self._preview.due(last) else None
 
 
 class CalibrationView(RunView):

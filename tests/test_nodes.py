@@ -419,6 +419,15 @@ def test_previews_are_spaced_but_for_the_last():
     assert [index for index, yes in enumerate(shown) if yes] == [0, 25, 50, 75, 99]
 
 
+def test_the_result_of_a_step_is_asked_for_only_when_it_is_shown():
+    view = preview.RunView(3, None, SimpleNamespace(codec=None))
+    view._preview = preview.LivePreview(Painter(), "auto", 512, lambda: 0.0)
+    steps = [mgt_core.Step(index, 3, state_of(4, 4).tokens, outcome=lambda: state_of(4, 4)) for index in range(3)]
+    for step in steps:
+        view(step)
+    assert ["result" in vars(step) for step in steps] == [True, False, True]
+
+
 def test_slow_previews_take_a_fifth_of_the_time():
     painter = Painter(cost=1.0)
     live = preview.LivePreview(painter, "auto", 512, painter.clock)
