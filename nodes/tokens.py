@@ -121,8 +121,7 @@ class MGTMaskTokens(TokenNode):
 
     def mask(self, tokens, mask, grow: int, unique_id=None):
         masked = mgt_core.mask_tokens(tokens, mask, grow)
-        free = masked.to_fill if masked.strength is None else ~masked.fixed
-        say_what_is_free(free, unique_id)
+        say_what_is_free(masked.to_fill, unique_id)
         return (masked,)
 
 
