@@ -174,8 +174,9 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
 def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int = 0) -> Tensor:
     """The repainted picture where the mask is, the original everywhere else, to the last bit.
 
-    original: [1 or B, H, W, C]; repainted: [B, H, W, C]; mask: [1 or B, any size], its values between 0
-    and 1 mix the two. feather: pixels inside the mask over which the repainted picture fades in.
+    original: [1 or B, H, W, C]; repainted: [B, H, W, C]; mask: [1 or B, any size], the largest value over a
+    pixel counts, and one between 0 and 1 mixes the two. feather: pixels inside the mask over which the
+    repainted picture fades in.
     """
     whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
@@ -183,7 +184,7 @@ def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int =
         raise MGTError(f"the original is {sizes[0]} pixels and the repainted picture {sizes[1]}; they must agree")
     batch, channels = repainted.shape[0], repainted.shape[-1]
     original = of_batch(original[..., :channels], batch, "original").to(repainted)
-    share = F.interpolate(as_masks(mask).to(repainted)[:, None], original.shape[1:3], mode="nearest-exact").clamp(0, 1)
+    share = F.adaptive_max_pool2d(as_masks(mask).to(repainted)[:, None], original.shape[1:3]).clamp(0, 1)
     share = (share * fade_in(share > 0, feather))[:, 0, ..., None]
     share = of_batch(share, batch, "mask")
     mixed = torch.lerp(original, repainted, share)

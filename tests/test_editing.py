@@ -281,6 +281,17 @@ def test_untouched_pixels_stay_exactly(seed, feather, soft):
         assert torch.equal(out[inside], repainted[inside])
 
 
+def test_a_stroke_thinner_than_a_pixel_counts():
+    """A mask painted on a large photograph, the picture scaled since."""
+    original, repainted = pictures(1, 0), pictures(1, 1)
+    mask = torch.zeros(1, *(5 * side for side in SIZE))
+    mask[:, 5 * 3 + 1] = 1
+    out = mgt_core.paste_back(original, repainted, mask)
+    expected = original.clone()
+    expected[:, 3] = repainted[:, 3]
+    assert torch.equal(out, expected)
+
+
 def test_feather_fades_in_over_its_pixels():
     mask = torch.zeros(1, 1, 12)
     mask[..., 2:] = 1

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections.abc import Iterator
 
 import pytest
 from comfy_host import ROOT, Json, Server, node_id
+from PIL import Image
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
-SCREENSHOT = ROOT / "docs" / "images" / "comfyui_text_to_image.png"
+SCREENSHOTS = ROOT / "docs" / "images"
+UPDATE = os.environ.get("MGT_UPDATE_SCREENSHOTS") == "1"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1600, "height": 900}
+CLOSENESS, BESIDE = 0.7, (120, 110)  # scale of a graph in its screenshot; pixels of the window around it
+SMALLEST = (1200, 700)
+COLOURS = 128  # in a screenshot, to keep it small
 PATIENCE_MS = 300_000
 
 # Queue once; answer how it ended and how many live previews came before.
@@ -28,14 +34,19 @@ QUEUE = """async () => {
 }"""
 SHOWN = """([type, width, height]) => app.graph.nodes.some(node => node.type === type
     && node.imgs?.some(i => i.complete && i.naturalWidth === width && i.naturalHeight === height))"""
-# The whole graph, as large as fits between the side bar and the right edge.
+# The whole graph, as large as fits between the side bar and the right edge; answers with its width and height.
 FIT = """() => {
     const boxes = [...app.graph.nodes, ...app.graph.groups].map(item => item.boundingRect);
     const [left, top] = [0, 1].map(i => Math.min(...boxes.map(box => box[i])));
     const [right, bottom] = [0, 1].map(i => Math.max(...boxes.map(box => box[i] + box[i + 2])));
     app.canvas.ds.fitToBounds([left, top, right - left, bottom - top], {zoom: 0.92});
     app.canvas.setDirty(true, true);
+    return [right - left, bottom - top];
 }"""
+# Every node that shows pictures has got them.
+DRAWN = """() => app.graph.nodes.every(node =>
+    node.mode !== 0 || !['LoadImage', 'SaveImage', 'PreviewImage'].includes(node.type)
+    || (node.imgs?.length && node.imgs.every(image => image.complete && image.naturalWidth)))"""
 
 
 class Page:
@@ -88,6 +99,27 @@ def front_end(server: Server, browser: playwright.Browser, workflow: Json) -> Pa
     return opened
 
 
+def screenshot(page: playwright.Page, name: str) -> None:
+    """Keeps what the tab shows as docs/images/comfyui_<name>.png."""
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    picture.quantize(COLOURS).save(SCREENSHOTS / f"comfyui_{name}.png", optimize=True)
+
+
+def graph_screenshot(page: playwright.Page, name: str) -> None:
+    """The same of a graph that has run, in a window of the size it needs."""
+    page.wait_for_function(DRAWN)
+    page.evaluate("() => app.canvas.deselectAll()")
+    sides = zip(page.evaluate(FIT), BESIDE, SMALLEST, strict=True)
+    width, height = (max(least, round(CLOSENESS * side + more)) for side, more, least in sides)
+    page.set_viewport_size({"width": width, "height": height})
+    page.mouse.move(width / 2, height - 20)
+    page.wait_for_timeout(1000)
+    page.evaluate(FIT)
+    page.wait_for_timeout(1500)  # the view moves to its place
+    screenshot(page, name)
+    page.set_viewport_size(SIZE)
+
+
 def links_and_values(prompt: Json) -> Json:
     """Class and inputs by node id, of a prompt in API format."""
     return {key: (node["class_type"], node["inputs"]) for key, node in prompt.items()}
@@ -117,10 +149,3 @@ def test_a_queued_graph_shows_its_picture(front_end: Page, prompt: Json) -> None
     size = prompt[node_id(prompt, "MGTEmptyTokens")]["inputs"]
     page.wait_for_function(SHOWN, arg=["SaveImage", size["width"], size["height"]])
     assert front_end.errors == []
-
-    if os.environ.get("MGT_UPDATE_SCREENSHOTS") == "1":
-        page.evaluate(FIT)
-        page.mouse.move(SIZE["width"] / 2, SIZE["height"] - 20)
-        page.wait_for_timeout(1500)  # the view moves to its place
-        SCREENSHOT.parent.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOT)
