@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
 from comfy_host import PACK, Server
+from PIL import Image
 from workflow_files import SAVED, WORKFLOWS, name, read
 
 from run_workflow import to_api
 
 
 def test_workflows_are_offered_as_templates(server: Server) -> None:
-    assert set(server.json("/workflow_templates")[PACK]) == {path.stem for path in WORKFLOWS}
+    """Each with its thumbnail, where the template browser looks for it."""
+    offered = server.json("/workflow_templates")[PACK]
+    assert set(offered) == {path.stem for path in WORKFLOWS}
+    for stem in offered:
+        with Image.open(io.BytesIO(server.request(f"/api/workflow_templates/{PACK}/{stem}.jpg"))) as thumbnail:
+            assert thumbnail.format == "JPEG"
+            thumbnail.load()
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, *SAVED], ids=name)
