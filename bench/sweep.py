@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from PIL import Image
@@ -35,6 +34,7 @@ import mgt_core
 from mgt_core.checkpoints import FLOAT_DTYPES, find_bundle
 from mgt_core.errors import MGTError, finite_number, join_some, whole_number
 from mgt_core.pictures import from_pil, labelled_grid, to_pil
+from mgt_core.presets import PATCHES, Patch, attached, patch_from
 from mgt_core.registry import SAMPLERS, SCHEDULES
 from mgt_core.samplers.base import temperature_range
 
@@ -42,17 +42,6 @@ log = logging.getLogger(__name__)
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
 SAMPLE = ("sampler", "schedule", "steps", "cfg", "temperature")
-ATTACHMENTS: dict[str, Callable] = {
-    "guidance": lambda model, values: model.with_guidance(mgt_core.GuidanceSchedule(**values)),
-    "noise_regularization": lambda model, values: model.with_modifier(mgt_core.NoiseRegularization(**values)),
-    "differential_sampling": lambda model, values: model.with_modifier(mgt_core.DifferentialSampling(**values)),
-    "entropy_temperature": lambda model, values: model.with_modifier(mgt_core.EntropyTemperature(**values)),
-    **{
-        name: lambda model, values, method=f"with_{name}": getattr(model, method)(**values)
-        for name in ("token_merging", "guidance_reuse", "token_cache")
-        if hasattr(mgt_core.MGTModel, f"with_{name}")
-    },
-}
 ATTEMPTS = 3  # of one job, when its worker dies
 SHEET_ROWS = 40
 SHEET_SIDE = 256
@@ -117,7 +106,7 @@ class Spec:
 
 def check_settings(name: str, values: dict) -> None:
     """Raises MGTError for settings that no run could use, before any work."""
-    accepted = (*SAMPLE, *ATTACHMENTS)
+    accepted = (*SAMPLE, *PATCHES)
     if not name or not isinstance(values, dict):
         raise MGTError(f"the settings {name!r} are {values!r}; expected values of {', '.join(accepted)}")
     if unknown := [key for key in values if key not in accepted]:
@@ -128,19 +117,15 @@ def check_settings(name: str, values: dict) -> None:
     whole_number(f"steps of the settings {name!r}", values.get("steps", 1), 1, 100_000)
     finite_number(f"cfg of the settings {name!r}", values.get("cfg", 1), 0, 1000)
     temperature_range(values.get("temperature", 1.0))
-    anything = SimpleNamespace(check_supports=lambda *_: None)  # which network it is, is known when it is loaded
-    attached(mgt_core.MGTModel(anything, 1), name, values)
+    patches(name, values)
 
 
-def attached(model: mgt_core.MGTModel, name: str, values: dict) -> mgt_core.MGTModel:
-    """`model` with the attachments among the settings `name`. Raises MGTError for values they don't take."""
-    for key, attach in ATTACHMENTS.items():
-        if key in values:
-            try:
-                model = attach(model, values[key])
-            except TypeError as error:
-                raise MGTError(f"the settings {name!r} have {key} {values[key]!r}, not its values ({error})") from None
-    return model
+def patches(name: str, values: dict) -> tuple[Patch, ...]:
+    """What the settings `name` attach. Raises MGTError for values that it does not take."""
+    try:
+        return tuple(patch_from(key, values[key]) for key in values if key in PATCHES)
+    except (MGTError, TypeError) as error:
+        raise MGTError(f"the settings {name!r}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -188,7 +173,7 @@ class Worker:
         """Raises MGTError for a job that its model cannot do."""
         pipe = self.pipeline(job)
         started, steps = time.perf_counter(), []
-        model = attached(pipe.model, job.settings_name, job.settings)
+        model = attached(pipe.model, patches(job.settings_name, job.settings))
         settings = {name: v for name, v in {**pipe.model.defaults, **job.settings}.items() if name in SAMPLE}
         if "temperature" in settings:
             settings["temperature"] = temperature_range(settings["temperature"])

@@ -1,6 +1,19 @@
 """The nodes. Importing a module of this package registers the nodes it defines."""
 
-from . import conditioning, decode, guidance, inspect, loaders, patches, quantize, samplers, schedules, speed, tokens
+from . import (
+    conditioning,
+    decode,
+    guidance,
+    inspect,
+    loaders,
+    patches,
+    presets,
+    quantize,
+    samplers,
+    schedules,
+    speed,
+    tokens,
+)
 from .types import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 __all__ = [
@@ -12,6 +25,7 @@ __all__ = [
     "inspect",
     "loaders",
     "patches",
+    "presets",
     "quantize",
     "samplers",
     "schedules",

@@ -24,6 +24,7 @@ from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.errors import MGTError
 from ..mgt_core.layouts import is_hf_layout, loose_bundles
+from ..mgt_core.presets import preset_files
 from ..mgt_core.self_guidance import Branch
 from ..mgt_core.weights import SUFFIXES
 from .streaming import bring_the_rest, let_stream
@@ -31,6 +32,7 @@ from .streaming import bring_the_rest, let_stream
 BUILT_IN = "demo"
 BLANK = "blank canvas"
 BRANCH_FOLDER = "self_guidance"  # below FOLDER
+PRESET_FOLDER = "presets"  # below FOLDER and in the pack
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
 SEARCH_DEPTH = 3  # levels below a search path at which a bundle is still found
@@ -225,6 +227,12 @@ def loras() -> dict[str, str]:
     root = PACK / "models" / "loras"
     files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
     return {path.relative_to(root).as_posix(): str(path) for path in files}
+
+
+def presets(own: bool = False) -> dict[str, Path]:
+    """Presets that can be picked, or only the pack's own: name in the widget -> file."""
+    others = [] if own else [root / PRESET_FOLDER for kind, root, _ in _search_paths() if kind == FOLDER]
+    return preset_files([PACK / PRESET_FOLDER, *others])
 
 
 def _is_diffusion(folder: Path) -> bool:

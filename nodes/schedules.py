@@ -2,7 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
-from .types import MGT_SCHEDULE, combo, node, number, text_input
+from .types import MGT_SCHEDULE, SUGGESTED, combo, node, number, text_input
 
 CURVE = "custom"  # the family that has a node of its own
 FAMILIES = [name for name in mgt_core.list_schedules() if name != CURVE]
@@ -25,7 +25,7 @@ class MGTMaskSchedule:
                 "schedule": combo(
                     FAMILIES,
                     "Family of the curve. cosine, the usual choice, reveals few tokens early, when least is known.",
-                    default="cosine",
+                    default=SUGGESTED["schedule"],
                 ),
                 "exponent": number(
                     "For pow only, no effect on the others: p of the curve 1 − r^p. 1 is linear, 2 square, 3 cubic; "

@@ -6,6 +6,7 @@ A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one
 from collections.abc import Callable, Sequence
 
 from .. import mgt_core
+from ..mgt_core.presets import built_in_settings
 
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
@@ -18,7 +19,10 @@ CONDITIONING = "CONDITIONING"
 IMAGE = "IMAGE"
 MASK = "MASK"
 INT = "INT"
+FLOAT = "FLOAT"
 STRING = "STRING"
+
+SUGGESTED = built_in_settings()  # where widgets start
 
 Declaration = tuple[str | list[str], dict]
 
@@ -54,7 +58,7 @@ def integer(tooltip: str, default: int, low: int, high: int, step: int = 1) -> D
 
 
 def number(tooltip: str, default: float, low: float, high: float, step: float = 0.1) -> Declaration:
-    return "FLOAT", {"default": default, "min": low, "max": high, "step": step, "round": 0.001, "tooltip": tooltip}
+    return FLOAT, {"default": default, "min": low, "max": high, "step": step, "round": 0.001, "tooltip": tooltip}
 
 
 def switch(tooltip: str, default: bool = False) -> Declaration:
@@ -150,8 +154,8 @@ def seed_input() -> Declaration:
 def steps_input() -> Declaration:
     return integer(
         "Number of steps in which the masked tokens are filled; more is slower and, up to a point, better. "
-        "24 for the built-in model; Meissonic was published with 48 to 64.",
-        default=24,
+        "The default suits the built-in model; Meissonic was published with 48 to 64.",
+        default=SUGGESTED["steps"],
         low=1,
         high=1000,
     )
@@ -160,8 +164,8 @@ def steps_input() -> Declaration:
 def cfg_input() -> Declaration:
     return number(
         "Classifier-free guidance: how strongly the prompt is followed against the negative prompt. "
-        "1 uses the prompt alone and halves the work. About 2 for the built-in model, 9 for Meissonic.",
-        default=2.0,
+        "1 uses the prompt alone and halves the work. The default suits the built-in model, 9 Meissonic.",
+        default=SUGGESTED["cfg"],
         low=0.0,
         high=100.0,
     )
@@ -179,9 +183,10 @@ def temperature_input(when: str, default: float) -> Declaration:
 
 def temperature_inputs(shapes: Sequence[str]) -> dict[str, Declaration]:
     """The three widgets of a temperature that changes over the run."""
+    start, end = SUGGESTED["temperature"]
     return {
-        "temperature_start": temperature_input("start", 2.0),
-        "temperature_end": temperature_input("end", 0.0),
+        "temperature_start": temperature_input("start", start),
+        "temperature_end": temperature_input("end", end),
         "temperature_shape": combo(
             shapes,
             "How the temperature goes from start to end: linear, as published; cosine, slow at both ends; "

@@ -164,9 +164,10 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
     assert sorted(kinds[:-1]) == sorted(PATCHES - {patch})
 
 
-# Editing workflows compare runs that start from different tokens, this one such that follow different prompts.
+# Editing workflows compare runs that start from different tokens, and these two different prompts and all settings.
 COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
-COMPARING = [p for p in COMPARING if not {"MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine"} & node_kinds(p)]
+UNLIKE = {"MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
+COMPARING = [p for p in COMPARING if not UNLIKE & node_kinds(p)]
 
 
 @pytest.mark.parametrize("path", COMPARING, ids=name)

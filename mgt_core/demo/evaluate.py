@@ -62,7 +62,7 @@ def compare(images: np.ndarray, real: np.ndarray) -> dict:
     """Sharpness, and distances to the real compositions of the same prompts; both [B, H, W, 3]."""
     features = [describe(read(pictures)) for pictures in (real, images)]
     own, other = reduce(*features)
-    steep = sharpness(_sized(images)).numpy()
+    steep = sharpness(sized(images)).numpy()
     error = 1.96 * steep.std(ddof=1) / math.sqrt(len(steep))
     return {
         "sharpness": _interval(steep.mean(), (steep.mean() - error, steep.mean() + error)),
@@ -76,7 +76,7 @@ def _interval(value: float, ends: tuple[float, float]) -> dict:
     return {"value": round(float(value), 4), "interval95": [round(float(end), 4) for end in ends]}
 
 
-def _sized(images: np.ndarray) -> torch.Tensor:
+def sized(images: np.ndarray) -> torch.Tensor:
     """Pictures of another size are compared at the model's own."""
     pixels = torch.as_tensor(images).permute(0, 3, 1, 2)
     if pixels.shape[-2:] != (CANVAS, CANVAS):
@@ -143,12 +143,12 @@ def main() -> None:
     from .. import load
 
     pipe = load(options.model)
-    settings = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0)} | dict(pipe.model.defaults)
+    settings = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0), "schedule": "cosine"} | dict(pipe.model.defaults)
     settings |= {k: v for k in ("steps", "cfg", "temperature") if (v := getattr(options, k)) is not None}
     settings["temperature"] = tuple(settings["temperature"])
     scenes = evaluation_scenes(load_subjects(), options.prompts)
     started = time.perf_counter()
-    images = generate(pipe, scenes, seed=options.seed, sampler="maskgit", schedule="cosine", **settings)
+    images = generate(pipe, scenes, seed=options.seed, sampler="maskgit", **settings)
     seconds = time.perf_counter() - started
     renderer = Renderer(load_sprites())
     real = np.stack([renderer.render(scene) for scene in scenes])

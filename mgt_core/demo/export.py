@@ -18,7 +18,7 @@ from .transformer import CONFIG, MASK_ID, load_network
 log = logging.getLogger(__name__)
 
 SHARD_BYTES = 12_000_000
-DEFAULTS = {"steps": 24, "cfg": 2.0, "temperature": [0.5, 0.0]}
+DEFAULTS = {"steps": 24, "cfg": 2.0, "temperature": [0.5, 0.0], "schedule": "cosine"}
 NAME = "diffusion_pytorch_model"
 
 

@@ -1,0 +1,62 @@
+"""Settings that go together, by name."""
+
+from ..mgt_core.errors import MGTError
+from ..mgt_core.presets import Preset
+from . import host
+from .types import FLOAT, INT, MGT_MODEL, MGT_SAMPLER, MGT_SCHEDULE, STRING, combo, model_input, node
+
+
+def descriptions() -> str:
+    """What the presets that come with the pack are for."""
+    told = []
+    for name, path in host.presets(own=True).items():
+        try:
+            told.append(f"{name}: {Preset.read(path).description}")
+        except MGTError:
+            continue  # said when it is used
+    return "; ".join(told)
+
+
+@node("MGT Preset")
+class MGTPreset:
+    DESCRIPTION = (
+        "Everything a run needs, set for a model and a purpose: the model with its patches, schedule, sampler, steps, "
+        "cfg and negative prompt. Wire them to MGT Sample and MGT Text Encode."
+    )
+    CATEGORY = "MGT/presets"
+    SEARCH_ALIASES = ["settings", "defaults", "recommended", "best", "fast", "template", "profile", "style"]
+    RETURN_TYPES = (MGT_MODEL, MGT_SCHEDULE, MGT_SAMPLER, INT, FLOAT, STRING)
+    RETURN_NAMES = ("model", "schedule", "sampler", "steps", "cfg", "negative_prompt")
+    OUTPUT_TOOLTIPS = (
+        "A copy of the model with the preset's patches attached after what was there; the weights are shared.",
+        "The mask schedule, for MGT Sample.",
+        "The sampler with its temperature, for MGT Sample.",
+        "Number of steps, for MGT Sample.",
+        "Guidance, for MGT Sample.",
+        "The negative prompt, for the text of an MGT Text Encode; often empty.",
+    )
+    FUNCTION = "fit"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "model": model_input(),
+                "preset": combo(
+                    list(host.presets()),
+                    f"A file of the pack's folder presets or of models/mgt/presets, where you can put your own. "
+                    f"{descriptions()}.",
+                    default="built-in",
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
+        }
+
+    def fit(self, model, preset: str, unique_id=None):
+        known = host.presets()
+        if preset not in known:
+            raise MGTError(f"preset is {preset!r}, but the known ones are {', '.join(known)}")
+        found = Preset.read(known[preset])
+        fitted = found.fitted(model)
+        host.show_text("\n".join(filter(None, (found.description, fitted.note))), unique_id)
+        return fitted.model, fitted.schedule, fitted.sampler, fitted.steps, fitted.cfg, fitted.negative
