@@ -15,7 +15,7 @@ from mgt_core.demo.compose import held_out_scenes
 from mgt_core.demo.subjects import load_subjects
 from mgt_core.self_guidance import Branch
 
-from .quality import Case, compare, markdown, run_case
+from .quality import Case, compare, run_case
 
 
 def beside(branch: Branch, scale: float) -> Callable[[mgt_core.MGTModel], mgt_core.MGTModel]:
@@ -47,6 +47,16 @@ def groups(branches: dict[str, Branch]) -> dict[str, list[Case]]:
     }
 
 
+def row(name: str, r: dict) -> str:
+    low, high = (100 * end for end in r["object"]["interval95"])
+    return (
+        f"| {name} | {100 * r['object']['share']:.1f} % ({low:.0f}–{high:.0f}) | "
+        f"{100 * r['background']['share']:.1f} % | "
+        f"{r['gained']} / {r['lost']} | {r['judge_distance']:.3f} | {100 * r['tokens_as_vanilla']:.0f} % | "
+        f"{r['calls']} | {r['passes']} | {r['relative_time']:.2f} |"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--branch", type=Path, help="a trained branch")
@@ -68,7 +78,7 @@ def main() -> None:
             outcome = run_case(pipe, case, scenes, settings, options.seed)
             vanilla = vanilla or outcome
             results[case.name] = compare(scenes, outcome, vanilla)
-            print(markdown({case.name: results[case.name]}).splitlines()[-1], flush=True)
+            print(row(case.name, results[case.name]), flush=True)
         report[title] = results
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")

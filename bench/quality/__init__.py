@@ -1,0 +1,6 @@
+"""What each decoding choice does to the built-in model's pictures: `python -m bench.quality`, see docs/quality.md."""
+
+from .decoding import Case, compare, run_case
+from .sheet import sheet
+
+__all__ = ["Case", "compare", "run_case", "sheet"]

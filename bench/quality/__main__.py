@@ -1,0 +1,119 @@
+"""What each decoding choice does to the built-in model's pictures, from the same prompts and seeds.
+
+    python -m bench.quality [--prompts N] [--sweep-prompts N] [--into DIR]     everything; docs/quality.md is made of it
+    python -m bench.quality --quick [--json FILE]                              does docs/quality.json hold here?
+
+Pictures are kept case by case in --work: a run that was stopped goes on there, and a second process that is started
+with the same arguments shares the work. The last one to finish writes DIR/quality.json, DIR/quality.md and its plots.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+import mgt_core
+
+from . import quick
+from .cases import VANILLA
+from .decoding import Case, decode, model_settings
+from .plots import draw_all
+from .prompts import prompts
+from .report import report
+from .sheet import sheet
+from .tables import write_page
+from .work import Extent, Store, fingerprint, work
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+SHOWN = 9  # prompts of the sheet
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="bench.quality", description=__doc__.splitlines()[0])
+    found.add_argument("--quick", action="store_true", help="check a published report on a few new prompts")
+    found.add_argument("--against", type=Path, default=DOCS / "quality.json", help="the report that --quick checks")
+    found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
+    found.add_argument("--model", default="demo", help="a bundle trained on the same compositions")
+    found.add_argument("--prompts", type=int, default=Extent.prompts, help="of the choices")
+    found.add_argument("--sweep-prompts", type=int, default=Extent.sweep_prompts, help="of what only a sweep asks for")
+    found.add_argument("--only", nargs="+", default=(), metavar="CASE", help="names of the cases to make")
+    found.add_argument("--seed", type=int, default=Extent.seed)
+    found.add_argument("--work", type=Path, default=ROOT / "output" / "quality", help="where pictures are kept")
+    found.add_argument("--into", type=Path, default=DOCS, help="folder of quality.json, quality.md and images/quality")
+    found.add_argument("--report", action="store_true", help="only write them, from what is kept")
+    return found
+
+
+def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
+    settings, model = model_settings(pipe), fingerprint(pipe)
+    extent = Extent(options.prompts, options.sweep_prompts, options.seed)
+    store = Store(options.work, model, settings, extent)
+    warm_up(pipe, settings)
+    plan = work(pipe, settings, extent, store, lambda line: print(line, flush=True), options.only, not options.report)
+    if plan is None:
+        print("other cases are being made by another process, which will write the report, or not made yet")
+        return 0
+    found = report(pipe, model, settings, extent, store, plan)
+    images = options.into / "images" / "quality"
+    draw_all(found, images)
+    pictures = {name: store.read(*plan[name]).images[:SHOWN] for name in found["choices"]}
+    found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
+    sheet(pictures, side=96).save(images / "choices.png", optimize=True)
+    write_json(options.into / "quality.json", found)
+    write_page(options.into / "quality.md", found)
+    print(f"wrote {options.into / 'quality.json'}, quality.md and {images}")
+    return 0
+
+
+def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
+    """0 where the published figures hold, 1 where one does not, 2 where they are another model's."""
+    published, model = json.loads(options.against.read_text()), fingerprint(pipe)
+    if not published.keys() >= {"model", "settings", "cases"}:
+        print(f"{options.against} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
+        return 2
+    settings = {**published["settings"], "temperature": tuple(published["settings"]["temperature"])}
+    if published["model"] != model:
+        print(f"{options.against} is of the model {published['model']}, and this is {model}", file=sys.stderr)
+        return 2
+    extent = quick.extent(published)
+    store = Store(options.work, model, settings, extent)
+    started = time.perf_counter()
+    plan = work(pipe, settings, extent, store, lambda line: print(line, flush=True), quick.cases(published))
+    if plan is None:
+        print(f"another process is at work in {store.folder}", file=sys.stderr)
+        return 2
+    found = report(pipe, model, settings, extent, store, plan, codec=False)
+    checks = quick.compare(published, found)
+    print(f"{quick.told(checks)} ({time.perf_counter() - started:.0f} s)")
+    if options.json:
+        found |= {"checks": [asdict(each) for each in checks], "held": not quick.failed(checks)}
+        write_json(options.json, found)
+    return bool(quick.failed(checks))
+
+
+def warm_up(pipe: mgt_core.Pipeline, settings: dict) -> None:
+    """So that times of the first case compare."""
+    decode(pipe, Case(VANILLA), prompts(3), settings | {"steps": 2}, 0)
+
+
+def write_json(target: Path, found: dict) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    part.replace(target)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    pipe = mgt_core.load(options.model, dtype=torch.float32)
+    return (check if options.quick else full)(pipe, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

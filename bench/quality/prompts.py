@@ -1,0 +1,22 @@
+"""The prompts of the bench: held-out ones, two with one object and then one with two, over and over."""
+
+from itertools import chain
+
+from mgt_core.demo.compose import Scene, evaluation_scenes
+from mgt_core.demo.subjects import load_subjects
+
+KINDS = 3  # prompts in a round
+
+
+def whole_rounds(count: int) -> int:
+    """`count` rounded up, so that every run holds both kinds in the same shares."""
+    return -(-count // KINDS) * KINDS
+
+
+def prompts(count: int, start: int = 0) -> list[Scene]:
+    """`count` scenes from the `start`-th of one endless list on; both are whole rounds."""
+    total = start + count
+    scenes = evaluation_scenes(load_subjects(), total)
+    pairs = total // KINDS
+    singles, doubles = scenes[: total - pairs], scenes[total - pairs :]
+    return list(chain(*zip(singles[::2], singles[1::2], doubles, strict=True)))[start:]

@@ -1,0 +1,87 @@
+"""All figures of a run as one JSON document, from the pictures that are kept."""
+
+import platform
+from collections.abc import Mapping
+
+import torch
+
+import mgt_core
+from mgt_core.demo.evaluate import reconstruct
+
+from .cases import VANILLA, Sweep, choices, sweeps
+from .decoding import Case
+from .measuring import Measured, Yardstick, against
+from .prompts import prompts, whole_rounds
+from .statistics import holm
+from .work import Extent, Store, twins
+
+DIGITS = 5
+
+
+def report(
+    pipe: mgt_core.Pipeline,
+    model: str,
+    settings: dict,
+    extent: Extent,
+    store: Store,
+    plan: Mapping[str, tuple[Case, int]],
+    codec: bool = True,
+) -> dict:
+    """Figures of every case by name, each against vanilla and, where it makes more or fewer passes, against vanilla at
+    as many; the sweeps name their points. model: the fingerprint. codec: also measure what the codec makes of the
+    compositions."""
+    yardstick = Yardstick(prompts(whole_rounds(extent.prompts), extent.start))
+    measured: dict[str, Measured] = {}
+    cases: dict[str, dict] = {}
+    seconds = 0.0
+    for name, (case, count) in plan.items():
+        pictures = store.read(case, count)
+        measured[name] = yardstick.measure(pictures.images, pictures.again)
+        costs = {"calls": pictures.calls, "passes": pictures.passes, "seconds": pictures.seconds}
+        cases[name] = costs | yardstick.figures(measured[name])
+        seconds += pictures.seconds * (len(pictures.images) + len(pictures.again))
+    passes = {name: figures["passes"] for name, figures in cases.items()}
+    chosen = [case.name for case in choices(settings) if case.name in cases]
+    for name, figures in cases.items():
+        figures["relative_time"] = figures["seconds"] / cases[VANILLA]["seconds"]
+        if name != VANILLA:
+            figures["against_vanilla"] = against(measured[name], measured[VANILLA])
+    for name, other in twins(settings, passes).items():
+        if other.name in cases:
+            figures = against(measured[name], measured[other.name])
+            cases[name]["against_equal_passes"] = {"case": other.name, "passes": passes[other.name]} | figures
+    for kind in ("against_vanilla", "against_equal_passes"):
+        told = {name: cases[name][kind]["win_rate"] for name in chosen if kind in cases[name]}
+        for name, p in holm({name: rate["p"] for name, rate in told.items()}).items():
+            told[name]["p_of_all"] = p
+    return rounded(
+        {
+            "model": model,
+            "settings": settings,
+            "prompts": whole_rounds(extent.prompts),
+            "sweep_prompts": whole_rounds(extent.sweep_prompts),
+            "seed": extent.seed,
+            "start": extent.start,
+            "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "processor_seconds": seconds,
+            "choices": chosen,
+            "sweeps": {sweep.name: found for sweep in sweeps(settings) if (found := described(sweep, cases))},
+            "reconstructions": codec and yardstick.figures(yardstick.measure(reconstruct(pipe, yardstick.real))),
+            "cases": cases,
+        }
+    )
+
+
+def described(sweep: Sweep, cases: Mapping[str, dict]) -> dict | None:
+    """Its points, where more than vanilla's was made."""
+    points = [[value, case.name] for value, case in sweep.points.items() if case.name in cases]
+    return {"axis": sweep.axis, "logarithmic": sweep.logarithmic, "points": points} if len(points) > 1 else None
+
+
+def rounded(value):
+    """Numbers to a few significant digits, for a file that can be read and compared."""
+    if isinstance(value, dict):
+        return {key: rounded(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(each) for each in value]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value

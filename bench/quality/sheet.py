@@ -1,0 +1,21 @@
+"""The pictures themselves."""
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+LABEL, GAP = 250, 4  # pixels
+
+
+def sheet(rows: dict[str, np.ndarray], side: int = 128) -> Image.Image:
+    """One labelled row of pictures [P, H, W, 3], float in 0..1 or uint8, a case."""
+    count = len(next(iter(rows.values())))
+    page = Image.new("RGB", (LABEL + count * (side + GAP), len(rows) * (side + GAP)), "white")
+    draw, font = ImageDraw.Draw(page), ImageFont.load_default(12)
+    for row, (name, images) in enumerate(rows.items()):
+        top = row * (side + GAP)
+        draw.text((4, top + side // 2 - 6), name, fill="black", font=font)
+        for column, image in enumerate(images):
+            pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
+            picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            page.paste(picture, (LABEL + column * (side + GAP), top))
+    return page

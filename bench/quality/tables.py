@@ -1,0 +1,159 @@
+"""The generated parts of docs/quality.md, from the report."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .cases import VANILLA
+
+PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SURE = 0.05
+
+
+def table(head: str, rows: Iterable[Iterable[str]]) -> str:
+    columns = head.split(" | ")
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def percent(share: Mapping) -> str:
+    low, high = share["interval95"]
+    return f"{100 * share['share']:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
+
+
+def number(figure: Mapping, digits: int = 2) -> str:
+    low, high = figure["interval95"]
+    return f"{figure['value']:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def change(figure: Mapping) -> str:
+    low, high = figure["interval95"]
+    return f"{figure['value']:+.0f} % ({low:+.0f} to {high:+.0f})"
+
+
+def chance(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def versus(against: Mapping) -> list[str]:
+    return [
+        percent(against["win_rate"]),
+        chance(against["win_rate"]["p_of_all"]),
+        change(against["distance_change"]),
+        f"{against['gained']} / {against['lost']}",
+        chance(against["p_right"]),
+    ]
+
+
+def equal_steps(report: Mapping) -> str:
+    rows = [
+        [name, *versus(case["against_vanilla"]), str(case["passes"]), f"{case['relative_time']:.2f}"]
+        for name, case in chosen(report)
+        if name != VANILLA
+    ]
+    return table("Choice | Win rate | p | Distance | Gained / lost | p | Passes | Time", rows)
+
+
+def equal_passes(report: Mapping) -> str:
+    rows = []
+    for name, case in chosen(report):
+        if other := case.get("against_equal_passes"):
+            rows.append([name, str(case["passes"]), f"{other['case']}: {other['passes']}", *versus(other)])
+    return table("Choice | Passes | Compared with | Win rate | p | Distance | Gained / lost | p", rows)
+
+
+def judged(case: Mapping) -> list[str]:
+    return [
+        *(percent(case[kind]) for kind in ("background", "object", "layout")),
+        number(case["distance"]),
+        number(case["diversity"]),
+        number(case["sharpness"]),
+        number(case["frechet"]),
+    ]
+
+
+JUDGED = "Background | Object | Layout | Distance | Diversity | Sharpness | Fréchet"
+
+
+def figures(report: Mapping) -> str:
+    twins = {case["against_equal_passes"]["case"] for _, case in chosen(report) if "against_equal_passes" in case}
+    names = [name for name, _ in chosen(report)] + sorted(twins - set(report["choices"]))
+    rows = [[name, *judged(report["cases"][name]), str(report["cases"][name]["calls"])] for name in names]
+    ceiling = judged({"diversity": {"value": 0, "interval95": [0, 0]}, **report["reconstructions"]})
+    ceiling[JUDGED.split(" | ").index("Diversity")] = "–"
+    rows.append(["*the compositions themselves, through the codec*", *ceiling, "–"])
+    return table(f"Choice | {JUDGED} | Calls", rows)
+
+
+def sweep_parts(report: Mapping) -> str:
+    return "\n".join(
+        f"### {name.capitalize()}\n\n![{sweep['axis']}](images/quality/{name}.png)\n\n{sweep_table(report, sweep)}"
+        for name, sweep in report["sweeps"].items()
+    )
+
+
+def sweep_table(report: Mapping, sweep: Mapping) -> str:
+    rows = []
+    for value, name in sweep["points"]:
+        case = report["cases"][name]
+        label = f"{value:g}" if isinstance(value, (int, float)) else value
+        won = "vanilla" if name == VANILLA else percent(case["against_vanilla"]["win_rate"])
+        costs = str(case["passes"]), f"{case['relative_time']:.2f}", str(case["prompts"])
+        rows.append([label, won, *judged(case), *costs])
+    return table(f"{sweep['axis'].capitalize()} | Win rate | {JUDGED} | Passes | Time | Prompts", rows)
+
+
+def setup(report: Mapping) -> str:
+    settings = report["settings"]
+    hot, cold = settings["temperature"]
+    return (
+        f"{report['prompts']} prompts for the choices and {report['sweep_prompts']} for what only a sweep asks for, "
+        f"seeds from {report['seed']}. Vanilla: MaskGIT, {settings['schedule']} schedule, {settings['steps']} steps, "
+        f"guidance {settings['cfg']:g}, temperature {hot:g} to {cold:g}. {report['hardware']}, float32; "
+        f"{report['processor_seconds'] / 60:.0f} minutes of one processor for {len(report['cases'])} ways to decode. "
+        f"Model `{report['model']}` (a hash of its weights).\n"
+    )
+
+
+def verdict(report: Mapping) -> str:
+    """What can be said by the corrected p alone."""
+    lines = []
+    for kind, words in (("against_vanilla", "at equal steps"), ("against_equal_passes", "at equal passes")):
+        told = [(name, case[kind]["win_rate"]) for name, case in chosen(report) if kind in case]
+        sure = [(name, rate) for name, rate in told if rate["p_of_all"] < SURE]
+        better = [name for name, rate in sure if rate["wins"] > rate["losses"]]
+        worse = [name for name, rate in sure if rate["wins"] < rate["losses"]]
+        lines.append(
+            f"- Against vanilla {words}, {len(told)} comparisons: nearer to what was asked for {listed(better)}; "
+            f"farther {listed(worse)}; the other {len(told) - len(sure)} cannot be told from vanilla."
+        )
+    return "\n".join(lines) + "\n"
+
+
+def listed(names: list[str]) -> str:
+    return ", ".join(f"*{name}*" for name in names) if names else "none"
+
+
+def chosen(report: Mapping) -> list[tuple[str, dict]]:
+    return [(name, report["cases"][name]) for name in report["choices"]]
+
+
+PARTS = {
+    "setup": setup,
+    "verdict": verdict,
+    "equal_steps": equal_steps,
+    "equal_passes": equal_passes,
+    "figures": figures,
+    "sweeps": sweep_parts,
+}
+
+
+def fill(page: str, report: Mapping) -> str:
+    """The page with what stands between its markers made anew."""
+    return PART.sub(lambda part: f"{part[1]}{PARTS[part[2]](report)}{part[3]}", page)
+
+
+def write_page(target: Path, report: Mapping) -> None:
+    """Fills the page, which begins as page.md beside this file."""
+    page = (target if target.is_file() else Path(__file__).with_name("page.md")).read_text(encoding="utf-8")
+    target.write_text(fill(page, report), encoding="utf-8")
