@@ -24,6 +24,7 @@ from mgt_core import (
     ZSampling,
 )
 from mgt_core.plots import schedule_label, schedule_plot
+from mgt_core.presets import built_in_settings
 
 NODES = load_pack().NODE_CLASS_MAPPINGS
 PIPE = pipeline(bundles()[0])
@@ -135,7 +136,7 @@ def test_a_range_the_wrong_way_round_is_named(name):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_sampler_node_makes_the_sampler(name):
     sampler, settings = SAMPLERS[name]
-    assert run(name)[0] == sampler()
+    assert run(name)[0] == sampler(tuple(built_in_settings()["temperature"]))
     expected = sampler((3.0, 1.0), temperature_shape="late", **settings)
     assert run(name, **TEMPERATURE, **settings)[0] == expected
 
