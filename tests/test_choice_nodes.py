@@ -167,7 +167,7 @@ def graph():
         "negative": run("MGTTextEncode", text="", text_encoder=PIPE.text)[0],
         "tokens": run("MGTEmptyTokens", model=PIPE.model, width=2 * UNIT, height=UNIT, batch_size=2)[0],
         "schedule": run("MGTMaskSchedule")[0],
-        "sampler": run("MGTSamplerMaskGIT")[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
         "steps": 3,
     }
 

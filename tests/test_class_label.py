@@ -120,7 +120,7 @@ def graph(model, positive, negative="no class", batch=1):
         "negative": label(negative)[0],
         "tokens": run("MGTEmptyTokens", model=model, width=16, height=16, batch_size=batch)[0],
         "schedule": run("MGTMaskSchedule")[0],
-        "sampler": run("MGTSamplerMaskGIT")[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
         "steps": 4,
     }
 

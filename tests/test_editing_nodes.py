@@ -29,7 +29,7 @@ def graph():
         "positive": run("MGTTextEncode", text="a cat", text_encoder=PIPE.text)[0],
         "negative": run("MGTTextEncode", text="", text_encoder=PIPE.text)[0],
         "schedule": run("MGTMaskSchedule")[0],
-        "sampler": run("MGTSamplerMaskGIT")[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
         "steps": 3,
     }
 

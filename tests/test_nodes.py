@@ -70,7 +70,7 @@ def graph(loaded, unit):
         "negative": run("MGTTextEncode", text="", text_encoder=text)[0],
         "tokens": run("MGTEmptyTokens", model=model, width=3 * unit, height=2 * unit, batch_size=2)[0],
         "schedule": run("MGTMaskSchedule")[0],
-        "sampler": run("MGTSamplerMaskGIT")[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
         "steps": 4,
     }
 
@@ -482,7 +482,7 @@ def test_networks_are_placed_by_the_host(monkeypatch, golden, tmp_path):
     unit = model.pixels_per_token * model.grid_multiple
     tokens = run("MGTEmptyTokens", model=model, width=unit, height=unit)[0]
     comfy.loads.clear()
-    parts = {"schedule": run("MGTMaskSchedule")[0], "sampler": run("MGTSamplerMaskGIT")[0]}
+    parts = {"schedule": run("MGTMaskSchedule")[0], "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0]}
     filled = run("MGTSample", model=model, positive=positive, negative=positive, tokens=tokens, **parts, steps=2)[0]
     assert comfy.loads[0] == [names[0]]
     # A preview in the middle of the run keeps the network of the run where it is.
