@@ -5,7 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from mgt_core.demo import curves
 from mgt_core.demo.compose import (
     HALF,
     Renderer,
@@ -161,3 +163,9 @@ def test_interval_and_sheet(compositions):
     scenes, images = (part[:12] for part in compositions)
     sheet = contact_sheet(scenes, images, score(scenes, images)[1])
     assert sheet.size == (1320, 348)
+
+
+def test_learning_curves_are_drawn(tmp_path):
+    curves.draw([{"seconds": 60, "psnr_db": 20}, {"seconds": 120, "psnr_db": 22}],
+                [{"seconds": 60, "loss": 3}, {"seconds": 120, "loss": 2}], tmp_path / "curves.png")
+    assert Image.open(tmp_path / "curves.png").size == (900, 320)
