@@ -44,7 +44,7 @@ class MGTPlotSchedule:
                 "schedule_1": socket(MGT_SCHEDULE, "The mask schedule to draw."),
                 "steps": integer("Number of steps, as in MGT Sample.", 20, 1, 1000),
                 "token_count": integer(
-                    "Number of tokens in an image: 256 for the built-in model at 64 × 64 pixels, "
+                    "Number of tokens in an image: 256 for the built-in model at 128 × 128 pixels, "
                     "1024 for Meissonic at 512 × 512 and 4096 at 1024 × 1024.",
                     256,
                     1,

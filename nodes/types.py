@@ -119,8 +119,8 @@ def conditioning_input(tooltip: str) -> Declaration:
 def side_input(which: str) -> Declaration:
     return integer(
         f"{which} of the image in pixels. The model decides which multiples fit and what it was trained at: "
-        "64 for the built-in one, 512 or 1024 for the big ones.",
-        default=64,
+        "128 for the built-in one, 512 or 1024 for the big ones.",
+        default=128,
         low=16,
         high=8192,
         step=16,

@@ -1,4 +1,4 @@
-"""The learning curves of a training: `python -m mgt_core.demo.curves WORK FILE`, a picture of decoder and transformer."""
+"""The learning curves of a training: `python -m mgt_core.demo.curves WORK FILE`."""
 
 from __future__ import annotations
 
