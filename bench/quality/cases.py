@@ -12,7 +12,7 @@ from .decoding import Case
 
 VANILLA = "vanilla"
 STEPS = (4, 8, 12, 16, 24, 32, 48, 64)
-SAME_COST = 0.03  # steps of a sweep serve as those of equal passes when they are as near as that
+SAME_COST = 0.05  # steps of a sweep serve as those of equal passes when they are as near as that
 
 
 @dataclass(frozen=True)

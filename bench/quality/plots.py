@@ -11,7 +11,6 @@ from .cases import VANILLA
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 SHARES = {"background": (GREY, "s"), "object": (BLUE, "o"), "layout": (ORANGE, "^")}
 MEANS = {
-    "distance": "distance to what was asked for",
     "diversity": "diversity (between two seeds)",
     "sharpness": "sharpness",
     "frechet": "Fréchet distance",
@@ -22,6 +21,7 @@ COMPARED = (
     ("against_equal_passes", -0.26, ORANGE, "D", "equal passes"),
 )
 DPI = 100
+EVEN, ZERO = {"share": 0.5, "interval95": [0.5, 0.5]}, {"value": 0.0, "interval95": [0.0, 0.0]}  # vanilla by itself
 
 
 def draw_all(report: Mapping, folder: Path) -> None:
@@ -43,7 +43,7 @@ def bars(axes, places, figures, *, colour: str, marker: str, line: bool, label: 
 
 
 def sweep_plot(report: Mapping, name: str, sweep: Mapping):
-    """Shares, win rate and the judge's means over the values of one setting; vanilla's is shaded."""
+    """Shares, what is won against vanilla and the judge's means over the values of one setting; vanilla's is shaded."""
     values, cases = zip(*((value, report["cases"][case]) for value, case in sweep["points"]))
     own = [case for _, case in sweep["points"]].index(VANILLA)
     numeric = all(isinstance(value, (int, float)) for value in values)
@@ -52,17 +52,20 @@ def sweep_plot(report: Mapping, name: str, sweep: Mapping):
     width = (max(places) - min(places)) or 1
     figure = new_figure((12, 6.4))
     panels = figure.subplots(2, 3)
-    shares, wins, *others = panels.flat
+    shares, wins, nearer, *others = panels.flat
     for shift, (kind, (colour, marker)) in enumerate(SHARES.items()):
         moved = [place + (shift - 1) * 0.012 * width for place in places]
         bars(shares, moved, [c[kind] for c in cases], colour=colour, marker=marker, line=numeric, label=kind)
     shares.set(title="read back right", ylim=(-0.03, 1.03))
     shares.legend(fontsize=8, loc="lower left")
-    even = {"share": 0.5, "interval95": [0.5, 0.5]}
-    won = [case["against_vanilla"]["win_rate"] if "against_vanilla" in case else even for case in cases]
+    won = [case["against_vanilla"]["win_rate"] if "against_vanilla" in case else EVEN for case in cases]
     bars(wins, places, won, colour=BLUE, marker="o", line=False)
     wins.axhline(0.5, color=GREY, lw=1)
     wins.set(title="win rate against vanilla", ylim=(-0.03, 1.03))
+    changes = [case["against_vanilla"]["distance_change"] if "against_vanilla" in case else ZERO for case in cases]
+    bars(nearer, places, changes, colour=BLUE, marker="o", line=numeric)
+    nearer.axhline(0, color=GREY, lw=1)
+    nearer.set(title="distance against vanilla's, change in %")
     for axes, (kind, title) in zip(others, MEANS.items()):
         bars(axes, places, [case[kind] for case in cases], colour=BLUE, marker="o", line=numeric)
         axes.set(title=title)
@@ -89,6 +92,8 @@ def forest(report: Mapping):
     for kind, shift, colour, marker, label in COMPARED:
         held = [(row, report["cases"][name].get(kind)) for row, name in enumerate(names)]
         told = [(row, against["win_rate"]) for row, against in held if against]
+        if not told:
+            continue
         shares = [100 * rate["share"] for _, rate in told]
         reach = [
             [100 * (rate["share"] - rate["interval95"][0]) for _, rate in told],
@@ -105,5 +110,5 @@ def forest(report: Mapping):
     axes.set_title("Nearer to what was asked for than vanilla? (ringed: p < 0.05 after Holm)", fontsize=11)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2, fontsize=9, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     return figure

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-LABEL, GAP = 250, 4  # pixels
+LABEL, GAP = 310, 4  # pixels
 
 
 def sheet(rows: dict[str, np.ndarray], side: int = 128) -> Image.Image:
@@ -16,6 +16,7 @@ def sheet(rows: dict[str, np.ndarray], side: int = 128) -> Image.Image:
         draw.text((4, top + side // 2 - 6), name, fill="black", font=font)
         for column, image in enumerate(images):
             pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-            picture = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            kind = Image.Resampling.NEAREST if pixels.shape[0] <= side else Image.Resampling.LANCZOS
+            picture = Image.fromarray(pixels).resize((side, side), kind)
             page.paste(picture, (LABEL + column * (side + GAP), top))
     return page

@@ -31,8 +31,8 @@ class Extent:
     """How much is measured. prompts: of the choices; sweep_prompts: of what only a sweep asks for;
     start: the first of the list."""
 
-    prompts: int = 48
-    sweep_prompts: int = 24
+    prompts: int = 39
+    sweep_prompts: int = 21
     seed: int = 0
     start: int = 0
 
