@@ -1,12 +1,17 @@
-"""Thumbnails of the workflows and the tool that draws them."""
+"""Thumbnails of the workflows, the tool that draws them, and the screenshots on the page about them."""
+
+import re
 
 import make_pictures
 import numpy
 import pytest
+from conftest import ROOT
 from make_pictures import SIDE, THUMBNAIL_BYTES, WIDTH
 from PIL import Image
 from workflow_files import WORKFLOWS, name
 
+PAGE = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
+SCREENSHOTS = [ROOT / "docs" / link for link in re.findall(r"\((images/\w+\.png)\)", PAGE)]
 THUMBNAILS = [path.with_suffix(".jpg") for path in WORKFLOWS]
 CARDS = [path for path in WORKFLOWS if make_pictures.model_of(path) != make_pictures.BUILT_IN]
 
@@ -61,3 +66,13 @@ def test_a_picture_is_as_good_as_its_bytes_allow(tmp_path):
     make_pictures.save(Image.new("RGB", (9, 9), "red"), tmp_path / "red.jpg", 9000)
     with Image.open(tmp_path / "red.jpg") as picture:
         assert abs(numpy.asarray(picture, int)[0, 0] - (255, 0, 0)).max() < 9
+
+
+def test_the_page_shows_every_workflow_it_links():
+    """Screenshots by `MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser`, which needs a ComfyUI."""
+    shown = {path.stem.removeprefix("comfyui_") for path in SCREENSHOTS}
+    linked = set(re.findall(r"\(\.\./workflows/(\w+)\.json\)", PAGE))
+    assert shown == linked | {"mask_editor", "painted_mask", "templates"}
+    sizes = {path.name: path.stat().st_size for path in SCREENSHOTS}
+    assert [name for name, size in sizes.items() if size > 150_000] == []
+    assert sum(sizes.values()) < 2_000_000

@@ -1,21 +1,33 @@
-"""Every workflow file opened, laid out and queued in ComfyUI's own front end."""
+"""Every workflow file opened, laid out and queued in ComfyUI's own front end: with MGT_UPDATE_SCREENSHOTS=1 those that
+docs/workflows.md shows run in full and get their screenshots anew."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfy_host import Server
+from comfy_host import ROOT, Server
 from workflow_files import WORKFLOWS, name, shortened
 
 from run_workflow import to_api
 
-from .test_front_end import QUEUE, Page, browser, contents, links_and_values, open_front_end  # noqa: F401
+from .test_front_end import (
+    QUEUE,
+    UPDATE,
+    Page,
+    browser,  # noqa: F401
+    contents,
+    graph_screenshot,
+    links_and_values,
+    open_front_end,
+)
 
 BOXES = """() => app.graph.nodes.map(node => ({
     name: node.title, box: [...node.boundingRect], size: [...node.size], needs: [...node.computeSize()]}))"""
+PICTURED = set(re.findall(r"images/comfyui_(\w+)\.png", (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +53,11 @@ def test_workflow_opens_and_runs(opened: Page, server: Server, path: Path) -> No
     pairs = [(a["name"], b["name"]) for i, a in enumerate(nodes) for b in nodes[:i] if overlap(a["box"], b["box"])]
     assert pairs == []
 
-    page.evaluate("([w, name]) => app.loadGraphData(w, true, true, name)", [shortened(graph), path.stem])
+    pictured = UPDATE and path.stem in PICTURED
+    if not pictured:
+        page.evaluate("([w, name]) => app.loadGraphData(w, true, true, name)", [shortened(graph), path.stem])
     ended = page.evaluate(QUEUE)
     assert ended["kind"] == "execution_success", ended["detail"]
     assert opened.errors == []
+    if pictured:
+        graph_screenshot(page, path.stem)

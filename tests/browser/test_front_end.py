@@ -19,7 +19,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1600, "height": 900}
 CLOSENESS, BESIDE = 0.7, (120, 110)  # scale of a graph in its screenshot; pixels of the window around it
 SMALLEST = (1200, 700)
-COLOURS = 128  # in a screenshot, to keep it small
+COLOURS, MOST_BYTES = (128, 64, 32), 150_000  # of a screenshot
 PATIENCE_MS = 300_000
 
 # Queue once; answer how it ended and how many live previews came before.
@@ -100,21 +100,25 @@ def front_end(server: Server, browser: playwright.Browser, workflow: Json) -> Pa
 
 
 def screenshot(page: playwright.Page, name: str) -> None:
-    """Keeps what the tab shows as docs/images/comfyui_<name>.png."""
+    """Keeps what the tab shows as docs/images/comfyui_<name>.png, in as many colours as fit into a small file."""
     picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    picture.quantize(COLOURS).save(SCREENSHOTS / f"comfyui_{name}.png", optimize=True)
+    path = SCREENSHOTS / f"comfyui_{name}.png"
+    for colours in COLOURS:
+        picture.quantize(colours).save(path, optimize=True)
+        if path.stat().st_size <= MOST_BYTES:
+            break
 
 
 def graph_screenshot(page: playwright.Page, name: str) -> None:
     """The same of a graph that has run, in a window of the size it needs."""
-    page.wait_for_function(DRAWN)
     page.evaluate("() => app.canvas.deselectAll()")
     sides = zip(page.evaluate(FIT), BESIDE, SMALLEST, strict=True)
     width, height = (max(least, round(CLOSENESS * side + more)) for side, more, least in sides)
     page.set_viewport_size({"width": width, "height": height})
-    page.mouse.move(width / 2, height - 20)
+    page.mouse.move(width - 5, height / 2)  # nothing is there that has a tooltip
     page.wait_for_timeout(1000)
     page.evaluate(FIT)
+    page.wait_for_function(DRAWN)  # a node fetches its pictures when it comes into view
     page.wait_for_timeout(1500)  # the view moves to its place
     screenshot(page, name)
     page.set_viewport_size(SIZE)

@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         host = Host.find()
     except HostMissingError as reason:
         pytest.skip(str(reason))
-    base = make_base(tmp_path_factory.mktemp("comfyui"), host)
+    base = make_base(tmp_path_factory.mktemp("comfyui"))
     try:
         with running_server(host, base) as server:
             yield server

@@ -201,7 +201,7 @@ def changed(prompt: Json, inputs: dict[str, Json]) -> Json:
     return prompt
 
 
-def make_base(folder: Path, host: Host) -> Path:
+def make_base(folder: Path) -> Path:
     """A base directory that holds nothing but this pack, the probe, the example picture, and tiny models by the
     names that workflows use."""
     for name in ("custom_nodes", "input", "user/default"):
@@ -209,15 +209,14 @@ def make_base(folder: Path, host: Host) -> Path:
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     (folder / "custom_nodes" / "mgt_probe").symlink_to(PROBE, target_is_directory=True)
     make_stand_ins(folder / "models" / "mgt")
-    example = host.folder / "input" / "example.png"
-    if example.is_file():
-        (folder / "input" / example.name).write_bytes(example.read_bytes())
-    # A person who has used the program before: no tour, no panels over the graph.
+    (folder / "input" / "example.png").write_bytes((ROOT / "workflows" / "example.png").read_bytes())
+    # A person who has used the program before: no tour, no panels or tabs over the graph.
     settings = {
         "Comfy.TutorialCompleted": True,
         "Comfy.Minimap.Visible": False,
         "Comfy.Graph.CanvasInfo": False,
         "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
+        "Comfy.Workflow.WorkflowTabsPosition": "Sidebar",
     }
     (folder / "user/default/comfy.settings.json").write_text(json.dumps(settings))
     return folder

@@ -94,7 +94,7 @@ def test_several_models_in_one_graph(server: Server, short: Json) -> None:
 @pytest.fixture(scope="module")
 def second(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     host = Host.find()
-    with running_server(host, make_base(tmp_path_factory.mktemp("second"), host), "--multi-user") as other:
+    with running_server(host, make_base(tmp_path_factory.mktemp("second")), "--multi-user") as other:
         yield other
 
 

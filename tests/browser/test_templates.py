@@ -1,0 +1,34 @@
+"""The pack's page in the front end's template browser."""
+
+from __future__ import annotations
+
+from comfy_host import PACK, Server
+from make_pictures import SIDE
+from workflow_files import WORKFLOWS
+
+from .test_front_end import UPDATE, browser, open_front_end, screenshot  # noqa: F401
+
+LIST = ".p-dataview-content"
+DRAWN = f"side => [...document.querySelectorAll('{LIST} img')].some(image => image.naturalWidth === side)"
+
+
+def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser) -> None:  # noqa: F811
+    opened = open_front_end(server, browser)
+    page = opened.page
+    answers: dict[str, int] = {}
+    page.on("response", lambda answer: answers.update({answer.url: answer.status}))
+    page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    page.get_by_text(PACK, exact=True).first.click()
+    page.wait_for_function(DRAWN, arg=SIDE)
+    if UPDATE:
+        page.wait_for_timeout(1500)
+        screenshot(page, "templates")
+    folder = f"http://{server.address}/api/workflow_templates/{PACK}/"
+    wanted = {f"{folder}{path.stem}.jpg" for path in WORKFLOWS}
+    for _ in range(100):  # more are fetched when the list is scrolled
+        if wanted <= answers.keys():
+            break
+        page.locator(LIST).evaluate("list => list.scrollBy(0, list.clientHeight / 2)")
+        page.wait_for_timeout(300)
+    assert {answers.get(address) for address in wanted} == {200}
+    assert opened.errors == []
