@@ -13,7 +13,7 @@ from PIL import Image
 from run_workflow import to_api
 from runner.host_nodes import NODES as STANDING_IN
 
-SIDE = 64  # of the built-in model's pictures, so that nothing is resampled
+SIDE = 128  # of the built-in model's pictures, so that nothing is resampled
 
 
 def api(server: Server, name: str) -> Json:
@@ -34,8 +34,8 @@ def pictures(server: Server, prompt: Json) -> list[np.ndarray]:
 def paint(server: Server, box: tuple[slice, slice] | None) -> np.ndarray:
     """Leaves what the mask editor saves, the picture transparent where painted, in the input folder."""
     pixels = np.full((SIDE, SIDE, 4), 255, np.uint8)
-    pixels[..., 0] = np.arange(SIDE)[:, None] * 3
-    pixels[..., 1] = np.arange(SIDE)[None] * 3
+    pixels[..., 0] = np.arange(SIDE)[:, None] * 2
+    pixels[..., 1] = np.arange(SIDE)[None] * 2
     if box:
         pixels[(*box, 3)] = 0
     folder = server.base / "input" / "clipspace"
@@ -95,8 +95,8 @@ def test_the_hosts_conditioning_nodes_change_the_picture(server: Server) -> None
     made = {}
     for kind, inputs in kinds.items():
         prompt = copy.deepcopy(plain)
-        prompt["900"] = {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": 64, "height": 64}}
-        prompt["901"] = {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 24, "height": 64}}
+        prompt["900"] = {"class_type": "SolidMask", "inputs": {"value": 0.0, "width": SIDE, "height": SIDE}}
+        prompt["901"] = {"class_type": "SolidMask", "inputs": {"value": 1.0, "width": 24, "height": SIDE}}
         both = {"destination": ["900", 0], "source": ["901", 0], "x": 0, "y": 0, "operation": "add"}
         prompt["902"] = {"class_type": "MaskComposite", "inputs": both}
         if inputs is not None:
@@ -110,7 +110,7 @@ def test_what_has_no_meaning_is_refused(server: Server) -> None:
     prompt = api(server, "text_to_image")
     sample = node_id(prompt, "MGTSample")
     positive = prompt[sample]["inputs"]["positive"]
-    latent = insert(prompt, "EmptyLatentImage", width=64, height=64, batch_size=1)
+    latent = insert(prompt, "EmptyLatentImage", width=SIDE, height=SIDE, batch_size=1)
     reference = insert(prompt, "ReferenceLatent", conditioning=positive, latent=latent)
     prompt[sample]["inputs"]["positive"] = reference
     assert "carries reference_latents, which MGT Sample cannot follow" in server.failure(prompt)
