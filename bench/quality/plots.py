@@ -6,6 +6,7 @@ from pathlib import Path
 from mgt_core.plots import new_figure
 
 from .cases import VANILLA
+from .report import point
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; markers differ as well.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
@@ -44,7 +45,7 @@ def bars(axes, places, figures, *, colour: str, marker: str, line: bool, label: 
 
 def sweep_plot(report: Mapping, name: str, sweep: Mapping):
     """Shares, what is won against vanilla and the judge's means over the values of one setting; vanilla's is shaded."""
-    values, cases = zip(*((value, report["cases"][case]) for value, case in sweep["points"]))
+    values, cases = zip(*((value, point(report, case)) for value, case in sweep["points"]))
     own = [case for _, case in sweep["points"]].index(VANILLA)
     numeric = all(isinstance(value, (int, float)) for value in values)
     spread = numeric and not sweep["logarithmic"]

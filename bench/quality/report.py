@@ -13,7 +13,7 @@ from .decoding import Case
 from .measuring import Measured, Yardstick, against
 from .prompts import prompts, whole_rounds
 from .statistics import holm
-from .work import Extent, Store, twins
+from .work import Extent, Pictures, Store, twins
 
 DIGITS = 5
 
@@ -31,11 +31,12 @@ def report(
     as many; the sweeps name their points. model: the fingerprint. codec: also measure what the codec makes of the
     compositions."""
     yardstick = Yardstick(prompts(whole_rounds(extent.prompts), extent.start))
+    kept: dict[str, Pictures] = {}
     measured: dict[str, Measured] = {}
     cases: dict[str, dict] = {}
     seconds = 0.0
     for name, (case, count) in plan.items():
-        pictures = store.read(case, count)
+        pictures = kept[name] = store.read(case, count)
         measured[name] = yardstick.measure(pictures.images, pictures.again)
         costs = {"calls": pictures.calls, "passes": pictures.passes, "seconds": pictures.seconds}
         cases[name] = costs | yardstick.figures(measured[name])
@@ -50,6 +51,9 @@ def report(
         if other.name in cases:
             figures = against(measured[name], measured[other.name])
             cases[name]["against_equal_passes"] = {"case": other.name, "passes": passes[other.name]} | figures
+    swept = [sweep for sweep in sweeps(settings) if sum(case.name in cases for case in sweep.points.values()) > 1]
+    names = {case.name for sweep in swept for case in sweep.points.values() if case.name in cases}
+    fewer = on_fewer(yardstick, cases, {name: kept[name] for name in names | {VANILLA}})
     for kind in ("against_vanilla", "against_equal_passes"):
         told = {name: cases[name][kind]["win_rate"] for name in chosen if kind in cases[name]}
         for name, p in holm({name: rate["p"] for name, rate in told.items()}).items():
@@ -65,17 +69,36 @@ def report(
             "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
             "processor_seconds": seconds,
             "choices": chosen,
-            "sweeps": {sweep.name: found for sweep in sweeps(settings) if (found := described(sweep, cases))},
+            "sweeps": {sweep.name: described(sweep, cases) for sweep in swept},
+            "on_sweep_prompts": fewer,
             "reconstructions": codec and yardstick.figures(yardstick.measure(reconstruct(pipe, yardstick.real))),
             "cases": cases,
         }
     )
 
 
-def described(sweep: Sweep, cases: Mapping[str, dict]) -> dict | None:
-    """Its points, where more than vanilla's was made."""
+def on_fewer(yardstick: Yardstick, cases: Mapping[str, dict], kept: Mapping[str, Pictures]) -> dict[str, dict]:
+    """Figures again of those cases that were made for more prompts than others, on the prompts that all have: the
+    points of a sweep are not to differ by their prompts."""
+    count, again = (min(len(getattr(p, part)) for p in kept.values()) for part in ("images", "again"))
+    longer = [name for name, pictures in kept.items() if len(pictures.images) > count]
+    measured = {name: yardstick.measure(kept[name].images[:count], kept[name].again[:again]) for name in longer}
+    found = {name: cases[name] | yardstick.figures(measured[name]) for name in longer}
+    for name in longer:
+        if name != VANILLA:
+            found[name]["against_vanilla"] = against(measured[name], measured[VANILLA])
+    return found
+
+
+def described(sweep: Sweep, cases: Mapping[str, dict]) -> dict:
+    """Its points that were made."""
     points = [[value, case.name] for value, case in sweep.points.items() if case.name in cases]
-    return {"axis": sweep.axis, "logarithmic": sweep.logarithmic, "points": points} if len(points) > 1 else None
+    return {"axis": sweep.axis, "logarithmic": sweep.logarithmic, "points": points}
+
+
+def point(report: Mapping, name: str) -> dict:
+    """Figures of a case as a point of a sweep."""
+    return report["on_sweep_prompts"].get(name) or report["cases"][name]
 
 
 def rounded(value):

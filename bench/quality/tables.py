@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .cases import VANILLA
+from .report import point
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURE = 0.05
@@ -95,12 +96,12 @@ def sweep_parts(report: Mapping) -> str:
 def sweep_table(report: Mapping, sweep: Mapping) -> str:
     rows = []
     for value, name in sweep["points"]:
-        case = report["cases"][name]
+        case = point(report, name)
         label = f"{value:g}" if isinstance(value, (int, float)) else value
         won = "vanilla" if name == VANILLA else percent(case["against_vanilla"]["win_rate"])
-        costs = str(case["passes"]), f"{case['relative_time']:.2f}", str(case["prompts"])
+        costs = str(case["passes"]), f"{case['relative_time']:.2f}"
         rows.append([label, won, *judged(case), *costs])
-    return table(f"{sweep['axis'].capitalize()} | Win rate | {JUDGED} | Passes | Time | Prompts", rows)
+    return table(f"{sweep['axis'].capitalize()} | Win rate | {JUDGED} | Passes | Time", rows)
 
 
 def setup(report: Mapping) -> str:
