@@ -12,6 +12,7 @@ from torch import Tensor
 
 import mgt_core
 from mgt_core.demo.compose import Scene, held_out_scenes
+from mgt_core.demo.evaluate import model_settings
 from mgt_core.demo.subjects import load_subjects
 
 from .quality import Case, run_case
@@ -105,8 +106,8 @@ def measure_distance(
     """
     scenes = held_out_scenes(load_subjects(), count)
     pipe = load(base)
-    settings = {"steps": 16, "cfg": 3.0, "temperature": (1.0, 0.0), **pipe.model.defaults}
-    settings |= {"temperature": tuple(settings["temperature"]), "steps": steps or settings["steps"]}
+    settings = model_settings(pipe)
+    settings |= {"steps": steps or settings["steps"]}
     plain = plain_run(pipe, scenes[:REPLAYED], settings)
     figures = {}
     for row in rows:

@@ -19,6 +19,7 @@ import torch
 import mgt_core
 from bench.quality import Case, compare, run_case, sheet
 from mgt_core.demo.compose import held_out_scenes
+from mgt_core.demo.evaluate import model_settings
 from mgt_core.demo.subjects import load_subjects
 from mgt_core.pictures import to_pil
 from mgt_core.quantization.calibration import CalibrationRun, Quantized, Session, compared, quantize
@@ -124,7 +125,7 @@ def main() -> None:
     options = parser.parse_args()
 
     pipe = mgt_core.load("demo", dtype=torch.float32)
-    settings = {**pipe.model.defaults, "temperature": tuple(pipe.model.defaults["temperature"])}
+    settings = model_settings(pipe)
     settings |= {"steps": options.steps} if options.steps else {}
     pipe = replace(pipe, model=replace(pipe.model, defaults=settings))
     scenes = held_out_scenes(load_subjects(), options.prompts or (20 if options.quick else 100))

@@ -1,5 +1,10 @@
 """The one exception type for bad input: its message is one sentence a person can act on."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class MGTError(ValueError):
     """Bad input. The message names the input, what it held and what is accepted."""
@@ -17,6 +22,14 @@ def reason(error: BaseException, limit: int = 120) -> str:
     """What another library's exception says, on one line and not too long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= limit else f"{text[:limit].rstrip()}..."
+
+
+def picked(what: str, name, known: Mapping[str, T]) -> T:
+    """`known[name]`. Raises MGTError naming the known ones where it is none of them."""
+    try:
+        return known[name]
+    except (KeyError, TypeError):
+        raise MGTError(f"{what} is {name!r}, but the known ones are {', '.join(known)}") from None
 
 
 def whole_number(name: str, value, low: int, high: int) -> None:

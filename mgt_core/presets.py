@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .cache import TokenCache
-from .errors import MGTError, finite_number, join_some, whole_number
+from .errors import MGTError, finite_number, join_some, picked, whole_number
 from .guidance import GuidanceSchedule
 from .layouts import BUILT_IN
 from .merging import TokenMerging
@@ -37,7 +37,7 @@ INSIDE = {
     "guidance_reuse": GuidanceReuse,
     "guidance": GuidanceSchedule,
 }
-PATCHES = (*INSIDE, *MODIFIERS)
+PATCHES = INSIDE | {name: MODIFIERS.get(name) for name in MODIFIERS}
 Patch = Modifier | TokenMerging | TokenCache | GuidanceReuse | GuidanceSchedule
 
 
@@ -121,9 +121,7 @@ def attached(model: MGTModel, patches: tuple[Patch, ...]) -> MGTModel:
 
 def patch_from(name: str, settings: Mapping) -> Patch:
     """What goes by `name` in a preset. Raises MGTError for another name, and for settings that it does not have."""
-    if name not in PATCHES:
-        raise MGTError(f"patch is {name!r}, but the known ones are {', '.join(PATCHES)}")
-    return made(INSIDE.get(name) or MODIFIERS.get(name), name, settings)
+    return made(picked("patch", name, PATCHES), name, settings)
 
 
 def made(kind: type, name: str, settings: Mapping):

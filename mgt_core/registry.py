@@ -6,7 +6,7 @@ import pkgutil
 from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from .errors import MGTError
+from .errors import picked
 
 T = TypeVar("T")
 
@@ -34,10 +34,7 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Raises MGTError naming the known entries when `name` is not one of them."""
-        try:
-            return self._entries[name]
-        except (KeyError, TypeError):
-            raise MGTError(f"{self.kind} is {name!r}, but the known ones are {', '.join(self._entries)}") from None
+        return picked(self.kind, name, self._entries)
 
     def name_of(self, entry: T) -> str:
         """The name `entry` is registered under, or its own when it is not."""

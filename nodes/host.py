@@ -22,7 +22,7 @@ from torch import nn
 
 from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
-from ..mgt_core.errors import MGTError
+from ..mgt_core.errors import MGTError, picked
 from ..mgt_core.layouts import is_hf_layout, loose_bundles
 from ..mgt_core.presets import preset_files
 from ..mgt_core.self_guidance import Branch
@@ -245,14 +245,10 @@ def _is_diffusion(folder: Path) -> bool:
 
 def load(name: str, dtype: str, quantization: str = "none", node_id: str | None = None) -> mgt_core.Pipeline:
     """The bundle that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
-    known = bundles()
-    if name not in known:
-        raise MGTError(f"model is {name!r}, but the known ones are {', '.join(known)}")
-    if dtype not in DTYPES:
-        raise MGTError(f"dtype is {dtype!r}, but the known ones are {', '.join(DTYPES)}")
+    path, number = picked("model", name, bundles()), picked("dtype", dtype, DTYPES)
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
-    pipe = _place(mgt_core.load(known[name], dtype=DTYPES[dtype] or _auto_dtype(), device=device))
+    pipe = _place(mgt_core.load(path, dtype=number or _auto_dtype(), device=device))
     bar = Progress(1, node_id)
 
     def progress(done: int, total: int) -> None:
@@ -277,12 +273,8 @@ def branches() -> dict[str, str]:
 
 def load_branch(name: str, model: mgt_core.MGTModel) -> Branch:
     """The branch for `model` that the widget calls `name`. Raises MGTError when there is none, or for another."""
-    known = branches()
-    if name not in known:
-        raise MGTError(f"branch is {name!r}, but the known ones are {', '.join(known)}")
-    if not known[name]:
-        return mgt_core.fresh_branch(model.network)
-    return mgt_core.load_branch(known[name], model.network)
+    path = picked("branch", name, branches())
+    return mgt_core.load_branch(path, model.network) if path else mgt_core.fresh_branch(model.network)
 
 
 # Progress, previews, interrupts

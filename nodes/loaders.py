@@ -1,6 +1,6 @@
 """Nodes that bring models in."""
 
-from ..mgt_core.errors import MGTError
+from ..mgt_core.errors import picked
 from . import host
 from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, number, quantization_input
 
@@ -116,9 +116,5 @@ class MGTLoadLoRA:
         }
 
     def load(self, model, lora: str, strength: float):
-        if lora == NO_LORA:
-            return (model,)
-        files = host.loras()
-        if lora not in files:
-            raise MGTError(f"lora is {lora!r}, but the known ones are {', '.join([NO_LORA, *files])}")
-        return (model.with_lora(files[lora], strength),)
+        path = picked("lora", lora, {NO_LORA: "", **host.loras()})
+        return (model.with_lora(path, strength) if path else model,)

@@ -16,14 +16,14 @@ from bench.quality import __main__ as command
 from bench.quality import measuring, plots, quick, work
 from bench.quality import report as reporting
 from bench.quality.cases import SAME_COST, VANILLA, choices, steps_at, sweeps, twin
-from bench.quality.decoding import Case, Decoded, decode, model_settings
+from bench.quality.decoding import Case, Decoded, decode
 from bench.quality.measuring import Yardstick, against
 from bench.quality.prompts import prompts, whole_rounds
 from bench.quality.statistics import Mean, fisher_p, holm, sign_p, student_p, student_quantile, welch_p, win_rate
 from bench.quality.tables import PARTS, fill
 from bench.quality.work import Extent, Store, planned, twins
 from mgt_core.demo.compose import held_out
-from mgt_core.demo.evaluate import share
+from mgt_core.demo.evaluate import model_settings, share
 from mgt_core.demo.subjects import load_subjects
 
 SETTINGS = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0), "schedule": "cosine"}

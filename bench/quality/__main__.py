@@ -20,10 +20,11 @@ from pathlib import Path
 import torch
 
 import mgt_core
+from mgt_core.demo.evaluate import model_settings
 
 from . import quick
 from .cases import VANILLA
-from .decoding import Case, decode, model_settings
+from .decoding import Case, decode
 from .plots import draw_all
 from .prompts import prompts
 from .report import report

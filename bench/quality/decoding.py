@@ -13,7 +13,6 @@ from mgt_core.demo.evaluate import score
 from mgt_core.demo.judge import PairVerdict, Verdict
 
 BATCH = 24
-FALLBACK = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0), "schedule": "cosine"}
 
 
 @dataclass(frozen=True)
@@ -45,12 +44,6 @@ class Outcome(Decoded):
 
     verdicts: list[Verdict | PairVerdict]
     figures: dict
-
-
-def model_settings(pipe: mgt_core.Pipeline) -> dict:
-    """Steps, guidance, temperature and schedule that the bundle recommends."""
-    settings = {**FALLBACK, **pipe.model.defaults}
-    return settings | {"temperature": tuple(settings["temperature"])}
 
 
 def decode(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: dict, seed: int) -> Decoded:

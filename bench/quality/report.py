@@ -80,9 +80,9 @@ def report(
 def on_fewer(yardstick: Yardstick, cases: Mapping[str, dict], kept: Mapping[str, Pictures]) -> dict[str, dict]:
     """Figures again of those cases that were made for more prompts than others, on the prompts that all have: the
     points of a sweep are not to differ by their prompts."""
-    count, again = (min(len(getattr(p, part)) for p in kept.values()) for part in ("images", "again"))
-    longer = [name for name, pictures in kept.items() if len(pictures.images) > count]
-    measured = {name: yardstick.measure(kept[name].images[:count], kept[name].again[:again]) for name in longer}
+    count = min(len(pictures.images) for pictures in kept.values())
+    longer = {name: pictures.first(count) for name, pictures in kept.items() if len(pictures.images) > count}
+    measured = {name: yardstick.measure(pictures.images, pictures.again) for name, pictures in longer.items()}
     found = {name: cases[name] | yardstick.figures(measured[name]) for name in longer}
     for name in longer:
         if name != VANILLA:

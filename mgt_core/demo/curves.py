@@ -6,12 +6,12 @@ import argparse
 import json
 from pathlib import Path
 
+from ..plots import new_figure
+
 
 def draw(codec: list[dict], transformer: list[dict], file: Path) -> None:
     """codec, transformer: entries as the training writes them to codec_curve.json and curve.json."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    figure = new_figure((9, 3.2))
     panels = (
         (codec, "psnr_db", "decoder: PSNR of training pictures, dB", "#0072b2"),
         (transformer, "loss", "transformer: cross entropy of masked tokens", "#d55e00"),
@@ -20,7 +20,7 @@ def draw(codec: list[dict], transformer: list[dict], file: Path) -> None:
         axes.plot([entry["seconds"] / 60 for entry in entries], [entry[name] for entry in entries], color=colour)
         axes.set(title=title, xlabel="minutes, shared processor")
         axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=100)
+    figure.savefig(file)
 
 
 def main() -> None:

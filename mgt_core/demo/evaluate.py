@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 
 from .compose import CANVAS, Renderer, Scene, evaluation_scenes
 from .distances import covered, frechet, jackknife, reduce, sharpness
+from .export import DEFAULTS
 from .judge import PairVerdict, Verdict, describe, judge, judge_pairs, read
 from .subjects import load_sprites, load_subjects
 
@@ -84,6 +85,12 @@ def sized(images: np.ndarray) -> torch.Tensor:
     return pixels.permute(0, 2, 3, 1)
 
 
+def model_settings(pipe) -> dict:
+    """Steps, guidance, temperature and schedule that the bundle recommends, else those of the built-in model."""
+    settings = {**DEFAULTS, **pipe.model.defaults}
+    return settings | {"temperature": tuple(settings["temperature"])}
+
+
 def generate(pipe, scenes: list[Scene], *, seed: int = 0, **settings) -> np.ndarray:
     """One image per scene, [B, H, W, 3] float32; `settings` go to `mgt_core.sample`."""
     from .. import empty_tokens, sample
@@ -143,7 +150,7 @@ def main() -> None:
     from .. import load
 
     pipe = load(options.model)
-    settings = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0), "schedule": "cosine"} | dict(pipe.model.defaults)
+    settings = model_settings(pipe)
     settings |= {k: v for k in ("steps", "cfg", "temperature") if (v := getattr(options, k)) is not None}
     settings["temperature"] = tuple(settings["temperature"])
     scenes = evaluation_scenes(load_subjects(), options.prompts)
