@@ -45,8 +45,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, nargs="+", help="default: 1 on a CPU, 1 4 16 on a GPU and tiny")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", nargs="+", metavar="ROW", help=f"rows of {', '.join((*ROWS, REFERENCE))}")
-    parser.add_argument("--prompts", type=int, help="prompts to judge on the built-in model (default: 20, tiny 2; "
-                                                    "0: don't)")
+    parser.add_argument(
+        "--prompts", type=int, help="prompts to judge on the built-in model (default: 20, tiny 2; 0: don't)"
+    )
     parser.add_argument("--reference", type=Path, metavar="DIR", help="a checkout of viiika/Meissonic to run beside")
     parser.add_argument("--python", metavar="PY", help="an interpreter that has what the checkout needs")
     parser.add_argument("--bundle", type=Path, help="keep the random weights in this folder, or take them from it")
@@ -139,8 +140,9 @@ class Bench:
         rows, first = {}, options.batch[0]
         for batch in options.batch:
             measured = self.measure_batch(batch, parts=batch == first)
-            rows |= {f"{n}@{batch}": row_figures(n, runs, measured.rows[EXACT], batch)
-                     for n, runs in measured.rows.items()}
+            rows |= {
+                f"{n}@{batch}": row_figures(n, runs, measured.rows[EXACT], batch) for n, runs in measured.rows.items()
+            }
             if batch == first:
                 figures |= roofline_figures(roofline, min(measured.forwards))
                 figures |= part_figures(measured.profiled, options.steps)

@@ -126,8 +126,12 @@ def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     generator = torch.Generator().manual_seed(seed)
     for part, network in networks.items():
         write_json(folder / part / "config.json", configs[part])
-        write_weights(folder / part, "model" if part == "text_encoder" else "diffusion_pytorch_model",
-                      {n: v.shape for n, v in network.state_dict().items()}, generator)
+        write_weights(
+            folder / part,
+            "model" if part == "text_encoder" else "diffusion_pytorch_model",
+            {n: v.shape for n, v in network.state_dict().items()},
+            generator,
+        )
     mask = sizes.transformer["vocab_size"] - 1
     scheduler = {"_class_name": "Scheduler", "mask_token_id": mask, "masking_schedule": "cosine"}
     write_json(folder / "scheduler/scheduler_config.json", scheduler)

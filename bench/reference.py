@@ -26,8 +26,9 @@ class Reference:
 
     def __init__(self, checkout: Path, python: str):
         if not (checkout / "src" / "pipeline.py").is_file():
-            raise mgt_core.MGTError(f"--reference is {checkout}, which holds no src/pipeline.py; give a checkout "
-                                    "of viiika/Meissonic")
+            raise mgt_core.MGTError(
+                f"--reference is {checkout}, which holds no src/pipeline.py; give a checkout of viiika/Meissonic"
+            )
         try:
             self.process = subprocess.Popen(
                 [python, "-u", "-c", START],
@@ -62,8 +63,13 @@ class Reference:
         return mgt_core.MGTError(f"the reference pipeline ended with status {status}; what it said is above")
 
     def load(self, bundle: Path, dtype: torch.dtype, device: torch.device) -> None:
-        self.ask("load", bundle=str(bundle.resolve()), dtype=str(dtype).removeprefix("torch."), device=str(device),
-                 threads=torch.get_num_threads())
+        self.ask(
+            "load",
+            bundle=str(bundle.resolve()),
+            dtype=str(dtype).removeprefix("torch."),
+            device=str(device),
+            threads=torch.get_num_threads(),
+        )
 
     def run(self, settings: Settings, batch: int, seed: int) -> Timing:
         seconds = self.ask(

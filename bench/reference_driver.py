@@ -129,8 +129,11 @@ def run(request):
 
         return call
 
-    parts = {"text": (pipe.text_encoder, "forward"), "transformer": (pipe.transformer, "forward"),
-             "decode": (pipe.vqvae, "decode")}
+    parts = {
+        "text": (pipe.text_encoder, "forward"),
+        "transformer": (pipe.transformer, "forward"),
+        "decode": (pipe.vqvae, "decode"),
+    }
     for name, (owner, method) in parts.items():
         setattr(owner, method, timed(name, getattr(owner, method)))
     places = published._prepare_latent_image_ids

@@ -118,4 +118,3 @@ def markdown(report: dict) -> str:
     lines += ["", "| Figure | Value |", "|---|---|"]
     lines += [f"| {name} | {value:.4g} |" for name, value in figures.items() if "." not in name]
     return "\n".join(lines) + "\n"
-

@@ -80,8 +80,10 @@ class Row:
 
     @property
     def label(self) -> str:
-        parts = "everything approximate" if self.parts == APPROXIMATE else ", ".join(
-            TECHNIQUES[part].label for part in self.parts
+        parts = (
+            "everything approximate"
+            if self.parts == APPROXIMATE
+            else ", ".join(TECHNIQUES[part].label for part in self.parts)
         )
         return " in ".join(filter(None, (parts or "exact", self.dtype)))
 

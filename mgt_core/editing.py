@@ -21,9 +21,7 @@ from .types import TokenState
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 
 
-def encode_image(
-    model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0
-) -> TokenState:
+def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0) -> TokenState:
     """Tokens of pictures [B, H, W, 3] (further channels are left out), for a run that repaints them.
 
     strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. Raises

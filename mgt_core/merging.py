@@ -143,9 +143,7 @@ def sides(is_destination: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return sources, targets, torch.cdist(at, to) / sum(is_destination.shape)
 
 
-def match(
-    metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed: Tensor | None = None
-) -> Merge | None:
+def match(metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed: Tensor | None = None) -> Merge | None:
     """Merge the counts[b] tokens of sample b most similar (cosine) to a destination into it.
 
     Masked tokens are all alike before the first block: ties go to the nearest destination, and sources

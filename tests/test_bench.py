@@ -24,8 +24,29 @@ NEAR = "kl tokens_agree object_accuracy object_accuracy_change background_accura
 
 def test_tiny_writes_every_figure(tmp_path):
     out, table = tmp_path / "bench.json", tmp_path / "bench.md"
-    main(["--tiny", "--dtype", "float32", "--device", "cpu", "--only", "bfloat16", "merging", "--repeats", "1",
-          "--steps", "2", "--batch", "1", "2", "--json", str(out), "--markdown", str(table)])
+    main(
+        [
+            "--tiny",
+            "--dtype",
+            "float32",
+            "--device",
+            "cpu",
+            "--only",
+            "bfloat16",
+            "merging",
+            "--repeats",
+            "1",
+            "--steps",
+            "2",
+            "--batch",
+            "1",
+            "2",
+            "--json",
+            str(out),
+            "--markdown",
+            str(table),
+        ]
+    )
     report = json.loads(out.read_text())
     figures, measured = report["figures"], [EXACT, "bfloat16", "merging"]
     wanted = [*WHOLE, *(f"{name}@1.{figure}" for name in measured for figure in (*ROW, "later_steps_speed"))]

@@ -110,7 +110,15 @@ class TestPlan:
             assert [case.name for case in sweep.points.values()].count(VANILLA) == 1, sweep.name
         odd = sweeps(SETTINGS | {"steps": 20, "temperature": (0.7, 0.1), "cfg": 2.5, "schedule": "root"})
         assert [v for sweep in odd for v, case in sweep.points.items() if case.name == VANILLA] == [
-            "root", 20, 0.7, 2.5, 0.0, 0.0, "none", 0.0, "float"
+            "root",
+            20,
+            0.7,
+            2.5,
+            0.0,
+            0.0,
+            "none",
+            0.0,
+            "float",
         ]
 
     def test_names_are_of_one_case_and_one_file(self, tmp_path):
@@ -129,7 +137,8 @@ class TestPlan:
     def test_twins(self):
         found = twins(SETTINGS, {VANILLA: 48, "Z-Sampling": 94, "root schedule": 48, "guidance reuse, every 4": 30})
         assert {name: case.settings for name, case in found.items()} == {
-            "Z-Sampling": {"steps": 48}, "guidance reuse, every 4": {"steps": 15}
+            "Z-Sampling": {"steps": 48},
+            "guidance reuse, every 4": {"steps": 15},
         }
         assert twin(48, 48, SETTINGS).name == VANILLA
 

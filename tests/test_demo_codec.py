@@ -87,7 +87,8 @@ def test_training_goes_on_where_it_stopped(codec, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "measure_codec", lambda *args: whole(*args, count=2))
     recipe.save_whole(tmp_path / "codec_start.pt", **codec.state_dict())
     train = lambda steps: recipe.train_codec(  # noqa: E731
-        tmp_path, list(load_subjects()), load_sprites(), minutes=None, steps=steps)
+        tmp_path, list(load_subjects()), load_sprites(), minutes=None, steps=steps
+    )
     first = torch.load(train(1), weights_only=True)
     (tmp_path / "codec.pt").unlink()
     second = torch.load(train(2), weights_only=True)

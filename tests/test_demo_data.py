@@ -79,8 +79,9 @@ def test_held_out_prompts_of_two():
         assert first != second and held_out(first, scene.colour) and held_out(second, scene.colour)
         assert {item.size for item in scene.items} == {HALF}
     assert len({scene.caption for scene in scenes}) == 500
-    words = Counter(next(word for word in ("left", "right", "above", "below") if f" {word} " in s.caption)
-                    for s in scenes[331:])
+    words = Counter(
+        next(word for word in ("left", "right", "above", "below") if f" {word} " in s.caption) for s in scenes[331:]
+    )
     assert min(words.values()) >= 36
 
 
@@ -138,10 +139,18 @@ def test_judge_reads_damaged_pairs(pairs):
 
 def test_judge_tells_a_pair_from_its_mirror_image_and_from_other_places(pairs):
     scenes, images = pairs
-    opposite = {"to the left of": "to the right of", "to the right of": "to the left of",
-                "above": "below", "below": "above"}
-    turned = {"to the left of": "above", "to the right of": "below",
-              "above": "to the left of", "below": "to the right of"}
+    opposite = {
+        "to the left of": "to the right of",
+        "to the right of": "to the left of",
+        "above": "below",
+        "below": "above",
+    }
+    turned = {
+        "to the left of": "above",
+        "to the right of": "below",
+        "above": "to the left of",
+        "below": "to the right of",
+    }
     for other in (opposite, turned):
         asked = [
             Scene(s.caption, s.colour, pair_items(s.items[0].subject, s.items[1].subject, other[relation]))
@@ -166,6 +175,9 @@ def test_interval_and_sheet(compositions):
 
 
 def test_learning_curves_are_drawn(tmp_path):
-    curves.draw([{"seconds": 60, "psnr_db": 20}, {"seconds": 120, "psnr_db": 22}],
-                [{"seconds": 60, "loss": 3}, {"seconds": 120, "loss": 2}], tmp_path / "curves.png")
+    curves.draw(
+        [{"seconds": 60, "psnr_db": 20}, {"seconds": 120, "psnr_db": 22}],
+        [{"seconds": 60, "loss": 3}, {"seconds": 120, "loss": 2}],
+        tmp_path / "curves.png",
+    )
     assert Image.open(tmp_path / "curves.png").size == (900, 320)

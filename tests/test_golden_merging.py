@@ -13,10 +13,7 @@ from mgt_core.patches import Patches
 
 TOME = MEISSONIC / "tome"
 MATCHINGS = sorted(json.loads((TOME / "matching.json").read_text())["cases"].items())
-RUNS = [
-    pytest.param(path.with_suffix(""), id=label(path.with_suffix("")))
-    for path in sorted(TOME.glob("*_r*.json"))
-]
+RUNS = [pytest.param(path.with_suffix(""), id=label(path.with_suffix(""))) for path in sorted(TOME.glob("*_r*.json"))]
 
 
 def rows_by_token(recorded, prefix, batch):

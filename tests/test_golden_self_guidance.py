@@ -149,9 +149,7 @@ def test_golden_training_batch(path):
     torch.testing.assert_close(loss.variation, recorded["loss_var"], atol=GAP, rtol=0)
     torch.testing.assert_close(loss.total, recorded["loss_total"], atol=GAP, rtol=0)
     if "gen_loss" in recorded:  # the plain objective, on the masked input
-        plain = branch_loss(
-            branch, net, masked.unflatten(1, grid), recorded["masked_labels"][:, 1:], WHERE, prepared
-        )
+        plain = branch_loss(branch, net, masked.unflatten(1, grid), recorded["masked_labels"][:, 1:], WHERE, prepared)
         torch.testing.assert_close(plain.restoration, recorded["gen_loss"], atol=GAP, rtol=0)
         torch.testing.assert_close(plain.variation, recorded["gen_loss_var"], atol=GAP, rtol=0)
     loss.total.backward()

@@ -71,8 +71,12 @@ def test_the_recipe_exports_the_same_settings():
 
 def test_widgets_start_where_the_built_in_model_is_best(pack):
     own, nodes = built_in_settings(), pack.NODE_CLASS_MAPPINGS
-    start = {k: v[1].get("default") for n in nodes for k, v in nodes[n].INPUT_TYPES()["required"].items() if n in (
-        "MGTSample", "MGTSamplerMaskGIT", "MGTMaskSchedule")}
+    start = {
+        k: v[1].get("default")
+        for n in nodes
+        for k, v in nodes[n].INPUT_TYPES()["required"].items()
+        if n in ("MGTSample", "MGTSamplerMaskGIT", "MGTMaskSchedule")
+    }
     assert [start["steps"], start["cfg"], start["schedule"]] == [own["steps"], own["cfg"], own["schedule"]]
     assert [start["temperature_start"], start["temperature_end"]] == list(own["temperature"])
 

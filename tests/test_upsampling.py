@@ -16,7 +16,12 @@ few = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 
 @few
 @given(
-    st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 7), st.integers(1, 7), st.booleans(),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.integers(1, 5),
+    st.integers(1, 7),
+    st.integers(1, 7),
+    st.booleans(),
     st.sampled_from([torch.contiguous_format, torch.channels_last]),
 )
 @torch.inference_mode()

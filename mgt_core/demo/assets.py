@@ -79,15 +79,38 @@ confounded face; persevering face; pensive face; left speech bubble; right anger
 red envelope; moon viewing ceremony; tanabata tree; briefs"""
 # Everyday words for drawings that Unicode names otherwise.
 RENAME = {
-    "automobile": "car", "deciduous tree": "tree", "evergreen tree": "pine tree", "locomotive": "steam train",
-    "american football": "football", "ear of corn": "corn", "cheese wedge": "cheese", "lady beetle": "ladybug",
-    "snowman without snow": "snowman", "hot beverage": "cup of coffee", "high voltage": "lightning bolt",
-    "honeybee": "bee", "wrapped gift": "gift", "gem stone": "diamond", "hourglass done": "hourglass",
-    "game die": "dice", "jack-o-lantern": "pumpkin", "pile of poo": "poo", "flying saucer": "ufo",
-    "ringed planet": "planet", "large blue diamond": "blue diamond", "high-heeled shoe": "high heel",
-    "globe showing americas": "globe", "dollar banknote": "dollar bill", "french fries": "fries",
-    "hollow red circle": "red ring", "running shoe": "sneaker", "umbrella on ground": "beach umbrella",
-    "mage": "wizard", "santa claus": "santa", "doughnut": "donut", "couch and lamp": "couch",
+    "automobile": "car",
+    "deciduous tree": "tree",
+    "evergreen tree": "pine tree",
+    "locomotive": "steam train",
+    "american football": "football",
+    "ear of corn": "corn",
+    "cheese wedge": "cheese",
+    "lady beetle": "ladybug",
+    "snowman without snow": "snowman",
+    "hot beverage": "cup of coffee",
+    "high voltage": "lightning bolt",
+    "honeybee": "bee",
+    "wrapped gift": "gift",
+    "gem stone": "diamond",
+    "hourglass done": "hourglass",
+    "game die": "dice",
+    "jack-o-lantern": "pumpkin",
+    "pile of poo": "poo",
+    "flying saucer": "ufo",
+    "ringed planet": "planet",
+    "large blue diamond": "blue diamond",
+    "high-heeled shoe": "high heel",
+    "globe showing americas": "globe",
+    "dollar banknote": "dollar bill",
+    "french fries": "fries",
+    "hollow red circle": "red ring",
+    "running shoe": "sneaker",
+    "umbrella on ground": "beach umbrella",
+    "mage": "wizard",
+    "santa claus": "santa",
+    "doughnut": "donut",
+    "couch and lamp": "couch",
 }
 
 
@@ -117,7 +140,7 @@ def read_drawings(packages: Path) -> dict[str, str]:
     sheet = next(packages.glob("svgmoji-noto*/package/sprites/all.svg")).read_text(encoding="utf-8")
     starts = list(re.finditer(r'<svg [^>]*id="([0-9A-F-]+)"', sheet))
     ends = [match.start() for match in starts[1:]] + [sheet.rindex("</svg>")]
-    return {match.group(1): sheet[match.start():end] for match, end in zip(starts, ends)}
+    return {match.group(1): sheet[match.start() : end] for match, end in zip(starts, ends)}
 
 
 def rasterize(svg: str, size: int = SPRITE_SIZE) -> np.ndarray:
@@ -139,8 +162,16 @@ def _candidates(packages: Path, drawings: dict[str, str]) -> list[tuple[str, str
         r"o.clock|-thirty|button|keycap|\bmoon\b|speaker|person|woman|man\b|\bmen|people|oncoming|globe|medal$|"
         r"banknote|japanese|cityscape|sunrise|sunset|hear-no|speak-no|cat$| sign$|heart|circle|square|incoming"
     )
-    groups = ["Animals & Nature", "Food & Drink", "Activities", "Objects", "Travel & Places", "People & Body",
-              "Symbols", "Smileys & Emotion"]
+    groups = [
+        "Animals & Nature",
+        "Food & Drink",
+        "Activities",
+        "Objects",
+        "Travel & Places",
+        "People & Body",
+        "Symbols",
+        "Smileys & Emotion",
+    ]
     found = {}
     for emoji, entry in entries.items():
         name = entry["name"].lower().replace("’", "'")

@@ -28,8 +28,9 @@ class Bank:
 
 
 @torch.no_grad()
-def build_bank(work: Path, subjects: list[Subject], sprites: np.ndarray, *, count: int = 48_000,
-               device: str = "cpu", seed: int = 1) -> Bank:
+def build_bank(
+    work: Path, subjects: list[Subject], sprites: np.ndarray, *, count: int = 48_000, device: str = "cpu", seed: int = 1
+) -> Bank:
     """Read or write WORK/bank.pt; also writes WORK/tokenizer, learned from the captions."""
     path = work / "bank.pt"
     if path.exists():
@@ -48,7 +49,8 @@ def build_bank(work: Path, subjects: list[Subject], sprites: np.ndarray, *, coun
     build_tokenizer(captions, work / "tokenizer")
     tokenizer = load_tokenizer(work / "tokenizer")
     encode = lambda texts: torch.tensor(  # noqa: E731
-        tokenizer(texts, padding="max_length", truncation=True).input_ids, dtype=torch.int16)
+        tokenizer(texts, padding="max_length", truncation=True).input_ids, dtype=torch.int16
+    )
     bank = {"tokens": torch.cat(tokens), "text": encode(captions), "empty": encode([""])[0]}
     (work / "captions.json").write_text(json.dumps(captions[:2000], indent=0))
     torch.save(bank, path)

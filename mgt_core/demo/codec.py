@@ -123,8 +123,16 @@ def disturb(tokens: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     return torch.where(torch.rand(tokens.shape, device=tokens.device) < rate, wrong, tokens)
 
 
-def train_codec(work: Path, subjects: list[Subject], sprites: np.ndarray, *, device: str = "cpu",
-                minutes: float | None = 40, steps: int | None = None, seed: int = 0) -> Path:
+def train_codec(
+    work: Path,
+    subjects: list[Subject],
+    sprites: np.ndarray,
+    *,
+    device: str = "cpu",
+    minutes: float | None = 40,
+    steps: int | None = None,
+    seed: int = 0,
+) -> Path:
     """-> WORK/codec.pt, a state dict of diffusers' VQModel; picks up WORK/codec_state.pt.
 
     The encoder and the codebook are computed, only the decoder is trained. WORK/codec_start.pt is the codec before
@@ -156,8 +164,14 @@ def train_codec(work: Path, subjects: list[Subject], sprites: np.ndarray, *, dev
     last_saved, recent = budget.elapsed(), []
 
     def save() -> None:
-        save_whole(saved, codec=codec.state_dict(), optimizer=optimizer.state_dict(), step=step,
-                   elapsed=budget.elapsed(), curve=curve)
+        save_whole(
+            saved,
+            codec=codec.state_dict(),
+            optimizer=optimizer.state_dict(),
+            step=step,
+            elapsed=budget.elapsed(),
+            curve=curve,
+        )
 
     while (progress := budget.progress(step)) < 1:
         for group in optimizer.param_groups:
@@ -175,8 +189,13 @@ def train_codec(work: Path, subjects: list[Subject], sprites: np.ndarray, *, dev
         # Even places of a batch are undisturbed.
         recent.append(F.mse_loss(output.detach()[::2].float().clamp(0, 1), target[::2]).item())
         if step % 50 == 0:
-            curve.append({"step": step, "seconds": round(budget.elapsed(), 1),
-                          "psnr_db": round(-10 * float(np.log10(np.mean(recent))), 2)})
+            curve.append(
+                {
+                    "step": step,
+                    "seconds": round(budget.elapsed(), 1),
+                    "psnr_db": round(-10 * float(np.log10(np.mean(recent))), 2),
+                }
+            )
             log.info("codec %s", curve[-1])
             recent.clear()
             (work / "codec_curve.json").write_text(json.dumps(curve))
@@ -213,8 +232,9 @@ def decode_tokens(codec: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
     return decode_latents(codec, latents).float().clamp(0, 1)
 
 
-def measure_codec(codec: torch.nn.Module, subjects: list[Subject], sprites: np.ndarray, device: str,
-                  count: int = 320) -> dict[str, float]:
+def measure_codec(
+    codec: torch.nn.Module, subjects: list[Subject], sprites: np.ndarray, device: str, count: int = 320
+) -> dict[str, float]:
     """PSNR over scenes with held-out pairs (mean error over all of them) and the share of codes that they use."""
     renderer, codec = Renderer(sprites), codec.eval()
     scenes = held_out_scenes(subjects, count)

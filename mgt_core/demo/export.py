@@ -35,22 +35,28 @@ def export(work: Path, folder: Path, defaults: dict | None = None) -> None:
     _json(folder / "vqvae/config.json", {"_class_name": "VQModel", **CODEC_CONFIG})
     network.text.half().save_pretrained(folder / "text_encoder")
     shutil.copytree(work / "tokenizer", folder / "tokenizer")
-    _json(folder / "scheduler/scheduler_config.json", {
-        "_class_name": "Scheduler",
-        "mask_token_id": MASK_ID,
-        "masking_schedule": "cosine",
-        "timestep_rule": "mask_ratio",
-        "defaults": defaults or DEFAULTS,
-    })
-    _json(folder / "model_index.json", {
-        "_class_name": "Pipeline",
-        "sample_size": CANVAS,
-        "scheduler": ["scheduler", "Scheduler"],
-        "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "transformer": ["transformer", "Transformer2DModel"],
-        "vqvae": ["diffusers", "VQModel"],
-    })
+    _json(
+        folder / "scheduler/scheduler_config.json",
+        {
+            "_class_name": "Scheduler",
+            "mask_token_id": MASK_ID,
+            "masking_schedule": "cosine",
+            "timestep_rule": "mask_ratio",
+            "defaults": defaults or DEFAULTS,
+        },
+    )
+    _json(
+        folder / "model_index.json",
+        {
+            "_class_name": "Pipeline",
+            "sample_size": CANVAS,
+            "scheduler": ["scheduler", "Scheduler"],
+            "text_encoder": ["transformers", "CLIPTextModelWithProjection"],
+            "tokenizer": ["transformers", "CLIPTokenizer"],
+            "transformer": ["transformer", "Transformer2DModel"],
+            "vqvae": ["diffusers", "VQModel"],
+        },
+    )
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
         path.chmod(0o644)  # safetensors writes for the owner only

@@ -19,12 +19,15 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> None:
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trained = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
     trained.normalizer = normalizers.Lowercase()
-    trained.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
-    trainer = trainers.BpeTrainer(vocab_size=20000, min_frequency=1, initial_alphabet=alphabet,
-                                  end_of_word_suffix="</w>", show_progress=False)
+    trained.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=20000, min_frequency=1, initial_alphabet=alphabet, end_of_word_suffix="</w>", show_progress=False
+    )
     trained.train_from_iterator(captions, trainer)
     merges = [tuple(pair) for pair in json.loads(trained.to_str())["model"]["merges"]]
     # Same order as CLIP's: bytes, bytes that end a word, merges, then the two special tokens.
@@ -39,15 +42,24 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> None:
     start, end = (_added(text) for text in (START, END))
     special = {"bos_token": start, "eos_token": end, "pad_token": END, "unk_token": END}
     _write(folder / "special_tokens_map.json", special)
-    _write(folder / "tokenizer_config.json", {
-        "added_tokens_decoder": {
-            str(vocab[START]): start | {"special": True},
-            str(vocab[END]): end | {"special": True},
+    _write(
+        folder / "tokenizer_config.json",
+        {
+            "added_tokens_decoder": {
+                str(vocab[START]): start | {"special": True},
+                str(vocab[END]): end | {"special": True},
+            },
+            "bos_token": START,
+            "eos_token": END,
+            "pad_token": END,
+            "unk_token": END,
+            "clean_up_tokenization_spaces": False,
+            "do_lower_case": True,
+            "errors": "replace",
+            "model_max_length": MAX_LENGTH,
+            "tokenizer_class": "CLIPTokenizer",
         },
-        "bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END,
-        "clean_up_tokenization_spaces": False, "do_lower_case": True, "errors": "replace",
-        "model_max_length": MAX_LENGTH, "tokenizer_class": "CLIPTokenizer",
-    })
+    )
 
 
 def _added(text: str) -> dict:

@@ -39,11 +39,23 @@ def main() -> None:
     assets.build(work, publish=options.publish)
     subjects = [Subject(**entry) for entry in json.loads((work / "subjects.json").read_text("utf-8"))]
     sprites = np.load(work / "sprites.npy")
-    train_codec(work, subjects, sprites, device=options.device, steps=options.codec_steps,
-                minutes=None if options.codec_steps else options.codec_minutes)
+    train_codec(
+        work,
+        subjects,
+        sprites,
+        device=options.device,
+        steps=options.codec_steps,
+        minutes=None if options.codec_steps else options.codec_minutes,
+    )
     bank = build_bank(work, subjects, sprites, count=options.scenes, device=options.device)
-    train_transformer(work, bank, device=options.device, steps=options.steps, compiled=options.compile,
-                      minutes=None if options.steps else options.minutes)
+    train_transformer(
+        work,
+        bank,
+        device=options.device,
+        steps=options.steps,
+        compiled=options.compile,
+        minutes=None if options.steps else options.minutes,
+    )
     folder = MODEL_DIR if options.publish else options.out or work / "model"
     export(work, folder)
     log.info("now judge it: python -m mgt_core.demo.evaluate --model %s", folder)

@@ -56,12 +56,21 @@ class DemoNetwork(nn.Module):
         from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
         tokenizer = load_tokenizer(tokenizer_folder)
-        self.text = CLIPTextModelWithProjection(CLIPTextConfig(
-            vocab_size=len(tokenizer), hidden_size=128, intermediate_size=512, num_hidden_layers=3,
-            num_attention_heads=4, projection_dim=192, max_position_embeddings=MAX_LENGTH, hidden_act="gelu",
-            bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        ))
+        self.text = CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=128,
+                intermediate_size=512,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                projection_dim=192,
+                max_position_embeddings=MAX_LENGTH,
+                hidden_act="gelu",
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
         self.backbone = MeissonicTransformer(MeissonicConfig.from_dict(CONFIG))
         self.backbone.apply(_start_weights)
 
@@ -144,14 +153,27 @@ def _optimizers(network: DemoNetwork, fused: dict[nn.Parameter, list[Tensor]]) -
     return [
         torch.optim.Muon(apart, lr=RATES[0], weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(
-            [{"params": [p for p in rest if p.ndim >= 2], "weight_decay": DECAY},
-             {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0}],
-            lr=RATES[1], betas=(0.9, 0.98), fused=True),
+            [
+                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": DECAY},
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=RATES[1],
+            betas=(0.9, 0.98),
+            fused=True,
+        ),
     ]
 
 
-def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: float | None = 90,
-                      steps: int | None = None, seed: int = 0, compiled: bool = False) -> Path:
+def train_transformer(
+    work: Path,
+    bank: Bank,
+    *,
+    device: str = "cpu",
+    minutes: float | None = 90,
+    steps: int | None = None,
+    seed: int = 0,
+    compiled: bool = False,
+) -> Path:
     """-> WORK/transformer.pt, averaged weights of `DemoNetwork`; picks up WORK/transformer_state.pt.
 
     WORK/transformer_start.pt, if there is one, holds the weights to begin with. The learning curve goes to
@@ -212,18 +234,38 @@ def train_transformer(work: Path, bank: Bank, *, device: str = "cpu", minutes: f
         step += 1
         losses.append(loss.item())
         if step % 100 == 0:
-            curve.append({"step": step, "samples": step * BATCH, "seconds": round(budget.elapsed(), 1),
-                          "loss": round(sum(losses) / len(losses), 4)})
+            curve.append(
+                {
+                    "step": step,
+                    "samples": step * BATCH,
+                    "seconds": round(budget.elapsed(), 1),
+                    "loss": round(sum(losses) / len(losses), 4),
+                }
+            )
             log.info("transformer %s", curve[-1])
             losses.clear()
             curve_path.write_text(json.dumps(curve))
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
-            save_whole(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
-                       averages=averages.state(), step=step, elapsed=last_saved, curve=curve)
+            save_whole(
+                saved,
+                network=network.state_dict(),
+                optimizers=[o.state_dict() for o in optimizers],
+                averages=averages.state(),
+                step=step,
+                elapsed=last_saved,
+                curve=curve,
+            )
 
-    save_whole(saved, network=network.state_dict(), optimizers=[o.state_dict() for o in optimizers],
-               averages=averages.state(), step=step, elapsed=budget.elapsed(), curve=curve)
+    save_whole(
+        saved,
+        network=network.state_dict(),
+        optimizers=[o.state_dict() for o in optimizers],
+        averages=averages.state(),
+        step=step,
+        elapsed=budget.elapsed(),
+        curve=curve,
+    )
     save_whole(done, **averages.state())
     return done
 
