@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mgt_core
-from mgt_core.demo.compose import held_out_scenes
-from mgt_core.demo.subjects import load_subjects
-from mgt_core.self_guidance import Branch
+from mgt_core.self_guidance.branch import Branch
+from recipe.compose import held_out_scenes
+from recipe.subjects import load_subjects
 
 from .quality import Case, compare, run_case
 

@@ -9,44 +9,41 @@ Example:
     image = pipe.codec.decode(tokens)
 """
 
-from . import backbones, codecs, modifiers, samplers
-from .cache import TokenCache
-from .checkpoints import Pipeline, load
+from . import parts as parts
+from .adapters.lora import LoRA
 from .codecs.base import Codec
-from .conditions import ConditionPart, Conditions
+from .conditioning.parts import ConditionPart, Conditions
+from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
-from .guidance import GuidanceSchedule
-from .lora import LoRA
-from .merging import TokenMerging
+from .loading.bundle import Pipeline, load
 from .model import MGTModel, micro_conditions
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
 from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
-from .orders import ORDERS
+from .patches.guidance_reuse import GuidanceReuse
+from .patches.token_cache import TokenCache
+from .patches.token_merging import TokenMerging
 from .quantization.calibration import Calibration, CalibrationRun, quantize
 from .quantization.pipeline import calibration_conditions, quantize_codec, quantize_pipeline, quantize_text
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
-from .reuse import GuidanceReuse
 from .samplers.base import ConfidenceSampler, Sampler
+from .samplers.fixed_order import Ordered
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
-from .samplers.ordered import Ordered
+from .samplers.orders import ORDERS
 from .samplers.zsampling import MaskedZSampling, ZSampling
-from .sampling import sample
-from .schedules import CustomCurve, MaskSchedule
-from .self_guidance import SelfGuidance, fresh_branch, load_branch
-from .text import TextEncoder
+from .sampling.guided import GuidanceSchedule
+from .sampling.run import sample
+from .schedules.base import CustomCurve, MaskSchedule
+from .self_guidance.branch import SelfGuidance, fresh_branch, load_branch
 from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state
-
-# Importing these packages registers their entries.
-REGISTERED = (backbones, codecs, modifiers, samplers)
 
 list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names

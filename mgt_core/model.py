@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .adapters.lora import AttachedLoRA, LoRA, adapt
 from .backbones.base import Backbone
-from .cache import TokenCache
-from .compiling import Compile
-from .conditions import Conditions, Given
+from .conditioning.parts import Conditions, Given
 from .errors import MGTError, finite_number
-from .guidance import GuidanceSchedule
-from .lora import AttachedLoRA, LoRA, adapt
-from .merging import TokenMerging
 from .modifiers.base import Modifier
+from .patches.compile import Compile
+from .patches.guidance_reuse import GuidanceReuse
+from .patches.token_cache import TokenCache
+from .patches.token_merging import TokenMerging
 from .placement import Placement, Resident
 from .quantization.layers import compute_dtype
-from .reuse import GuidanceReuse
+from .sampling.guided import GuidanceSchedule
 from .types import Condition, TokenState
 
 if TYPE_CHECKING:
     from .codecs.base import Codec
     from .quantization.schemes import Scheme
-    from .self_guidance import Branch, SelfGuidance
+    from .self_guidance.branch import Branch, SelfGuidance
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ class MGTModel:
         self, branch: "Branch", scale: float = 1.0, start: float = 0.0, end: float = 1.0
     ) -> "MGTModel":
         """Self-Guidance with a branch trained for this model (see SelfGuidance); replaces one attached before."""
-        from .self_guidance import SelfGuidance  # which reads checkpoints, and they make models
+        from .self_guidance.branch import SelfGuidance  # which reads checkpoints, and they make models
 
         settings = SelfGuidance(branch, scale, start, end)
         branch.check(self.network)

@@ -14,19 +14,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .cache import TokenCache
 from .errors import MGTError, finite_number, join_some, picked, whole_number
-from .guidance import GuidanceSchedule
-from .layouts import BUILT_IN
-from .merging import TokenMerging
+from .loading.layouts import BUILT_IN
+from .loading.weights import read_json
 from .model import MGTModel, built
 from .modifiers.base import Modifier
+from .patches.guidance_reuse import GuidanceReuse
+from .patches.token_cache import TokenCache
+from .patches.token_merging import TokenMerging
 from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
-from .reuse import GuidanceReuse
 from .samplers.base import ConfidenceSampler, Sampler, temperature_range
 from .samplers.maskgit import MaskGIT
-from .schedules import MaskSchedule, schedule_from
-from .weights import read_json
+from .sampling.guided import GuidanceSchedule
+from .schedules.base import MaskSchedule, schedule_from
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,8 @@ widgets, tests and error messages read the names from here."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from .errors import picked
@@ -47,10 +48,10 @@ class Registry(Generic[T]):
         return name in self._entries
 
 
-def import_modules(package: str, path: Iterable[str]) -> None:
-    """Import every module of a package, so that adding a part is adding one file."""
-    for module in pkgutil.iter_modules(path):
-        importlib.import_module(f"{package}.{module.name}")
+def import_modules(package: ModuleType) -> None:
+    """Import every module below a package, so that adding a part is adding one file."""
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
 
 
 SCHEDULES: Registry = Registry("schedule")

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import torch
 
-from ..mgt_core import imagenet
-from ..mgt_core.conditions import Conditions, Given
+from ..mgt_core.conditioning import imagenet
+from ..mgt_core.conditioning.parts import Conditions, Given
 from ..mgt_core.errors import MGTError, join_some
 from ..mgt_core.model import DEFAULT_AESTHETIC_SCORE, micro_conditions
 from ..mgt_core.types import UNCONDITIONAL, Condition
 from . import host
-from .regions import is_everywhere, part_from
+from .conditioning_regions import is_everywhere, part_from
 from .types import (
     CONDITIONING,
     INT,

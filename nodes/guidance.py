@@ -1,7 +1,7 @@
 """Nodes about classifier-free guidance."""
 
 from .. import mgt_core
-from ..mgt_core.guidance import GUIDANCE_SHAPES
+from ..mgt_core.sampling.guided import GUIDANCE_SHAPES
 from .patches import ModelPatch
 from .types import MGT_BRANCH, combo, model_input, node, number, range_inputs, socket
 

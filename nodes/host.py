@@ -23,10 +23,10 @@ from torch import nn
 from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.errors import MGTError, picked
-from ..mgt_core.layouts import is_hf_layout, loose_bundles
+from ..mgt_core.loading.layouts import is_hf_layout, loose_bundles
+from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.presets import preset_files
-from ..mgt_core.self_guidance import Branch
-from ..mgt_core.weights import SUFFIXES
+from ..mgt_core.self_guidance.branch import Branch
 from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"

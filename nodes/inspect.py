@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from .. import mgt_core
-from ..mgt_core import pictures
 from ..mgt_core.errors import MGTError
+from ..mgt_core.views import pictures
 from . import host
 from .preview import enlarged
 from .types import (
@@ -55,7 +55,7 @@ class MGTPlotSchedule:
         }
 
     def plot(self, schedule_1, steps: int, token_count: int, schedule_2=None, schedule_3=None, schedule_4=None):
-        from ..mgt_core.plots import schedule_label, schedule_plot
+        from ..mgt_core.views.plots import schedule_label, schedule_plot
 
         schedules = {}
         for place, schedule in enumerate((schedule_1, schedule_2, schedule_3, schedule_4), 1):

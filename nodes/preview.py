@@ -74,7 +74,7 @@ class RunView:
         self._preview = None
         method, limit = host.preview_settings()
         if model.codec is not None and method != "none" and limit > 0:
-            from ..mgt_core.preview import Previewer
+            from ..mgt_core.views.preview import Previewer
 
             self._preview = LivePreview(Previewer(host.beside(model.codec, model)), method, limit)
 

@@ -2,7 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
-from ..mgt_core.samplers.ordered import COUNTS
+from ..mgt_core.samplers.fixed_order import COUNTS
 from . import host
 from .conditioning import condition_from
 from .preview import RunView

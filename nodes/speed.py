@@ -1,7 +1,7 @@
 """Nodes that make a run faster, most of them at a distance from the exact result: MGT_MODEL in, a copy out."""
 
-from ..mgt_core import compiling
-from ..mgt_core.merging import BLOCKS, PARTS
+from ..mgt_core.patches import compile as compiling
+from ..mgt_core.patches.token_merging import BLOCKS, PARTS
 from .patches import ModelPatch
 from .types import combo, integer, model_input, node, number, range_inputs
 

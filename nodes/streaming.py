@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..mgt_core.adapters.lora import is_linear
 from ..mgt_core.backbones.base import Backbone
-from ..mgt_core.lora import is_linear
 
 
 def let_stream(network: Backbone) -> None:

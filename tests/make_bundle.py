@@ -9,7 +9,7 @@ import torch
 from golden_data import ROOT, bundles
 from safetensors.torch import load_file, save_file
 
-from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 
 PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
 REMOVED = object()

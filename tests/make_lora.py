@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from mgt_core.fused import FusedLinear
+from mgt_core.kernels.fused_linear import FusedLinear
 
 # What training scripts of this family adapt by default, and a layer that is not fused.
 TARGETS = ("to_q", "to_k", "to_v", "ff.net.2", "context_embedder")

@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from workflow_files import WORKFLOWS
 
-from mgt_core.pictures import from_pil, labelled_grid, to_pil
+from mgt_core.views.pictures import from_pil, labelled_grid, to_pil
 from run_workflow import prepare
 from runner.files import read_document
 from runner.images import Folders

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import mgt_core
-from bench.__main__ import main
-from bench.bundle import FULL, TINY, write_bundle
-from bench.distance import measure_distance
-from bench.roofline import Products, measure_roofline
-from bench.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES, choose_rows
-from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
+from bench.speed.__main__ import main
+from bench.speed.bundle import FULL, TINY, write_bundle
+from bench.speed.roofline import Products, measure_roofline
+from bench.speed.row_distance import measure_distance
+from bench.speed.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES, choose_rows
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 
 WHOLE = (
     "guided_forward_tflop product_tflop_a_second guided_forward_bound_seconds guided_forward_seconds roofline_share "

@@ -22,9 +22,9 @@ from bench.quality.prompts import prompts, whole_rounds
 from bench.quality.statistics import Mean, fisher_p, holm, sign_p, student_p, student_quantile, welch_p, win_rate
 from bench.quality.tables import PARTS, fill
 from bench.quality.work import Extent, Store, planned, twins
-from mgt_core.demo.compose import held_out
-from mgt_core.demo.evaluate import model_settings, share
-from mgt_core.demo.subjects import load_subjects
+from recipe.compose import held_out
+from recipe.evaluate import model_settings, share
+from recipe.subjects import load_subjects
 
 SETTINGS = {"steps": 24, "cfg": 2.0, "temperature": (0.5, 0.0), "schedule": "cosine"}
 SMALL = Extent(3, 3)

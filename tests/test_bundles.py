@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from test_loading import MEASURE
 
 import mgt_core
-from mgt_core.layouts import loose_bundles
+from mgt_core.loading.layouts import loose_bundles
 
 
 def load(source) -> mgt_core.Pipeline:

@@ -23,8 +23,8 @@ from mgt_core import (
     Ordered,
     ZSampling,
 )
-from mgt_core.plots import schedule_label, schedule_plot
 from mgt_core.presets import built_in_settings
+from mgt_core.views.plots import schedule_label, schedule_plot
 
 NODES = load_pack().NODE_CLASS_MAPPINGS
 PIPE = pipeline(bundles()[0])
@@ -108,7 +108,7 @@ def test_branches_that_can_be_picked(tmp_path, monkeypatch):
     assert all(torch.equal(value, own.state_dict()[name]) for name, value in loaded.state_dict().items())
     with pytest.raises(mgt_core.MGTError, match="branch is 'gone', but the known ones are blank canvas, demo"):
         run("MGTLoadSelfGuidance", model=PIPE.model, branch="gone")
-    wider = mgt_core.self_guidance.PooledBranch(2, 8)
+    wider = mgt_core.self_guidance.branch.PooledBranch(2, 8)
     with pytest.raises(mgt_core.MGTError, match="trained for another model"):
         run("MGTSelfGuidance", model=PIPE.model, branch=wider)
 
@@ -278,7 +278,7 @@ def test_plot_schedule(monkeypatch):
         drawn.update(names=list(schedules), steps=steps, tokens=tokens)
         return schedule_plot(schedules, steps, tokens)
 
-    monkeypatch.setattr("mgt_core.plots.schedule_plot", spy)
+    monkeypatch.setattr("mgt_core.views.plots.schedule_plot", spy)
     cosine, power = run("MGTMaskSchedule")[0], run("MGTMaskSchedule", schedule="pow", exponent=4.0)[0]
     wired = {"schedule_1": cosine, "schedule_2": power, "schedule_4": cosine}
     plot = run("MGTPlotSchedule", **wired, steps=5, token_count=64)[0]
@@ -394,7 +394,7 @@ def labels_of(monkeypatch, **inputs):
         seen.extend((label, float(image.mean())) for image, label in zip(images, labels, strict=True))
         return flat(0.0)
 
-    monkeypatch.setattr("mgt_core.pictures.labelled_grid", spy)
+    monkeypatch.setattr("mgt_core.views.pictures.labelled_grid", spy)
     run("MGTCompareGrid", **inputs)
     return seen
 

@@ -23,7 +23,7 @@ from mgt_core import (
     TopKTopP,
     ZSampling,
 )
-from mgt_core.guidance import GUIDANCE_SHAPES
+from mgt_core.sampling.guided import GUIDANCE_SHAPES
 
 CELLS = GRID[0] * GRID[1]
 few = settings(max_examples=10, deadline=None, derandomize=True, database=None)

@@ -12,7 +12,7 @@ from make_bundle import amused_bundle, halton_bundle, openmuse_bundle
 from test_nodes import FakeFolderPaths, run
 
 import mgt_core
-from mgt_core.imagenet import choices, class_names, find_class, synonyms
+from mgt_core.conditioning.imagenet import choices, class_names, find_class, synonyms
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
 condition_from = sys.modules[f"{ALIAS}.nodes.conditioning"].condition_from

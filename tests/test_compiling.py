@@ -5,7 +5,7 @@ import torch
 from golden_data import bundles, pipeline
 
 import mgt_core
-from mgt_core import compiling
+from mgt_core.patches import compile as compiling
 
 PIPE = pipeline(bundles()[0])
 NOT_REALLY = "eager"  # traced and guarded as with inductor, which takes a minute more

@@ -12,9 +12,9 @@ from test_nodes import run as node
 from test_sampling import GRID, NEGATIVE, PIPE, POSITIVE, SAMPLERS, condition, empty, run, steps_of
 
 from mgt_core import Condition, ConditionPart, Conditions, GuidanceSchedule, MGTError
-from mgt_core.guidance import AT_ONCE, GuidedNetwork
+from mgt_core.sampling.guided import AT_ONCE, GuidedNetwork
 
-regions = sys.modules[f"{ALIAS}.nodes.regions"]
+regions = sys.modules[f"{ALIAS}.nodes.conditioning_regions"]
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 few = settings(max_examples=8, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mgt_core.demo import codec as recipe
-from mgt_core.demo.compose import NORMAL, Renderer, plain_scene
-from mgt_core.demo.patches import PATCH, k_means, nearest, patches, read_encoder
-from mgt_core.demo.subjects import load_sprites, load_subjects
+from recipe import codec as recipe
+from recipe.compose import NORMAL, Renderer, plain_scene
+from recipe.principal_components import PATCH, k_means, nearest, patches, read_encoder
+from recipe.subjects import load_sprites, load_subjects
 
 pytest.importorskip("diffusers")
 

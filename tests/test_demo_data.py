@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mgt_core.demo import curves
-from mgt_core.demo.compose import (
+from recipe import curves
+from recipe.compose import (
     HALF,
     Renderer,
     Scene,
@@ -19,8 +19,8 @@ from mgt_core.demo.compose import (
     held_out_scenes,
     pair_items,
 )
-from mgt_core.demo.evaluate import contact_sheet, score, wilson
-from mgt_core.demo.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
+from recipe.evaluate import contact_sheet, score, wilson
+from recipe.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
 
 
 def test_atlas_and_subjects_agree():

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgt_core.demo.compose import Renderer, evaluation_scenes
-from mgt_core.demo.distances import covered, frechet, jackknife, reduce, sharpness
-from mgt_core.demo.evaluate import compare
-from mgt_core.demo.subjects import load_sprites, load_subjects
+from recipe.compose import Renderer, evaluation_scenes
+from recipe.evaluate import compare
+from recipe.picture_metrics import covered, frechet, jackknife, reduce, sharpness
+from recipe.subjects import load_sprites, load_subjects
 
 
 def edge(width: float, low: float = 0.1, high: float = 0.9) -> torch.Tensor:

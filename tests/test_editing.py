@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from test_sampling import NEGATIVE, POSITIVE
 
 import mgt_core
-from mgt_core.draws import GeneratorDraws, image_generators
 from mgt_core.editing import free_cells
 from mgt_core.errors import MGTError
+from mgt_core.sampling.draws import GeneratorDraws, image_generators
 
 PIPE = pipeline(bundles()[0])
 MODEL, CODEC = PIPE.model, PIPE.codec

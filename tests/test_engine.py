@@ -11,9 +11,12 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 from torch.utils._pytree import tree_leaves
 
 import mgt_core
-from mgt_core import diagnose, draws, merging, sampling
+from mgt_core.patches import token_merging as merging
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.samplers.base import Sampler
+from mgt_core.sampling import draws
+from mgt_core.sampling import finite as diagnose
+from mgt_core.sampling import run as sampling
 
 PIPE = pipeline(bundles()[0])
 GRID, BATCH, STEPS = (6, 8), 2, 5

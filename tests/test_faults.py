@@ -19,9 +19,9 @@ from test_families import ATTACHED, SAMPLED, STARTS
 from test_nodes import run as run_node
 
 import mgt_core
-from mgt_core import sampling
-from mgt_core.draws import GeneratorDraws
-from mgt_core.lora import LoRA, LowRank
+from mgt_core.adapters.lora import LoRA, LowRank
+from mgt_core.sampling import run as sampling
+from mgt_core.sampling.draws import GeneratorDraws
 
 load_pack()
 host = sys.modules[f"{ALIAS}.nodes.host"]

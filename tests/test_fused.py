@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mgt_core.fused import FusedLinear, Fusing
+from mgt_core.kernels.fused_linear import FusedLinear, Fusing
 
 NAMES = ("first", "second", "third")
 

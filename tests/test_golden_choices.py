@@ -10,7 +10,7 @@ import mgt_core
 from mgt_core.modifiers.base import Modifier
 from mgt_core.modifiers.differential import DifferentialState, divergence
 from mgt_core.samplers.zsampling import AGAIN, FORWARD
-from mgt_core.sampling import Run
+from mgt_core.sampling.run import Run
 
 TRACES = [
     pytest.param(path, id=label(path)) for prefix in ("noise", "differential", "zsample") for path in traces(prefix)

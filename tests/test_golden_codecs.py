@@ -8,7 +8,7 @@ from golden_data import GAP, ROOT, tensors
 from safetensors.torch import load_file
 
 import mgt_core
-from mgt_core.checkpoints import load_codec
+from mgt_core.loading.bundle import load_codec
 
 FOLDERS = {
     "maskgit_vqgan": ROOT / "maskgit" / "vqgan_tiny",
@@ -70,7 +70,7 @@ def test_every_codec_is_measured():
 
 
 def test_preview_colours(recorded):
-    from mgt_core.preview import Previewer
+    from mgt_core.views.preview import Previewer
 
     kind, ours, expected = recorded
     ids = grid(expected["rand_indices"])[:1]

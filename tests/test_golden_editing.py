@@ -7,7 +7,7 @@ import torch
 from golden_data import GAP, MEISSONIC, RecordedDraws, Trace, label
 
 import mgt_core
-from mgt_core.sampling import Run
+from mgt_core.sampling.run import Run
 
 EDITS = sorted(path.with_suffix("") for path in MEISSONIC.glob("*/edit/*.json"))
 IMG2IMG = [pytest.param(p, id=label(p)) for p in EDITS if p.name.startswith("img2img")]

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 import mgt_core
 from mgt_core.backbones.halton import HEADS, HaltonConfig, HaltonTransformer
-from mgt_core.checkpoints import load_backbone
-from mgt_core.sampling import Run
+from mgt_core.loading.bundle import load_backbone
+from mgt_core.sampling.run import Run
 
 TINY = ROOT / "maskgit" / "halton_tiny"
 SOURCES = sorted([*TINY.glob("proj*"), *TINY.glob("proj*/model.pth")])

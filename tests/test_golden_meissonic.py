@@ -7,7 +7,7 @@ import torch
 from golden_data import GAP, RecordedDraws, Trace, bundles, label, pipeline, tensors, traces
 
 import mgt_core
-from mgt_core.sampling import Run
+from mgt_core.sampling.run import Run
 
 FORWARD_CASES = [
     pytest.param(folder, case, id=f"{label(folder)}/{case}")

@@ -7,9 +7,9 @@ import torch
 from golden_data import GAP, MEISSONIC, label, settings, tensors
 
 import mgt_core
-from mgt_core.checkpoints import load_backbone
-from mgt_core.merging import ActiveMerging, TokenMerging, destinations_at, match
-from mgt_core.patches import Patches
+from mgt_core.backbones.hooks import Patches
+from mgt_core.loading.bundle import load_backbone
+from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
 
 TOME = MEISSONIC / "tome"
 MATCHINGS = sorted(json.loads((TOME / "matching.json").read_text())["cases"].items())

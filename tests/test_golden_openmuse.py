@@ -10,10 +10,10 @@ import torch
 from golden_data import GAP, ROOT, tensors
 
 import mgt_core
+from mgt_core.backbones.hooks import Patches
 from mgt_core.backbones.openmuse import BRANCH, OpenMuseConfig, OpenMuseTransformer, Prepared
-from mgt_core.checkpoints import index_weights, load_backbone
-from mgt_core.merging import ActiveMerging
-from mgt_core.patches import Patches
+from mgt_core.loading.bundle import index_weights, load_backbone
+from mgt_core.patches.token_merging import ActiveMerging
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
 TRACES = sorted((ROOT / "maskgit").glob("openmuse_*/trace_generate2_*.safetensors"))

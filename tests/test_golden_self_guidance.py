@@ -9,10 +9,10 @@ import torch
 from golden_data import GAP, ROOT, tensors
 
 import mgt_core
-from mgt_core.checkpoints import load_backbone
-from mgt_core.guidance import GuidedNetwork
-from mgt_core.self_guidance import load_branch
-from mgt_core.training.objective import branch_loss, first_pass, mask_some, propose, substitute
+from mgt_core.loading.bundle import load_backbone
+from mgt_core.sampling.guided import GuidedNetwork
+from mgt_core.self_guidance.branch import load_branch
+from mgt_core.self_guidance.objective import branch_loss, first_pass, mask_some, propose, substitute
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
 TINY = ROOT / "maskgit" / "openmuse_tiny"

@@ -7,7 +7,7 @@ import torch
 from golden_data import bundles, label, pipeline
 
 import mgt_core
-from mgt_core.guidance import GuidedNetwork, GuidedRows
+from mgt_core.sampling.guided import GuidedNetwork, GuidedRows
 
 STEPS = 6
 GRID = (6, 8)

@@ -10,8 +10,8 @@ from golden_data import bundles, pipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgt_core import kernels
-from mgt_core.backbones import meissonic
+from mgt_core.backbones.meissonic import network as meissonic
+from mgt_core.kernels import transformer as kernels
 
 DTYPES = {"float32": (torch.float32, 2e-6), "bfloat16": (torch.bfloat16, 4e-2), "float16": (torch.float16, 4e-3)}
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import mgt_core
-from mgt_core.lora import LowRank, adapt, grafted
+from mgt_core.adapters.lora import LowRank, adapt, grafted
 
 ALPHA, RANK = 8.0, 2
 NODES = load_pack().NODE_CLASS_MAPPINGS
@@ -176,8 +176,8 @@ def test_other_architectures(tmp_path, family):
     seed=st.integers(0, 99),
 )
 def test_any_rows_of_a_fused_layer(names, rank, rows, width, strength, seed):
-    from mgt_core.fused import FusedLinear
-    from mgt_core.lora import AdaptedLayer, Adapter
+    from mgt_core.adapters.lora import AdaptedLayer, Adapter
+    from mgt_core.kernels.fused_linear import FusedLinear
 
     torch.manual_seed(seed)
     layer = FusedLinear([f"part{i}" for i in range(names)], width, rows).requires_grad_(False)

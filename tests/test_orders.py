@@ -14,8 +14,8 @@ from test_sampling import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few,
 
 import mgt_core
 from mgt_core.backbones.base import Backbone
-from mgt_core.patches import NO_PATCHES
-from mgt_core.samplers.ordered import arccos_targets
+from mgt_core.backbones.hooks import NO_PATCHES
+from mgt_core.samplers.fixed_order import arccos_targets
 
 HALTON = ROOT / "maskgit" / "halton_tiny"
 TRACES = sorted(path.with_suffix("") for path in HALTON.glob("trace_halton_*.safetensors"))

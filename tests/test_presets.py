@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stand_ins import make_stand_ins
 
 import mgt_core
-from bench.rows import APPROXIMATE, attach_all
+from bench.speed.rows import APPROXIMATE, attach_all
 from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, built_in_settings, patch_from, preset_files
 
@@ -64,7 +64,7 @@ def test_presets_of_the_built_in_model_are_its_own_settings():
 
 
 def test_the_recipe_exports_the_same_settings():
-    from mgt_core.demo.export import DEFAULTS
+    from recipe.export import DEFAULTS
 
     assert built_in_settings() == DEFAULTS
 

@@ -8,7 +8,7 @@ from golden_data import MEISSONIC, bundles, pipeline
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from mgt_core.prompts import chunked, parse_weights
+from mgt_core.conditioning.prompts import chunked, parse_weights
 
 TEXT = pipeline(bundles()[0]).text
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 from test_families import FAMILIES
 
 import mgt_core
-from bench.bundle import FULL
+from bench.speed.bundle import FULL
 from mgt_core.__main__ import main
-from mgt_core.backbones.meissonic import MeissonicConfig, MeissonicTransformer
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 from mgt_core.errors import MGTError
 from mgt_core.placement import OnDemand
 from mgt_core.quantization.calibration import CalibrationRun, apply

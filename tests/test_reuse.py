@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from test_sampling import condition, empty, partial
 
 import mgt_core
-from mgt_core.cache import Kept, TokenCache, urgency
-from mgt_core.guidance import GuidedNetwork
-from mgt_core.patches import Patches, RunPatches
-from mgt_core.reuse import GuidanceReuse
+from mgt_core.backbones.hooks import Patches, RunPatches
+from mgt_core.patches.guidance_reuse import GuidanceReuse
+from mgt_core.patches.token_cache import Kept, TokenCache, urgency
+from mgt_core.sampling.guided import GuidedNetwork
 
 PIPE = pipeline(bundles()[0])
 GRID = (4, 6)

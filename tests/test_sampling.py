@@ -12,9 +12,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.draws import ROWS, GeneratorDraws, inverse_cdf
-from mgt_core.guidance import GuidedNetwork
-from mgt_core.sampling import image_seeds
+from mgt_core.sampling.draws import ROWS, GeneratorDraws, inverse_cdf
+from mgt_core.sampling.guided import GuidedNetwork
+from mgt_core.sampling.run import image_seeds
 
 SAMPLERS = mgt_core.list_samplers()
 GRID = (4, 6)

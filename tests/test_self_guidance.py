@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from test_sampling import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few, grids_of_bools, partial
 
 import mgt_core
-from mgt_core.checkpoints import load_backbone
-from mgt_core.conditions import ConditionPart, Conditions
-from mgt_core.guidance import GuidedNetwork
-from mgt_core.patches import Patches
-from mgt_core.sampling import activation_bytes
-from mgt_core.self_guidance import PooledBranch
+from mgt_core.backbones.hooks import Patches
+from mgt_core.conditioning.parts import ConditionPart, Conditions
+from mgt_core.loading.bundle import load_backbone
+from mgt_core.sampling.guided import GuidedNetwork
+from mgt_core.sampling.run import activation_bytes
+from mgt_core.self_guidance.branch import PooledBranch
 
 SQUARE, WIDE = (pipeline(folder) for folder in bundles()[:2])  # with and without the halved grid
 OPENMUSE = ROOT / "maskgit" / "openmuse_tiny"

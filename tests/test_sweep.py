@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import mgt_core
-from bench.sweep import Spec, Store, Worker, main, sweep
-from mgt_core.pictures import to_pil
+from bench.sweep.__main__ import Spec, Store, Worker, main, sweep
+from mgt_core.views.pictures import to_pil
 
 FEW = {"quick": {"steps": 2, "cfg": 1.0}, "merged": {"steps": 2, "cfg": 2.0, "token_merging": {"ratio": 0.5}}}
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.merging import ActiveMerging, Merge, TokenMerging, destinations, match
+from mgt_core.patches.token_merging import ActiveMerging, Merge, TokenMerging, destinations, match
 
 PIPE = pipeline(bundles()[0])
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)

@@ -17,10 +17,10 @@ from test_sampling import few
 
 import mgt_core
 from mgt_core import __main__ as command_line
-from mgt_core.training import loop
-from mgt_core.training.examples import Examples, gather_examples, load_examples
-from mgt_core.training.loop import TrainingSettings, rate, timestep, train
-from mgt_core.training.objective import IGNORED, branch_loss, mask_some, propose, substitute
+from mgt_core.self_guidance import training as loop
+from mgt_core.self_guidance.examples import Examples, gather_examples, load_examples
+from mgt_core.self_guidance.objective import IGNORED, branch_loss, mask_some, propose, substitute
+from mgt_core.self_guidance.training import TrainingSettings, rate, timestep, train
 
 PIPE = pipeline(bundles()[0])
 NET, MASK = PIPE.model.network, PIPE.model.mask_id

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import mgt_core
-from mgt_core.demo.evaluate import model_settings
+from recipe.evaluate import model_settings
 
 from . import quick
 from .cases import VANILLA

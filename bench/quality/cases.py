@@ -7,7 +7,7 @@ from functools import partial
 
 import mgt_core
 
-from ..rows import APPROXIMATE, attach_all
+from ..speed.rows import APPROXIMATE, attach_all
 from .decoding import Case
 
 VANILLA = "vanilla"

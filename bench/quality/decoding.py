@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 import mgt_core
-from mgt_core.demo.compose import Scene
-from mgt_core.demo.evaluate import score
-from mgt_core.demo.judge import PairVerdict, Verdict
+from recipe.compose import Scene
+from recipe.evaluate import score
+from recipe.judge import PairVerdict, Verdict
 
 BATCH = 24
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from mgt_core.demo.compose import Renderer, Scene
-from mgt_core.demo.distances import frechet, jackknife, reduce, sharpness
-from mgt_core.demo.evaluate import score, share, sized
-from mgt_core.demo.judge import describe, read
-from mgt_core.demo.subjects import load_sprites
+from recipe.compose import Renderer, Scene
+from recipe.evaluate import score, share, sized
+from recipe.judge import describe, read
+from recipe.picture_metrics import frechet, jackknife, reduce, sharpness
+from recipe.subjects import load_sprites
 
 from .decoding import right
 from .statistics import Mean, sign_p, win_rate

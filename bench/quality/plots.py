@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from mgt_core.plots import new_figure
+from mgt_core.views.plots import new_figure
 
 from .cases import VANILLA
 from .report import point

@@ -2,8 +2,8 @@
 
 from itertools import chain
 
-from mgt_core.demo.compose import Scene, evaluation_scenes
-from mgt_core.demo.subjects import load_subjects
+from recipe.compose import Scene, evaluation_scenes
+from recipe.subjects import load_subjects
 
 KINDS = 3  # prompts in a round
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mgt_core.demo.evaluate import wilson
+from recipe.evaluate import wilson
 
 GRID = 20001  # points of the integral behind Student's distribution
 

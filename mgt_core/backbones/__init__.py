@@ -1,5 +1,1 @@
-"""One file an architecture; importing the package registers them all."""
-
-from ..registry import import_modules
-
-import_modules(__name__, __path__)
+"""One file, or one folder, an architecture; and what their blocks offer to patches."""

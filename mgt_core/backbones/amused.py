@@ -5,10 +5,10 @@ import inspect
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
-from ..patches import NO_PATCHES, Patches
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
+from .hooks import NO_PATCHES, Patches
 
 HEAD = "mlm_layer."
 BODY = "uvit."  # before the other names where this pack has saved them

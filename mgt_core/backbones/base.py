@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..patches import NO_PATCHES, Patches
+from ..loading.weights import Published
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
-from ..weights import Published
+from .hooks import NO_PATCHES, Patches
 
 
 class Backbone(nn.Module, Published):

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
-from ..patches import NO_PATCHES, Patches
+from ..patches.token_merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .base import Backbone
+from .hooks import NO_PATCHES, Patches
 
 EPS = 1e-5
 HEADS = {384: 6, 512: 6, 768: 12, 1024: 16, 1152: 16}  # of the released widths: tiny, small, base, large, xlarge

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
-from ..patches import NO_PATCHES, Patches
+from ..patches.token_merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
+from .hooks import NO_PATCHES, Patches
 
 BRANCH = ("cls_anchor_gen.", "decoders.", "top_down_transform")
 

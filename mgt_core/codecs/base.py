@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
+from ..loading.weights import Published
 from ..placement import Placement, Resident
 from ..quantization.layers import compute_dtype
 from ..types import TokenState
-from ..weights import Published
 
 Shapes = dict[str, tuple[int, ...]]
 Part = Callable[[Tensor], Tensor]

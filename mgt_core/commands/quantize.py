@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ..checkpoints import load
+from ..loading.bundle import load
 from ..quantization.calibration import PROMPTS, CalibrationRun, apply, quantize
 from ..quantization.pipeline import calibration_conditions, calibration_file, quantize_codec, quantize_text
 from ..quantization.schemes import SCHEMES

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoints import BUILT_IN, load
 from ..errors import MGTError, whole_number
-from ..training.examples import DEMO, gather_examples
-from ..training.loop import TrainingSettings, train
+from ..loading.bundle import BUILT_IN, load
+from ..self_guidance.examples import DEMO, gather_examples
+from ..self_guidance.training import TrainingSettings, train
 
 HELP = "train the branch that Self-Guidance needs, beside a model that is left as it is"
 ALL = 10**9

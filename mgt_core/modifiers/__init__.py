@@ -1,5 +1,1 @@
-"""One file a logits modifier; importing the package registers them all."""
-
-from ..registry import import_modules
-
-import_modules(__name__, __path__)
+"""One file a logits modifier, which acts between the network and the draw."""

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..draws import seeded_generator
 from ..errors import MGTError, finite_number
 from ..registry import MODIFIERS
+from ..sampling.draws import seeded_generator
 from ..types import Step
 from .base import ActiveModifier, Modifier
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, join_some, whole_number
-from ..guidance import GuidedNetwork
 from ..model import MGTModel
-from ..sampling import chosen_log_probability, sample
+from ..sampling.guided import GuidedNetwork
+from ..sampling.run import chosen_log_probability, sample
 from ..types import Callback, Condition, Step, empty_state
 from .layers import Int4Layer, PackedLayer, stored_bytes
 from .observers import Observed, Watch

@@ -9,16 +9,16 @@ import torch
 from torch import nn
 
 from ..codecs.base import Codec
+from ..conditioning.text import TextEncoder
 from ..errors import MGTError
 from ..model import MGTModel
-from ..text import TextEncoder
 from ..types import UNCONDITIONAL, Condition
 from .calibration import PROMPTS, Calibration, CalibrationRun, Progress, apply, quantize
 from .schemes import SCHEMES, Scheme, scheme_from
 from .surgery import replaced
 
 if TYPE_CHECKING:
-    from ..checkpoints import Pipeline
+    from ..loading.bundle import Pipeline
 
 LOAD_RUN = CalibrationRun(states=4)
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from ..errors import MGTError
-from ..plots import drawn, new_figure
+from ..views.plots import drawn, new_figure
 from .calibration import Report
 
 

@@ -22,7 +22,7 @@ from .schemes import SCHEMES, Scheme
 from .surgery import replaced
 
 if TYPE_CHECKING:
-    from ..checkpoints import Pipeline, Stored
+    from ..loading.bundle import Pipeline, Stored
 
 MARK = ".comfy_quant"
 KEY = "mgt_quantization"

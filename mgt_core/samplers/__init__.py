@@ -1,5 +1,1 @@
-"""One file a sampler; importing the package registers them all."""
-
-from ..registry import import_modules
-
-import_modules(__name__, __path__)
+"""One file a sampler: which tokens are drawn and kept, in which order."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..conditions import Given
-from ..draws import GeneratorDraws
+from ..conditioning.parts import Given
 from ..errors import MGTError, finite_number
 from ..model import MGTModel
-from ..sampling import DrawSource, Run
-from ..schedules import MaskSchedule
+from ..sampling.draws import GeneratorDraws
+from ..sampling.run import DrawSource, Run
+from ..schedules.base import MaskSchedule
 from ..types import Callback, TokenState
 
 

@@ -7,7 +7,7 @@ import torch
 
 from ..errors import finite_number
 from ..registry import SAMPLERS
-from ..sampling import Run, StepResult, least_confident
+from ..sampling.run import Run, StepResult, least_confident
 from .base import ConfidenceSampler
 
 

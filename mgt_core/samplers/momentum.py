@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import finite_number
 from ..registry import SAMPLERS
-from ..sampling import Run
+from ..sampling.run import Run
 from ..types import Step
 from .maskgit import MaskGIT
 

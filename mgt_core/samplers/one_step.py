@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..draws import seeded_generator
 from ..errors import finite_number
 from ..placement import sent
 from ..registry import SAMPLERS
-from ..sampling import Run, least_confident
+from ..sampling.draws import seeded_generator
+from ..sampling.run import Run, least_confident
 from .base import Sampler
 
 log = logging.getLogger(__name__)

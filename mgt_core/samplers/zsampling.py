@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from ..errors import finite_number
-from ..guidance import GuidedRows
 from ..interval import check_interval, in_interval
 from ..registry import SAMPLERS
-from ..sampling import Run, StepResult, by_parts, chosen_log_probability, least_confident
+from ..sampling.guided import GuidedRows
+from ..sampling.run import Run, StepResult, by_parts, chosen_log_probability, least_confident
 from ..types import Step
 from .base import ConfidenceSampler
 

@@ -1,0 +1,1 @@
+"""Speed of a full-size network, a part and a technique at a time."""

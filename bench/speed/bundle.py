@@ -1,0 +1,174 @@
+"""A Meissonic with random weights in the published layout, written tensor by tensor.
+
+What a forward costs does not depend on the weights, so speed can be measured without anybody's checkpoint. The
+spread is that of a trained network: unit gain through linear layers and convolutions, modulations a few tenths,
+norm scales around 1. What is written is a bundle like any other: `mgt_core.load` and other implementations read it.
+"""
+
+import json
+import math
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
+from mgt_core.loading.bundle import BUILT_IN
+
+SHARD_BYTES = 2**29  # weights held at once while writing
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of the three networks, as their config.json files have them, and the pixels they are measured at."""
+
+    name: str
+    transformer: dict
+    text_encoder: dict
+    vqvae: dict
+    pixels: int
+
+
+def vqvae_config(channels: list[int], latent: int, codes: int, groups: int, layers: int = 2) -> dict:
+    return {
+        "act_fn": "silu",
+        "block_out_channels": channels,
+        "down_block_types": ["DownEncoderBlock2D"] * len(channels),
+        "up_block_types": ["UpDecoderBlock2D"] * len(channels),
+        "in_channels": 3,
+        "out_channels": 3,
+        "latent_channels": latent,
+        "vq_embed_dim": latent,
+        "num_vq_embeddings": codes,
+        "layers_per_block": layers,
+        "norm_num_groups": groups,
+        "norm_type": "group",
+        "mid_block_add_attention": False,
+        "lookup_from_codebook": True,
+        "force_upcast": True,
+        "sample_size": 32,
+        "scaling_factor": 0.18215,
+    }
+
+
+def text_config(width: int, layers: int, heads: int, words: int, projection: int) -> dict:
+    return {
+        "hidden_size": width,
+        "intermediate_size": 4 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "hidden_act": "gelu",
+        "vocab_size": words,
+        "projection_dim": projection,
+        "max_position_embeddings": 77,
+    }
+
+
+def transformer_config(joint: int, single: int, heads: int, axes: list[int], text: int, codes: int, spare: int) -> dict:
+    return {
+        "num_layers": joint,
+        "num_single_layers": single,
+        "num_attention_heads": heads,
+        "attention_head_dim": sum(axes),
+        "axes_dims_rope": axes,
+        "joint_attention_dim": text,
+        "pooled_projection_dim": heads * sum(axes),
+        "in_channels": heads * sum(axes),
+        "vocab_size": codes + spare,
+        "codebook_size": codes,
+        "downsample": True,
+        "upsample": True,
+        "guidance_embeds": False,
+        "patch_size": 1,
+    }
+
+
+# The sizes of MeissonFlow/Meissonic: network, CLIP ViT-H/14 text encoder, VQ codec of 16 x 16 pixels a token.
+FULL = Sizes(
+    "full",
+    transformer_config(14, 28, 8, [16, 56, 56], text=1024, codes=8192, spare=64),
+    text_config(1024, 24, 16, 49408, 1024),
+    vqvae_config([128, 256, 256, 512, 768], 64, 8192, 32),
+    pixels=1024,
+)
+TINY = Sizes(
+    "tiny",
+    transformer_config(2, 3, 3, [4, 6, 6], text=40, codes=64, spare=8),
+    text_config(40, 3, 2, 1557, 48),
+    vqvae_config([4, 8, 8], 8, 64, 4, layers=1),
+    pixels=64,
+)
+
+
+def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
+    """Write a bundle with random weights into `folder`; at most SHARD_BYTES of them are held at once."""
+    from diffusers import VQModel
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+    shutil.copytree(BUILT_IN["demo"] / "tokenizer", folder / "tokenizer")
+    words = json.loads((folder / "tokenizer/tokenizer_config.json").read_text()) | {"model_max_length": 77}
+    write_json(folder / "tokenizer/tokenizer_config.json", words)
+    end = json.loads((folder / "tokenizer/vocab.json").read_text())[words["eos_token"]]
+    text = sizes.text_encoder | {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    with torch.device("meta"):
+        networks = {
+            "transformer": MeissonicTransformer(MeissonicConfig.from_dict(sizes.transformer)),
+            "text_encoder": CLIPTextModelWithProjection(CLIPTextConfig(**text)),
+            "vqvae": VQModel.from_config(sizes.vqvae),
+        }
+    configs = {
+        "transformer": {"_class_name": "Transformer2DModel", **sizes.transformer},
+        "text_encoder": {"architectures": ["CLIPTextModelWithProjection"], "model_type": "clip_text_model", **text},
+        "vqvae": {"_class_name": "VQModel", **sizes.vqvae},
+    }
+    generator = torch.Generator().manual_seed(seed)
+    for part, network in networks.items():
+        write_json(folder / part / "config.json", configs[part])
+        write_weights(
+            folder / part,
+            "model" if part == "text_encoder" else "diffusion_pytorch_model",
+            {n: v.shape for n, v in network.state_dict().items()},
+            generator,
+        )
+    mask = sizes.transformer["vocab_size"] - 1
+    scheduler = {"_class_name": "Scheduler", "mask_token_id": mask, "masking_schedule": "cosine"}
+    write_json(folder / "scheduler/scheduler_config.json", scheduler)
+    write_json(folder / "model_index.json", {"_class_name": "Pipeline", "sample_size": sizes.pixels})
+    return folder
+
+
+def write_weights(folder: Path, stem: str, shapes: dict[str, torch.Size], generator: torch.Generator) -> None:
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, shape in shapes.items():
+        if held and held + 4 * shape.numel() > SHARD_BYTES:
+            shards, held = [*shards, []], 0
+        shards[-1].append(name)
+        held += 4 * shape.numel()
+    where = {}
+    for number, names in enumerate(shards, 1):
+        file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
+        tensors = {name: random_weight(name, shapes[name], generator) for name in names}
+        save_file(tensors, folder / file, {"format": "pt"})
+        where |= dict.fromkeys(names, file)
+    total = sum(4 * shape.numel() for shape in shapes.values())
+    write_json(folder / f"{stem}.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
+
+
+def random_weight(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
+    """float32 of `shape`: biases small, norm scales around 1, matrices of unit gain."""
+    weight = torch.randn(shape, generator=generator)
+    if len(shape) < 2:
+        return weight.mul_(0.02) if name.endswith("bias") else weight.mul_(0.1).add_(1)
+    if "embedding" in name and "embedder" not in name:  # tables of tokens, words and positions
+        return weight.mul_(0.5)
+    fan_in = shape[0] if "upsample" in name and "conv" in name and shape[2] == 2 else shape[1:].numel()
+    modulation = ".norm" in name and name.endswith("linear.weight")
+    return weight.mul_((0.2 if modulation else 1.0) / math.sqrt(fan_in))
+
+
+def write_json(path: Path, value: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

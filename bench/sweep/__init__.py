@@ -1,0 +1,1 @@
+"""Pictures of every prompt with every setting and seed."""

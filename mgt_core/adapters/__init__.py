@@ -1,0 +1,1 @@
+"""Low-rank updates beside the layers of a network that stays shared."""

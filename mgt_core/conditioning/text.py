@@ -1,0 +1,101 @@
+"""CLIP text encoder as masked transformers use it: penultimate states and projected pooled output."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import MGTError
+from ..model import micro_conditions
+from ..placement import Placement, Resident
+from ..types import Condition
+from .prompts import Token, chunked, parse_weights
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """transformers' CLIPTextModelWithProjection and its tokenizer.
+
+    max_length: tokens a prompt is padded or cut to.
+    """
+
+    network: nn.Module
+    tokenizer: Any
+    max_length: int
+    placement: Placement | None = None
+
+    def with_placement(self, placement: Placement) -> "TextEncoder":
+        return replace(self, placement=placement)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        prompts: str | Sequence[str],
+        size: tuple[int, int] | None = None,
+        weights: bool = False,
+        chunks: bool = False,
+    ) -> Condition:
+        """Prompts to a Condition of that batch, on the encoder's device.
+
+        hidden [B, L, D]: hidden_states[-2], without the final norm; pooled [B, P]: projected state of
+        the end token (Meissonic's pipeline). size: (height, width) in pixels; fills the
+        micro-conditions, which are otherwise filled when sampling starts.
+        weights: parentheses weigh words, as ComfyUI has it (see parse_weights): states are moved away from
+        those of an empty prompt; pooled is left alone. Otherwise the text is taken literally.
+        chunks: a prompt longer than max_length is encoded in parts whose states follow each other, L being
+        a multiple of max_length, and pooled is that of the first; shorter ones beside it are filled up with
+        empty parts. Otherwise it is cut, with a warning, as Meissonic's pipeline does.
+        """
+        prompts = [prompts] if isinstance(prompts, str) else prompts
+        if not isinstance(prompts, (list, tuple)) or not prompts or not all(isinstance(p, str) for p in prompts):
+            raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
+        device = (self.placement or Resident(self.network)).acquire()
+        parts = [self._parts(prompt, weights, chunks) for prompt in prompts]
+        longest = max(map(len, parts))
+        rows = [row for chunked_prompt in parts for row in chunked_prompt + [[]] * (longest - len(chunked_prompt))]
+        weighted = any(weight != 1 for row in rows for _, weight in row)
+        framed = [tuple(self._framed([i for i, _ in row])) for row in ([*rows, []] if weighted else rows)]
+        distinct = list(dict.fromkeys(framed))  # images of one prompt share its encoding
+        out = self.network(torch.tensor(distinct, device=device), output_hidden_states=True, return_dict=True)
+        places = torch.tensor([distinct.index(row) for row in framed], device=device)
+        hidden, pooled = out.hidden_states[-2][places], out.text_embeds[places]
+        if weighted:
+            hidden = self._weighted(hidden, rows)
+        micro = None if size is None else micro_conditions(size).expand(len(prompts), -1).to(device)
+        hidden = hidden.reshape(len(prompts), longest * self.max_length, -1)
+        return Condition(hidden=hidden, pooled=pooled[: len(rows) : longest], micro=micro)
+
+    def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
+        """Tokens and weights of a prompt, in chunks that fit the encoder."""
+        room = self.max_length - 2  # without the start and end tokens
+        pieces = [
+            [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
+            for text, weight in (parse_weights(prompt) if weights else [(prompt, 1.0)])
+        ]
+        if chunks:
+            return chunked(pieces, room)
+        tokens = [token for piece in pieces for token in piece]
+        if len(tokens) > room:
+            lost = self.tokenizer.decode([i for i, _ in tokens[room:]])
+            log.warning("the prompt has %d tokens and %d fit: %r is left out", len(tokens), room, lost)
+        return [tokens[:room]]
+
+    def _framed(self, ids: list[int]) -> list[int]:
+        """Start, the ids, end, and padding up to max_length."""
+        words = self.tokenizer
+        padding = [words.pad_token_id] * (self.max_length - 2 - len(ids))
+        return [words.bos_token_id, *ids, words.eos_token_id, *padding]
+
+    def _weighted(self, hidden: Tensor, rows: list[list[Token]]) -> Tensor:
+        """[R + 1, L, D], the last row that of the empty prompt -> [R, L, D]."""
+        scale = torch.ones(len(rows), self.max_length, 1)
+        for row, tokens in enumerate(rows):
+            scale[row, 1 : 1 + len(tokens), 0] = torch.tensor([weight for _, weight in tokens])
+        scale = scale.to(hidden)
+        states, empty = hidden[:-1], hidden[-1:]
+        return torch.where(scale == 1, states, empty + (states - empty) * scale)

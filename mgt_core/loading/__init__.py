@@ -1,0 +1,1 @@
+"""From files to a pipeline: reading weights, finding the parts of a bundle, building what they describe."""

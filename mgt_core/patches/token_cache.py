@@ -1,0 +1,194 @@
+"""Token cache: between refreshes only the critical tokens are computed; the others keep their values.
+
+Training-free, after ENAT (arXiv 2411.06959): from one step to the next few tokens change, and of the
+others what attention reads (keys, values) and what comes out (features) hardly moves. What is kept also
+belongs to an earlier timestep and an earlier text stream.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import finite_number, whole_number
+from ..interval import check_interval, in_interval
+from ..placement import sent
+from .token_merging import Merge, Tables, spread
+
+Entry = tuple[str, int]  # a condition of a run: its role and its number there
+Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
+REACH = 5  # rows and columns of the window within which a change is near
+
+
+@dataclass(frozen=True)
+class TokenCache:
+    """Settings of the token cache.
+
+    share: how many of the image tokens are computed between refreshes. every: evaluations of a prompt from
+    one refresh, which computes all tokens, to the next; 1 always computes everything. start, end: share of
+    the run in which it acts, as for modifiers.
+    """
+
+    share: float = 0.25
+    every: int = 4
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self):
+        finite_number("token cache share", self.share, 0, 1)
+        whole_number("token cache every", self.every, 1, 100_000)
+        check_interval("token cache", self.start, self.end)
+
+    def begin(self) -> "RunCache":
+        return RunCache(self)
+
+
+@dataclass
+class Kept:
+    """Every row of some conditions as it was last computed.
+
+    keys, values: of each block, [B, heads, S, D], text rows first, keys rotated. features: [B, n, C], the
+    image rows after the last block. cells: [B, n, c] the cells that each row stood for. age: [B, n] float,
+    evaluations since the row was computed.
+    """
+
+    cells: Tensor
+    age: Tensor
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    features: Tensor | None = None
+
+    def images(self, part: slice) -> "Kept":
+        """The same memory for some of the images."""
+        keys, values = ([tensor[part] for tensor in tensors] for tensors in (self.keys, self.values))
+        return Kept(self.cells[part], self.age[part], keys, values, self.features[part])
+
+
+class RunCache:
+    """What a run keeps, for each condition. Those evaluated together lie in one piece; one that is then
+    evaluated alone uses its part of it."""
+
+    def __init__(self, settings: TokenCache):
+        self.settings = settings
+        self.kept: dict[tuple[Entry, ...], Kept] = {}
+        self.uses: dict[Entry, int] = {}  # evaluations of a condition since all its rows were computed
+        self.acting = True
+
+    def enter(self, index: int, total: int) -> None:
+        """Told before every network evaluation: step `index` of `total`."""
+        self.acting = in_interval(self.settings.start, self.settings.end, index, total)
+
+    def evaluation(
+        self, entries: tuple[Entry, ...], cells: Tensor, mask_id: int, grid: tuple[int, int]
+    ) -> "ActiveCache | None":
+        """For one evaluation of the conditions `entries`, one below the other in the batch.
+
+        cells: [B, n, c] the cells of every row, on a `grid` of rows. Refreshes depend on the number of
+        evaluations alone, never on the images.
+        """
+        if not self.acting or self.settings.every == 1 or self.settings.share == 1:
+            self.kept.clear()
+            return None
+        kept = self._find(entries)
+        due = kept is None or max(self.uses[entry] for entry in entries) >= self.settings.every
+        self.uses |= {entry: 1 if due else self.uses[entry] + 1 for entry in entries}
+        if kept is None:
+            self.kept = {held: old for held, old in self.kept.items() if not set(held) & set(entries)}
+            kept = self.kept[entries] = Kept(cells.clone(), torch.zeros_like(cells[..., 0], dtype=torch.float32))
+        if due:
+            kept.cells.copy_(cells)
+            kept.age.zero_()
+            return ActiveCache(kept)
+        count = math.ceil(self.settings.share * cells.shape[1])
+        rows = urgency(kept, cells, mask_id, grid).argsort(dim=1, descending=True, stable=True)[:, :count]
+        kept.cells.scatter_(1, wide(rows, cells), cells.gather(1, wide(rows, cells)))
+        kept.age.add_(1).scatter_(1, rows, 0)
+        return ActiveCache(kept, rows)
+
+    def _find(self, entries: tuple[Entry, ...]) -> Kept | None:
+        if entries in self.kept or len(entries) > 1:
+            return self.kept.get(entries)
+        for held, kept in self.kept.items():
+            if entries[0] in held:
+                images = len(kept.cells) // len(held)
+                first = held.index(entries[0]) * images
+                return kept.images(slice(first, first + images))
+        return None
+
+
+def urgency(kept: Kept, cells: Tensor, mask_id: int, grid: tuple[int, int]) -> Tensor:
+    """[B, n] float, highest for the rows to compute first: those whose cells changed, then those with masked
+    cells, the nearer to a change the sooner, and of the rest those computed longest ago."""
+    changed = (cells != kept.cells).any(-1).float()
+    near = F.avg_pool2d(changed.unflatten(1, grid), REACH, stride=1, padding=REACH // 2).flatten(1)
+    masked = (cells == mask_id).any(-1)
+    ties = sent(spread(cells.shape[1]), cells.device)
+    return 1e6 * changed + 1e3 * masked + 10 * near + kept.age.clamp_max(100) + 0.1 * ties
+
+
+def wide(rows: Tensor, like: Tensor) -> Tensor:
+    """Row numbers [B, m] as an index into [B, n, c] values."""
+    return rows[..., None].expand(-1, -1, like.shape[-1])
+
+
+class ActiveCache:
+    """One evaluation, as the backbone sees it: `select` before its blocks, a `memory` for each of them,
+    `whole` after them.
+
+    rows: [B, m] the image rows to compute, None for all of them, which are then kept. Text rows are
+    computed with all rows only.
+    """
+
+    def __init__(self, kept: Kept, rows: Tensor | None = None):
+        self.kept, self.rows, self.block = kept, rows, 0
+        self.places: tuple[Tensor, Tensor] | None = None
+
+    def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
+        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D]."""
+        if self.rows is None:
+            return image, text, tables
+        joined = text.shape[1] + self.rows
+        self.places = torch.arange(len(joined), device=joined.device)[:, None], joined
+        cos, sin = (table[joined] for table in tables)
+        return image.gather(1, wide(self.rows, image)), text[:, :0], (cos, sin)
+
+    def memory(self) -> Memory:
+        """For the next block's attention: takes the keys and values [B, heads, S, D] of the rows that were
+        computed, and how they had been merged; returns those to attend to."""
+        self.block += 1
+        return partial(self._exchange, self.block - 1)
+
+    def _exchange(self, block: int, keys: Tensor, values: Tensor, merge: Merge | None) -> tuple[Tensor, Tensor]:
+        kept = self.kept
+        if self.rows is None:
+            for held, new in ((kept.keys, keys), (kept.values, values)):
+                keep(held, block, new if merge is None else spread_heads(merge, new))
+            return keys, values
+        for held, new in ((kept.keys, keys), (kept.values, values)):
+            held[block].transpose(1, 2)[self.places] = new.transpose(1, 2)
+        return kept.keys[block], kept.values[block]
+
+    def whole(self, image: Tensor) -> Tensor:
+        """All image rows [B, n, C], from those computed."""
+        if self.rows is not None:
+            return self.kept.features.scatter_(1, wide(self.rows, image), image)
+        if self.kept.features is None:
+            self.kept.features = image.clone()
+        return self.kept.features.copy_(image)
+
+
+def keep(held: list[Tensor], place: int, new: Tensor) -> None:
+    """Into the memory that is there, if any, which others may share."""
+    if place < len(held):
+        held[place].copy_(new)
+    else:
+        held.append(new.clone(memory_format=torch.contiguous_format))
+
+
+def spread_heads(merge: Merge, x: Tensor) -> Tensor:
+    """[B, heads, rows, D] -> [B, heads, S, D], every token the value of its merged row."""
+    return merge.unmerge(x.transpose(1, 2).flatten(2)).unflatten(2, (x.shape[1], -1)).transpose(1, 2)

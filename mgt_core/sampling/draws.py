@@ -1,0 +1,92 @@
+"""Where random numbers come from: one CPU generator per image, so an image does not depend on its batch."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..placement import sent
+from ..types import Step
+
+ROWS = 1024  # rows of a float64 cumulative table held at once
+
+Chooser = Callable[[Tensor, Tensor], Tensor]  # (logits [B, m, V], their cells [B, m]) -> ids [B, m]
+
+
+class Draws(Protocol):
+    """A source of draws for one run; tests put recorded ones in its place."""
+
+    def categorical(self, logits: Tensor, step: Step) -> Tensor:
+        """One id per row of logits [B, M, V] (cells step.positions [B, M]) -> [B, M] long.
+
+        A source with `chooser(step)` -> Chooser can draw for some of the step's cells at a time.
+        """
+        ...
+
+    def gumbel(self, step: Step) -> Tensor:
+        """[B, N] float32 standard Gumbel noise, one value a cell."""
+        ...
+
+
+def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
+    """One CPU generator per seed; torch's use the low 32 bits of it."""
+    return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
+
+
+def seeded_generator(name: str, device: torch.device) -> torch.Generator:
+    """For bulk noise, which is drawn where it is used; `name` says what for."""
+    number = int.from_bytes(hashlib.blake2b(name.encode(), digest_size=7).digest(), "big")
+    return torch.Generator(device).manual_seed(number)
+
+
+class GeneratorDraws:
+    """One uniform per cell for the token and one for the confidence, whether the cell is masked or not,
+    so that what a cell draws does not depend on the others."""
+
+    def __init__(self, generators: Sequence[torch.Generator], cells: int):
+        self.generators = tuple(generators)
+        self.cells = cells
+
+    def uniform(self, device: torch.device) -> Tensor:
+        """[B, N] float64 in [0, 1)."""
+        rows = [torch.rand(self.cells, generator=g, dtype=torch.float64) for g in self.generators]
+        return sent(torch.stack(rows), exact_device(device))
+
+    def chooser(self, step: Step) -> Chooser:
+        uniform = self.uniform(step.tokens.device)
+
+        def choose(logits: Tensor, positions: Tensor) -> Tensor:
+            own = uniform.gather(1, positions.to(uniform.device))
+            return inverse_cdf(logits.to(uniform.device), own).to(logits.device)
+
+        return choose
+
+    def categorical(self, logits: Tensor, step: Step) -> Tensor:
+        return self.chooser(step)(logits, step.positions)
+
+    def gumbel(self, step: Step) -> Tensor:
+        u = self.uniform(step.tokens.device).clamp_min(1e-20)
+        return -torch.log((-torch.log(u)).clamp_min(1e-20)).float().to(step.tokens.device)
+
+
+def exact_device(device: torch.device) -> torch.device:
+    """Where to accumulate in float64: Apple's GPUs cannot, so the CPU does it for them."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Smallest id whose cumulative probability exceeds the uniform; accumulated in float64.
+
+    logits: [..., V] float; uniform: [...] float64 in [0, 1) -> [...] long.
+    """
+    rows, u = logits.reshape(-1, logits.shape[-1]), uniform.reshape(-1, 1)
+    ids = torch.empty(rows.shape[0], dtype=torch.long, device=rows.device)
+    for start in range(0, rows.shape[0], ROWS):
+        part = slice(start, start + ROWS)
+        cumulative = rows[part].softmax(-1).double().cumsum_(-1)
+        # Scaling by the last entry keeps u below the end whatever the rounding of the softmax.
+        target = u[part] * cumulative[:, -1:]
+        ids[part] = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(rows.shape[-1] - 1)
+    return ids.reshape(uniform.shape)

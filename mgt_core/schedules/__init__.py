@@ -1,0 +1,1 @@
+"""One file a family of mask schedules: how many tokens stay masked after each step."""

@@ -1,0 +1,210 @@
+"""The loop that trains a Self-Guidance branch: resumable, half precision where it helps, the network frozen."""
+
+import contextlib
+import json
+import logging
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from tqdm import tqdm
+
+from ..backbones.base import Backbone
+from ..errors import MGTError, finite_number, whole_number
+from ..loading.bundle import Pipeline
+from .branch import Branch, fresh_branch
+from .examples import Examples
+from .objective import branch_loss, first_pass, mask_some, propose, substitute
+
+log = logging.getLogger(__name__)
+
+BETAS = (0.9, 0.96)
+AVERAGING = 0.9999
+WARMUP = 100
+INDEX_STEPS = 64  # of a run, where the network is told the number of steps to come
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """steps, batch: of the optimizer. rate: learning rate, after a warm-up and with a cosine to 0.
+    flat: replacement tokens as the published code draws them, nearly uniform; else from the network's own
+    distribution over a blank canvas, as the paper has it. save_every: seconds between checkpoints.
+    The number format is the network's; the branch itself is kept in float32."""
+
+    steps: int = 5000
+    batch: int = 32
+    rate: float = 1e-4
+    seed: int = 0
+    flat: bool = False
+    save_every: float = 120.0
+
+    def __post_init__(self):
+        whole_number("steps", self.steps, 1, 10**9)
+        whole_number("batch", self.batch, 1, 65536)
+        whole_number("seed", self.seed, 0, 2**63 - 1)
+        finite_number("rate", self.rate, 1e-9, 1)
+
+
+def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
+    """Trains until `settings.steps` and writes OUT (.safetensors, float16: the averaged branch) and OUT.png.
+
+    OUT.state, written whole or not at all, is where a run that was stopped goes on; it stays, so that more steps
+    can be added. The step's random numbers depend on seed and step alone: a run that was stopped trains the same.
+    """
+    network = pipe.model.network
+    device = pipe.model.acquire()
+    branch = fresh_branch(network, settings.seed).to(device).train()
+    names, weights = zip(*branch.named_parameters(), strict=True)
+    averages = [w.detach().clone() for w in weights]
+    optimizer = torch.optim.Adam(weights, lr=settings.rate, betas=BETAS)
+    done, curve, kept = 0, [], out.with_suffix(".state")
+    if kept.is_file():
+        done, curve = restore(kept, branch, averages, optimizer, device)
+    else:
+        with number_format(pipe, device):
+            aim(branch, network, corrupted(pipe, examples, 0, settings))
+        torch._foreach_copy_(averages, list(weights))
+    saved = time.monotonic()
+    bar = tqdm(range(done, settings.steps), initial=done, total=settings.steps, desc=out.name)
+    for step in bar:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.rate * rate(step, settings.steps)
+        with number_format(pipe, device):
+            batch = corrupted(pipe, examples, step, settings)
+            restoration, variation = one_step(network, branch, batch, optimizer)
+        if not math.isfinite(restoration + variation):
+            raise MGTError(f"the loss of step {step + 1} is no finite number; begin anew with a smaller rate")
+        torch._foreach_lerp_(averages, list(weights), 1 - min(AVERAGING, (step + 1) / (step + 10)))
+        curve.append((round(restoration, 4), round(variation, 4)))
+        bar.set_postfix(restoration=f"{restoration:.3f}", variation=f"{variation:.3f}")
+        if time.monotonic() - saved > settings.save_every or step + 1 == settings.steps:
+            whole(kept, lambda path, at=step + 1: torch.save(
+                {"branch": branch.state_dict(), "averages": dict(zip(names, averages, strict=True)),
+                 "optimizer": optimizer.state_dict(), "step": at, "curve": curve}, path))  # fmt: skip
+            save_branch(out, dict(zip(names, averages, strict=True)), network, settings, len(curve))
+            plot(out.with_suffix(".png"), curve)
+            saved = time.monotonic()
+    branch.load_state_dict(dict(zip(names, averages, strict=True)))
+    return branch.eval().requires_grad_(False)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Corrupted examples: shown [B, h, w], labels [B, N], and what the network is told about them."""
+
+    shown: Tensor
+    labels: Tensor
+    timestep: Tensor
+    prepared: Any
+
+
+@torch.no_grad()
+def corrupted(pipe: Pipeline, examples: Examples, step: int, settings: TrainingSettings) -> Batch:
+    """The batch of step `step`, whose random numbers depend on seed and step alone."""
+    network, device = pipe.model.network, pipe.model.acquire()
+    generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) % 2**63)
+    rows = torch.randint(len(examples), (settings.batch,), generator=generator)
+    tokens = examples.tokens[rows].long().to(device)
+    batch, grid = len(tokens), tuple(tokens.shape[1:])
+    cells = grid[0] * grid[1]
+    progress = torch.rand(batch, generator=generator).to(device)
+    order, ranks = (torch.rand(batch, cells, generator=generator).to(device) for _ in range(2))
+    race = torch.empty(batch, cells, network.codebook_size).exponential_(generator=generator).to(device)
+    condition = pipe.model.complete(examples.condition(rows, pipe), batch, grid, "training")
+    prepared = network.prepare(condition.to(device), grid)
+    proposed = propose(network, tuple(tokens.shape), prepared, race, settings.flat)
+    masked = mask_some(tokens.flatten(1), network.mask_id, progress, order)
+    shown, labels = substitute(masked, proposed, network.mask_id, ranks)
+    told = timestep(pipe.model.timestep_rule, masked == network.mask_id, progress)
+    return Batch(shown.unflatten(1, grid), labels, told, prepared)
+
+
+def one_step(network: Backbone, branch: Branch, batch: Batch, optimizer: torch.optim.Optimizer) -> tuple[float, float]:
+    """One update of the branch; the two losses before it."""
+    loss = branch_loss(branch, network, batch.shown, batch.labels, batch.timestep, batch.prepared)
+    optimizer.zero_grad(set_to_none=True)
+    loss.total.backward()
+    optimizer.step()
+    return loss.restoration.item(), loss.variation.item()
+
+
+def number_format(pipe: Pipeline, device: torch.device) -> contextlib.ExitStack:
+    """The network's, for the branch too, whose weights stay float32."""
+    stack = contextlib.ExitStack()
+    dtype = pipe.model.dtype
+    stack.enter_context(torch.autocast(device.type, dtype, enabled=dtype != torch.float32))
+    if device.type == "cpu":  # where the fused kernel's backward pass takes twice as long as plain products
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def timestep(rule: str, masked: Tensor, progress: Tensor) -> Tensor:
+    """[B] what a run would tell the network about tokens with `masked` [B, N] bool at progress u [B]."""
+    if rule == "mask_ratio":
+        return masked.float().mean(1)
+    return INDEX_STEPS - 1 - (progress * INDEX_STEPS).floor()
+
+
+def rate(step: int, steps: int) -> float:
+    """Factor of the learning rate."""
+    return min(1.0, (step + 1) / min(WARMUP, 1 + steps // 10)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+@torch.no_grad()
+def aim(branch: Branch, network: Backbone, batch: Batch) -> None:
+    """Point every anchor at the mean state, or half of the gates begin shut and learn nothing."""
+    hidden = first_pass(network, batch.shown, batch.timestep, batch.prepared)
+    branch.cls_anchor_gen.mlp_t.bias.copy_(hidden.float().mean((0, 1)))
+
+
+def restore(
+    kept: Path, branch: Branch, averages: list[Tensor], optimizer: torch.optim.Optimizer, device: torch.device
+) -> tuple[int, list]:
+    """Step and curve of a checkpoint, whose weights are put in place."""
+    try:
+        state = torch.load(kept, map_location=device, weights_only=True)
+        branch.load_state_dict(state["branch"])
+        optimizer.load_state_dict(state["optimizer"])
+        torch._foreach_copy_(averages, [state["averages"][name] for name, _ in branch.named_parameters()])
+    except Exception as error:
+        raise MGTError(f"{kept} is no checkpoint of this training; remove it to begin anew ({error})") from None
+    log.info("going on at step %d", state["step"])
+    return state["step"], state["curve"]
+
+
+def whole(path: Path, write) -> None:
+    """`write` to a file beside `path` that then takes its place: a run may be killed at any time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    write(partial)
+    partial.replace(path)
+
+
+def save_branch(
+    out: Path, weights: dict[str, Tensor], network: Backbone, settings: TrainingSettings, step: int
+) -> None:
+    values = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
+    told = {"format": "self-guidance", "backbone": type(network).__name__, "steps": str(step)}
+    whole(out, lambda path: save_file(values, path, told | {"settings": json.dumps(asdict(settings))}))
+
+
+def plot(path: Path, curve: list[tuple[float, float]], points: int = 400) -> None:
+    """Both losses over the steps, averaged to `points`."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    width = max(1, len(curve) // points)
+    for axes, name, values in zip(figure.subplots(1, 2), ("restoration", "variation"), zip(*curve), strict=True):
+        means = [sum(part) / len(part) for i in range(0, len(values), width) if (part := values[i : i + width])]
+        axes.plot([i * width + width / 2 for i in range(len(means))], means)
+        axes.set(title=name, xlabel="step", ylabel="loss")
+        axes.grid(alpha=0.3)
+    whole(path, lambda partial: figure.savefig(partial, format="png"))

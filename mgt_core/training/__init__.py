@@ -1,1 +1,0 @@
-"""Training of Self-Guidance branches: the objective, the examples, the loop."""

@@ -1,0 +1,283 @@
+"""Train the masked transformer together with its text encoder on the token bank."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
+from mgt_core.kernels.fused_linear import FusedLinear
+from mgt_core.types import Condition
+
+from .bank import Bank
+from .budget import Budget, rate, save_whole
+from .compose import CANVAS
+from .tokenizer import MAX_LENGTH, load_tokenizer
+
+log = logging.getLogger(__name__)
+
+CONFIG = {
+    "_class_name": "Transformer2DModel",
+    "attention_head_dim": 48,
+    "axes_dims_rope": [8, 20, 20],
+    "codebook_size": 1024,
+    "downsample": True,
+    "guidance_embeds": False,
+    "in_channels": 192,
+    "joint_attention_dim": 128,
+    "num_attention_heads": 4,
+    "num_layers": 3,
+    "num_single_layers": 6,
+    "patch_size": 1,
+    "pooled_projection_dim": 192,
+    "upsample": True,
+    "vocab_size": 1056,
+}
+MASK_ID = CONFIG["vocab_size"] - 1
+MICRO = (float(CANVAS), float(CANVAS), 0.0, 0.0, 6.0)  # width, height, crop top, crop left, aesthetic score
+BATCH, DECAY, AVERAGING, EMPTY_SHARE = 48, 0.02, 0.999, 0.1
+RATES = (3.2e-3, 1e-3)  # Muon, AdamW
+WARMUP, HOLD = 300, 0.6
+SAVE_SECONDS = 180
+
+
+class DemoNetwork(nn.Module):
+    """Backbone and text encoder: what is trained, averaged and checkpointed as one."""
+
+    def __init__(self, tokenizer_folder: Path) -> None:
+        super().__init__()
+        from transformers import CLIPTextConfig, CLIPTextModelWithProjection
+
+        tokenizer = load_tokenizer(tokenizer_folder)
+        self.text = CLIPTextModelWithProjection(
+            CLIPTextConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=128,
+                intermediate_size=512,
+                num_hidden_layers=3,
+                num_attention_heads=4,
+                projection_dim=192,
+                max_position_embeddings=MAX_LENGTH,
+                hidden_act="gelu",
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+            )
+        )
+        self.backbone = MeissonicTransformer(MeissonicConfig.from_dict(CONFIG))
+        self.backbone.apply(_start_weights)
+
+    def condition(self, ids: Tensor) -> Condition:
+        """Prompt ids [B, L] -> what the library's text encoder gives: penultimate states, pooled projection."""
+        output = self.text(ids, output_hidden_states=True)
+        micro = torch.tensor(MICRO, device=ids.device).expand(len(ids), -1)
+        return Condition(hidden=output.hidden_states[-2], pooled=output.text_embeds, micro=micro)
+
+
+def _start_weights(module: nn.Module) -> None:
+    if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else _fan_in(module))
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
+    # Closed gates: every block starts as the identity, which lets the rate be high from the start.
+    if type(module).__name__ == "Modulation":
+        nn.init.zeros_(module.linear.weight)
+
+
+def _fan_in(module: nn.Module) -> float:
+    weight = module.weight
+    inputs = weight.shape[0] if isinstance(module, nn.ConvTranspose2d) else weight[0].numel()
+    return min(0.06, inputs**-0.5)
+
+
+def mask_tokens(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """[B, h, w] -> (tokens with some replaced by the mask, mask [B, h, w] bool, share masked [B]).
+
+    Shares follow cos(pi/2 u), with u spread evenly over the batch: the loss is less noisy that way.
+    """
+    batch, height, width = tokens.shape
+    total = height * width
+    u = (torch.arange(batch, device=tokens.device) + torch.rand(batch, device=tokens.device)) / batch
+    counts = (torch.cos(u * math.pi / 2) * total).ceil().clamp(1, total)
+    ranks = torch.rand(batch, total, device=tokens.device).argsort(1).argsort(1)
+    mask = (ranks < counts[:, None]).view_as(tokens)
+    return tokens.masked_fill(mask, MASK_ID), mask, counts / total
+
+
+class Averages:
+    """Exponential averages of all weights, shorter while few steps have been made."""
+
+    def __init__(self, network: nn.Module) -> None:
+        weights = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+        self.names, self.live = list(weights), list(weights.values())
+        self.means = [value.clone() for value in self.live]
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        torch._foreach_lerp_(self.means, self.live, 1 - min(AVERAGING, (step + 1) / (step + 10)))
+
+    def state(self) -> dict[str, Tensor]:
+        return dict(zip(self.names, self.means))
+
+
+def _attention(device: torch.device) -> contextlib.AbstractContextManager:
+    """On a CPU the fused kernel's backward pass takes twice as long as plain matrix products at this length."""
+    if device.type != "cpu":
+        return contextlib.nullcontext()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # of the CPU as well; else it computes in float32
+    return sdpa_kernel(SDPBackend.MATH)
+
+
+def _fused_weights(network: nn.Module) -> dict[nn.Parameter, list[Tensor]]:
+    """Views of the layers in every fused weight: Muon is to make the update of each orthogonal by itself."""
+    fused = [m for m in network.modules() if isinstance(m, FusedLinear)]
+    return {m.weight: list(m.weight.detach().chunk(len(m.names))) for m in fused}
+
+
+def _optimizers(network: DemoNetwork, fused: dict[nn.Parameter, list[Tensor]]) -> list[torch.optim.Optimizer]:
+    """Muon for the linear layers, AdamW for the rest.
+
+    What the network has to learn is a table, subject and place to token; on it Muon needs far fewer steps.
+    """
+    linear = [m.weight for m in network.modules() if isinstance(m, nn.Linear)]
+    chosen = {id(weight) for weight in linear}
+    rest = [p for p in network.parameters() if id(p) not in chosen]
+    apart = [part for weight in linear for part in fused.get(weight, [weight])]
+    return [
+        torch.optim.Muon(apart, lr=RATES[0], weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(
+            [
+                {"params": [p for p in rest if p.ndim >= 2], "weight_decay": DECAY},
+                {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            ],
+            lr=RATES[1],
+            betas=(0.9, 0.98),
+            fused=True,
+        ),
+    ]
+
+
+def train_transformer(
+    work: Path,
+    bank: Bank,
+    *,
+    device: str = "cpu",
+    minutes: float | None = 90,
+    steps: int | None = None,
+    seed: int = 0,
+    compiled: bool = False,
+) -> Path:
+    """-> WORK/transformer.pt, averaged weights of `DemoNetwork`; picks up WORK/transformer_state.pt.
+
+    WORK/transformer_start.pt, if there is one, holds the weights to begin with. The learning curve goes to
+    WORK/curve.json, one entry per 100 steps.
+    """
+    done, saved, curve_path = work / "transformer.pt", work / "transformer_state.pt", work / "curve.json"
+    if done.exists():
+        return done
+    start = work / "transformer_start.pt"
+    where = torch.device(device)
+    torch.manual_seed(seed)
+    network = DemoNetwork(work / "tokenizer").to(where).train()
+    if start.exists():
+        network.load_state_dict(torch.load(start, map_location=where, weights_only=True))
+    fused = _fused_weights(network)
+    optimizers = _optimizers(network, fused)
+    averages = Averages(network)
+    step, before, curve = 0, 0.0, []
+    if saved.exists():
+        state = torch.load(saved, map_location=where, weights_only=True)
+        network.load_state_dict(state["network"])
+        for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(stored)
+        torch._foreach_copy_(averages.means, [state["averages"][name] for name in averages.names])
+        step, before, curve = state["step"], state["elapsed"], state["curve"]
+        torch.manual_seed(seed + step)
+    backbone = network.backbone
+    # The head stays outside: how many cells it sees differs from batch to batch.
+    features = torch.compile(backbone.features) if compiled else backbone.features
+    budget = Budget(steps=steps, minutes=minutes, before=before)
+    last_saved, losses = budget.elapsed(), []
+    tokens, text, empty = (part.to(where) for part in (bank.tokens, bank.text, bank.empty))
+    order = torch.empty(0, dtype=torch.long, device=where)
+
+    while (progress := budget.progress(step)) < 1:
+        for optimizer, peak in zip(optimizers, RATES):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * rate(progress, step, warmup=WARMUP, hold=HOLD)
+        if len(order) < BATCH:
+            order = torch.randperm(len(tokens), device=where)
+        picked, order = order[:BATCH], order[BATCH:]
+        target, ids = tokens[picked].long(), text[picked].long()
+        ids = torch.where(torch.rand(len(ids), 1, device=where) < EMPTY_SHARE, empty.long(), ids)
+        shown, mask, ratio = mask_tokens(target)
+        with torch.autocast(where.type, torch.bfloat16), _attention(where):
+            prepared = backbone.prepare(network.condition(ids), tuple(shown.shape[1:]))
+            logits = backbone.head(features(shown, ratio, prepared)[mask])
+        loss = F.cross_entropy(logits.float(), target[mask])
+        network.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        for weight, parts in fused.items():
+            for part, gradient in zip(parts, weight.grad.chunk(len(parts)), strict=True):
+                part.grad = gradient
+        for optimizer in optimizers:
+            optimizer.step()
+        averages.update(step)
+        step += 1
+        losses.append(loss.item())
+        if step % 100 == 0:
+            curve.append(
+                {
+                    "step": step,
+                    "samples": step * BATCH,
+                    "seconds": round(budget.elapsed(), 1),
+                    "loss": round(sum(losses) / len(losses), 4),
+                }
+            )
+            log.info("transformer %s", curve[-1])
+            losses.clear()
+            curve_path.write_text(json.dumps(curve))
+        if budget.elapsed() - last_saved > SAVE_SECONDS:
+            last_saved = budget.elapsed()
+            save_whole(
+                saved,
+                network=network.state_dict(),
+                optimizers=[o.state_dict() for o in optimizers],
+                averages=averages.state(),
+                step=step,
+                elapsed=last_saved,
+                curve=curve,
+            )
+
+    save_whole(
+        saved,
+        network=network.state_dict(),
+        optimizers=[o.state_dict() for o in optimizers],
+        averages=averages.state(),
+        step=step,
+        elapsed=budget.elapsed(),
+        curve=curve,
+    )
+    save_whole(done, **averages.state())
+    return done
+
+
+def load_network(work: Path) -> DemoNetwork:
+    """Averaged weights of the finished run, or of the last checkpoint."""
+    network = DemoNetwork(work / "tokenizer").eval().requires_grad_(False)
+    done = work / "transformer.pt"
+    if done.exists():
+        weights = torch.load(done, map_location="cpu", weights_only=True)
+    else:
+        weights = torch.load(work / "transformer_state.pt", map_location="cpu", weights_only=True)["averages"]
+    network.load_state_dict(weights, strict=False)
+    return network
