@@ -1,39 +1,11 @@
-"""Loads the pack as ComfyUI does, under a name of its own, and makes `import mgt_core` mean the pack's library.
+"""The pack and the golden data for all tests."""
 
-A node pack is a package under whatever name the host gives it, and its nodes import the library
-relatively; scripts and tests import it as `mgt_core`. Both must be the same modules, or classes and
-registries would exist twice.
-"""
-
-import importlib
-import importlib.abc
-import importlib.util
-import os
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-ALIAS = "mgt_pack"
-LIBRARY = f"{ALIAS}.mgt_core"
-
-
-class LibraryAlias(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Answers an import of `mgt_pack.mgt_core` or below with the module `mgt_core` or below."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name == LIBRARY or name.startswith(f"{LIBRARY}."):
-            return importlib.util.spec_from_loader(name, self)
-        return None
-
-    def create_module(self, spec):
-        module = importlib.import_module(spec.name.removeprefix(f"{ALIAS}."))
-        spec.loader_state = module.__spec__
-        return module
-
-    def exec_module(self, module):
-        module.__spec__ = module.__spec__.loader_state  # the import system has just put the alias's there
+from support import golden as recorded
+from support.pack import ROOT, load_pack
 
 
 class RootIsNoTestPackage:
@@ -42,19 +14,6 @@ class RootIsNoTestPackage:
     @pytest.hookimpl(tryfirst=True)
     def pytest_collect_directory(self, path, parent):
         return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
-
-
-def load_pack():
-    """The pack's top module, under ALIAS."""
-    if ALIAS in sys.modules:
-        return sys.modules[ALIAS]
-    sys.path.insert(0, str(ROOT))  # this checkout, installed or not
-    sys.meta_path.insert(0, LibraryAlias())
-    spec = importlib.util.spec_from_file_location(ALIAS, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[ALIAS] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 def pytest_configure(config):
@@ -71,4 +30,4 @@ def pack():
 @pytest.fixture(scope="session")
 def golden() -> Path:
     """Folder of the golden data; MGT_GOLDEN points to another tree of the same form."""
-    return Path(os.environ.get("MGT_GOLDEN") or ROOT / "tests" / "golden")
+    return recorded.ROOT

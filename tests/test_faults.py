@@ -12,16 +12,16 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from conftest import ALIAS, load_pack
-from golden_data import bundles, pipeline
-from make_lora import low_rank_pairs
-from test_families import ATTACHED, SAMPLED, STARTS
-from test_nodes import run as run_node
 
 import mgt_core
 from mgt_core.adapters.lora import LoRA, LowRank
 from mgt_core.sampling import run as sampling
 from mgt_core.sampling.draws import GeneratorDraws
+from support.families import ATTACHED, SAMPLED, STARTS
+from support.golden import bundles, pipeline
+from support.loras import low_rank_pairs
+from support.node_runs import run as run_node
+from support.pack import ALIAS, load_pack
 
 load_pack()
 host = sys.modules[f"{ALIAS}.nodes.host"]

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, load_pack
 from PIL import Image
-from stand_ins import STAND_INS
 
 from runner.host_nodes import NODES as STANDING_IN
+from support.pack import ROOT, load_pack
+from support.stand_ins import STAND_INS
 
 NODES = load_pack().NODE_CLASS_MAPPINGS
 NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS

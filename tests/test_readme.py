@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 
@@ -10,8 +9,8 @@ import run_workflow
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library
+from support.pack import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINKS = [
     pytest.param(page, target, id=f"{page.name}: {target}")

@@ -7,12 +7,7 @@ from functools import partial
 
 import numpy
 import pytest
-from conftest import ALIAS, ROOT, load_pack
-from golden_data import bundles
-from make_lora import low_rank_pairs, save_diffusers
 from PIL import Image
-from stand_ins import STAND_INS, make_stand_ins
-from workflow_files import SAVED, WORKFLOWS, name, shortened
 
 import mgt_core
 from run_workflow import prepare, to_api
@@ -20,6 +15,11 @@ from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library, execute
 from runner.specs import widget_slots
+from support.golden import bundles
+from support.loras import low_rank_pairs, save_diffusers
+from support.pack import ALIAS, ROOT, load_pack
+from support.stand_ins import STAND_INS, make_stand_ins
+from support.workflow_files import SAVED, WORKFLOWS, name, shortened
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS = 4

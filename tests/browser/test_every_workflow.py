@@ -9,21 +9,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from comfy_host import ROOT, Server
-from workflow_files import WORKFLOWS, name, shortened
 
 from run_workflow import to_api
-
-from .test_front_end import (
+from support.comfy_host import Server
+from support.front_end import (
     QUEUE,
     UPDATE,
     Page,
-    browser,  # noqa: F401
     contents,
     graph_screenshot,
     links_and_values,
     open_front_end,
 )
+from support.pack import ROOT
+from support.workflow_files import WORKFLOWS, name, shortened
 
 BOXES = """() => app.graph.nodes.map(node => ({
     name: node.title, box: [...node.boundingRect], size: [...node.size], needs: [...node.computeSize()]}))"""
@@ -31,7 +30,7 @@ PICTURED = set(re.findall(r"images/comfyui_(\w+)\.png", (ROOT / "docs" / "workfl
 
 
 @pytest.fixture(scope="module")
-def opened(server: Server, browser) -> Iterator[Page]:  # noqa: F811
+def opened(server: Server, browser) -> Iterator[Page]:
     yield open_front_end(server, browser)
 
 

@@ -7,10 +7,11 @@ import os
 import re
 
 import pytest
-from comfy_host import PACK, ROOT, Server
 from PIL import Image
 
-from .test_front_end import browser, open_front_end  # noqa: F401
+from support.comfy_host import PACK, Server
+from support.front_end import open_front_end
+from support.pack import ROOT
 
 PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))
 PICTURES = ROOT / "web" / "docs" / "images"
@@ -44,7 +45,7 @@ HELP = """async ([name, title]) => {
 
 
 @pytest.fixture(scope="module")
-def page(server: Server, browser):  # noqa: F811
+def page(server: Server, browser):
     return open_front_end(server, browser).page
 
 

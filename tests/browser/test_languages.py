@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-import make_locales
 import pytest
-from comfy_host import Server
 
-from .test_front_end import browser, open_front_end  # noqa: F401
+from support import locales
+from support.comfy_host import Server
+from support.front_end import open_front_end
 
 # Each text as the front end's own translator gives it, which reads some signs as commands.
 TRANSLATED = """([language, keys]) => {
@@ -22,18 +22,18 @@ def plain(text: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(server: Server, browser):  # noqa: F811
+def page(server: Server, browser):
     return open_front_end(server, browser).page
 
 
-@pytest.mark.parametrize("language", make_locales.languages())
+@pytest.mark.parametrize("language", locales.languages())
 def test_every_text_reads_as_it_was_written(page, language: str) -> None:
-    texts = dict(make_locales.leaves(make_locales.read(language, "nodeDefs.json"), ("nodeDefs",)))
+    texts = dict(locales.leaves(locales.read(language, "nodeDefs.json"), ("nodeDefs",)))
     shown = page.evaluate(TRANSLATED, [language, [".".join(path) for path in texts]])
     assert shown == [plain(text) for text in texts.values()]
 
 
-def test_a_person_who_reads_japanese_sees_japanese(server: Server, browser) -> None:  # noqa: F811
+def test_a_person_who_reads_japanese_sees_japanese(server: Server, browser) -> None:
     server.request("/settings/Comfy.Locale", "ja")
     try:
         page = open_front_end(server, browser).page
@@ -41,7 +41,7 @@ def test_a_person_who_reads_japanese_sees_japanese(server: Server, browser) -> N
         labels = page.evaluate("() => LiteGraph.createNode('MGTSample').inputs.map(input => input.localized_name)")
     finally:
         server.request("/settings/Comfy.Locale", "en")
-    names = make_locales.read("ja", "nodeDefs.json")["MGTSample"]
+    names = locales.read("ja", "nodeDefs.json")["MGTSample"]
     assert title == names["display_name"]
     assert {label for label in labels if label} <= {entry["name"] for entry in names["inputs"].values()}
     assert names["inputs"]["positive"]["name"] in labels

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 import numpy as np
-from comfy_host import ROOT, Json, Run, Server, node_id
 from PIL import Image
-from workflow_files import shortened
 
-from .test_front_end import FIT, QUEUE, UPDATE, Page, browser, graph_screenshot, open_front_end, screenshot  # noqa: F401
+from support.comfy_host import Json, Run, Server, node_id
+from support.front_end import FIT, QUEUE, UPDATE, Page, graph_screenshot, open_front_end, screenshot
+from support.pack import ROOT
+from support.workflow_files import shortened
 
 PHOTO = ROOT / "workflows" / "example.png"  # larger than what the model makes: the mask is scaled on its way
 STROKE = ((0.3, 0.35), (0.6, 0.4), (0.55, 0.7))  # corners, as shares of the picture
@@ -69,7 +70,7 @@ def blocks(values: np.ndarray, side: int) -> np.ndarray:
     return values.reshape(side, each, side, each).swapaxes(1, 2).reshape(side, side, -1)
 
 
-def test_only_what_was_painted_changes(server: Server, browser) -> None:  # noqa: F811
+def test_only_what_was_painted_changes(server: Server, browser) -> None:
     photo = Image.open(PHOTO)
     opened: Page = open_front_end(server, browser)
     page = opened.page

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from comfy_host import PACK, Server
-from make_pictures import SIDE
-from workflow_files import WORKFLOWS
-
-from .test_front_end import UPDATE, browser, open_front_end, screenshot  # noqa: F401
+from support.comfy_host import PACK, Server
+from support.front_end import UPDATE, open_front_end, screenshot
+from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS
 
 LIST = ".p-dataview-content"
 DRAWN = f"side => [...document.querySelectorAll('{LIST} img')].some(image => image.naturalWidth === side)"
 
 
-def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser) -> None:  # noqa: F811
+def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser) -> None:
     opened = open_front_end(server, browser)
     page = opened.page
     answers: dict[str, int] = {}
     page.on("response", lambda answer: answers.update({answer.url: answer.status}))
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     page.get_by_text(PACK, exact=True).first.click()
-    page.wait_for_function(DRAWN, arg=SIDE)
+    page.wait_for_function(DRAWN, arg=THUMBNAIL_SIDE)
     if UPDATE:
         page.wait_for_timeout(1500)
         screenshot(page, "templates")

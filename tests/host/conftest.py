@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-import comfy_fixtures
 import pytest
+
+from support import comfy_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -7,11 +7,12 @@ import json
 
 import numpy as np
 import pytest
-from comfy_host import ROOT, Json, Server, node_id
 from PIL import Image
 
 from run_workflow import to_api
 from runner.host_nodes import NODES as STANDING_IN
+from support.comfy_host import Json, Server, node_id
+from support.pack import ROOT
 
 SIDE = 128  # of the built-in model's pictures, so that nothing is resampled
 

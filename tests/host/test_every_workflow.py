@@ -6,11 +6,11 @@ import io
 from pathlib import Path
 
 import pytest
-from comfy_host import PACK, Server
 from PIL import Image
-from workflow_files import SAVED, WORKFLOWS, name, read
 
 from run_workflow import to_api
+from support.comfy_host import PACK, Server
+from support.workflow_files import SAVED, WORKFLOWS, name, read
 
 
 def test_workflows_are_offered_as_templates(server: Server) -> None:

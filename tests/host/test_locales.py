@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import make_locales
 import pytest
-from comfy_host import Server
+
+from support import locales
+from support.comfy_host import Server
 
 
-@pytest.mark.parametrize("language", make_locales.languages())
+@pytest.mark.parametrize("language", locales.languages())
 def test_the_server_hands_out_every_text(server: Server, language: str) -> None:
     given = server.json("/i18n")[language]
-    assert given["nodeDefs"] == make_locales.read(language, "nodeDefs.json")
-    assert given["nodeCategories"] == make_locales.read(language, "main.json")["nodeCategories"]
+    assert given["nodeDefs"] == locales.read(language, "nodeDefs.json")
+    assert given["nodeCategories"] == locales.read(language, "main.json")["nodeCategories"]
 
 
 def test_every_node_of_the_server_has_its_texts(server: Server) -> None:

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from comfy_host import ROOT, Host, HostMissingError, Json
+
+from support.comfy_host import Host, HostMissingError, Json
+from support.pack import ROOT
 
 SCRIPT = Path(__file__).with_name("partial_loading.py")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from comfy_host import ROOT, Json, Server, changed, node_id
-from workflow_files import read
 
 from run_workflow import to_api
+from support.comfy_host import Json, Server, changed, node_id
+from support.pack import ROOT
+from support.workflow_files import read
 
 CALIBRATE = "MGTSCQCalibrate"
 

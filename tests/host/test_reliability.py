@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_host import Host, Json, Server, changed, make_base, node_id, running_server
-from make_lora import low_rank_pairs, save_diffusers
-from test_server import pixels
 
 import mgt_core
 from run_workflow import to_api
+from support.comfy_host import Host, Json, Server, changed, make_base, node_id, pixels, running_server
+from support.loras import low_rank_pairs, save_diffusers
 
 STEPS = 4
 QUEUED, SETTLED = 220, 20  # runs of the test for leaks, and those before the first reading

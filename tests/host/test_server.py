@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_host import PACK, ROOT, Json, Server, changed, node_id
 from PIL import Image
 
 from run_workflow import main
+from support.comfy_host import PACK, Json, Server, changed, node_id, pixels
+from support.pack import ROOT
 
 NODES = {
     "MGTLoadModel",
@@ -25,10 +26,6 @@ NODES = {
 
 REFERENCE = {"seed": 7, "steps": 4}  # of MGT Sample, few steps because many tests sample
 NETWORKS = {"MeissonicTransformer", "CLIPTextModelWithProjection", "VQModel"}
-
-
-def pixels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image.convert("RGB"))
 
 
 def with_seed(prompt: Json, seed: int) -> Json:

@@ -1,0 +1,73 @@
+"""Token merging against the authors' recorded matchings and forward passes (golden/meissonic/tome)."""
+
+import json
+
+import pytest
+import torch
+
+import mgt_core
+from mgt_core.backbones.hooks import Patches
+from mgt_core.loading.bundle import load_backbone
+from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
+from support.golden import GAP, MEISSONIC, label, settings, tensors
+
+TOME = MEISSONIC / "tome"
+MATCHINGS = sorted(json.loads((TOME / "matching.json").read_text())["cases"].items())
+RUNS = [pytest.param(path.with_suffix(""), id=label(path.with_suffix(""))) for path in sorted(TOME.glob("*_r*.json"))]
+
+
+def rows_by_token(recorded, prefix, batch):
+    """Token index of every merged row of the reference: unmerged sources in its order, then destinations."""
+    sources, targets = recorded[prefix + "a_idx"][0, :, 0], recorded[prefix + "b_idx"][0, :, 0]
+    return torch.cat([sources[recorded[prefix + "unm_idx"][batch, :, 0]], targets])
+
+
+@pytest.mark.parametrize("name, case", MATCHINGS, ids=[name for name, _ in MATCHINGS])
+def test_golden_matching(name, case):
+    recorded = tensors(TOME / "matching")
+    metric, x = recorded[f"{name}.metric"], recorded[f"{name}.x"]
+    pick = recorded[f"{name}.rand_idx"][..., 0]
+    chosen = destinations_at((case["h"], case["w"]), (case["sy"], case["sx"]), pick)
+    merge = match(metric, chosen, [case["r_requested"]] * len(metric))
+    assert int(chosen.sum()) == case["num_dst"] and merge.size == case["N"] - case["r_used"]
+    ours = merge.merge(x)
+    for b in range(len(x)):
+        tokens = rows_by_token(recorded, f"{name}.", b)
+        torch.testing.assert_close(ours[b][merge.slot[b][tokens]], recorded[f"{name}.merged"][b], atol=GAP, rtol=0)
+    torch.testing.assert_close(merge.unmerge(ours), recorded[f"{name}.unmerged"], atol=GAP, rtol=0)
+
+
+class RecordedMerging(ActiveMerging):
+    """Takes the recorded random destinations instead of drawing its own."""
+
+    def __init__(self, config, recorded):
+        super().__init__(config)
+        self.recorded, self.matchings = recorded, 0
+
+    def choose(self, grid):
+        pick = self.recorded[f"match{self.matchings}.rand_idx"][..., 0]
+        self.matchings += 1
+        return destinations_at(grid, self.settings.stride, pick)
+
+
+@pytest.mark.parametrize("path", RUNS)
+@torch.inference_mode()
+def test_golden_merged_forward(path):
+    """A sequence of calls on one merging state, as the authors' patched model keeps it."""
+    recorded, config = tensors(path), settings(path)
+    network = load_backbone(MEISSONIC / config["checkpoint"], torch.float32, torch.device("cpu"))
+    condition = mgt_core.Condition(
+        hidden=recorded["encoder_hidden_states"],
+        pooled=recorded["pooled_projections"],
+        micro=recorded["micro_conds"],
+    )
+    chosen = TokenMerging(ratio=config["ratio"], stride=(config["sy"], config["sx"]), blocks="joint")
+    merging = RecordedMerging(chosen, recorded)
+    calls = sorted({key.split(".")[0] for key in recorded if key.startswith("call")})
+    for call in calls:
+        tokens = recorded[f"{call}.tokens"]
+        prepared = network.prepare(condition, tuple(tokens.shape[1:]))
+        merging.begin([False] * len(tokens))
+        logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Patches(merging)))
+        torch.testing.assert_close(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
+    assert merging.matchings == len(config["matches"])

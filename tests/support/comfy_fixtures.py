@@ -1,0 +1,47 @@
+"""Fixtures that `tests/host` and `tests/browser` share: one server for the whole test session."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from run_workflow import to_api
+
+from .comfy_host import (
+    Host,
+    HostMissingError,
+    HostStartError,
+    Json,
+    Server,
+    make_base,
+    running_server,
+)
+from .pack import ROOT
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    try:
+        host = Host.find()
+    except HostMissingError as reason:
+        pytest.skip(str(reason))
+    base = make_base(tmp_path_factory.mktemp("comfyui"))
+    try:
+        with running_server(host, base) as server:
+            yield server
+    except HostStartError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope="session")
+def workflow() -> Json:
+    """The text to image graph as people share it (UI format)."""
+    return json.loads((ROOT / "workflows" / "text_to_image.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def prompt(server: Server, workflow: Json) -> Json:
+    """The same graph in API format."""
+    return to_api(workflow, server.object_info())

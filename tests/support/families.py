@@ -1,0 +1,109 @@
+"""The families of models and the techniques, and a run of two pictures of any pair of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+import mgt_core
+from mgt_core import MODIFIERS, SAMPLERS, SCHEDULES, Condition, MGTModel
+
+from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .golden import bundles
+
+STEPS = 3
+TIME = "time as mask ratio"
+FAMILIES: dict[str, Callable[[Path], object]] = {
+    "meissonic": lambda folder: copy_bundle(folder, bundles()[0]),
+    "openmuse": openmuse_bundle,
+    "halton": halton_bundle,
+    "amused": amused_bundle,
+}
+
+# What is done to the model, or how it is sampled. The registries fill in the rest.
+ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
+    "guidance schedule": lambda model: model.with_guidance(mgt_core.GuidanceSchedule(0.25, 0.75)),
+    "token merging": lambda model: model.with_token_merging(ratio=0.5),
+    "token cache": lambda model: model.with_token_cache(share=0.25),
+    "guidance reuse": lambda model: model.with_guidance_reuse(every=2),
+    "self-guidance": lambda model: model.with_self_guidance(mgt_core.fresh_branch(model.network)),
+    TIME: lambda model: model.with_timestep_rule("mask_ratio"),
+}
+ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
+ATTACHED["modifier top_k_top_p"] = lambda model: model.with_modifier(mgt_core.TopKTopP(k=2))  # neutral by default
+SAMPLED: dict[str, dict] = {
+    "no guidance": {"cfg": 1.0},
+    "negative alone": {"cfg": 0.0},
+    "other temperature": {"sampler": mgt_core.MaskGIT((4.5, 0.0), temperature_shape="cosine")},
+    "released temperature": {"sampler": mgt_core.MaskGIT((45.0, 0.0), temperature_shape="compounding")},
+    "random order": {"sampler": mgt_core.Ordered("random")},
+    "raster order": {"sampler": mgt_core.Ordered("raster", counts="schedule")},
+    "rolled order": {"sampler": mgt_core.Ordered(roll=True)},
+    "one step without noise": {"sampler": mgt_core.OneStep(noise=0.0)},
+}
+# Where a run starts, of pictures [B, H, W, 3].
+STARTS: dict[str, Callable] = {
+    "image to image": lambda pipe, image, seed: mgt_core.encode_image(pipe.model, pipe.codec, image, 0.5),
+    "inpainting": lambda pipe, image, seed: mgt_core.mask_tokens(encoded(pipe, image), half_of(image)),
+    "variation": lambda pipe, image, seed: mgt_core.vary_tokens(encoded(pipe, image), 0.5, seed=seed),
+    "outpainting": lambda pipe, image, seed: mgt_core.pad_tokens(
+        pipe.model, encoded(pipe, image), (0, 0, 2 * pipe.codec.scale, 0)
+    ),
+}
+SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
+SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if name != "custom"}
+TWO = "two conditions"
+TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
+
+REFUSED = {
+    ("amused", "token merging"): "token merging does not work with the amused architecture",
+    **{(n, "token cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
+    ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
+    ("halton", "outpainting"): "this model makes 16 x 16 alone",
+    ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
+    **{(n, "self-guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
+}
+
+
+def encoded(pipe: mgt_core.Pipeline, image: torch.Tensor) -> mgt_core.TokenState:
+    return mgt_core.encode_image(pipe.model, pipe.codec, image)
+
+
+def half_of(image: torch.Tensor) -> torch.Tensor:
+    """A mask of the upper half."""
+    mask = torch.zeros(image.shape[:3])
+    mask[:, : image.shape[1] // 2] = 1
+    return mask
+
+
+def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
+    """Of two images, each its own."""
+    if pipe.text is None:
+        return Condition(labels=torch.tensor([1, 2])), Condition(labels=torch.tensor([3, 3]))
+    return pipe.text.encode(["a cat", "a red dog"]), pipe.text.encode(["", ""])
+
+
+def one_of(condition: Condition, index: int) -> Condition:
+    fields = ("hidden", "pooled", "micro", "labels")
+    values = {name: getattr(condition, name) for name in fields}
+    return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
+
+
+def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1)) -> torch.Tensor:
+    """Tokens of some of the two images of a run."""
+    model = ATTACHED.get(technique, lambda model: model)(pipe.model)
+    chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": 2.0, **SAMPLED.get(technique, {})}
+    positive, negative = (Condition.cat([one_of(c, i) for i in images]) for c in conditions(pipe))
+    side = 8 * pipe.codec.scale
+    state = mgt_core.empty_tokens(pipe, side, side, len(images))
+    if technique in STARTS:
+        image = torch.rand(2, side, side, 3, generator=torch.Generator().manual_seed(0))[list(images)]
+        state = STARTS[technique](pipe, image, images[0])
+    if technique == TWO:
+        positive = mgt_core.Conditions(
+            (mgt_core.ConditionPart(positive, 1.0), mgt_core.ConditionPart(negative, 2.0, end=0.5))
+        )
+    out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], **chosen)
+    assert not out.masked.any() and out.tokens.max() < pipe.codec.codebook_size
+    assert torch.equal(out.tokens[state.fixed], state.tokens[state.fixed])
+    return out.tokens

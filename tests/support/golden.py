@@ -1,0 +1,104 @@
+"""Finds golden files by listing the tree at MGT_GOLDEN (default tests/golden)."""
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+import mgt_core
+
+ROOT = Path(os.environ.get("MGT_GOLDEN") or Path(__file__).parents[1] / "golden")
+MEISSONIC = ROOT / "meissonic"
+GAP = 1e-4  # absolute tolerance on logits
+
+
+def bundles() -> list[Path]:
+    """Meissonic bundle folders of the tree."""
+    return sorted(path.parent.parent for path in MEISSONIC.glob("*/transformer/config.json"))
+
+
+def traces(prefix: str) -> list[Path]:
+    """Trace files (without suffix) of every bundle whose name starts with `prefix`."""
+    return sorted(path.with_suffix("") for path in MEISSONIC.glob(f"*/traces/{prefix}*.json"))
+
+
+def label(path: Path) -> str:
+    return "/".join(path.relative_to(ROOT).parts)
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path.with_name(path.name + ".safetensors"))
+
+
+def settings(path: Path) -> dict:
+    return json.loads(path.with_name(path.name + ".json").read_text())
+
+
+@cache
+def pipeline(folder: Path) -> mgt_core.Pipeline:
+    return mgt_core.load(folder, dtype=torch.float32, device="cpu")
+
+
+class Trace:
+    """One recorded run of the reference: its call, its phases, and what each computed."""
+
+    def __init__(self, path: Path):
+        self.pipe = pipeline(path.parent.parent)
+        self.settings = settings(path)
+        self.tensors = tensors(path)
+        self.call = self.settings["call"]
+        self.steps = self.call["num_inference_steps"]
+        self.cfg = float(self.call["guidance_scale"])
+        temperature = self.call.get("temperature", self.settings.get("temperature"))
+        self.temperature = tuple(temperature) if isinstance(temperature, list) else temperature
+        self.schedule = self.settings["masking_schedule"]
+        edited = self.tensors.get("init.image_pt")  # editing takes its size from the picture
+        self.size = (self.call["height"], self.call["width"]) if edited is None else tuple(edited.shape[2:])
+
+    def __getitem__(self, key: str) -> torch.Tensor:
+        return self.tensors[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.tensors
+
+    def prompts(self, key: str) -> list[str]:
+        value = self.call.get(key) or ""
+        return [value] if isinstance(value, str) else value
+
+    def conditions(self) -> dict[str, mgt_core.Condition]:
+        encode = self.pipe.text.encode
+        return {
+            "positive": encode(self.prompts("prompt"), size=self.size),
+            "negative": encode(self.prompts("negative_prompt"), size=self.size),
+        }
+
+    def state(self) -> mgt_core.TokenState:
+        batch = len(self.prompts("prompt"))
+        return mgt_core.empty_tokens(self.pipe, height=self.size[0], width=self.size[1], batch=batch)
+
+    def phases(self) -> list[str]:
+        return [phase for phase in self.settings["phases"] if f"{phase}.tokens_in" in self.tensors]
+
+
+class RecordedDraws:
+    """Feeds the recorded exponential race and Gumbel noise of a trace; `phase` is set by the test."""
+
+    def __init__(self, trace: Trace):
+        self.trace, self.phase = trace, None
+
+    def source(self, generators, cells):
+        return self
+
+    def _key(self, step) -> str:
+        return self.phase or f"step{step.index:02d}"
+
+    def categorical(self, logits, step):
+        race = self.trace[f"{self._key(step)}.exp_noise"]
+        race = race.gather(1, step.positions[..., None].expand(-1, -1, race.shape[-1]))
+        return (logits.softmax(-1) / race).argmax(-1)
+
+    def gumbel(self, step):
+        return self.trace[f"{self._key(step)}.gumbel"]

@@ -1,0 +1,29 @@
+"""Tiny models in the place of those that workflows name, with the sizes of picture they make."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .golden import bundles
+
+
+def halton(target: Path) -> None:
+    file = halton_bundle(target.parent)
+    for path in (file, file.with_suffix(".json")):
+        path.rename(target.with_suffix(path.suffix))
+
+
+# As the loader lists them -> what makes the stand-in there, and its side in pixels.
+STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
+    "ImageNet_384_large.pth": (halton, 16),
+    "UnlockMGM_imagenet_256": (openmuse_bundle, 16),
+    "amused-512": (amused_bundle, 128),
+    "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
+}
+
+
+def make_stand_ins(folder: Path) -> dict[str, str]:
+    """Every stand-in under `folder`; name in the loader -> what `mgt_core.load` takes."""
+    for name, (make, _) in STAND_INS.items():
+        make(folder / name)
+    return {name: str(folder / name) for name in STAND_INS}

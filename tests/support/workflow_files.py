@@ -1,0 +1,38 @@
+"""The workflow files, and copies of them that run in a moment."""
+
+import copy
+import json
+
+from .pack import ROOT
+from .stand_ins import STAND_INS
+
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# As releases left them, by version: nodes have got more widgets and outputs since.
+SAVED = sorted((ROOT / "tests" / "saved_workflows").glob("*/*.json"))
+THUMBNAIL_SIDE = 256  # pixels
+# Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
+STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
+CALIBRATION = {("MGTSCQCalibrate", 7): 2, ("MGTSCQCalibrate", 8): 1}
+
+
+def name(path) -> str:
+    return f"{path.parent.name}-{path.stem}" if path in SAVED else path.stem
+
+
+def shortened(graph: dict, steps: int = 2) -> dict:
+    """The graph (UI format) with few steps and one image a run, of the size that a stand-in for its model makes."""
+    graph = copy.deepcopy(graph)
+    models = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
+    sides = [STAND_INS[model][1] for model in models if model in STAND_INS]
+    for node in graph["nodes"]:
+        for (kind, place), value in {STEPS: steps, BATCH: 1, **CALIBRATION}.items():
+            if node["type"] == kind:
+                node["widgets_values"][place] = value
+        if node["type"] == BATCH[0] and sides:
+            node["widgets_values"][:2] = sides * 2
+    return graph
+
+
+def read(path, steps: int = 2) -> dict:
+    """The file's graph, shortened."""
+    return shortened(json.loads(path.read_text()), steps)
