@@ -12,15 +12,7 @@ import pytest
 
 from run_workflow import to_api
 from support.comfy_host import Server
-from support.front_end import (
-    QUEUE,
-    UPDATE,
-    Page,
-    contents,
-    graph_screenshot,
-    links_and_values,
-    open_front_end,
-)
+from support.front_end import QUEUE, UPDATE, Page, contents, graph_screenshot, links_and_values, open_front_end
 from support.pack import ROOT
 from support.workflow_files import WORKFLOWS, name, shortened
 

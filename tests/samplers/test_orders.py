@@ -1,8 +1,6 @@
-"""Orders of revealing and the sampler that follows them; the one-step sampler."""
+"""Orders in which cells are revealed, and the sampler that follows them."""
 
-import json
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -11,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.backbones.hooks import NO_PATCHES
 from mgt_core.samplers.fixed_order import arccos_targets
-from support.golden import ROOT, tensors
-from support.recorded import Recorded
-from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few, grids_of_bools, partial, run, steps_of
+from support.runs import GRID, PIPE, POSITIVE, empty, few, grids_of_bools, partial, run, steps_of
 
-HALTON = ROOT / "maskgit" / "halton_tiny"
-TRACES = sorted(path.with_suffix("") for path in HALTON.glob("trace_halton_*.safetensors"))
 CELLS = GRID[0] * GRID[1]
 sides = st.integers(1, 40)
 
@@ -40,14 +33,6 @@ def test_every_order_holds_every_cell_once(name, height, width):
 @pytest.mark.parametrize("grid", [(64, 64), (96, 64), (128, 128), (1, 512), (37, 91)])
 def test_halton_covers_large_grids(grid):
     assert torch.equal(order_of("halton", grid).sort().values, torch.arange(grid[0] * grid[1]))
-
-
-def test_golden_halton_orders(golden):
-    recorded = tensors(HALTON / "halton_orders")
-    assert recorded
-    for name, cells in recorded.items():
-        side = int(name.removeprefix("order_"))
-        assert torch.equal(order_of("halton", (side, side)), cells[:, 0] * side + cells[:, 1])
 
 
 def radical_inverse(number: int, base: int) -> Fraction:
@@ -134,14 +119,6 @@ def test_arccos_counts_fall_to_nothing(steps, total):
     assert targets[-1] == 0 and all(a >= b >= 0 for a, b in zip(targets, targets[1:], strict=False))
 
 
-def test_golden_arccos_counts(golden):
-    for name, counts in json.loads((ROOT / "maskgit" / "schedules.json").read_text())[
-        "halton_sampler_cumulative_tokens"
-    ].items():
-        steps, side = (int("".join(filter(str.isdigit, part))) for part in name.split("/"))
-        assert [max(i + 1, side**2 - left) for i, left in enumerate(arccos_targets(steps, side**2))] == counts
-
-
 def test_orders_differ_and_rolls_move_them():
     by_order = {name: run(sampler=mgt_core.Ordered(name)).revealed_at.flatten() for name in mgt_core.ORDERS}
     assert len({tuple(at.tolist()) for at in by_order.values()}) == 3
@@ -175,155 +152,3 @@ def test_sharpness_one_changes_nothing_and_a_sharp_one_takes_the_likeliest():
 def test_settings_that_no_order_takes_are_named(settings, words):
     with pytest.raises(mgt_core.MGTError, match=words):
         mgt_core.Ordered(**settings)
-
-
-@dataclass
-class RecordedDraws:
-    recorded: dict
-
-    def source(self, generators, cells):
-        return self
-
-    def categorical(self, logits, step):
-        """Where the published run drew the mask token, which no model of ours can, another code."""
-        race = self.recorded["exponential"][step.index]
-        chances = logits.softmax(-1)
-        if "topk_indices" in self.recorded:
-            ids = self.rows(self.recorded["topk_indices"][step.index], step)
-            drawn = ids.gather(-1, (chances.gather(-1, ids) / self.rows(race, step)).argmax(-1, keepdim=True))[..., 0]
-        else:
-            drawn = (chances / self.rows(race, step)).argmax(-1)
-        return drawn.masked_fill(drawn == 48, 0)
-
-    @staticmethod
-    def rows(table, step):
-        return table.gather(1, step.positions[..., None].expand(-1, -1, table.shape[-1]))
-
-
-def seed_that_rolls(offsets):
-    """A seed whose images are rolled as recorded."""
-
-    def offset(seed):
-        return int(torch.randint(64, (), generator=torch.Generator().manual_seed(seed)))
-
-    drawn = [offset(seed) for seed in range(20_000)]
-    return next(s for s in range(len(drawn) - 1) if drawn[s : s + 2] == offsets)
-
-
-@pytest.mark.parametrize("path", TRACES, ids=lambda path: path.name)
-def test_golden_halton_runs(path):
-    """Token for token from the recorded logits and draws, with guidance, and with top-k and rolled orders."""
-    told = json.loads((HALTON / "traces.json").read_text())[path.name.removeprefix("trace_")]
-    recorded = tensors(path)
-    model = mgt_core.MGTModel(Recorded(recorded, told["step"]), pixels_per_token=2)
-    if told["top_k"] > 0:
-        model = model.with_modifier(mgt_core.TopKTopP(told["top_k"]))
-    sampler = mgt_core.Ordered(
-        roll=told["randomize"],
-        sharpness=(told["sm_temp_min"], told["sm_temp_max"]),
-        power=told["temp_pow"],
-        warmup=told["temp_warmup"],
-        draws=RecordedDraws(recorded).source,
-    )
-    assert sampler.factors(told["step"]) == pytest.approx(told["softmax_multiplier"], abs=1e-6)
-    seen = []
-    out = mgt_core.sample(
-        model,
-        mgt_core.empty_state(2, (8, 8), 48, 49),
-        mgt_core.Condition(labels=recorded["labels"]),
-        mgt_core.Condition(labels=torch.tensor([-1])),
-        sampler=sampler,
-        steps=told["step"],
-        cfg=1.0 + told["w"],
-        seed=seed_that_rolls(recorded["roll_offset"].tolist()) if told["randomize"] else 0,
-        callback=seen.append,
-    )
-    assert [int((~step.result.masked[0]).sum()) for step in seen] == told["cumulative_tokens"]
-    assert int((recorded["tokens_out"][-1] == 48).sum()) == told["sampled_mask_token"]
-    for index, step in enumerate(seen):
-        assert torch.equal(step.tokens.eq(48) & ~step.result.masked, recorded["step_mask"][index])
-    drawn_mask = (recorded["pred_code"] == 48) & recorded["step_mask"]
-    expected = recorded["tokens_out"][-1].masked_fill(drawn_mask.any(0), 0)
-    assert torch.equal(out.tokens, expected)
-
-
-# One step
-
-
-def test_one_step_is_one_call_over_every_free_cell():
-    known = torch.arange(CELLS).reshape(1, *GRID) % 5 == 0
-    state = partial(known)
-    out, seen = steps_of(state, sampler="one_step", steps=1, cfg=1.0)
-    assert len(seen) == 1 and (seen[0].calls, seen[0].passes) == (1, 1)
-    assert torch.equal(out.tokens[known], state.tokens[known]) and not bool(out.masked.any())
-
-
-def test_a_longer_run_says_that_one_step_is_made(caplog):
-    out, seen = steps_of(sampler="one_step", steps=4, cfg=1.0)
-    assert len(seen) == 1 and "makes one step" in caplog.text
-    assert torch.equal(out.tokens, run(sampler="one_step", steps=1, cfg=1.0).tokens)
-
-
-@pytest.mark.parametrize("masked", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("rule", ["index", "mask_ratio"])
-def test_one_step_starts_as_described(masked, rule, monkeypatch):
-    """The network is told timestep 0, or the share masked; the share is masked, the rest are codes all over."""
-    asked = {}
-    network = PIPE.model.network
-
-    def features(tokens, timestep, prepared, patches=NO_PATCHES):
-        asked.update(tokens=tokens, timestep=timestep, patches=patches)
-        return type(network).features(network, tokens, timestep, prepared, patches)
-
-    monkeypatch.setattr(network, "features", features)
-    sampler = mgt_core.OneStep(masked=masked, noise=0.0)
-    model = PIPE.model.with_timestep_rule(rule)
-    mgt_core.sample(model, empty((8, 8)), POSITIVE, sampler=sampler, steps=1, cfg=1.0, seed=1)
-    share = float((asked["tokens"] == PIPE.model.mask_id).float().mean())
-    assert share == round(masked * 64) / 64
-    codes = asked["tokens"][asked["tokens"] != PIPE.model.mask_id]
-    assert len(codes) == 0 or (int(codes.max()) < PIPE.model.codebook_size and len(codes.unique()) > len(codes) // 2)
-    assert asked["patches"].perturb is None
-    assert asked["timestep"].tolist() == ([0.0] if rule == "index" else [share])
-
-
-def test_embedding_noise_keeps_the_variance_and_is_the_images_own():
-    seen = []
-    network = PIPE.model.network
-    prepared = network.prepare(PIPE.model.complete(POSITIVE, 1, (4, 6), "given"), (4, 6))
-
-    def perturb(embeddings):
-        seen.append(embeddings)
-        return embeddings
-
-    tokens = torch.zeros(1, 4, 6, dtype=torch.long)
-    plain = network.features(tokens, torch.zeros(1), prepared)
-    heeded = network.features(tokens, torch.zeros(1), prepared, replace(NO_PATCHES, perturb=perturb))
-    assert torch.equal(plain, heeded) and seen[0].shape[:3] == (1, 4, 6)
-    from mgt_core.samplers.one_step import noisy
-
-    sample = torch.randn(2, 16, 16, 64, generator=torch.Generator().manual_seed(0))
-    mixed = noisy(sample, 0.6, (1, 2))
-    assert float(mixed.var()) == pytest.approx(1.0, abs=0.03)
-    noise = (mixed - 0.8 * sample) / 0.6
-    assert float(noise.mean()) == pytest.approx(0.0, abs=0.03)
-    assert not torch.allclose(noise[0], noise[1])
-    again = noisy(sample.repeat(2, 1, 1, 1), 0.6, (1, 2))  # a guided pair
-    assert torch.equal(again[:2], mixed) and torch.equal(again[2:], mixed)
-    assert torch.equal(noisy(sample[1:], 0.6, (2,))[0], mixed[1])
-    assert torch.equal(noisy(sample, 0.0, (1, 2)), sample)
-
-
-def test_noise_makes_a_difference():
-    quiet, loud = (run(sampler=mgt_core.OneStep(noise=n), steps=1, cfg=1.0).tokens for n in (0.0, 0.9))
-    assert not torch.equal(quiet, loud)
-
-
-def test_guidance_and_modifiers_act_in_one_step():
-    best = PIPE.model.with_modifier(mgt_core.TopKTopP(k=1)).with_modifier(mgt_core.DifferentialSampling(0.0))
-    state, chosen = empty(batch=2), {"sampler": "one_step", "steps": 1, "cfg": 3.0, "seed": 4}
-    out = mgt_core.sample(best, state, condition(seed=1), NEGATIVE, **chosen)
-    plain = mgt_core.sample(PIPE.model, state, condition(seed=1), NEGATIVE, **chosen)
-    assert not torch.equal(out.tokens, plain.tokens)
-    assert bool((out.confidence == 0).all())  # one code is left to draw: its probability is 1
-    assert math.isfinite(float(plain.confidence.sum()))

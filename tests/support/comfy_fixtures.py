@@ -9,15 +9,7 @@ import pytest
 
 from run_workflow import to_api
 
-from .comfy_host import (
-    Host,
-    HostMissingError,
-    HostStartError,
-    Json,
-    Server,
-    make_base,
-    running_server,
-)
+from .comfy_host import Host, HostMissingError, HostStartError, Json, Server, make_base, running_server
 from .pack import ROOT
 
 

@@ -11,3 +11,17 @@ def run(name: str, **inputs) -> tuple:
     declared = cls.INPUT_TYPES()["required"]
     values = {key: options["default"] for key, (_, options) in declared.items() if "default" in options}
     return getattr(cls(), cls.FUNCTION)(**{**values, **inputs})
+
+
+def graph_of(pipe) -> dict:
+    """The inputs of MGT Sample for two small images in three steps."""
+    unit = pipe.model.pixels_per_token * pipe.model.grid_multiple
+    return {
+        "model": pipe.model,
+        "positive": run("MGTTextEncode", text="a red heart", text_encoder=pipe.text)[0],
+        "negative": run("MGTTextEncode", text="", text_encoder=pipe.text)[0],
+        "tokens": run("MGTEmptyTokens", model=pipe.model, width=2 * unit, height=unit, batch_size=2)[0],
+        "schedule": run("MGTMaskSchedule")[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
+        "steps": 3,
+    }

@@ -1,0 +1,159 @@
+"""The report of the quality bench and its quick check."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import mgt_core
+from bench.quality import __main__ as command
+from bench.quality import measuring, plots, quick, work
+from bench.quality import report as reporting
+from bench.quality.cases import VANILLA
+from bench.quality.statistics import Mean
+from bench.quality.tables import PARTS, fill
+from bench.quality.work import Extent, planned
+from recipe.evaluate import share
+from support.quality import fake
+
+
+def fake_score(scenes, images):
+    """In the place of the judge, who takes long to get ready: right is what is bright in its first pixel."""
+
+    def verdict(scene, image):
+        return SimpleNamespace(colour=scene.colour, drawn=lambda scene: bool(image[0, 0, 0] > 0.2))
+
+    verdicts = [verdict(*both) for both in zip(scenes, images)]
+    shares = {"background": share(len(scenes), len(scenes))}
+    for name, count in (("object", 1), ("layout", 2)):
+        drawn = [v.drawn(s) for v, s in zip(verdicts, scenes) if len(s.items) == count]
+        shares[name] = share(sum(drawn), len(drawn))
+    return shares, verdicts
+
+
+FEW = ["--prompts", "24", "--sweep-prompts", "6", "--only", *quick.CASES, "Z-Sampling on half the steps"]
+FEW += ["vanilla, 4 steps", "vanilla, 12 steps", "temperature 1", "W4A8"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, pipe):
+    """The whole command on noise for pictures: JSON, page and plots."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "docs").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "decode", fake())
+        patch.setattr(command, "decode", fake())
+        patch.setattr(plots, "DPI", 50)
+        patch.setattr(measuring, "score", fake_score)
+        patch.setattr(reporting, "reconstruct", lambda pipe, images: 0.9 * images)
+        patch.setattr(mgt_core, "load", lambda *_, **__: pipe)
+        assert command.main([*FEW, "--work", str(folder / "work"), "--into", str(folder / "docs")]) == 0
+        yield folder
+
+
+class TestReport:
+    def test_everything_is_written(self, run):
+        report = json.loads((run / "docs" / "quality.json").read_text())
+        plan = planned(report["settings"], Extent(24, 6), {name: c["passes"] for name, c in report["cases"].items()})
+        plan = {name: entry for name, entry in plan.items() if name in FEW}
+        assert report["cases"].keys() == plan.keys() and len(plan) == 10
+        assert all(report["cases"][name]["prompts"] == count for name, (_, count) in plan.items())
+        zigzag = report["cases"]["Z-Sampling on half the steps"]
+        assert zigzag["against_equal_passes"]["case"] == "vanilla, 12 steps"
+        assert zigzag["against_equal_passes"]["win_rate"]["of"] == 24
+        assert set(report["sweeps"]) == {"schedule", "steps", "temperature", "quantization"}
+        page = (run / "docs" / "quality.md").read_text()
+        assert page.count("<!-- generated:") == len(PARTS) and "| Z-Sampling |" in page
+        for place in [*(f"{name}.png" for name in (*report["sweeps"], "win_rates")), "choices.webp"]:
+            assert f"images/quality/{place}" in page
+            assert (run / "docs" / "images" / "quality" / place).stat().st_size > 3000
+
+    def test_rows_of_a_table_are_as_wide_as_its_head(self, run):
+        lines = (run / "docs" / "quality.md").read_text().splitlines()
+        for before, line in zip(lines, lines[1:]):
+            if before.startswith("|") and line.startswith("|"):
+                assert line.count("|") == before.count("|"), line
+
+    def test_text_by_hand_stays(self, run):
+        report = json.loads((run / "docs" / "quality.json").read_text())
+        page = "by hand\n<!-- generated: setup -->\nold\n<!-- end -->\nalso by hand\n"
+        new = fill(page, report)
+        assert new.startswith("by hand\n") and new.endswith("also by hand\n") and "old" not in new
+        assert fill(new, report) == new
+
+    def test_again_from_what_is_kept(self, run, monkeypatch):
+        monkeypatch.setattr(work, "decode", lambda *_: 1 / 0)
+        monkeypatch.setattr(command, "draw_all", lambda *_: None)  # drawn before
+        before = (run / "docs" / "quality.json").read_text()
+        command.main(["--report", *FEW, "--work", str(run / "work"), "--into", str(run / "docs")])
+        assert (run / "docs" / "quality.json").read_text() == before
+
+
+class TestQuick:
+    def check(self, run, monkeypatch, published, drawn=None):
+        monkeypatch.setattr(work, "decode", drawn or fake())
+        file = run / "published.json"
+        file.write_text(json.dumps(published))
+        out = run / "quick.json"
+        code = command.main(["--quick", "--against", str(file), "--json", str(out)])
+        return code, json.loads(out.read_text())
+
+    @pytest.fixture
+    def published(self, run):
+        return json.loads((run / "docs" / "quality.json").read_text())
+
+    def test_a_faultless_report_holds_on_new_prompts(self, run, monkeypatch, published):
+        seen = []
+        code, found = self.check(run, monkeypatch, published, fake(seen))
+        assert code == 0 and found["held"] and found["cases"].keys() == set(quick.CASES)
+        assert found["start"] == published["prompts"] and min(seed for *_, seed in seen) >= published["prompts"]
+
+    @pytest.mark.parametrize("figure", ["distance", "sharpness"])
+    def test_a_wrong_mean_is_caught(self, run, monkeypatch, published, figure, capsys):
+        published["cases"][VANILLA][figure]["value"] *= 1.5
+        code, found = self.check(run, monkeypatch, published)
+        assert code == 1 and not found["held"] and "DIFFERS" in capsys.readouterr().out
+
+    def test_a_wrong_share_is_caught(self, run, monkeypatch, published):
+        published["cases"][VANILLA]["object"] |= {"hits": 0, "of": 16, "share": 0.0}
+        assert self.check(run, monkeypatch, published)[0] == 1
+
+    def test_a_wrong_number_of_passes_is_caught(self, run, monkeypatch, published):
+        published["cases"]["Z-Sampling"]["passes"] += 1
+        assert self.check(run, monkeypatch, published)[0] == 1
+
+    def test_another_model_is_told(self, run, published, capsys):
+        file = run / "other.json"
+        file.write_text("{}")
+        assert command.main(["--quick", "--against", str(file)]) == 2
+        assert "is no report of this bench" in capsys.readouterr().err
+        file.write_text(json.dumps(published | {"model": "another"}))
+        assert command.main(["--quick", "--against", str(file)]) == 2
+        assert "is of the model another" in capsys.readouterr().err
+
+    def test_chance_alone_seldom_fails_it(self):
+        """100 checks of two samples of one kind: about 1 fails."""
+        rng = np.random.default_rng(0)
+
+        def figures(count):
+            hits = {kind: int(rng.binomial(count, 0.9)) for kind in quick.SHARES}
+            shares = {kind: {"hits": h, "of": count, "share": h / count} for kind, h in hits.items()}
+            means = {k: vars(Mean.of(rng.normal(2, 0.6, count))) for k in quick.MEANS}
+            wins = int(rng.binomial(count, 0.6))
+            rate = {"wins": wins, "losses": count - wins, "share": wins / count}
+            return {**shares, **means, "calls": 1, "passes": 2, "against_vanilla": {"win_rate": rate}}
+
+        bad = 0
+        for _ in range(100):
+            sides = ({"cases": {name: figures(count) for name in quick.CASES}} for count in (48, 18))
+            bad += bool(quick.failed(quick.compare(*sides)))
+        assert bad <= 5
+
+
+@pytest.mark.skipif(not (command.DOCS / "quality.md").is_file(), reason="made by the first whole run")
+def test_the_published_report_fits_its_page():
+    report = json.loads((command.DOCS / "quality.json").read_text())
+    page = (command.DOCS / "quality.md").read_text()
+    assert fill(page, report) == page
+    assert set(quick.cases(report)) == set(quick.CASES)

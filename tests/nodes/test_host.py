@@ -1,0 +1,60 @@
+"""Memory: the host places the networks."""
+
+import gc
+import sys
+import weakref
+
+import torch
+
+from support.fake_comfy import FakeComfy, FakeFolderPaths
+from support.node_runs import run
+from support.pack import ALIAS
+
+host = sys.modules[f"{ALIAS}.nodes.host"]
+
+
+def test_networks_are_placed_by_the_host(monkeypatch, golden, tmp_path):
+    comfy = FakeComfy(monkeypatch)
+    monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path, mgt=[golden / "meissonic"]))
+    model, text, codec = run("MGTLoadModel", model=list(host.bundles())[1], dtype="auto")
+    assert comfy.loads == []  # nothing is moved before it is used
+    assert model.dtype == torch.float32
+    names = [type(part.network).__name__ for part in (model, text, codec)]
+
+    positive = run("MGTTextEncode", text="", text_encoder=text)[0]
+    assert comfy.loads == [[names[1]]]
+    unit = model.pixels_per_token * model.grid_multiple
+    tokens = run("MGTEmptyTokens", model=model, width=unit, height=unit)[0]
+    comfy.loads.clear()
+    parts = {"schedule": run("MGTMaskSchedule")[0], "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0]}
+    filled = run("MGTSample", model=model, positive=positive, negative=positive, tokens=tokens, **parts, steps=2)[0]
+    assert comfy.loads[0] == [names[0]]
+    # A preview in the middle of the run keeps the network of the run where it is.
+    assert [names[2], names[0]] in comfy.loads[1:]
+    assert [names[2]] not in comfy.loads
+    comfy.loads.clear()
+    run("MGTDecode", tokens=filled, codec=codec)
+    assert set(map(tuple, comfy.loads)) == {(names[2],)}
+
+
+def test_placement_finishes_a_load_that_the_host_left_undone(monkeypatch):
+    FakeComfy(monkeypatch)
+    network = torch.nn.Linear(2, 2)
+    placement = host.ManagedPlacement(network, torch.device("meta"), torch.device("cpu"))
+    assert placement.acquire() == torch.device("meta")
+    assert network.weight.device.type == "meta"
+    assert placement._patcher.model.model_loaded_weight_memory == 24  # as the host counts it
+
+
+def test_weights_live_as_long_as_a_handle(monkeypatch):
+    FakeComfy(monkeypatch)
+    network = torch.nn.Linear(2, 2)
+    alive = weakref.ref(network)
+    placement = host.ManagedPlacement(network, torch.device("cpu"), torch.device("cpu"))
+    beside = placement.beside(host.ManagedPlacement(torch.nn.Linear(2, 2), torch.device("cpu"), torch.device("cpu")))
+    del network, placement
+    gc.collect()
+    assert alive() is not None
+    del beside
+    gc.collect()
+    assert alive() is None

@@ -1,0 +1,80 @@
+"""Sampler nodes make the library's objects; MGT Sample counts what they cost."""
+
+import pytest
+
+import mgt_core
+from mgt_core import MaskedZSampling, MaskGIT, Momentum, OneStep, Ordered, ZSampling
+from mgt_core.presets import built_in_settings
+from support.golden import bundles, pipeline
+from support.node_runs import graph_of, run
+from support.pack import load_pack
+
+PIPE = pipeline(bundles()[0])
+TEMPERATURE = {"temperature_start": 3.0, "temperature_end": 1.0, "temperature_shape": "late"}
+SAMPLERS = {
+    "MGTSamplerMaskGIT": (MaskGIT, {}),
+    "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
+    "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
+    "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
+}
+OTHER_SAMPLERS = {
+    "MGTSamplerHalton": (
+        {"order": "random", "counts": "schedule", "roll": True}
+        | {"sharpness_start": 1.5, "sharpness_end": 2.0, "sharpness_power": 2.0, "warmup": 3},
+        Ordered("random", True, "schedule", (1.5, 2.0), 2.0, 3),
+    ),
+    "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_sampler_node_makes_the_sampler(name):
+    sampler, settings = SAMPLERS[name]
+    assert run(name)[0] == sampler(tuple(built_in_settings()["temperature"]))
+    expected = sampler((3.0, 1.0), temperature_shape="late", **settings)
+    assert run(name, **TEMPERATURE, **settings)[0] == expected
+
+
+@pytest.mark.parametrize("name", OTHER_SAMPLERS)
+def test_sampler_node_without_a_temperature(name):
+    settings, expected = OTHER_SAMPLERS[name]
+    assert run(name)[0] == type(expected)()
+    assert run(name, **settings)[0] == expected
+
+
+def test_experimental_says_so():
+    assert "experimental" in load_pack().NODE_DISPLAY_NAME_MAPPINGS["MGTSamplerMomentum"]
+
+
+def test_every_registered_sampler_has_a_node():
+    made = {sampler for sampler, _ in SAMPLERS.values()} | {type(made) for _, made in OTHER_SAMPLERS.values()}
+    assert made == {mgt_core.SAMPLERS.get(n) for n in mgt_core.SAMPLERS}
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of(PIPE)
+
+
+@pytest.fixture(scope="module")
+def filled(graph):
+    return run("MGTSample", **graph)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "calls", "passes"),
+    [
+        ("MGTSamplerMaskGIT", 3, 6),
+        ("MGTSamplerMomentum", 3, 6),
+        ("MGTSamplerZ", 5, 10),
+        ("MGTSamplerMaskedZ", 7, 12),
+    ],
+)
+def test_sample_counts_its_cost(graph, name, calls, passes):
+    tokens, *counted = run("MGTSample", **{**graph, "sampler": run(name)[0]})
+    assert counted == [calls, passes]
+    assert not tokens.masked.any()
+
+
+def test_nothing_to_fill_costs_nothing(graph, filled):
+    assert run("MGTSample", **{**graph, "tokens": filled})[1] == 0

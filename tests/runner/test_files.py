@@ -1,0 +1,31 @@
+"""Files that hold no workflow, and the words in which they are refused."""
+
+from pathlib import Path
+
+import pytest
+
+FILE_ERRORS = {
+    "empty": (b" \n", "Cannot read the workflow: {file} is empty."),
+    "not JSON": (
+        b'{"nodes": [',
+        "Cannot read the workflow: {file} is not JSON (Expecting value: line 1 column 12 (char 11)).",
+    ),
+    "not text": (b"\xff\xfe\x00", "Cannot read the workflow: {file} is neither JSON text nor a PNG image."),
+    "damaged image": (b"\x89PNG\r\n\x1a\nhello", "Cannot read the workflow: {file} is a damaged PNG image"),
+    "other JSON": (
+        [1, 2],
+        "Cannot read the workflow: {file} is neither a saved workflow (with 'nodes' and 'links') "
+        "nor a prompt in API format ({{id: {{class_type, inputs}}}}).",
+    ),
+    "missing": (Path("nowhere.json"), "Cannot read the workflow: nowhere.json: No such file or directory."),
+    "folder": (Path("/"), "Cannot read the workflow: / is a folder."),
+}
+
+
+@pytest.mark.parametrize("content, sentence", FILE_ERRORS.values(), ids=FILE_ERRORS)
+def test_unreadable_files(content, sentence, command, tmp_path):
+    code, out, err = command(content)
+    lines = err.splitlines()
+    assert (code, out) == (1, "")
+    assert lines[1].startswith(sentence.format(file=tmp_path / "workflow.json"))
+    assert len(lines) == 2
