@@ -1,13 +1,15 @@
 """Linear layers and convolutions whose weights stay packed; a tile at a time is decoded to compute.
 
 What a layer stores are parameters, named as ComfyUI names them in its files: hosts count and move
-parameters, and with these the bytes are the real ones.
+parameters, and with these the bytes are the real ones. comfy-kitchen's kernels compute where they fit; they are
+not run on a GPU by this project's tests, which compare its eager backend with the plain path on a CPU.
 """
 
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any, ClassVar
 
 import torch
@@ -15,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..kernels.kitchen import kitchen
 from ..registry import Registry
-from .kernels import usable
 from .packing import (
     FLOAT8,
     GRID,
@@ -31,7 +33,6 @@ from .packing import (
 )
 
 FORMATS: Registry = Registry("weight format")
-EXACT = ("weight_s_channel", "weight_codebook", "weight_scale", "input_scale")  # float32 whatever the model computes in
 CPU_TILE, GPU_TILE = 2**20, 2**23  # weights decoded at once
 CONVOLUTION = ("stride", "padding", "dilation", "groups")
 ACTIVATIONS = ("float", "static", "dynamic")
@@ -49,7 +50,11 @@ class LayerSettings:
 
 
 class PackedLayer(nn.Module, ABC):
-    """Takes the place of a Linear or Conv2d. Subclasses store the matrix [N, K]."""
+    """Takes the place of a Linear or Conv2d. Subclasses store the matrix [N, K].
+
+    backend: "auto" uses comfy-kitchen's kernels on a GPU, where they were written for; the plain path needs less
+    memory on a CPU. "kitchen" uses them wherever they run, "plain" never.
+    """
 
     name: ClassVar[str]
     settings: LayerSettings
@@ -100,7 +105,15 @@ class PackedLayer(nn.Module, ABC):
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Decoded rows [n, K] float32, still rotated, and the factor of each [n, 1]."""
 
-    def fused(self, kitchen: Any, x: Tensor) -> Tensor | None:
+    def kernels_for(self, x: Tensor) -> ModuleType | None:
+        """comfy-kitchen where it is to compute with `x`. torch's int8 product on a GPU refuses an empty one, as the
+        text is between the refreshes of a token cache."""
+        unwanted = self.backend == "plain" or (self.backend == "auto" and x.device.type != "cuda")
+        if unwanted or not x.numel():
+            return None
+        return kitchen("w4a8_int8_linear", "int8_linear", "mm_int8")
+
+    def fused(self, kernels: ModuleType, x: Tensor) -> Tensor | None:
         """The product by a kernel that quantizes the rows of `x` itself, or None where there is none."""
         return None
 
@@ -123,8 +136,8 @@ class PackedLayer(nn.Module, ABC):
         """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`."""
         if self.geometry is not None:
             return self.geometry(x, self.weight_matrix(x.dtype), self.bias)
-        if self.settings.activations == "dynamic" and (kitchen := usable(self.backend, x)):
-            out = self.fused(kitchen, x)
+        if self.settings.activations == "dynamic" and (kernels := self.kernels_for(x)):
+            out = self.fused(kernels, x)
             if out is not None:
                 return out
         x, dtype = rotate(x, self.settings.rotation), x.dtype
@@ -144,11 +157,11 @@ class PackedLayer(nn.Module, ABC):
     def integer_product(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
         """codes [..., K] -> the function from rows [n, K] to [..., n]; exact either way up to K = 1040, and
         beyond that to the last bits of float32."""
-        if not (kitchen := usable(self.backend, codes)):
+        if not (kernels := self.kernels_for(codes)):
             return lambda values: F.linear(codes, values)
         flat = codes.flatten(0, -2).to(torch.int8)
         return lambda values: (
-            kitchen.mm_int8(flat, values.to(torch.int8).T.contiguous()).float().unflatten(0, codes.shape[:-1])
+            kernels.mm_int8(flat, values.to(torch.int8).T.contiguous()).float().unflatten(0, codes.shape[:-1])
         )
 
     def by_tiles(self, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -226,12 +239,12 @@ class Int4Layer(PackedLayer):
         values = grouped(weight, self.settings.group, self.settings.rotation)
         return pack_nibbles(assign(values, self.weight_s_rel, self.weight_s_channel, self.weight_codebook))
 
-    def fused(self, kitchen, x):
+    def fused(self, kernels, x):
         group, rotation = self.settings.group, self.settings.rotation
         # What the kernels ask for: whole groups of a supported size, and a rotation.
         if rotation == 1 or self.in_features % group or self.in_features % 16 or (16 % group and group % 16):
             return None
-        return kitchen.w4a8_int8_linear(
+        return kernels.w4a8_int8_linear(
             x,
             self.weight,
             self.weight_s_rel,
@@ -269,8 +282,8 @@ class Int8Layer(PackedLayer):
     def rows(self, start, stop):
         return self.weight[start:stop].float(), self.weight_scale[start:stop, None]
 
-    def fused(self, kitchen, x):
-        return kitchen.int8_linear(
+    def fused(self, kernels, x):
+        return kernels.int8_linear(
             x,
             self.weight,
             self.weight_scale,

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgt_core.backbones.meissonic import network as meissonic
-from mgt_core.kernels import transformer as kernels
+from mgt_core.kernels import block as kernels
+from mgt_core.kernels.kitchen import loaded
 from support.golden import bundles, pipeline
 
 DTYPES = {"float32": (torch.float32, 2e-6), "bfloat16": (torch.bfloat16, 4e-2), "float16": (torch.float16, 4e-3)}
@@ -125,7 +126,7 @@ def test_kitchen_gets_no_empty_input(monkeypatch):
         def __init__(self, *shape):
             self.numel = torch.Size(shape).numel
 
-    monkeypatch.setattr(kernels, "kitchen", lambda: kernels)
+    monkeypatch.setattr(kernels, "kitchen", lambda *functions: kernels)
     with torch.inference_mode():
         assert kernels.fused(OnGPU(2, 3, 64)) is kernels and kernels.fused(OnGPU(2, 0, 64)) is None
 
@@ -144,12 +145,12 @@ def test_a_kitchen_that_does_not_load(error, monkeypatch, caplog):
 
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "comfy_kitchen", raising=False)
-    kernels.kitchen.cache_clear()
+    loaded.cache_clear()
     try:
         assert kernels.kitchen() is None
         assert bool(caplog.messages) == (not isinstance(error, ImportError))
     finally:
-        kernels.kitchen.cache_clear()
+        loaded.cache_clear()
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mgt_core.quantization import kernels, packing
+from mgt_core.quantization import layers, packing
 from mgt_core.quantization.layers import FORMATS, GRID, LayerSettings, packed_layers, stored_bytes
 from mgt_core.quantization.surgery import replaced
 
@@ -195,7 +195,7 @@ def test_replacing_shares_the_rest_and_spares_the_original():
 @pytest.mark.parametrize("activations", ["static", "dynamic"])
 def test_empty_inputs_stay_away_from_kernels(activations, monkeypatch):
     """A GPU's integer product refuses what the text is between the refreshes of a token cache."""
-    monkeypatch.setattr(kernels, "kitchen", object)  # which has no kernel at all
+    monkeypatch.setattr(layers, "kitchen", lambda *functions: object())  # which has no kernel at all
     layer = FORMATS.get("int8_tensorwise").pack(nn.Linear(16, 8), LayerSettings(16, 16, activations))
     layer.backend = "kitchen"
     assert layer(torch.empty(2, 0, 16)).shape == (2, 0, 8)

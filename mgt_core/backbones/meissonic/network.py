@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import MGTError
+from ...kernels.block import attention, modulate, needs_plain, norm_rotate
 from ...kernels.fused_linear import FusedLinear, Fusing
-from ...kernels.transformer import attention, modulate, needs_plain, norm_rotate
 from ...patches.token_cache import Memory
 from ...patches.token_merging import (
     NO_MERGES,

@@ -4,38 +4,23 @@ comfy-kitchen's fused kernels are used on CUDA in half precision where the packa
 else is plain torch.
 """
 
-import logging
-from functools import cache
 from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-log = logging.getLogger(__name__)
+from .kitchen import kitchen
 
 EPS = 1e-6
 LONG = 512  # rows from which attention head by head is the faster on a CPU
-
-
-@cache
-def kitchen() -> ModuleType | None:
-    """comfy-kitchen, or None where it is not installed or does not load."""
-    try:
-        import comfy_kitchen
-    except ImportError:
-        return None
-    except Exception as error:  # a build for another torch or driver fails in ways of its own
-        log.warning("comfy-kitchen is installed but does not load (%s); plain torch is used instead", error)
-        return None
-    return comfy_kitchen if all(hasattr(comfy_kitchen, name) for name in ("adaln", "rms_rope_")) else None
 
 
 def fused(x: Tensor) -> ModuleType | None:
     """comfy-kitchen where it takes `x`, which may not be empty, and gains by it; torch.compile and training do
     without."""
     wanted = x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and x.numel() > 0 and not needs_plain()
-    return kitchen() if wanted else None
+    return kitchen("adaln", "rms_rope_") if wanted else None
 
 
 def needs_plain() -> bool:
