@@ -18,8 +18,7 @@ from .patches.compile import Compile
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
-from .placement import Placement, Resident
-from .quantization.layers import compute_dtype
+from .placement import Placement, Resident, compute_dtype
 from .sampling.guided import GuidanceSchedule
 from .types import Condition, TokenState
 

@@ -1,4 +1,4 @@
-"""Where a network computes. The library asks before every use; a host that manages memory answers."""
+"""Where a network computes, asked before every use (a host that manages memory answers), and in what type."""
 
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -31,6 +31,12 @@ class Resident:
 
     def joined(self, network: nn.Module, added: nn.Module) -> "Resident":
         return replace(self, module=network)
+
+
+def compute_dtype(network: nn.Module) -> torch.dtype:
+    """The floating-point type a network computes in: that of its first parameter that is not packed."""
+    modules = (module for module in network.modules() if not getattr(module, "packed", False))
+    return next(p.dtype for module in modules for p in module.parameters(recurse=False) if p.is_floating_point())
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, join_some
 from ..loading.weights import SUFFIXES, index_weights, open_weights, read_json
-from ..quantization.layers import compute_dtype
+from ..placement import compute_dtype
 
 if TYPE_CHECKING:
     from ..backbones.base import Backbone

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
 from ..loading.weights import Published
-from ..placement import Placement, Resident
-from ..quantization.layers import compute_dtype
+from ..placement import Placement, Resident, compute_dtype
 from ..types import TokenState
 
 Shapes = dict[str, tuple[int, ...]]

@@ -57,6 +57,7 @@ class PackedLayer(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    packed: ClassVar[bool] = True  # the types of its parameters are not what is computed in, see compute_dtype
     settings: LayerSettings
     backend: str = "auto"
 
@@ -342,12 +343,6 @@ def empty_from_config(source: nn.Module, values: Any, where: str) -> PackedLayer
 
 def packed_layers(network: nn.Module) -> dict[str, PackedLayer]:
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, PackedLayer)}
-
-
-def compute_dtype(network: nn.Module) -> torch.dtype:
-    """The floating-point type a network computes in: that of its first parameter that is not packed."""
-    modules = (m for m in network.modules() if not isinstance(m, PackedLayer))
-    return next(p.dtype for m in modules for p in m.parameters(recurse=False) if p.is_floating_point())
 
 
 def stored_bytes(module: nn.Module) -> int:
