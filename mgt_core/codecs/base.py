@@ -58,21 +58,31 @@ class Codec(Published):
 
     @property
     @abstractmethod
-    def codebook_size(self) -> int: ...
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each level, full resolution first; a level has half the side of the one before."""
 
     @property
-    @abstractmethod
-    def scale(self) -> int:
-        """Side in pixels of the square that one token stands for."""
-
-    @property
-    @abstractmethod
     def full_width(self) -> int:
         """Channels of the layers that work on all pixels."""
+        return self.widths[0]
 
-    @abstractmethod
+    @property
+    def scale(self) -> int:
+        """Side in pixels of the square that one token stands for."""
+        return 2 ** (len(self.widths) - 1)
+
+    @property
+    def codebook(self) -> nn.Embedding:
+        """A row for every id."""
+        return self.network.quantize.embedding
+
+    @property
+    def codebook_size(self) -> int:
+        return self.codebook.num_embeddings
+
     def _vectors(self, tokens: Tensor) -> Tensor:
         """Codebook rows [..., D] of ids [...]."""
+        return self.codebook(tokens)
 
     @abstractmethod
     def _decode(self, codes: Tensor) -> Tensor:

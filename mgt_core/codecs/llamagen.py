@@ -184,19 +184,11 @@ class LlamaGenCodec(Codec):
         return LlamaGenVQ(LlamaGenConfig.from_shapes(shapes))
 
     @property
-    def codebook_size(self) -> int:
-        return self.network.config.num_embeddings
-
-    @property
-    def scale(self) -> int:
-        return 2 ** (len(self.network.config.decoder_widths) - 1)
-
-    @property
-    def full_width(self) -> int:
-        return self.network.config.decoder_widths[0]
+    def widths(self) -> tuple[int, ...]:
+        return self.network.config.decoder_widths
 
     def _vectors(self, tokens: Tensor) -> Tensor:
-        return F.normalize(self.network.quantize["embedding"](tokens), dim=-1)
+        return F.normalize(super()._vectors(tokens), dim=-1)
 
     def _decode(self, codes: Tensor) -> Tensor:
         return (self.network.decoder(self.network.post_quant_conv(codes)) + 1) / 2

@@ -156,19 +156,8 @@ class MaskGitVQGANCodec(Codec):
         return MaskGitVQGAN(VQGANConfig.from_dict(config) if config else VQGANConfig.from_shapes(shapes))
 
     @property
-    def codebook_size(self) -> int:
-        return self.network.config.num_embeddings
-
-    @property
-    def scale(self) -> int:
-        return 2 ** (len(self.network.config.widths) - 1)
-
-    @property
-    def full_width(self) -> int:
-        return self.network.config.widths[0]
-
-    def _vectors(self, tokens: Tensor) -> Tensor:
-        return self.network.quantize["embedding"](tokens)
+    def widths(self) -> tuple[int, ...]:
+        return self.network.config.widths
 
     def _decode(self, codes: Tensor) -> Tensor:
         return self.network.decoder(codes)

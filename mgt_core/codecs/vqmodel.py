@@ -29,19 +29,8 @@ class VQModelCodec(Codec):
         return network
 
     @property
-    def codebook_size(self) -> int:
-        return self.network.config.num_vq_embeddings
-
-    @property
-    def scale(self) -> int:
-        return 2 ** (len(self.network.config.block_out_channels) - 1)
-
-    @property
-    def full_width(self) -> int:
-        return self.network.config.block_out_channels[0]
-
-    def _vectors(self, tokens: Tensor) -> Tensor:
-        return self.network.quantize.embedding(tokens)
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self.network.config.block_out_channels)
 
     def _decode(self, codes: Tensor) -> Tensor:
         spatial = codes if self.network.config.norm_type == "spatial" else None
