@@ -19,7 +19,8 @@ from ..model import MGTModel
 from ..sampling.guided import GuidedNetwork
 from ..sampling.run import chosen_log_probability, sample
 from ..types import Callback, Condition, Step, empty_state
-from .layers import Int4Layer, PackedLayer, stored_bytes
+from .formats import Int4Layer
+from .layers import PackedLayer, stored_bytes
 from .observers import Observed, Watch
 from .reconstruction import reconstruct
 from .schemes import Scheme, scheme_from

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import Int4Layer, parameter
+from .formats import Int4Layer
+from .layers import parameter
 
 RATE = 0.02  # of the mean size of a weight
 

@@ -8,7 +8,8 @@ from torch import nn
 
 from ..errors import MGTError, finite_number, join_some, whole_number
 from ..registry import Registry
-from .layers import FORMATS, LayerSettings, PackedLayer
+from .formats import FORMATS
+from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
 from .surgery import replaced
 

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, join_some, reason
-from .layers import config_tensor, empty_from_config, packed_layers
+from .formats import config_tensor, empty_from_config
+from .layers import packed_layers
 from .schemes import SCHEMES, Scheme
 from .surgery import replaced
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mgt_core.quantization import layers, packing
-from mgt_core.quantization.layers import FORMATS, GRID, LayerSettings, packed_layers, stored_bytes
+from mgt_core.quantization.formats import FORMATS
+from mgt_core.quantization.layers import GRID, LayerSettings, packed_layers, stored_bytes
 from mgt_core.quantization.surgery import replaced
 
 needs_kitchen = pytest.mark.skipif(

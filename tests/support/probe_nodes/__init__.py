@@ -91,7 +91,7 @@ async def sizes(_request: web.Request) -> web.Response:
             continue
         holder = entry.model.model
         tensors = {id(t): t for t in (*holder.parameters(), *holder.buffers())}
-        packed = sum(1 for module in holder.modules() if type(module).__module__.endswith("quantization.layers"))
+        packed = sum(1 for module in holder.modules() if getattr(module, "packed", False))
         network = type(getattr(holder, "network", holder)).__name__
         counted = comfy.model_management.module_size(holder)
         found.append([network, counted, sum(t.nbytes for t in tensors.values()), packed])
