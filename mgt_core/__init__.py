@@ -26,8 +26,9 @@ from .modifiers.truncation import TopKTopP
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
-from .quantization.calibration import Calibration, CalibrationRun, quantize
+from .quantization.calibration import Calibration, CalibrationRun
 from .quantization.pipeline import calibration_conditions, quantize_codec, quantize_pipeline, quantize_text
+from .quantization.quantize import quantize
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced

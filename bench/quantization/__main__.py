@@ -18,10 +18,12 @@ import torch
 
 import mgt_core
 from bench.quality import Case, compare, run_case, sheet
-from mgt_core.quantization.calibration import CalibrationRun, Quantized, Session, compared, quantize
+from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.quantization.layers import packed_layers, stored_bytes
 from mgt_core.quantization.plots import report_plot
+from mgt_core.quantization.quantize import Quantized, quantize
 from mgt_core.quantization.schemes import FP8, W4A8, W4A16, W8A8, W8A16, Scheme
+from mgt_core.quantization.session import Session, compared
 from mgt_core.quantization.surgery import replaced
 from mgt_core.views.pictures import to_pil
 from recipe.compose import held_out_scenes

@@ -23,9 +23,10 @@ from safetensors.torch import save_file
 import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 from mgt_core.loading.bundle import load_backbone
-from mgt_core.quantization.calibration import Calibration, apply, layers_of
+from mgt_core.quantization.calibration import Calibration
 from mgt_core.quantization.layers import stored_bytes
 from mgt_core.quantization.observers import Watch
+from mgt_core.quantization.quantize import apply, layers_of
 from mgt_core.quantization.schemes import FP8, W4A8, W8A8, Scheme, planned
 from mgt_core.quantization.storage import WEIGHTS, save_weights, write_json
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..loading.bundle import load
-from ..quantization.calibration import PROMPTS, CalibrationRun, apply, quantize
+from ..quantization.calibration import PROMPTS, CalibrationRun
 from ..quantization.pipeline import calibration_conditions, calibration_file, quantize_codec, quantize_text
+from ..quantization.quantize import apply, quantize
 from ..quantization.schemes import SCHEMES
 from ..quantization.storage import check_target, save_bundle
 

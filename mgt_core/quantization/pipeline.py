@@ -13,8 +13,10 @@ from ..conditioning.text import TextEncoder
 from ..errors import MGTError
 from ..model import MGTModel
 from ..types import UNCONDITIONAL, Condition
-from .calibration import PROMPTS, Calibration, CalibrationRun, Progress, apply, quantize
+from .calibration import PROMPTS, Calibration, CalibrationRun
+from .quantize import apply, quantize
 from .schemes import SCHEMES, Scheme, scheme_from
+from .session import Progress
 from .surgery import replaced
 
 if TYPE_CHECKING:

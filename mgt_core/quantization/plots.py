@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..errors import MGTError
 from ..views.plots import drawn, new_figure
-from .calibration import Report
+from .report import Report
 
 
 def report_plot(report: Report) -> Tensor:

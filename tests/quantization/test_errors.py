@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core.errors import MGTError
-from mgt_core.quantization.calibration import apply
+from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.storage import WEIGHTS
 from support.quantized import conditions, pipe, quantized, with_model
 
