@@ -12,8 +12,8 @@ from pathlib import Path
 
 import mgt_core
 from mgt_core.self_guidance.branch import Branch
-from recipe.compose import held_out_scenes
-from recipe.subjects import load_subjects
+from recipe.data.scenes import held_out_scenes
+from recipe.data.subjects import load_subjects
 
 from .quality import Case, compare, run_case
 

@@ -1,7 +1,7 @@
 """Does the demo model draw what it is asked? `python -m recipe.evaluate [--json FILE] [--sheet FILE]`
 
 Prompts pair seen subjects with seen backgrounds in combinations that training never showed: one object, or two in a
-named layout. The judge reads the pictures; `distances.py` compares them with real compositions of the same prompts.
+named layout. The judge reads the pictures, and they are compared with real compositions of the same prompts.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
-from .compose import CANVAS, Renderer, Scene, evaluation_scenes
+from .data.scenes import CANVAS, Renderer, Scene, evaluation_scenes
+from .data.subjects import load_sprites, load_subjects
 from .export import DEFAULTS
-from .judge import PairVerdict, Verdict, describe, judge, judge_pairs, read
-from .picture_metrics import covered, frechet, jackknife, reduce, sharpness
-from .subjects import load_sprites, load_subjects
+from .judge.picture_metrics import covered, frechet, jackknife, reduce, sharpness
+from .judge.reading import PairVerdict, Verdict, describe, judge, judge_pairs, read
 
 log = logging.getLogger(__name__)
 

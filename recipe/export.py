@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from .codec import CONFIG as CODEC_CONFIG
-from .codec import load_codec
-from .compose import CANVAS
-from .transformer import CONFIG, MASK_ID, load_network
+from .codec.training import CONFIG as CODEC_CONFIG
+from .codec.training import load_codec
+from .data.scenes import CANVAS
+from .transformer.training import CONFIG, MASK_ID, load_network
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from . import MODEL_DIR, assets
-from .bank import build_bank
-from .codec import train_codec
+from . import MODEL_DIR
+from .codec.training import train_codec
+from .data import drawings
+from .data.subjects import Subject
 from .export import export
-from .subjects import Subject
-from .transformer import train_transformer
+from .transformer.token_bank import build_bank
+from .transformer.training import train_transformer
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def main() -> None:
     work = options.work
     work.mkdir(parents=True, exist_ok=True)
 
-    assets.build(work, publish=options.publish)
+    drawings.build(work, publish=options.publish)
     subjects = [Subject(**entry) for entry in json.loads((work / "subjects.json").read_text("utf-8"))]
     sprites = np.load(work / "sprites.npy")
     train_codec(

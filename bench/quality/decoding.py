@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 import mgt_core
-from recipe.compose import Scene
+from recipe.data.scenes import Scene
 from recipe.evaluate import score
-from recipe.judge import PairVerdict, Verdict
+from recipe.judge.reading import PairVerdict, Verdict
 
 BATCH = 24
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recipe.compose import Renderer, Scene
+from recipe.data.scenes import Renderer, Scene
+from recipe.data.subjects import load_sprites
 from recipe.evaluate import score, share, sized
-from recipe.judge import describe, read
-from recipe.picture_metrics import frechet, jackknife, reduce, sharpness
-from recipe.subjects import load_sprites
+from recipe.judge.picture_metrics import frechet, jackknife, reduce, sharpness
+from recipe.judge.reading import describe, read
 
 from .decoding import right
 from .statistics import Mean, sign_p, win_rate

@@ -2,8 +2,8 @@
 
 from itertools import chain
 
-from recipe.compose import Scene, evaluation_scenes
-from recipe.subjects import load_subjects
+from recipe.data.scenes import Scene, evaluation_scenes
+from recipe.data.subjects import load_subjects
 
 KINDS = 3  # prompts in a round
 

@@ -26,9 +26,9 @@ from mgt_core.quantization.schemes import FP8, W4A8, W4A16, W8A8, W8A16, Scheme
 from mgt_core.quantization.session import Session, compared
 from mgt_core.quantization.surgery import replaced
 from mgt_core.views.pictures import to_pil
-from recipe.compose import held_out_scenes
+from recipe.data.scenes import held_out_scenes
+from recipe.data.subjects import load_subjects
 from recipe.evaluate import model_settings
-from recipe.subjects import load_subjects
 
 FLOAT = "float32"
 SHEET_PROMPTS = 8

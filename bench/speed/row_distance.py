@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import mgt_core
-from recipe.compose import Scene, held_out_scenes
+from recipe.data.scenes import Scene, held_out_scenes
+from recipe.data.subjects import load_subjects
 from recipe.evaluate import model_settings
-from recipe.subjects import load_subjects
 
 from ..quality import Case, run_case
 from .rows import Row

@@ -126,8 +126,8 @@ def encoded(pictures: list[np.ndarray], pipe: Pipeline) -> Tensor:
 def demo_scenes(size: tuple[int, int]) -> Iterator[tuple[np.ndarray, str]]:
     """Pictures [H, W, 3] float32 in 0..1 of `size`, and their captions; pairs held out from training stay out."""
     try:
-        from recipe.compose import Renderer, SceneSampler
-        from recipe.subjects import load_sprites, load_subjects
+        from recipe.data.scenes import Renderer, SceneSampler
+        from recipe.data.subjects import load_sprites, load_subjects
     except ImportError:
         raise MGTError(
             f"data {DEMO!r} are composed by the recipe of the built-in model, which lies beside the library in this "

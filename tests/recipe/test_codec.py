@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from recipe import codec as recipe
-from recipe.compose import NORMAL, Renderer, plain_scene
-from recipe.principal_components import PATCH, k_means, nearest, patches, read_encoder
-from recipe.subjects import load_sprites, load_subjects
+from recipe.codec import training as recipe
+from recipe.codec.principal_components import PATCH, k_means, nearest, patches, read_encoder
+from recipe.data.scenes import NORMAL, Renderer, plain_scene
+from recipe.data.subjects import load_sprites, load_subjects
 
 pytest.importorskip("diffusers")
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from recipe import curves
-from recipe.compose import (
+from recipe.data.scenes import (
     HALF,
     Renderer,
     Scene,
@@ -19,8 +19,8 @@ from recipe.compose import (
     held_out_scenes,
     pair_items,
 )
+from recipe.data.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
 from recipe.evaluate import contact_sheet, score, wilson
-from recipe.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
 
 
 def test_atlas_and_subjects_agree():

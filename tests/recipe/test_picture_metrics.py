@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipe.compose import Renderer, evaluation_scenes
+from recipe.data.scenes import Renderer, evaluation_scenes
+from recipe.data.subjects import load_sprites, load_subjects
 from recipe.evaluate import compare
-from recipe.picture_metrics import covered, frechet, jackknife, reduce, sharpness
-from recipe.subjects import load_sprites, load_subjects
+from recipe.judge.picture_metrics import covered, frechet, jackknife, reduce, sharpness
 
 
 def edge(width: float, low: float = 0.1, high: float = 0.9) -> torch.Tensor:

@@ -17,9 +17,9 @@ from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTrans
 from mgt_core.kernels.fused_linear import FusedLinear
 from mgt_core.types import Condition
 
-from .bank import Bank
-from .budget import Budget, rate, save_whole
-from .compose import CANVAS
+from ..budget import Budget, rate, save_whole
+from ..data.scenes import CANVAS
+from .token_bank import Bank
 from .tokenizer import MAX_LENGTH, load_tokenizer
 
 log = logging.getLogger(__name__)

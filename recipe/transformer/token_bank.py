@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .codec import encode_tokens, load_codec
-from .compose import Renderer, SceneSampler
-from .subjects import Subject
+from ..codec.training import encode_tokens, load_codec
+from ..data.scenes import Renderer, SceneSampler
+from ..data.subjects import Subject
 from .tokenizer import build_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .compose import CANVAS, HALF, NORMAL, Item, Renderer, Scene
-from .subjects import COLOURS, load_sprites, load_subjects
+from ..data.scenes import CANVAS, HALF, NORMAL, Item, Renderer, Scene
+from ..data.subjects import COLOURS, load_sprites, load_subjects
 
 SIDE = 64  # pictures are read at this size
 RING = 2  # the outermost pixels, which a centred object never covers

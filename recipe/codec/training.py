@@ -1,4 +1,4 @@
-"""The VQ codec: encoder and codebook are computed (`patches.py`), the decoder is trained."""
+"""The VQ codec: encoder and codebook are computed (`principal_components.py`), the decoder is trained."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .budget import Budget, rate, save_whole
-from .compose import CANVAS, Item, Renderer, SceneSampler, held_out_scenes
+from ..budget import Budget, rate, save_whole
+from ..data.scenes import CANVAS, Item, Renderer, SceneSampler, held_out_scenes
+from ..data.subjects import COLOURS, Subject
 from .principal_components import (
     PATCH,
     Projection,
@@ -22,7 +23,6 @@ from .principal_components import (
     read_encoder,
     write_encoder,
 )
-from .subjects import COLOURS, Subject
 
 log = logging.getLogger(__name__)
 
