@@ -1,13 +1,10 @@
-"""How far a training stage has come, by steps or by the clock, and what a restart picks up."""
+"""How far a training stage has come, by steps or by the clock, and the learning rate there."""
 
 from __future__ import annotations
 
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
-
-import torch
 
 
 @dataclass
@@ -37,10 +34,3 @@ def rate(progress: float, step: int, *, warmup: int, hold: float) -> float:
     """Learning-rate factor: linear warm-up, constant until `hold`, then a cosine to 0."""
     tail = max(0.0, (progress - hold) / (1 - hold))
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * tail))
-
-
-def save_whole(path: Path, **state: object) -> None:
-    """Whole file or none: a run may be killed at any time."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 from . import MODEL_DIR
 from .codec.training import train_codec
 from .data import drawings
-from .data.subjects import Subject
+from .data.subjects import read_subjects
 from .export import export
 from .transformer.token_bank import build_bank
 from .transformer.training import train_transformer
@@ -38,7 +37,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
 
     drawings.build(work, publish=options.publish)
-    subjects = [Subject(**entry) for entry in json.loads((work / "subjects.json").read_text("utf-8"))]
+    subjects = read_subjects(work / "subjects.json")
     sprites = np.load(work / "sprites.npy")
     train_codec(
         work,

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 import mgt_core
-from recipe.evaluate import model_settings
+from recipe.judge.pictures import model_settings
 
 from . import quick
 from .cases import VANILLA

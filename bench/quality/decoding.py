@@ -9,8 +9,8 @@ import torch
 
 import mgt_core
 from recipe.data.scenes import Scene
-from recipe.evaluate import score
 from recipe.judge.reading import PairVerdict, Verdict
+from recipe.judge.scores import score
 
 BATCH = 24
 

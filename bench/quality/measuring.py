@@ -7,9 +7,9 @@ import torch
 
 from recipe.data.scenes import Renderer, Scene
 from recipe.data.subjects import load_sprites
-from recipe.evaluate import score, share, sized
 from recipe.judge.picture_metrics import frechet, jackknife, reduce, sharpness
 from recipe.judge.reading import describe, read
+from recipe.judge.scores import score, share, sized
 
 from .decoding import right
 from .statistics import Mean, sign_p, win_rate

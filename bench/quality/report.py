@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 
 import mgt_core
-from recipe.evaluate import reconstruct
+from recipe.judge.pictures import reconstruct
 
 from .cases import VANILLA, Sweep, choices, sweeps
 from .decoding import Case

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recipe.evaluate import wilson
+from recipe.judge.scores import wilson
 
 GRID = 20001  # points of the integral behind Student's distribution
 

@@ -28,7 +28,7 @@ from mgt_core.quantization.surgery import replaced
 from mgt_core.views.pictures import to_pil
 from recipe.data.scenes import held_out_scenes
 from recipe.data.subjects import load_subjects
-from recipe.evaluate import model_settings
+from recipe.judge.pictures import model_settings
 
 FLOAT = "float32"
 SHEET_PROMPTS = 8

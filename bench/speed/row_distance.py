@@ -13,7 +13,7 @@ from torch import Tensor
 import mgt_core
 from recipe.data.scenes import Scene, held_out_scenes
 from recipe.data.subjects import load_subjects
-from recipe.evaluate import model_settings
+from recipe.judge.pictures import model_settings
 
 from ..quality import Case, run_case
 from .rows import Row

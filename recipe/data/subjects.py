@@ -43,9 +43,14 @@ def save_subjects(subjects: list[Subject], path: Path) -> None:
     path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
+def read_subjects(path: Path) -> list[Subject]:
+    return [Subject(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+
+
 @functools.cache
 def load_subjects() -> tuple[Subject, ...]:
-    return tuple(Subject(**entry) for entry in json.loads((HERE / "subjects.json").read_text(encoding="utf-8")))
+    """The committed list."""
+    return tuple(read_subjects(HERE / "subjects.json"))
 
 
 def save_atlas(sprites: np.ndarray, path: Path, cell: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..codec.training import encode_tokens, load_codec
+from ..codec.network import encode_tokens, load_codec
 from ..data.scenes import Renderer, SceneSampler
 from ..data.subjects import Subject
 from .tokenizer import build_tokenizer, load_tokenizer

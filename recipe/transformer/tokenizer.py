@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..files import write_json
+
 START, END = "<|startoftext|>", "<|endoftext|>"
 MAX_LENGTH = 24
 # CLIP's own pre-tokenizer pattern, or merges would be learned over other words than those it looks up.
@@ -41,8 +43,8 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> None:
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
     start, end = (_added(text) for text in (START, END))
     special = {"bos_token": start, "eos_token": end, "pad_token": END, "unk_token": END}
-    _write(folder / "special_tokens_map.json", special)
-    _write(
+    write_json(folder / "special_tokens_map.json", special)
+    write_json(
         folder / "tokenizer_config.json",
         {
             "added_tokens_decoder": {
@@ -64,10 +66,6 @@ def build_tokenizer(captions: Iterable[str], folder: Path) -> None:
 
 def _added(text: str) -> dict:
     return {"content": text, "lstrip": False, "normalized": True, "rstrip": False, "single_word": False}
-
-
-def _write(path: Path, value: dict) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 
 def load_tokenizer(folder: Path):

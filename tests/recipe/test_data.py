@@ -20,7 +20,8 @@ from recipe.data.scenes import (
     pair_items,
 )
 from recipe.data.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
-from recipe.evaluate import contact_sheet, score, wilson
+from recipe.evaluate import contact_sheet
+from recipe.judge.scores import score, wilson
 
 
 def test_atlas_and_subjects_agree():

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from recipe.data.scenes import Renderer, evaluation_scenes
 from recipe.data.subjects import load_sprites, load_subjects
-from recipe.evaluate import compare
 from recipe.judge.picture_metrics import covered, frechet, jackknife, reduce, sharpness
+from recipe.judge.scores import compare
 
 
 def edge(width: float, low: float = 0.1, high: float = 0.9) -> torch.Tensor:
