@@ -1,1 +1,1 @@
-"""Pictures of every prompt with every setting and seed."""
+"""Pictures of every prompt with every setting and seed: `python -m bench.sweep`."""

@@ -12,7 +12,11 @@ import torch
 from PIL import Image
 
 import mgt_core
-from bench.sweep.__main__ import Spec, Store, Worker, main, sweep
+from bench.sweep.__main__ import main
+from bench.sweep.run import sweep
+from bench.sweep.spec import Spec
+from bench.sweep.store import Store
+from bench.sweep.worker import Worker
 from mgt_core.views.pictures import to_pil
 
 FEW = {"quick": {"steps": 2, "cfg": 1.0}, "merged": {"steps": 2, "cfg": 2.0, "token_merging": {"ratio": 0.5}}}

@@ -1,0 +1,59 @@
+"""The folder of a sweep's results: pictures, what made each of them, and summaries."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from ..files import replace_file
+from .sheet import contact_sheet
+from .spec import Job
+from .worker import Picture
+
+Done = Callable[[Job, dict], None]  # told of a job that has come to an end, and of its row
+
+
+class Store:
+    """The folder of results. A picture counts as finished when its sidecar is there, which is written last."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        (folder / "images").mkdir(parents=True, exist_ok=True)
+
+    def picture(self, job: Job) -> Path:
+        return self.folder / "images" / f"{job.name}.png"
+
+    def sidecar(self, job: Job) -> Path:
+        return self.picture(job).with_suffix(".json")
+
+    def finished(self, job: Job) -> dict | None:
+        """The row of a job whose picture is there."""
+        if self.picture(job).is_file() and self.sidecar(job).is_file():
+            return json.loads(self.sidecar(job).read_text("utf-8"))
+        return None
+
+    def keep(self, job: Job, made: Picture, attempts: int) -> dict:
+        row = {"file": f"images/{job.name}.png", **asdict(job), **made.figures, "attempts": attempts, "error": ""}
+        replace_file(self.picture(job), made.png)
+        replace_file(self.sidecar(job), json.dumps(row, indent=1, ensure_ascii=False).encode())
+        return row
+
+    def summary(self, rows: list[dict]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns)
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({n: json.dumps(v) if isinstance(v, (dict, list)) else v for n, v in row.items()})
+        replace_file(self.folder / "results.csv", text.getvalue().encode())
+        replace_file(self.folder / "results.json", json.dumps(rows, indent=1, ensure_ascii=False).encode())
+        if sheet := contact_sheet(self.folder, rows):
+            png = io.BytesIO()
+            sheet.save(png, "PNG")
+            replace_file(self.folder / "contact_sheet.png", png.getvalue())
+
+
+def failure(job: Job, attempts: int, error: str) -> dict:
+    return {"file": "", **asdict(job), "attempts": attempts, "error": error}
