@@ -1,1 +1,12 @@
-"""Measurements: what each choice does to pictures, time and memory."""
+"""Figures: what the library costs, and what its choices do to pictures.
+
+    python -m bench                             speed, a part and a technique at a time (bench.speed)
+    python -m bench.speed.head                  the token head on masked cells alone
+    python -m bench.quality                     what each choice does to pictures
+    python -m bench.quantization                what quantization does to size and pictures
+    python -m bench.quantization.full_size      bytes and peak memory at full size
+    python -m bench.self_guidance               Self-Guidance against vanilla at equal passes
+    python -m bench.sweep SPEC.json --out DIR   prompts × settings × seeds
+
+What lies beside the folders is shared by them.
+"""

@@ -30,6 +30,11 @@ def describe(device: torch.device) -> dict:
     }
 
 
+def in_short() -> str:
+    """Machine, threads and torch, in one line."""
+    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+
+
 def bfloat16_instructions() -> bool | None:
     """Whether the processor multiplies bfloat16; None where it does not say."""
     info = Path("/proc/cpuinfo")

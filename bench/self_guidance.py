@@ -12,13 +12,12 @@ from pathlib import Path
 
 import mgt_core
 from mgt_core.self_guidance.branch import Branch
-from recipe.data.scenes import held_out_scenes
-from recipe.data.subjects import load_subjects
 
-from .quality import Case, compare, run_case
+from .markdown import percent
+from .quality import Case, compare, run_case, single_objects
 
 
-def beside(branch: Branch, scale: float) -> Callable[[mgt_core.MGTModel], mgt_core.MGTModel]:
+def with_branch(branch: Branch, scale: float) -> Callable[[mgt_core.MGTModel], mgt_core.MGTModel]:
     return lambda model: model.with_self_guidance(branch, scale)
 
 
@@ -27,7 +26,7 @@ def groups(branches: dict[str, Branch]) -> dict[str, list[Case]]:
 
     def guided(steps: int, cfg: float, scales: tuple[float, ...]) -> list[Case]:
         return [
-            Case(f"{name}, scale {scale:g}, {steps} steps", beside(branch, scale), {"steps": steps, "cfg": cfg})
+            Case(f"{name}, scale {scale:g}, {steps} steps", with_branch(branch, scale), {"steps": steps, "cfg": cfg})
             for name, branch in branches.items()
             for scale in scales
         ]
@@ -48,10 +47,8 @@ def groups(branches: dict[str, Branch]) -> dict[str, list[Case]]:
 
 
 def row(name: str, r: dict) -> str:
-    low, high = (100 * end for end in r["object"]["interval95"])
     return (
-        f"| {name} | {100 * r['object']['share']:.1f} % ({low:.0f}–{high:.0f}) | "
-        f"{100 * r['background']['share']:.1f} % | "
+        f"| {name} | {percent(r['object'], 1)} | {100 * r['background']['share']:.1f} % | "
         f"{r['gained']} / {r['lost']} | {r['judge_distance']:.3f} | {100 * r['tokens_as_vanilla']:.0f} % | "
         f"{r['calls']} | {r['passes']} | {r['relative_time']:.2f} |"
     )
@@ -69,7 +66,7 @@ def main() -> None:
     if options.branch:
         branches["trained"] = mgt_core.load_branch(options.branch, pipe.model.network)
     settings = {"steps": 3, "cfg": 2.0, "temperature": tuple(pipe.model.defaults.get("temperature", (0.5, 0.0)))}
-    scenes = held_out_scenes(load_subjects(), options.prompts)
+    scenes = single_objects(options.prompts)
     report = {}
     for title, cases in groups(branches).items():
         print(f"\n{title}", flush=True)

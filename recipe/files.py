@@ -19,6 +19,8 @@ def save_whole(path: Path, **state: object) -> None:
 
 
 def write_json(path: Path, value: dict) -> None:
+    """Makes the folder too."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
 
 

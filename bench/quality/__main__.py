@@ -10,7 +10,6 @@ Remove that folder after a change of the code; other weights or settings get a f
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import torch
 import mgt_core
 from recipe.judge.pictures import model_settings
 
+from ..files import replace_file
 from . import quick
 from .cases import VANILLA
 from .decoding import Case, decode
@@ -104,9 +104,7 @@ def warm_up(pipe: mgt_core.Pipeline, settings: dict) -> None:
 
 def write_json(target: Path, found: dict) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps(found, indent=1) + "\n")
-    part.replace(target)
+    replace_file(target, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,11 +1,16 @@
-"""The prompts of the bench: held-out ones, two with one object and then one with two, over and over."""
+"""Held-out prompts: two with one object and then one with two, over and over; or of one object alone."""
 
 from itertools import chain
 
-from recipe.data.scenes import Scene, evaluation_scenes
+from recipe.data.scenes import Scene, evaluation_scenes, held_out_scenes
 from recipe.data.subjects import load_subjects
 
 KINDS = 3  # prompts in a round
+
+
+def single_objects(count: int, start: int = 0) -> list[Scene]:
+    """`count` held-out prompts of one object, from the `start`-th on; fewer where there are no more."""
+    return held_out_scenes(load_subjects(), start + count)[start:]
 
 
 def whole_rounds(count: int) -> int:

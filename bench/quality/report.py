@@ -1,13 +1,11 @@
 """All figures of a run as one JSON document, from the pictures that are kept."""
 
-import platform
 from collections.abc import Mapping
-
-import torch
 
 import mgt_core
 from recipe.judge.pictures import reconstruct
 
+from ..hardware import in_short
 from .cases import VANILLA, Sweep, choices, sweeps
 from .decoding import Case
 from .measuring import Measured, Yardstick, against
@@ -66,7 +64,7 @@ def report(
             "sweep_prompts": whole_rounds(extent.sweep_prompts),
             "seed": extent.seed,
             "start": extent.start,
-            "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "hardware": in_short(),
             "processor_seconds": seconds,
             "choices": chosen,
             "sweeps": {sweep.name: described(sweep, cases) for sweep in swept},

@@ -1,25 +1,15 @@
 """The generated parts of docs/quality.md, from the report."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from ..markdown import percent, table
 from .cases import VANILLA
 from .report import point
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURE = 0.05
-
-
-def table(head: str, rows: Iterable[Iterable[str]]) -> str:
-    columns = head.split(" | ")
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def percent(share: Mapping) -> str:
-    low, high = share["interval95"]
-    return f"{100 * share['share']:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
 
 
 def number(figure: Mapping, digits: int = 2) -> str:

@@ -1,8 +1,8 @@
 """Pictures of every case, kept on disk case by case: a stop loses one case, and several processes share the work."""
 
 import hashlib
+import io
 import json
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ import numpy as np
 
 import mgt_core
 
+from ..files import replace_file
 from .cases import VANILLA, choices, sweeps, twin
 from .decoding import Case, decode
 from .prompts import prompts, whole_rounds
@@ -100,11 +101,9 @@ class Store:
         return found.first(count) if len(found.images) >= count else None
 
     def write(self, case: Case, pictures: Pictures) -> None:
-        """Whole or not at all."""
-        part = self.path(case).with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as stream:
-            np.savez_compressed(stream, **asdict(pictures))
-        part.replace(self.path(case))
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **asdict(pictures))
+        replace_file(self.path(case), packed.getvalue())
 
     @contextmanager
     def claim(self, case: Case) -> Iterator[bool]:

@@ -9,8 +9,6 @@ inputs, and their scales, come from random inputs, which changes neither bytes n
 
 import argparse
 import json
-import math
-import platform
 import resource
 import subprocess
 import sys
@@ -18,7 +16,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
@@ -28,12 +25,14 @@ from mgt_core.quantization.layers import stored_bytes
 from mgt_core.quantization.observers import Watch
 from mgt_core.quantization.quantize import apply, layers_of
 from mgt_core.quantization.schemes import FP8, W4A8, W8A8, Scheme, planned
-from mgt_core.quantization.storage import WEIGHTS, save_weights, write_json
+from mgt_core.quantization.storage import WEIGHTS, save_weights
+from recipe.files import write_json
 
+from ..hardware import in_short
 from ..speed.bundle import FULL
+from .outliers import inputs_of, write_network
 
 CONFIG = FULL.transformer
-OUTLIERS, OUTLIER_SIZE = 0.004, 12.0  # share of the input channels, and how much larger they are
 FLOAT = "bfloat16"
 CASES: dict[str, Scheme] = {
     "w4a8": W4A8(),
@@ -42,42 +41,6 @@ CASES: dict[str, Scheme] = {
     "fp8": FP8(),
 }
 TEXT, GRID = 77, (64, 64)
-
-
-def write_network(folder: Path) -> int:
-    """A transformer folder with one random shard a tensor group; returns the number of parameters."""
-    folder.mkdir(parents=True)
-    write_json(folder / "config.json", CONFIG)
-    with torch.device("meta"):
-        wanted = MeissonicTransformer(MeissonicConfig.from_dict(CONFIG)).state_dict()
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2**24, generator=generator)
-    where, shard, held = {}, {}, 0
-    for place, (name, like) in enumerate(wanted.items()):
-        shape = like.shape
-        if len(shape) < 2:
-            value = torch.ones(shape) if "norm" in name else 0.02 * torch.randn(shape, generator=generator)
-        else:
-            start = int(torch.randint(2**24 - shape.numel(), (1,), generator=generator)) if shape.numel() < 2**24 else 0
-            value = noise[start : start + shape.numel()].reshape(shape) / math.sqrt(shape[1:].numel())
-            rows = torch.exp(0.4 * torch.randn(shape[0], generator=generator))
-            columns = torch.where(torch.rand(shape[1], generator=generator) < OUTLIERS, OUTLIER_SIZE, 1.0)
-            value = value * rows.view(-1, *[1] * (len(shape) - 1)) * columns.view(1, -1, *[1] * (len(shape) - 2))
-        shard[name] = value.to(torch.bfloat16).contiguous()
-        held += shard[name].nbytes
-        if held > 2**28 or place == len(wanted) - 1:
-            file = f"part-{len(set(where.values())):03d}.safetensors"
-            save_file(shard, folder / file)
-            where |= dict.fromkeys(shard, file)
-            shard, held = {}, 0
-    write_json(folder / f"{WEIGHTS}.index.json", {"metadata": {}, "weight_map": where})
-    return sum(value.numel() for value in wanted.values())
-
-
-def inputs_of(layer: torch.nn.Linear, generator: torch.Generator) -> torch.Tensor:
-    """[64, K] with outlier channels, as trained transformers have them."""
-    x = torch.randn(64, layer.in_features, generator=generator)
-    return x * torch.where(torch.rand(layer.in_features, generator=generator) < OUTLIERS, OUTLIER_SIZE, 1.0)
 
 
 def pack(source: Path, target: Path, scheme: Scheme) -> dict:
@@ -176,9 +139,9 @@ def main() -> None:
         folder = options.folder or Path(temporary)
         source = folder / FLOAT
         if not source.exists():
-            write_network(source)
+            write_network(source, CONFIG)
         report = {
-            "hardware": f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}",
+            "hardware": in_short(),
             "steps": options.steps,
             "counted_gb": counted(),
             "sizes": {},

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
-from mgt_core.loading.bundle import BUILT_IN
+from recipe import MODEL_DIR
+from recipe.files import save_sharded, write_json
 
 SHARD_BYTES = 2**29  # weights held at once while writing
 
@@ -107,7 +107,7 @@ def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     from diffusers import VQModel
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    shutil.copytree(BUILT_IN["demo"] / "tokenizer", folder / "tokenizer")
+    shutil.copytree(MODEL_DIR / "tokenizer", folder / "tokenizer")
     words = json.loads((folder / "tokenizer/tokenizer_config.json").read_text()) | {"model_max_length": 77}
     write_json(folder / "tokenizer/tokenizer_config.json", words)
     end = json.loads((folder / "tokenizer/vocab.json").read_text())[words["eos_token"]]
@@ -126,35 +126,14 @@ def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     generator = torch.Generator().manual_seed(seed)
     for part, network in networks.items():
         write_json(folder / part / "config.json", configs[part])
-        write_weights(
-            folder / part,
-            "model" if part == "text_encoder" else "diffusion_pytorch_model",
-            {n: v.shape for n, v in network.state_dict().items()},
-            generator,
-        )
+        weights = ((name, random_weight(name, like.shape, generator)) for name, like in network.state_dict().items())
+        stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
+        save_sharded(weights, folder / part, stem, SHARD_BYTES)
     mask = sizes.transformer["vocab_size"] - 1
     scheduler = {"_class_name": "Scheduler", "mask_token_id": mask, "masking_schedule": "cosine"}
     write_json(folder / "scheduler/scheduler_config.json", scheduler)
     write_json(folder / "model_index.json", {"_class_name": "Pipeline", "sample_size": sizes.pixels})
     return folder
-
-
-def write_weights(folder: Path, stem: str, shapes: dict[str, torch.Size], generator: torch.Generator) -> None:
-    shards: list[list[str]] = [[]]
-    held = 0
-    for name, shape in shapes.items():
-        if held and held + 4 * shape.numel() > SHARD_BYTES:
-            shards, held = [*shards, []], 0
-        shards[-1].append(name)
-        held += 4 * shape.numel()
-    where = {}
-    for number, names in enumerate(shards, 1):
-        file = f"{stem}-{number:05d}-of-{len(shards):05d}.safetensors"
-        tensors = {name: random_weight(name, shapes[name], generator) for name in names}
-        save_file(tensors, folder / file, {"format": "pt"})
-        where |= dict.fromkeys(names, file)
-    total = sum(4 * shape.numel() for shape in shapes.values())
-    write_json(folder / f"{stem}.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": where})
 
 
 def random_weight(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
@@ -167,8 +146,3 @@ def random_weight(name: str, shape: torch.Size, generator: torch.Generator) -> t
     fan_in = shape[0] if "upsample" in name and "conv" in name and shape[2] == 2 else shape[1:].numel()
     modulation = ".norm" in name and name.endswith("linear.weight")
     return weight.mul_((0.2 if modulation else 1.0) / math.sqrt(fan_in))
-
-
-def write_json(path: Path, value: dict) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")

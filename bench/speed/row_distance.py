@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 import mgt_core
-from recipe.data.scenes import Scene, held_out_scenes
-from recipe.data.subjects import load_subjects
+from recipe.data.scenes import Scene
 from recipe.judge.pictures import model_settings
 
-from ..quality import Case, run_case
+from ..quality import Case, run_case, single_objects
 from .rows import Row
 
 REPLAYED = 8  # prompts whose states are compared, which bounds the tables held
@@ -104,7 +103,7 @@ def measure_distance(
     load: dtype name -> the built-in pipeline; count: prompts that the judge sees; base: dtype of the plain
     path; steps: of a run, the bundle's own number by default.
     """
-    scenes = held_out_scenes(load_subjects(), count)
+    scenes = single_objects(count)
     pipe = load(base)
     settings = model_settings(pipe)
     settings |= {"steps": steps or settings["steps"]}
