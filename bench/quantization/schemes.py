@@ -1,7 +1,8 @@
 """The schemes that are compared, and the model quantized by one of them."""
 
 import mgt_core
-from mgt_core.quantization.calibration import CalibrationRun, Quantized, quantize
+from mgt_core.quantization.calibration import CalibrationRun
+from mgt_core.quantization.quantize import Quantized, quantize
 from mgt_core.quantization.schemes import FP8, W4A8, W4A16, W8A8, W8A16, Scheme
 
 CASES: dict[str, Scheme] = {

@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterator
 
 import mgt_core
-from mgt_core.quantization.calibration import CalibrationRun, Session, compared
+from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.quantization.layers import packed_layers
 from mgt_core.quantization.schemes import W4A8
+from mgt_core.quantization.session import Session, compared
 from mgt_core.quantization.surgery import replaced
 
 from .schemes import calibrated

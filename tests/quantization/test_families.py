@@ -7,9 +7,9 @@ import torch
 
 import mgt_core
 from mgt_core.errors import MGTError
-from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.layers import packed_layers
 from mgt_core.quantization.pipeline import calibration_conditions
+from mgt_core.quantization.quantize import apply
 from support.families import FAMILIES
 from support.quantized import RUN
 

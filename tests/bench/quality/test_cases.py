@@ -7,8 +7,8 @@ import mgt_core
 from bench.quality.cases import SAME_COST, VANILLA, choices, steps_at, sweeps, twin
 from bench.quality.prompts import prompts, whole_rounds
 from bench.quality.work import Extent, Store, planned, twins
-from recipe.compose import held_out
-from recipe.subjects import load_subjects
+from recipe.data.scenes import held_out
+from recipe.data.subjects import load_subjects
 from support.quality import SETTINGS, SMALL
 
 

@@ -14,7 +14,7 @@ from bench.quality.cases import VANILLA
 from bench.quality.statistics import Mean
 from bench.quality.tables import PARTS, fill
 from bench.quality.work import Extent, planned
-from recipe.evaluate import share
+from recipe.judge.scores import share
 from support.quality import fake
 
 

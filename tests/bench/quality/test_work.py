@@ -11,7 +11,7 @@ from bench.quality.cases import VANILLA
 from bench.quality.decoding import Case, decode
 from bench.quality.prompts import prompts
 from bench.quality.work import Extent, Store
-from recipe.evaluate import model_settings
+from recipe.judge.pictures import model_settings
 from support.quality import SETTINGS, SMALL, fake
 
 
