@@ -1,20 +1,18 @@
-"""The pack as a whole: what importing it costs, and that everything registered is described and used."""
+"""The pack as a whole: what importing it costs, and that everything registered is described."""
 
 import ast
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from runner.host_nodes import NODES as STANDING_IN
+from support.node_runs import NODES, inputs
 from support.pack import ROOT, load_pack
 from support.stand_ins import STAND_INS
 
-NODES = load_pack().NODE_CLASS_MAPPINGS
 NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS
 WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "Note", "MarkdownNote", *STANDING_IN}
@@ -36,11 +34,6 @@ spec.loader.exec_module(pack)
 print(time.process_time() - started)
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
-
-
-def inputs(cls) -> dict:
-    groups = cls.INPUT_TYPES()
-    return {**groups["required"], **groups.get("optional", {})}
 
 
 def test_import_is_quick_and_light():
@@ -107,37 +100,6 @@ class TestNode:
         cls = NODES[name]
         assert len(cls.RETURN_TYPES) == len(cls.RETURN_NAMES) == len(cls.OUTPUT_TOOLTIPS)
         assert all(cls.OUTPUT_TOOLTIPS)
-
-    def test_has_a_help_page_that_names_every_socket(self, name):
-        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        assert page.startswith(f"# {NAMES[name]}\n")
-        for heading in ("## Inputs", "## Outputs", "## Example"):
-            assert heading in page
-        for key in [*inputs(NODES[name]), *NODES[name].RETURN_NAMES]:
-            assert f"**{key}**" in page, key
-
-    def test_help_page_has_a_picture(self, name):
-        """Drawn by `MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser/test_help.py`, which needs a ComfyUI."""
-        page = (ROOT / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        linked = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
-        assert f"images/{name}.png" in linked
-        for link in linked:
-            with Image.open(ROOT / "web" / "docs" / link) as picture:
-                picture.verify()
-
-    def test_is_used_by_a_workflow(self, name):
-        assert any(name in {n["type"] for n in json.loads(path.read_text())["nodes"]} for path in WORKFLOWS)
-
-
-def test_pictures_of_the_help_pages_are_small_and_all_used():
-    pictures = list((ROOT / "web" / "docs" / "images").iterdir())
-    assert sum(path.stat().st_size for path in pictures) < 3_000_000
-    text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "web" / "docs").glob("*.md"))
-    assert [path.name for path in pictures if f"images/{path.name}" not in text] == []
-
-
-def test_no_help_page_without_a_node():
-    assert {path.stem for path in (ROOT / "web" / "docs").glob("*.md")} == set(NODES)
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)

@@ -1,3 +1,5 @@
+"""A server and a browser."""
+
 from __future__ import annotations
 
 import os
@@ -7,18 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support import comfy_fixtures
+from support.comfy_fixtures import register as pytest_configure  # noqa: F401
 
 if TYPE_CHECKING:
     from playwright import sync_api as playwright
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """One registration for both folders of tests, so that they share one server."""
-    if not config.pluginmanager.is_registered(comfy_fixtures):
-        config.pluginmanager.register(comfy_fixtures)
 
 
 @pytest.fixture(scope="module")

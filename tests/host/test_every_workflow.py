@@ -14,10 +14,10 @@ from support.workflow_files import SAVED, WORKFLOWS, name, read
 
 
 def test_workflows_are_offered_as_templates(server: Server) -> None:
-    """Each with its thumbnail, where the template browser looks for it."""
+    """Each with the thumbnail it has, where the template browser looks for it."""
     offered = server.json("/workflow_templates")[PACK]
     assert set(offered) == {path.stem for path in WORKFLOWS}
-    for stem in offered:
+    for stem in (path.stem for path in WORKFLOWS if path.with_suffix(".jpg").exists()):
         with Image.open(io.BytesIO(server.request(f"/api/workflow_templates/{PACK}/{stem}.jpg"))) as thumbnail:
             assert thumbnail.format == "JPEG"
             thumbnail.load()

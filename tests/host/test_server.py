@@ -89,12 +89,6 @@ def test_every_node_is_described(server: Server) -> None:
     assert lacking == []
 
 
-def test_every_node_has_a_help_page(server: Server) -> None:
-    for name in server.pack_nodes():
-        page = server.request(f"/extensions/{PACK}/docs/{name}.md").decode()
-        assert len(page) > 100, name
-
-
 def test_a_template_is_the_workflow_file(server: Server, workflow: Json) -> None:
     assert server.json(f"/api/workflow_templates/{PACK}/text_to_image.json") == workflow
 

@@ -1,17 +1,16 @@
-"""Locale files of the nodes, in the form that ComfyUI's front end reads: `python tests/make_locales.py`.
+"""Locale files of the nodes, in the form that ComfyUI's front end reads: `./mgt locales`.
 
 English comes from the node classes. The other languages keep what was translated by hand: each text is looked up by
 its English, so a text that is new or was changed comes out empty, for a person to fill in, and fails
-tests/test_locales.py until then.
+`./mgt release-check` until then.
 """
 
 import json
 import re
 
-from support.locales import ENGLISH, LOCALES, Tree, languages, leaves, read
+from support.locales import ENGLISH, FILES, LOCALES, Tree, languages, leaves, read
 from support.pack import load_pack
 
-FILES = ("main.json", "nodeDefs.json")
 # Categories that the host translates itself.
 HOST_CATEGORIES = {"MGT", "conditioning", "loaders", "samplers", "sampling"}
 

@@ -1,7 +1,7 @@
 """Pictures of what the workflows make: of each a thumbnail for ComfyUI's template browser (workflows/<name>.jpg), and
 what help pages show of them (web/docs/images/<name>.webp).
 
-    PYTHONPATH=. python tests/make_pictures.py [NAME ...]
+    ./mgt pictures [NAME ...]
 
 runs the workflows in full, all of them or those named. One whose model is not built in gets a card that names it."""
 

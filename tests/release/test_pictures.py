@@ -13,12 +13,14 @@ from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS, name
 
 PAGE = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
 SCREENSHOTS = [ROOT / "docs" / link for link in re.findall(r"\((images/\w+\.png)\)", PAGE)]
+DRAW = "MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser draws them, with COMFYUI_PATH set"
 THUMBNAILS = [path.with_suffix(".jpg") for path in WORKFLOWS]
 CARDS = [path for path in WORKFLOWS if make_pictures.model_of(path) != make_pictures.BUILT_IN]
 
 
 @pytest.mark.parametrize("path", THUMBNAILS, ids=name)
 def test_every_workflow_has_a_thumbnail(path):
+    assert path.is_file(), f"workflows/{path.name} is missing: run ./mgt pictures {path.stem}"
     assert path.stat().st_size <= THUMBNAIL_BYTES
     with Image.open(path) as picture:
         assert picture.format == "JPEG" and picture.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
@@ -27,14 +29,15 @@ def test_every_workflow_has_a_thumbnail(path):
 
 def test_thumbnails_are_few_bytes_and_have_workflows():
     assert sum(path.stat().st_size for path in THUMBNAILS) < 600_000
-    assert set(THUMBNAILS[0].parent.glob("*.jpg")) == set(THUMBNAILS)
+    assert set(THUMBNAILS[0].parent.glob("*.jpg")) == set(THUMBNAILS), "run ./mgt pictures; remove those of no workflow"
 
 
 @pytest.mark.parametrize("path", CARDS, ids=name)
 def test_without_its_model_a_workflow_has_a_card(path):
     with Image.open(path.with_suffix(".jpg")) as picture:
         apart = numpy.asarray(picture, float) - numpy.asarray(make_pictures.card_of(path), float)
-    assert abs(apart).mean() < 5  # fonts are drawn a little differently by other versions
+    # Fonts are drawn a little differently by other versions.
+    assert abs(apart).mean() < 5, f"run ./mgt pictures {path.stem}"
 
 
 def sheet(columns, rows):
@@ -70,10 +73,9 @@ def test_a_picture_is_as_good_as_its_bytes_allow(tmp_path):
 
 
 def test_the_page_shows_every_workflow_it_links():
-    """Screenshots by `MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser`, which needs a ComfyUI."""
     shown = {path.stem.removeprefix("comfyui_") for path in SCREENSHOTS}
     linked = set(re.findall(r"\(\.\./workflows/(\w+)\.json\)", PAGE))
-    assert shown == linked | {"mask_editor", "painted_mask", "templates"}
+    assert shown == linked | {"mask_editor", "painted_mask", "templates"}, f"show them in docs/workflows.md; {DRAW}"
     sizes = {path.name: path.stat().st_size for path in SCREENSHOTS}
     assert [name for name, size in sizes.items() if size > 150_000] == []
     assert sum(sizes.values()) < 2_000_000

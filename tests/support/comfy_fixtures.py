@@ -1,8 +1,9 @@
-"""Fixtures that `tests/host` and `tests/browser` share: one server for the whole test session."""
+"""One server for the whole test session, and the workflow that most tests queue on it."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,13 @@ from run_workflow import to_api
 
 from .comfy_host import Host, HostMissingError, HostStartError, Json, Server, make_base, running_server
 from .pack import ROOT
+
+
+def register(config: pytest.Config) -> None:
+    """Once, whichever folders of tests ask for it, so that they share the server."""
+    plugin = sys.modules[__name__]
+    if not config.pluginmanager.is_registered(plugin):
+        config.pluginmanager.register(plugin)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from .pack import ROOT
 
 LOCALES = ROOT / "locales"
 ENGLISH = "en"
+FILES = ("main.json", "nodeDefs.json")
 
 Tree = dict[str, "str | Tree"]
 

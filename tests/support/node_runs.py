@@ -5,6 +5,12 @@ from .pack import load_pack
 NODES = load_pack().NODE_CLASS_MAPPINGS
 
 
+def inputs(cls) -> dict:
+    """What a node declares, required and optional: name -> (type, options)."""
+    groups = cls.INPUT_TYPES()
+    return {**groups["required"], **groups.get("optional", {})}
+
+
 def run(name: str, **inputs) -> tuple:
     """A node's outputs, unset widgets at their defaults."""
     cls = NODES[name]

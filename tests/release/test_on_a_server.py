@@ -1,0 +1,22 @@
+"""What a real ComfyUI server offers of every node: its help page and its texts."""
+
+from __future__ import annotations
+
+from support.comfy_host import PACK, Server
+
+
+def test_every_node_has_a_help_page(server: Server) -> None:
+    for name in server.pack_nodes():
+        page = server.request(f"/extensions/{PACK}/docs/{name}.md").decode()
+        assert len(page) > 100, f"web/docs/{name}.md is all but empty"
+
+
+def test_every_node_of_the_server_has_its_texts(server: Server) -> None:
+    """As the host describes the nodes itself: each input and output, in English."""
+    given = server.json("/i18n")["en"]["nodeDefs"]
+    info = server.pack_nodes()
+    assert given.keys() == info.keys()
+    for name, node in info.items():
+        inputs = {**node["input"]["required"], **node["input"].get("optional", {})}
+        assert given[name]["inputs"].keys() == inputs.keys()
+        assert given[name]["outputs"].keys() == {str(place) for place in range(len(node["output"]))}
