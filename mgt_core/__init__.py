@@ -16,7 +16,8 @@ from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
-from .loading.bundle import Pipeline, load
+from .loading.bundle import load
+from .loading.pipeline import Pipeline
 from .model import MGTModel, micro_conditions
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling

@@ -6,6 +6,10 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from .errors import MGTError
+
+FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
 
 class Placement(Protocol):
     def acquire(self, memory: int = 0) -> torch.device:
@@ -64,3 +68,23 @@ class OnDemand:
 
     def release(self) -> None:
         self.module.to(self.rest)
+
+
+def pick_device(device: torch.device | str | None) -> torch.device:
+    """Raises MGTError for a device that torch does not know or that is not there."""
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        picked = torch.device(device)
+        torch.zeros(1, device=picked).item()  # "meta" has no values to sample from
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError):
+        raise MGTError(f"device is {str(device)!r}, which this machine does not offer; try 'cpu'") from None
+    return picked
+
+
+def pick_dtype(dtype: torch.dtype | None, device: torch.device) -> torch.dtype:
+    if dtype is None:
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    if dtype not in FLOAT_DTYPES:
+        raise MGTError(f"dtype is {dtype!r}; accepted are {', '.join(map(str, FLOAT_DTYPES))}")
+    return dtype

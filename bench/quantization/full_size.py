@@ -19,7 +19,7 @@ import torch
 
 import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 from mgt_core.quantization.calibration import Calibration
 from mgt_core.quantization.layers import stored_bytes
 from mgt_core.quantization.observers import Watch

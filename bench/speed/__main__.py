@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mgt_core
 from mgt_core.errors import whole_number
-from mgt_core.loading.bundle import pick_device, pick_dtype
+from mgt_core.placement import pick_device, pick_dtype
 
 from .benchmark import DTYPES, Bench, say
 from .bundle import FULL, TINY, Sizes, write_bundle

@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 from mgt_core.errors import MGTError
-from mgt_core.loading.bundle import find_bundle
+from mgt_core.loading.layouts import find_bundle
 
 from .on_ray import run_on_ray
 from .spec import Job, Spec

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from mgt_core.errors import MGTError, finite_number, join_some, whole_number
-from mgt_core.loading.bundle import FLOAT_DTYPES
+from mgt_core.placement import FLOAT_DTYPES
 from mgt_core.presets import PATCHES, Patch, patch_from
 from mgt_core.registry import SAMPLERS, SCHEDULES
 from mgt_core.samplers.base import temperature_range

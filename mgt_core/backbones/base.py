@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..loading.weights import Published
+from ..loading.published import Published
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .hooks import NO_PATCHES, Patches

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
-from ..loading.weights import Published
+from ..loading.published import Published
 from ..placement import Placement, Resident, compute_dtype
 from ..types import TokenState
 

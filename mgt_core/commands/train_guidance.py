@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from ..errors import MGTError, whole_number
-from ..loading.bundle import BUILT_IN, load
+from ..loading.bundle import load
+from ..loading.layouts import BUILT_IN
 from ..self_guidance.examples import DEMO, gather_examples
 from ..self_guidance.training import TrainingSettings, train
 

@@ -4,11 +4,9 @@ import json
 import logging
 import struct
 import zipfile
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,27 +21,6 @@ PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
 NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts put the weights in their file
 WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel modules leave in names
-
-
-class Published(ABC):
-    """How the weights of an architecture are published: what backbones and codecs say of their checkpoints."""
-
-    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
-
-    @staticmethod
-    @abstractmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        """Whether a checkpoint with this config and these tensors is of this architecture."""
-
-    @staticmethod
-    def leaves(name: str) -> bool:
-        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
-        return False
-
-    @staticmethod
-    def renamed(name: str) -> str:
-        """What the network calls the tensor `name` of a file."""
-        return name
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -11,6 +10,7 @@ from torch import nn
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError
+from ..loading.pipeline import Pipeline
 from ..model import MGTModel
 from ..types import UNCONDITIONAL, Condition
 from .calibration import PROMPTS, Calibration, CalibrationRun
@@ -19,15 +19,10 @@ from .schemes import SCHEMES, Scheme, scheme_from
 from .session import Progress
 from .surgery import replaced
 
-if TYPE_CHECKING:
-    from ..loading.bundle import Pipeline
-
 LOAD_RUN = CalibrationRun(states=4)
 
 
-def quantize_pipeline(
-    pipe: "Pipeline", quantization: str | Scheme | None, progress: Progress | None = None
-) -> "Pipeline":
+def quantize_pipeline(pipe: Pipeline, quantization: str | Scheme | None, progress: Progress | None = None) -> Pipeline:
     """The bundle with its transformer quantized: by the calibration stored beside its weights
     (transformer/calibration.SCHEME.json) where there is one, else by the default one, which samples a few
     prompts. A bundle that is stored quantized is taken as it is. Raises MGTError when it is stored otherwise."""

@@ -33,8 +33,8 @@ from ..backbones.openmuse import BRANCH as TENSORS
 from ..backbones.openmuse import OpenMuseTransformer
 from ..errors import MGTError, finite_number
 from ..interval import check_interval, in_interval
-from ..loading.bundle import materialize
 from ..loading.layouts import find_bundle, find_layout
+from ..loading.materialize import materialize
 from ..loading.weights import index_weights
 
 FILE = "self_guidance.safetensors"  # of a bundle

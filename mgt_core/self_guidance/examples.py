@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import MGTError, reason
-from ..loading.bundle import Pipeline
+from ..loading.pipeline import Pipeline
 from ..types import Condition
 
 log = logging.getLogger(__name__)

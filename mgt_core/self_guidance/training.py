@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..backbones.base import Backbone
 from ..errors import MGTError, finite_number, whole_number
-from ..loading.bundle import Pipeline
+from ..loading.pipeline import Pipeline
 from .branch import Branch, fresh_branch
 from .examples import Examples
 from .objective import branch_loss, first_pass, mask_some, propose, substitute

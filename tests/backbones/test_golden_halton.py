@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import mgt_core
 from mgt_core.backbones.halton import HEADS, HaltonConfig, HaltonTransformer
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.run import Run
 from support.golden import GAP, ROOT, tensors
 

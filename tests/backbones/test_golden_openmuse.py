@@ -11,7 +11,8 @@ import torch
 import mgt_core
 from mgt_core.backbones.hooks import Patches
 from mgt_core.backbones.openmuse import BRANCH, OpenMuseConfig, OpenMuseTransformer, Prepared
-from mgt_core.loading.bundle import index_weights, load_backbone
+from mgt_core.loading.networks import load_backbone
+from mgt_core.loading.weights import index_weights
 from mgt_core.patches.token_merging import ActiveMerging
 from support.golden import GAP, ROOT, tensors
 

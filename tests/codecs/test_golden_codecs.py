@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 import mgt_core
-from mgt_core.loading.bundle import load_codec
+from mgt_core.loading.networks import load_codec
 from support.golden import GAP, ROOT, tensors
 
 FOLDERS = {

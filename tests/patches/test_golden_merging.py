@@ -7,7 +7,7 @@ import torch
 
 import mgt_core
 from mgt_core.backbones.hooks import Patches
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
 from support.golden import GAP, MEISSONIC, label, settings, tensors
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
 from mgt_core.self_guidance.branch import load_branch
 from mgt_core.self_guidance.objective import branch_loss, first_pass, mask_some, propose, substitute

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 import mgt_core
 from mgt_core.backbones.hooks import Patches
 from mgt_core.conditioning.parts import ConditionPart, Conditions
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
 from mgt_core.sampling.run import activation_bytes
 from mgt_core.self_guidance.branch import PooledBranch

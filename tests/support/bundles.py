@@ -108,7 +108,7 @@ import sys
 from pathlib import Path
 import torch, diffusers, transformers
 from safetensors import safe_open
-from mgt_core.loading.bundle import load_backbone
+from mgt_core.loading.networks import load_backbone
 
 folder, dtype = Path(sys.argv[1]), getattr(torch, sys.argv[2])
 

@@ -1,0 +1,24 @@
+"""What a bundle is once it is loaded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..codecs.base import Codec
+from ..conditioning.text import TextEncoder
+from ..model import MGTModel
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A loaded bundle. size: (height, width) in pixels that the model was trained at.
+
+    text: None for models of classes. source: file or folder of the transformer's weights, which may hold
+    more than the network takes (a Self-Guidance branch).
+    """
+
+    model: MGTModel
+    text: TextEncoder | None
+    codec: Codec
+    size: tuple[int, int]
+    name: str
+    source: Path | None = None

@@ -1,0 +1,25 @@
+"""How the weights of an architecture are published: what backbones and codecs say of their checkpoints."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+
+class Published(ABC):
+    """An architecture as files hold it."""
+
+    needs_config: ClassVar[bool] = True  # False where all sizes can be read from the tensors
+
+    @staticmethod
+    @abstractmethod
+    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
+        """Whether a checkpoint with this config and these tensors is of this architecture."""
+
+    @staticmethod
+    def leaves(name: str) -> bool:
+        """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""
+        return False
+
+    @staticmethod
+    def renamed(name: str) -> str:
+        """What the network calls the tensor `name` of a file."""
+        return name
