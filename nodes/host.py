@@ -201,7 +201,7 @@ def _search_paths() -> Iterator[tuple[str, Path, int]]:
 def _bundles_below(folder: Path, depth: int, loose: bool) -> Iterator[Path]:
     """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one.
 
-    loose: also what lies there as people download it (see mgt_core/layouts.py)."""
+    loose: also what lies there as people download it (see mgt_core/loading/layouts.py)."""
     if is_hf_layout(folder):
         if not _is_diffusion(folder):
             yield folder

@@ -51,6 +51,10 @@ class AmusedTransformer(Backbone):
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> dict:
         return config
 
+    @classmethod
+    def codes_in(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> int | None:
+        return config.get("codebook_size")
+
     @staticmethod
     def renamed(name: str) -> str:
         return name if name.startswith((HEAD, BODY)) else BODY + name

@@ -30,6 +30,10 @@ class Backbone(nn.Module, Published):
         """What the constructor takes, from the checkpoint's config and tensors."""
         return cls.config_class.from_dict(config)
 
+    @classmethod
+    def codes_in(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> int | None:
+        return cls.configure(config, shapes).codebook_size
+
     @property
     @abstractmethod
     def mask_id(self) -> int: ...

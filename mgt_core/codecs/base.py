@@ -51,6 +51,10 @@ class Codec(Published):
     network: nn.Module
     placement: Placement | None = None
 
+    @classmethod
+    def codes_in(cls, config: dict, shapes: Shapes) -> int | None:
+        return shapes["quantize.embedding.weight"][0]
+
     @staticmethod
     @abstractmethod
     def build(config: dict, shapes: Shapes) -> nn.Module:

@@ -13,10 +13,10 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
-from .layouts import BUILT_IN, find_bundle, find_layout, subfolder
-from .networks import load_backbone, load_codec, load_text_encoder
+from .layouts import find_layout
+from .networks import backbone_of, codec_of, load_text_encoder
 from .pipeline import Pipeline
-from .weights import index_weights, read_json
+from .weights import read_json
 
 
 def load(
@@ -40,18 +40,13 @@ def load(
     dtype = pick_dtype(dtype, device)
     layout = find_layout(source)
     folder = layout.folder
-    network = load_backbone(layout.transformer, dtype, device)
+    network = backbone_of(layout.transformer, dtype, device)
     scheduler = read_scheduler(folder, network)
-    codec = load_codec(layout.codec, torch.float32, device)
-    if codec.codebook_size < network.codebook_size:
-        raise MGTError(
-            f"the codec of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
-            "they belong to different models"
-        )
+    codec = codec_of(layout.codec, torch.float32, device)
+    check_codec_fits(codec, network, folder)
     text = None
     if "hidden" in network.condition_fields:
-        parts = (subfolder(folder, name) for name in ("text_encoder", "tokenizer"))
-        text = load_text_encoder(*parts, dtype, device)
+        text = load_text_encoder(layout.text_encoder, layout.tokenizer, dtype, device)
         check_text_fits(text, network, folder)
     model = MGTModel(
         network=network,
@@ -60,15 +55,15 @@ def load(
         defaults=scheduler.get("defaults", {}),
         codec=codec,
         trained_size=trained_size(folder, network, codec),
-        quantization=read_scheme(index_weights(layout.transformer), network),
+        quantization=read_scheme(layout.transformer.stored, network),
     )
     pipe = Pipeline(
         model,
         quantize_text(text, text_quantization),
         quantize_codec(codec, codec_quantization),
         model.trained_size,
-        str(source) if str(source) in BUILT_IN else find_bundle(source).name,
-        layout.transformer,
+        layout.name,
+        layout.transformer.path,
     )
     return quantize_pipeline(pipe, quantization)
 
@@ -93,6 +88,14 @@ def trained_size(folder: Path, network: Backbone, codec: Codec) -> tuple[int, in
     if isinstance(named, int) and named > 0:
         return named, named
     return network.trained_grid[0] * codec.scale, network.trained_grid[1] * codec.scale
+
+
+def check_codec_fits(codec: Codec, network: Backbone, folder: Path) -> None:
+    if codec.codebook_size < network.codebook_size:
+        raise MGTError(
+            f"the codec of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
+            "they belong to different models"
+        )
 
 
 def check_text_fits(text: TextEncoder, network: Backbone, folder: Path) -> None:

@@ -10,39 +10,51 @@ Three layouts, as people's downloads have them:
 What is not named as in the first is told by its tensors.
 """
 
-import logging
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, Registry
-from .weights import SUFFIXES, index_weights, read_json
-
-log = logging.getLogger(__name__)
+from .part import Part, as_codec, as_transformer, read_part
+from .weights import SUFFIXES
 
 BUILT_IN = {"demo": Path(__file__).parent.parent / "demo" / "model"}
-CODEBOOK = "quantize.embedding.weight"  # in every codec
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
+
+Look = Callable[[Path], Part]  # what is known of a path: read now, or remembered
 
 
 @dataclass(frozen=True)
 class Layout:
-    """folder: of the bundle. transformer, codec: each a folder or a file."""
+    """All that `load` goes by: a part that lies elsewhere is another value here. name: of the bundle. folder: of its
+    settings. text_encoder, tokenizer: folders, which are there for models of prompts."""
 
+    name: str
     folder: Path
-    transformer: Path
-    codec: Path
+    transformer: Part
+    codec: Part
+    text_encoder: Path
+    tokenizer: Path
 
 
 def find_layout(source: str | Path) -> Layout:
-    """Parts of a built-in model, a bundle's folder, or a transformer file. Raises MGTError naming what is missing."""
+    """Parts of a built-in model, a bundle's folder, or a transformer file, each of them read, once.
+
+    Raises MGTError naming what is missing, or cannot be loaded."""
     path = find_bundle(source)
     folder = path.parent if path.is_file() else path
-    transformer = path if path.is_file() else the_part(path, BACKBONES, "transformer", "transformer")
-    return Layout(folder, transformer, the_part(folder, CODECS, "codec", "vqvae", codes_of(transformer)))
+    transformer, codec = find_parts(path, cache(read_part))
+    return Layout(
+        str(source) if str(source) in BUILT_IN else path.name,
+        folder,
+        as_transformer(transformer),
+        as_codec(codec),
+        folder / "text_encoder",
+        folder / "tokenizer",
+    )
 
 
 def find_bundle(source: str | Path) -> Path:
@@ -57,30 +69,31 @@ def find_bundle(source: str | Path) -> Path:
     )
 
 
-def subfolder(folder: Path, name: str) -> Path:
-    path = folder / name
-    if not path.is_dir():
-        raise MGTError(
-            f"{folder} has no subfolder {name}; expected a HF-layout bundle "
-            "with transformer, vqvae, text_encoder and tokenizer"
-        )
-    return path
+def find_parts(path: Path, look: Look) -> tuple[Part, Part]:
+    """Transformer and codec of a bundle's folder or a transformer file, as `look` sees them, loadable or not.
+
+    Raises MGTError naming what is missing."""
+    if path.is_file():
+        folder, transformer = path.parent, look(path)
+    else:
+        folder, transformer = path, the_part(path, BACKBONES, "transformer", "transformer", look)
+    return transformer, the_part(folder, CODECS, "codec", "vqvae", look, transformer.codes)
 
 
-def the_part(folder: Path, registry: Registry, what: str, usual: str, codes: int | None = None) -> Path:
+def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look, codes: int | None = None) -> Part:
     """The part of a bundle that `registry` knows: the subfolder of the usual name, else the only one found, of
     those nearest to the top. codes: size of the codebook, which tells codecs apart."""
     if (folder / usual).is_dir():
-        return folder / usual
-    found = parts_of(folder, registry)
-    found = [path for path in found if len(path.parts) == len(found[0].parts)]
+        return look(folder / usual)
+    found = networks_in(folder, registry, look)
+    found = [part for part in found if len(part.path.parts) == len(found[0].path.parts)]
     for preferred in (
-        [path for path in found if "ema" in path.name.lower()],  # averaged, beside the raw weights of a training
-        [path for path in found if codes and shapes_of(path)[CODEBOOK][0] == codes],
+        [part for part in found if "ema" in part.path.name.lower()],  # averaged, beside the raw weights of a training
+        [part for part in found if codes and part.codes == codes],
     ):
         found = preferred or found
     if len(found) > 1:
-        names = join_some(path.relative_to(folder) for path in found)
+        names = join_some(part.path.relative_to(folder) for part in found)
         raise MGTError(f"{folder} holds {len(found)} parts that may be its {what} ({names}); give the one to load")
     if not found:
         raise MGTError(
@@ -90,24 +103,10 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, codes: int
     return found[0]
 
 
-def codes_of(transformer: Path) -> int | None:
-    """Codes that a transformer draws from, or None where its sizes cannot be told: loading it says why."""
-    kind = kind_of(transformer, BACKBONES)
-    try:
-        settings = kind.configure(config_of(transformer), shapes_of(transformer)) if kind else {}
-    except MGTError:
-        return None
-    return settings.get("codebook_size") if isinstance(settings, dict) else settings.codebook_size
-
-
-def is_hf_layout(folder: Path) -> bool:
-    return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
-
-
-def parts_of(folder: Path, registry: Registry) -> list[Path]:
-    """Files and subfolders of a folder that hold a network of `registry`, those nearest to the top first."""
-    found = [path for path in candidates(folder) if kind_of(path, registry) is not None]
-    return sorted(found, key=lambda path: len(path.parts))
+def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
+    """What a folder holds of `registry`, as files or in folders below, those nearest to the top first."""
+    found = [part for part in map(look, candidates(folder)) if part.is_of(registry)]
+    return sorted(found, key=lambda part: len(part.path.parts))
 
 
 def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -127,44 +126,33 @@ def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
             yield from candidates(entry, depth - 1)
 
 
-def kind_of(source: Path, registry: Registry) -> type | None:
-    """The class of `registry` that a file or folder of weights belongs to; None for none and for what is unreadable."""
-    files = [source] if source.is_file() else [file for file in source.iterdir() if file.is_file()]
-    state = tuple(sorted((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files))
-    name = _kind_name(source, registry.kind, state)
-    return registry.get(name) if name else None
-
-
-@lru_cache(maxsize=4096)
-def _kind_name(source: Path, kind: str, state: tuple) -> str | None:
-    registry = BACKBONES if kind == BACKBONES.kind else CODECS
-    try:
-        config, shapes = config_of(source), shapes_of(source)
-    except (MGTError, OSError) as error:
-        log.debug("%s is passed over: %s", source, error)
-        return None
-    return next((name for name in registry if registry.get(name).recognizes(config, shapes)), None)
-
-
-def config_of(source: Path) -> dict:
-    """config.json of a folder, or the .json file named like a weight file; empty when there is none."""
-    path = source / "config.json" if source.is_dir() else source.with_suffix(".json")
-    return read_json(path) if path.is_file() else {}
-
-
-def shapes_of(source: Path) -> dict[str, tuple[int, ...]]:
-    return {name: entry.shape for name, entry in index_weights(source).items()}
+def is_hf_layout(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
 
 
 def loose_bundles(folder: Path) -> list[Path]:
     """What `load` takes of a folder that is not in Hugging Face layout: its transformer files when a codec lies
-    beside them, or the folder itself when folders below hold one transformer and one codec."""
-    files = [path for path in candidates(folder) if path.is_file()]
-    transformers = [file for file in files if kind_of(file, BACKBONES)]
-    if transformers and any(kind_of(file, CODECS) for file in files):
+    beside them, or the folder itself when folders below hold one transformer and one codec.
+
+    Cheap to ask again: a file is read once for as long as it stays as it is."""
+    files = [remembered(path) for path in candidates(folder) if path.is_file()]
+    transformers = [part.path for part in files if part.is_of(BACKBONES)]
+    if transformers and any(part.is_of(CODECS) for part in files):
         return transformers
     try:
-        find_layout(folder)
+        find_parts(folder, remembered)
     except MGTError:
         return []
     return [folder]
+
+
+def remembered(path: Path) -> Part:
+    """`read_part` without the tensors, from memory where the files are what they were."""
+    files = (path, path.with_suffix(".json")) if path.is_file() else path.iterdir()
+    state = ((str(file), file.stat()) for file in files if file.is_file())
+    return _remembered(path, tuple(sorted((file, stat.st_mtime_ns, stat.st_size) for file, stat in state)))
+
+
+@lru_cache(maxsize=4096)
+def _remembered(path: Path, state: tuple) -> Part:
+    return replace(read_part(path), config={}, stored={}, problem=None)

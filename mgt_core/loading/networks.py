@@ -8,46 +8,44 @@ import torch
 from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
-from ..errors import MGTError, join_some, reason
-from ..registry import BACKBONES, CODECS, Registry
-from .layouts import config_of
+from ..errors import MGTError, reason
 from .materialize import materialize
-from .weights import Stored, index_weights, read_json
+from .part import Part, as_codec, as_transformer, read_part
+from .weights import index_weights, read_json, shapes_of
 
 
 def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
     """The network of a transformer folder or file, its architecture found from its config and tensors."""
-    kind, config, stored = recognize(source, BACKBONES, "architecture")
-    settings = kind.configure(config, {name: entry.shape for name, entry in stored.items()})
-    return materialize(partial(kind, settings), stored, source, dtype, device)
+    return backbone_of(as_transformer(read_part(source)), dtype, device)
+
+
+def backbone_of(part: Part, dtype: torch.dtype, device: torch.device) -> Backbone:
+    stored = part.tensors()
+    settings = part.kind.configure(part.config, shapes_of(stored))
+    return materialize(partial(part.kind, settings), stored, part.path, dtype, device)
 
 
 def load_codec(source: Path, dtype: torch.dtype, device: torch.device) -> Codec:
     """The codec of a folder or file."""
-    kind, config, stored = recognize(source, CODECS, "codec")
-    shapes = {name: entry.shape for name, entry in stored.items()}
-    return kind(materialize(partial(kind.build, config, shapes), stored, source, dtype, device))
+    return codec_of(as_codec(read_part(source)), dtype, device)
 
 
-def recognize(source: Path, registry: Registry, what: str) -> tuple[type, dict, dict[str, Stored]]:
-    """(class, config, tensors by the names the network has for them) of a folder or file of weights."""
-    config, stored = config_of(source), index_weights(source)
-    shapes = {name: entry.shape for name, entry in stored.items()}
-    for kind in map(registry.get, registry):
-        if kind.recognizes(config, shapes):
-            if kind.needs_config and not config:
-                raise MGTError(f"{source / 'config.json'} is missing")
-            return kind, config, {kind.renamed(n): entry for n, entry in stored.items() if not kind.leaves(n)}
-    raise MGTError(
-        f"{source} holds no {what} this pack knows ({', '.join(registry)}); "
-        f"its first tensors are {join_some(sorted(shapes))}"
-    )
+def codec_of(part: Part, dtype: torch.dtype, device: torch.device) -> Codec:
+    stored = part.tensors()
+    build = partial(part.kind.build, part.config, shapes_of(stored))
+    return part.kind(materialize(build, stored, part.path, dtype, device))
 
 
 def load_text_encoder(folder: Path, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
     """transformers' CLIP text model with projection, and its tokenizer."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+    for path in (folder, tokenizer):
+        if not path.is_dir():
+            raise MGTError(
+                f"{path.parent} has no subfolder {path.name}; expected a HF-layout bundle "
+                "with transformer, vqvae, text_encoder and tokenizer"
+            )
     values = read_json(folder / "config.json")
     try:
         config = CLIPTextConfig.from_dict(values)

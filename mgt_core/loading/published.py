@@ -14,6 +14,11 @@ class Published(ABC):
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
         """Whether a checkpoint with this config and these tensors is of this architecture."""
 
+    @classmethod
+    @abstractmethod
+    def codes_in(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> int | None:
+        """Size of its codebook, by which the codec of a transformer is told; None where config and tensors say none."""
+
     @staticmethod
     def leaves(name: str) -> bool:
         """Whether a file of this architecture may hold the tensor `name` though the network has no place for it."""

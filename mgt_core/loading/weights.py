@@ -5,7 +5,7 @@ import logging
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,13 +25,14 @@ WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies, its name there and its shape."""
+    """Where a tensor lies, its name there and its shape. metadata: what the header of its file says beside."""
 
     file: Path
     name: str
     shape: tuple[int, ...]
     offset: int
     size: int
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
 
 def read_json(path: Path) -> dict:
@@ -57,6 +58,10 @@ def index_weights(source: Path) -> dict[str, Stored]:
     for file in [source] if source.is_file() else weight_files(source):
         stored.update(read_header(file) if file.suffix == ".safetensors" else index_pickle(file))
     return stored
+
+
+def shapes_of(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
+    return {name: entry.shape for name, entry in stored.items()}
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -92,9 +97,9 @@ def read_header(file: Path) -> dict[str, Stored]:
             raise MGTError(f"{broken} (it has {total} bytes and no valid header)")
         try:
             header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
+            metadata = header.pop("__metadata__", None) or {}
             places = {name: (tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()}
-            entries = {n: Stored(file, n, shape, start, end - start) for n, (shape, start, end) in places.items()}
+            entries = {n: Stored(file, n, shape, i, j - i, metadata) for n, (shape, i, j) in places.items()}
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
     end = 8 + length + max((e.offset + e.size for e in entries.values()), default=0)

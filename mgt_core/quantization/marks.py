@@ -7,6 +7,7 @@ and by `_quantization_metadata` in the header; the scheme as a whole stands ther
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,12 +32,12 @@ def marked_layers(stored: Mapping[str, Stored]) -> dict[str, dict]:
     from safetensors import SafetensorError, safe_open
 
     found = {}
+    opened = cache(lambda file: safe_open(file, "pt"))  # once, though every layer has a mark
     for name, entry in stored.items():
         if not name.endswith(MARK) or entry.file.suffix != SUFFIX:
             continue
         try:
-            with safe_open(entry.file, "pt") as file:
-                mark = file.get_tensor(entry.name)
+            mark = opened(entry.file).get_tensor(entry.name)
             if mark.dtype != torch.uint8 or mark.numel() > LONGEST_MARK:
                 raise ValueError(f"it is {mark.dtype} of {mark.numel()} values")
             found[name.removesuffix(MARK)] = json.loads(bytes(mark.flatten().tolist()))
@@ -71,12 +72,10 @@ def read_scheme(stored: Mapping[str, Stored], network: nn.Module) -> Scheme | No
 
     Raises MGTError for a header that cannot be read or that contradicts the layers.
     """
-    from safetensors import safe_open
-
     packed = packed_layers(network)
-    for file in sorted({entry.file for entry in stored.values() if entry.file.suffix == SUFFIX}):
-        with safe_open(file, "pt") as opened:
-            text = (opened.metadata() or {}).get(KEY)
+    headers = {entry.file: entry.metadata for entry in stored.values()}
+    for file in sorted(headers):
+        text = headers[file].get(KEY)
         if text is None:
             continue
         try:

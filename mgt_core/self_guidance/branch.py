@@ -33,7 +33,7 @@ from ..backbones.openmuse import BRANCH as TENSORS
 from ..backbones.openmuse import OpenMuseTransformer
 from ..errors import MGTError, finite_number
 from ..interval import check_interval, in_interval
-from ..loading.layouts import find_bundle, find_layout
+from ..loading.layouts import find_bundle, find_parts, remembered
 from ..loading.materialize import materialize
 from ..loading.weights import index_weights
 
@@ -277,4 +277,4 @@ def branch_place(source: str | Path) -> Path:
     path = find_bundle(source)
     if path.is_file() or (path / "config.json").is_file():
         return path
-    return path / FILE if (path / FILE).is_file() else find_layout(path).transformer
+    return path / FILE if (path / FILE).is_file() else find_parts(path, remembered)[0].path

@@ -1,0 +1,81 @@
+"""One network of a bundle as its files describe it, read once."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import MGTError, join_some
+from ..registry import BACKBONES, CODECS, Registry
+from .weights import Stored, index_weights, read_json, shapes_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Part:
+    """path: folder or file. kind: its class among the backbones and codecs, None for neither. config: its config.json,
+    empty when there is none. stored: its tensors, by their names there. codes: size of its codebook, None where that
+    cannot be told. problem: why it cannot be read, which matters once it is chosen."""
+
+    path: Path
+    kind: Any = None
+    config: dict = field(default_factory=dict, repr=False)
+    stored: Mapping[str, Stored] = field(default_factory=dict, repr=False)
+    codes: int | None = None
+    problem: Exception | None = None
+
+    def tensors(self) -> dict[str, Stored]:
+        """Those that the network takes, by its own names for them."""
+        kind = self.kind
+        return {kind.renamed(name): entry for name, entry in self.stored.items() if not kind.leaves(name)}
+
+    def is_of(self, registry: Registry) -> bool:
+        return self.kind in map(registry.get, registry)
+
+
+def read_part(path: Path) -> Part:
+    """What a folder or file of weights holds: known or not, readable or not."""
+    try:
+        config, stored = read_config(path), index_weights(path)
+    except (MGTError, OSError) as error:
+        log.debug("%s is passed over: %s", path, error)
+        return Part(path, problem=error)
+    shapes = shapes_of(stored)
+    known = (registry.get(name) for registry in (BACKBONES, CODECS) for name in registry)
+    kind = next((kind for kind in known if kind.recognizes(config, shapes)), None)
+    try:
+        codes = kind.codes_in(config, shapes) if kind else None
+    except Exception:  # loading says what is wrong
+        codes = None
+    return Part(path, kind, config, stored, codes)
+
+
+def read_config(path: Path) -> dict:
+    """config.json of a folder, or the .json file named like a weight file; empty when there is none."""
+    file = path / "config.json" if path.is_dir() else path.with_suffix(".json")
+    return read_json(file) if file.is_file() else {}
+
+
+def as_transformer(part: Part) -> Part:
+    """`part`, which can be built. Raises MGTError saying why not."""
+    return known_part(part, BACKBONES, "architecture")
+
+
+def as_codec(part: Part) -> Part:
+    """`part`, which can be built. Raises MGTError saying why not."""
+    return known_part(part, CODECS, "codec")
+
+
+def known_part(part: Part, registry: Registry, what: str) -> Part:
+    if part.problem:
+        raise part.problem
+    if not part.is_of(registry):
+        raise MGTError(
+            f"{part.path} holds no {what} this pack knows ({', '.join(registry)}); "
+            f"its first tensors are {join_some(sorted(part.stored))}"
+        )
+    if part.kind.needs_config and not part.config:
+        raise MGTError(f"{part.path / 'config.json'} is missing")
+    return part
