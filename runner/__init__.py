@@ -1,4 +1,5 @@
 """Runs workflow JSON outside the browser: conversion, validation, a local executor and a server client.
 
-`run_workflow.py` at the top of the repository is the command line over it.
+`command.py` is the command line over it, which `run_workflow.py` at the top of the repository starts wherever the
+pack's dependencies are installed, and `./mgt run` after setting them up.
 """

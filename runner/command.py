@@ -1,0 +1,100 @@
+"""The command line over the runner: a workflow run here or on a ComfyUI server."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from .convert import to_api
+from .files import Document, read_document
+from .images import Folders
+from .local import ROOT, Library, NodeFailedError, check_folders, execute
+from .problems import Json, WorkflowError, title_of
+from .progress import Bar
+from .server import Client, ServerError
+from .settings import apply_settings
+from .validate import Custom, validate
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+    try:
+        document = read_document(options.file)
+        run = run_on_server if options.server else run_here
+        with closing(Bar(enabled=not options.quiet)) as bar:
+            saved = run(document, options, bar)
+    except WorkflowError as error:
+        _complain(f"{options.file} cannot run:", *error.problems)
+        return 1
+    except (NodeFailedError, ServerError) as error:
+        _complain(error)
+        logging.getLogger(__name__).info("Traceback:", exc_info=error)
+        return 1
+    except KeyboardInterrupt:
+        _complain("Cancelled.")
+        return 130
+    for path in saved:
+        print(f"Saved {path}")
+    return 0
+
+
+def prepare(
+    document: Document, settings: list[str], object_info: Json, *, values: bool = True, custom: Custom | None = None
+) -> tuple[Json, Json | None]:
+    """Prompt in API format and the workflow in UI format, if that is what was shared, with the settings made.
+
+    Raises WorkflowError with everything that is wrong; nothing has run by then.
+    """
+    graph = apply_settings(document.graph, settings, object_info)
+    prompt = to_api(graph, object_info)
+    problems = validate(prompt, object_info, values=values, custom=custom)
+    if problems:
+        raise WorkflowError(problems)
+    return prompt, graph if document.ui is not None else None
+
+
+def run_here(document: Document, options: argparse.Namespace, bar: Bar) -> list[Path]:
+    places = [options.input, Path("input"), options.file.parent, Path(), ROOT / "workflows"]
+    folders = Folders(tuple(dict.fromkeys(p.resolve() for p in places if p is not None)), options.output)
+    library = Library.of_pack(folders)
+    prompt, workflow = prepare(document, options.set, library.object_info, custom=library.custom_check)
+    check_folders(folders)
+
+    def report(done: int, total: int, node_id: str | None) -> None:
+        bar.show(done, total, node_id, title_of(prompt, node_id or ""))
+
+    return execute(prompt, library, workflow, report)
+
+
+def run_on_server(document: Document, options: argparse.Namespace, bar: Bar) -> list[Path]:
+    client = Client(options.server)
+    prompt, workflow = prepare(document, options.set, client.object_info(), values=False)
+    return client.run(prompt, workflow, options.output, bar)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Run a ComfyUI workflow here or on a ComfyUI server.")
+    add = parser.add_argument
+    add("file", metavar="FILE", type=Path, help="workflow JSON (UI or API format), or a PNG image that holds one")
+    add(
+        "--set",
+        metavar="NODE.INPUT=VALUE",
+        action="append",
+        default=[],
+        help="change a widget; NODE is an id, a title, or a node type that occurs once (may be repeated)",
+    )
+    add("--server", metavar="URL", help="run on this ComfyUI server, for instance http://127.0.0.1:8188")
+    add("--output", metavar="DIR", type=Path, default=Path("output"), help="where files go (default: ./output)")
+    add("--input", metavar="DIR", type=Path, help="where Load Image looks first; then ./input and beside FILE")
+    add("--quiet", action="store_true", help="no progress bar")
+    add("--verbose", action="store_true", help="log more, and tracebacks")
+    return parser
+
+
+def _complain(*lines: object) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
