@@ -1,8 +1,8 @@
 """Locale files of the nodes, in the form that ComfyUI's front end reads: `./mgt locales`.
 
 English comes from the node classes. The other languages keep what was translated by hand: each text is looked up by
-its English, so a text that is new or was changed comes out empty, for a person to fill in, and fails
-`./mgt release-check` until then.
+its English, so one that is new or was changed is left out, which ComfyUI then shows in English. It is printed here,
+for a person to put in translated, and fails `./mgt release-check` until then.
 """
 
 import json
@@ -44,10 +44,18 @@ def english() -> dict[str, Tree]:
 
 
 def translated(tree: Tree, phrases: dict[str, str]) -> Tree:
-    return {
-        key: translated(value, phrases) if isinstance(value, dict) else phrases.get(value, "")
+    """What has a translation."""
+    found = {
+        key: translated(value, phrases) if isinstance(value, dict) else phrases.get(value)
         for key, value in tree.items()
     }
+    return {key: value for key, value in found.items() if value}
+
+
+def missing(made: dict[tuple[str, str], Tree], language: str, file: str) -> dict[str, str]:
+    """Texts without a translation: place -> English."""
+    held = dict(leaves(made[language, file]))
+    return {".".join(path): text for path, text in leaves(made[ENGLISH, file]) if path not in held}
 
 
 def locales() -> dict[tuple[str, str], Tree]:
@@ -65,9 +73,12 @@ def locales() -> dict[tuple[str, str], Tree]:
 
 
 def main() -> None:
-    for (language, file), tree in locales().items():
+    made = locales()
+    for (language, file), tree in made.items():
         text = json.dumps(tree, ensure_ascii=False, indent=2) + "\n"
         (LOCALES / language / file).write_text(text, encoding="utf-8")
+        for place, english_text in missing(made, language, file).items():
+            print(f"{language}/{file}: {place} is not translated: {english_text}")
 
 
 if __name__ == "__main__":

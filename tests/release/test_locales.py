@@ -8,18 +8,22 @@ from release import make_locales
 from support.locales import leaves, read
 
 MADE = make_locales.locales()
-AGAIN = "run ./mgt locales, then translate what it leaves empty in locales/"
+AGAIN = "run ./mgt locales for locales/"
 
 
 @pytest.mark.parametrize(("language", "file"), MADE)
 class TestLocale:
     def test_is_up_to_date(self, language, file):
-        assert read(language, file) == MADE[language, file], AGAIN
+        held, wanted = (dict(leaves(tree)) for tree in (read(language, file), MADE[language, file]))
+        changed = sorted(".".join(path) for path in held.keys() | wanted.keys() if held.get(path) != wanted.get(path))
+        assert changed == [], f"{AGAIN}{language}/{file}"
+        assert read(language, file) == MADE[language, file], f"{AGAIN}{language}/{file}"
 
-    def test_has_the_keys_of_the_english_one_and_no_empty_text(self, language, file):
+    def test_has_every_text_of_the_english_one(self, language, file):
+        assert make_locales.missing(MADE, language, file) == {}, f"put them translated into locales/{language}/{file}"
         held = dict(leaves(read(language, file)))
-        assert held.keys() == dict(leaves(MADE["en", file])).keys(), AGAIN
-        assert [path for path, text in held.items() if not text.strip()] == [], AGAIN
+        assert held.keys() == dict(leaves(MADE["en", file])).keys(), f"{AGAIN}{language}/{file}"
+        assert all(text.strip() for text in held.values())
 
     def test_is_translated(self, language, file):
         """Sentences hold characters of their language; a tooltip is never left in English."""
@@ -31,10 +35,14 @@ class TestLocale:
         assert foreign == [], f"still in English: translate them in locales/{language}/{file}"
 
 
-def test_a_changed_tooltip_comes_out_empty(monkeypatch):
+def test_a_changed_text_is_left_out(monkeypatch):
     """Only that one: what it was translated as no longer holds."""
-    tree = make_locales.english()
+
+    def absent():
+        made = make_locales.locales()
+        return make_locales.missing(made, "ja", "nodeDefs.json").keys()
+
+    before, tree = absent(), make_locales.english()
     tree["nodeDefs.json"]["MGTDecode"]["description"] = "Something else."
     monkeypatch.setattr(make_locales, "english", lambda: tree)
-    empty = [p for p, text in leaves(make_locales.locales()["ja", "nodeDefs.json"]) if not text]
-    assert empty == [("MGTDecode", "description")]
+    assert absent() - before == {"MGTDecode.description"}
