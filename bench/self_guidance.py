@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import mgt_core
-from mgt_core.self_guidance.branch import Branch
+from mgt_core.backbones.branch import Branch
 
 from .markdown import percent
 from .quality import Case, compare, run_case, single_objects

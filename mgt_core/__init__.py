@@ -11,6 +11,7 @@ Example:
 
 from . import parts as parts
 from .adapters.lora import LoRA
+from .backbones.branch import fresh_branch
 from .codecs.base import Codec
 from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
@@ -18,13 +19,17 @@ from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_bac
 from .errors import MGTError, whole_number
 from .loading.bundle import load
 from .loading.pipeline import Pipeline
-from .model import MGTModel, micro_conditions
+from .model import MGTModel
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
 from .modifiers.entropy import EntropyTemperature
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
+from .patches.base import Patch
+from .patches.compile import Compile
 from .patches.guidance_reuse import GuidanceReuse
+from .patches.guidance_schedule import GuidanceSchedule
+from .patches.self_guidance import SelfGuidance
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .quantization.calibration import Calibration, CalibrationRun
@@ -33,23 +38,26 @@ from .quantization.quantize import quantize
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
-from .registry import BACKBONES, CODECS, MODIFIERS, SAMPLERS, SCHEDULES
+from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
+from .sample import sample
 from .samplers.base import ConfidenceSampler, Sampler
-from .samplers.fixed_order import Ordered
+from .samplers.fixed_order import FixedOrder
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
 from .samplers.zsampling import MaskedZSampling, ZSampling
-from .sampling.guided import GuidanceSchedule
-from .sampling.run import sample
-from .schedules.base import CustomCurve, MaskSchedule
-from .self_guidance.branch import SelfGuidance, fresh_branch, load_branch
-from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state
+from .schedules.base import MaskSchedule
+from .schedules.curve import CustomCurve
+from .self_guidance.files import load_branch
+from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state, micro_conditions
+
+Ordered = FixedOrder  # its first name
 
 list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names
 list_modifiers = MODIFIERS.names
+list_patches = PATCHES.names
 list_backbones = BACKBONES.names
 list_quantizations = SCHEMES.names
 
@@ -69,6 +77,7 @@ __all__ = [
     "Calibration",
     "CalibrationRun",
     "Codec",
+    "Compile",
     "Condition",
     "ConditionPart",
     "Conditions",
@@ -77,6 +86,7 @@ __all__ = [
     "DifferentialSampling",
     "EntropyTemperature",
     "FP8",
+    "FixedOrder",
     "GuidanceReuse",
     "GuidanceSchedule",
     "LoRA",
@@ -92,6 +102,8 @@ __all__ = [
     "ORDERS",
     "OneStep",
     "Ordered",
+    "PATCHES",
+    "Patch",
     "Pipeline",
     "SAMPLERS",
     "SCHEDULES",
@@ -118,6 +130,7 @@ __all__ = [
     "fresh_branch",
     "list_backbones",
     "list_modifiers",
+    "list_patches",
     "list_quantizations",
     "list_samplers",
     "list_schedules",

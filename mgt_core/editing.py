@@ -14,8 +14,8 @@ from torch import Tensor
 from .codecs.base import Codec
 from .errors import MGTError, finite_number, whole_number
 from .model import MGTModel
-from .sampling.draws import seeded_generator
-from .sampling.run import image_seeds, least_confident
+from .sampling.draws import image_seeds, seeded_generator
+from .sampling.step import least_confident
 from .types import TokenState
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has

@@ -24,7 +24,7 @@ def reason(error: BaseException, limit: int = 120) -> str:
     return text if len(text) <= limit else f"{text[:limit].rstrip()}..."
 
 
-def picked(what: str, name, known: Mapping[str, T]) -> T:
+def lookup(what: str, name, known: Mapping[str, T]) -> T:
     """`known[name]`. Raises MGTError naming the known ones where it is none of them."""
     try:
         return known[name]

@@ -2,35 +2,34 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from .adapters.lora import AttachedLoRA, LoRA, adapt
 from .backbones.base import Backbone
-from .conditioning.parts import Conditions, Given
+from .backbones.branch import Branch
+from .codecs.base import Codec
+from .conditioning.parts import ConditionInput, Conditions
 from .errors import MGTError, finite_number
 from .modifiers.base import Modifier
+from .patches.base import Patch, RunPatch, in_turn
 from .patches.compile import Compile
 from .patches.guidance_reuse import GuidanceReuse
+from .patches.guidance_schedule import GuidanceSchedule
+from .patches.self_guidance import SelfGuidance
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .placement import Placement, Resident, compute_dtype
-from .sampling.guided import GuidanceSchedule
-from .types import Condition, TokenState
-
-if TYPE_CHECKING:
-    from .codecs.base import Codec
-    from .quantization.schemes import Scheme
-    from .self_guidance.branch import Branch, SelfGuidance
+from .quantization.schemes import Scheme
+from .settings import construct
+from .types import Condition, TokenState, micro_conditions
 
 log = logging.getLogger(__name__)
 
 TIMESTEP_RULES = ("index", "mask_ratio")
-DEFAULT_AESTHETIC_SCORE = 6.0
 LONGEST_SIDE = 16384  # pixels, as far as ComfyUI's own widgets go
 
 
@@ -44,6 +43,7 @@ class MGTModel:
     defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
     codec: the bundle's codec, for previews only. quantization: the scheme its weights are packed by.
     trained_size: (height, width) in pixels of the pictures it was trained at, where known.
+    modifiers, patches: in the order in which they were attached.
     loras: those whose updates `network` holds, in the order in which they were attached.
     """
 
@@ -52,16 +52,11 @@ class MGTModel:
     timestep_rule: str = "index"
     defaults: Mapping = field(default_factory=dict)
     modifiers: tuple[Modifier, ...] = ()
-    guidance: GuidanceSchedule | None = None
-    merging: TokenMerging | None = None
-    cache: TokenCache | None = None
-    reuse: GuidanceReuse | None = None
-    compiling: Compile | None = None
-    self_guidance: "SelfGuidance | None" = None
-    codec: "Codec | None" = None
+    patches: tuple[Patch, ...] = ()
+    codec: Codec | None = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
-    quantization: "Scheme | None" = None
+    quantization: Scheme | None = None
     loras: tuple[AttachedLoRA, ...] = ()
 
     def __post_init__(self):
@@ -90,44 +85,55 @@ class MGTModel:
             raise MGTError(f"with_modifier was given {modifier!r}; expected a logits modifier")
         return replace(self, modifiers=(*self.modifiers, modifier))
 
+    def with_patch(self, patch: Patch) -> "MGTModel":
+        """Takes the place of one attached before in the same slot. Raises MGTError for anything that is no patch, and
+        for a backbone that it cannot act in."""
+        if not isinstance(patch, Patch):
+            raise MGTError(f"with_patch was given {patch!r}; expected a patch")
+        patch.check(self.network)
+        others = (held for held in self.patches if held.slot != patch.slot)
+        return replace(self, patches=(*others, patch))
+
+    def with_part(self, part: Modifier | Patch) -> "MGTModel":
+        """What `with_modifier` or `with_patch` gives, whichever it is for."""
+        return self.with_modifier(part) if isinstance(part, Modifier) else self.with_patch(part)
+
+    def patch(self, slot: str) -> Patch | None:
+        """What is attached in `slot`, which is the registered name of most patches."""
+        return next((held for held in self.patches if held.slot == slot), None)
+
     def with_guidance(self, guidance: GuidanceSchedule) -> "MGTModel":
         """Guidance over the run; replaces one attached before."""
         if not isinstance(guidance, GuidanceSchedule):
             raise MGTError(f"with_guidance was given {guidance!r}; expected a GuidanceSchedule")
-        return replace(self, guidance=guidance)
+        return self.with_patch(guidance)
 
     def with_token_merging(self, ratio: float = 0.5, **settings) -> "MGTModel":
-        """Token merging (see TokenMerging for the settings); replaces one attached before.
-
-        Raises MGTError for a backbone that cannot merge."""
-        self.network.check_supports("merging", "token merging")
-        return replace(self, merging=built(TokenMerging, "token merging", ratio=ratio, **settings))
+        """Token merging (see TokenMerging for the settings); replaces one attached before."""
+        return self.with_patch(construct(TokenMerging, "token merging", ratio=ratio, **settings))
 
     def with_token_cache(self, share: float = 0.25, **settings) -> "MGTModel":
         """Token cache (see TokenCache for the settings); replaces one attached before. With token merging,
-        the evaluations that compute all tokens are merged, the others not.
-
-        Raises MGTError for a backbone without one."""
-        self.network.check_supports("cache", "the token cache")
-        return replace(self, cache=built(TokenCache, "the token cache", share=share, **settings))
+        the evaluations that compute all tokens are merged, the others not."""
+        return self.with_patch(construct(TokenCache, "the token cache", share=share, **settings))
 
     def with_guidance_reuse(self, every: int = 2, **settings) -> "MGTModel":
         """Guidance residual reuse (see GuidanceReuse for the settings); replaces one attached before."""
-        return replace(self, reuse=built(GuidanceReuse, "guidance reuse", every=every, **settings))
+        return self.with_patch(construct(GuidanceReuse, "guidance reuse", every=every, **settings))
 
     def with_compile(self, mode: str = "default", backend: str = "inductor") -> "MGTModel":
         """Compiled by torch.compile when it is first evaluated (see Compile); replaces the settings of one before."""
-        return replace(self, compiling=Compile(mode, backend))
+        return self.with_patch(Compile(mode, backend))
 
     def with_self_guidance(
-        self, branch: "Branch", scale: float = 1.0, start: float = 0.0, end: float = 1.0
+        self, branch: Branch, scale: float = 1.0, start: float = 0.0, end: float = 1.0
     ) -> "MGTModel":
         """Self-Guidance with a branch trained for this model (see SelfGuidance); replaces one attached before."""
-        from .self_guidance.branch import SelfGuidance  # which reads checkpoints, and they make models
+        return self.with_patch(SelfGuidance(branch, scale, start, end))
 
-        settings = SelfGuidance(branch, scale, start, end)
-        branch.check(self.network)
-        return replace(self, self_guidance=settings)
+    def run_patches(self) -> list[RunPatch]:
+        """The patches for one run, in the order in which they act."""
+        return [patch.begin(self.network) for patch in in_turn(self.patches)]
 
     def with_lora(self, lora: LoRA | str | Path, strength: float = 1.0) -> "MGTModel":
         """`lora` (or its file) beside the layers, after those attached before; the weights are shared.
@@ -148,9 +154,15 @@ class MGTModel:
 
     def attached(self) -> list[str]:
         """What has been attached, one line each, in the order in which it acts."""
-        inside = (self.quantization, *self.loras, self.compiling, self.merging, self.cache)
-        parts = (*inside, self.reuse, self.guidance, self.self_guidance, *self.modifiers)
-        return [repr(part) for part in parts if part is not None]
+        weights = () if self.quantization is None else (self.quantization,)
+        return [repr(part) for part in (*weights, *self.loras, *in_turn(self.patches), *self.modifiers)]
+
+    def guidances(self, cfg: float, steps: int) -> list[float]:
+        """Guidance of every step of a run that asks for `cfg`."""
+        values = [cfg] * steps
+        for patch in in_turn(self.patches):
+            values = [patch.guidance(value, index, steps) for index, value in enumerate(values)]
+        return values
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)
@@ -188,7 +200,7 @@ class MGTModel:
             "it makes them, but things tend to be cut off, to repeat or to fall apart"
         )
 
-    def complete(self, condition: Given, batch: int, grid: tuple[int, int], role: str) -> Given:
+    def complete(self, condition: ConditionInput, batch: int, grid: tuple[int, int], role: str) -> ConditionInput:
         """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from
         the grid when unset.
 
@@ -227,19 +239,3 @@ class MGTModel:
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"
             )
         return self.network.head(self.network.features(tokens.to(device), time, prepared)).float()
-
-
-def built(kind: type, name: str, **settings):
-    """An instance of the dataclass `kind`; raises MGTError for settings that it does not have."""
-    known = [f.name for f in fields(kind)]
-    if unknown := settings.keys() - set(known):
-        raise MGTError(f"{name} has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
-    return kind(**settings)
-
-
-def micro_conditions(
-    size: tuple[int, int], crop: tuple[int, int] = (0, 0), aesthetic_score: float = DEFAULT_AESTHETIC_SCORE
-) -> Tensor:
-    """[1, 5] float (width, height, crop top, crop left, aesthetic score). size: (height, width) in pixels;
-    crop: (top, left) in pixels. Meissonic (arXiv 2410.08261, section 3.2) after SDXL."""
-    return torch.tensor([[size[1], size[0], crop[0], crop[1], aesthetic_score]], dtype=torch.float32)

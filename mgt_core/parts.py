@@ -4,4 +4,4 @@ from . import backbones, codecs, modifiers, patches, samplers, schedules
 from .registry import import_modules
 
 for package in (backbones, codecs, modifiers, patches, samplers, schedules):
-    import_modules(package)
+    import_modules(package.__name__, package.__path__)

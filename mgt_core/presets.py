@@ -12,33 +12,31 @@ and schedule that are left out are the model's own.
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 
-from .errors import MGTError, finite_number, join_some, picked, whole_number
+from .errors import MGTError, finite_number, join_some, lookup, whole_number
 from .loading.layouts import BUILT_IN
 from .loading.weights import read_json
-from .model import MGTModel, built
+from .model import MGTModel
 from .modifiers.base import Modifier
-from .patches.guidance_reuse import GuidanceReuse
-from .patches.token_cache import TokenCache
-from .patches.token_merging import TokenMerging
-from .registry import BACKBONES, MODIFIERS, SAMPLERS, SCHEDULES
+from .patches.base import Patch
+from .registry import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
 from .samplers.base import ConfidenceSampler, Sampler, temperature_range
 from .samplers.maskgit import MaskGIT
-from .sampling.guided import GuidanceSchedule
 from .schedules.base import MaskSchedule, schedule_from
+from .settings import from_json
 
 log = logging.getLogger(__name__)
 
 FALLBACK = {"steps": 48, "cfg": 9.0, "temperature": (2.0, 0.0), "schedule": "cosine"}  # of models that name none
-INSIDE = {
-    "token_merging": TokenMerging,
-    "token_cache": TokenCache,
-    "guidance_reuse": GuidanceReuse,
-    "guidance": GuidanceSchedule,
-}
-PATCHES = INSIDE | {name: MODIFIERS.get(name) for name in MODIFIERS}
-Patch = Modifier | TokenMerging | TokenCache | GuidanceReuse | GuidanceSchedule
+Attachment = Patch | Modifier
+
+
+def attachments() -> dict[str, type[Attachment]]:
+    """What settings in a file can attach, by its registered name."""
+    patches = {name: PATCHES.get(name) for name in PATCHES if PATCHES.get(name).in_files}
+    return patches | {name: MODIFIERS.get(name) for name in MODIFIERS}
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Preset:
     temperature: tuple[float, float] | None = None
     schedule: MaskSchedule | None = None
     sampler: Sampler = field(default_factory=MaskGIT)
-    patches: tuple[Patch, ...] = ()
+    patches: tuple[Attachment, ...] = ()
     negative: str = ""
 
     @classmethod
@@ -107,35 +105,21 @@ class Preset:
         )
 
 
-def attached(model: MGTModel, patches: tuple[Patch, ...]) -> MGTModel:
-    for patch in patches:
-        if isinstance(patch, Modifier):
-            model = model.with_modifier(patch)
-        elif isinstance(patch, GuidanceSchedule):
-            model = model.with_guidance(patch)
-        else:
-            name = next(name for name, kind in INSIDE.items() if isinstance(patch, kind))
-            model = getattr(model, f"with_{name}")(**vars(patch))
-    return model
+def attached(model: MGTModel, parts: tuple[Attachment, ...]) -> MGTModel:
+    """The model with all of them, in their order."""
+    return reduce(MGTModel.with_part, parts, model)
 
 
-def patch_from(name: str, settings: Mapping) -> Patch:
-    """What goes by `name` in a preset. Raises MGTError for another name, and for settings that it does not have."""
-    return made(picked("patch", name, PATCHES), name, settings)
+def attachment_from(name: str, settings: Mapping) -> Attachment:
+    """What goes by `name` in a file. Raises MGTError for another name, and for settings that it does not have."""
+    return from_json(lookup("patch", name, attachments()), name, settings)
 
 
-def made(kind: type, name: str, settings: Mapping):
-    """An instance of `kind` from what JSON holds."""
-    if not isinstance(settings, Mapping):
-        raise MGTError(f"{name} is {settings!r}; expected its settings by name, such as {{}}")
-    return built(kind, name, **{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
-
-
-def named(registry, value) -> object:
+def from_registry(registry, value) -> object:
     """A registered part: its name, or {"name": its name, and settings}."""
     settings = dict(value) if isinstance(value, Mapping) else {"name": value}
     name = settings.pop("name", None)
-    return made(registry.get(name), name, settings)
+    return from_json(registry.get(name), name, settings)
 
 
 def text(key: str) -> Callable[[object], str]:
@@ -168,10 +152,10 @@ def guidance(value) -> float:
     return float(value)
 
 
-def patches(value) -> tuple[Patch, ...]:
+def patches(value) -> tuple[Attachment, ...]:
     if not isinstance(value, Mapping):
-        raise MGTError(f"patches is {value!r}; expected settings by name of {', '.join(PATCHES)}")
-    return tuple(patch_from(name, settings) for name, settings in value.items())
+        raise MGTError(f"patches is {value!r}; expected settings by name of {', '.join(attachments())}")
+    return tuple(attachment_from(name, settings) for name, settings in value.items())
 
 
 READERS: dict[str, Callable] = {
@@ -181,8 +165,8 @@ READERS: dict[str, Callable] = {
     "steps": whole("steps", 100_000),
     "cfg": guidance,
     "temperature": temperature_range,
-    "schedule": lambda value: named(SCHEDULES, value),
-    "sampler": lambda value: named(SAMPLERS, value),
+    "schedule": lambda value: from_registry(SCHEDULES, value),
+    "sampler": lambda value: from_registry(SAMPLERS, value),
     "patches": patches,
     "negative": text("negative"),
 }

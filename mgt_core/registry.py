@@ -3,11 +3,10 @@ widgets, tests and error messages read the names from here."""
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
-from .errors import picked
+from .errors import lookup
 
 T = TypeVar("T")
 
@@ -35,7 +34,7 @@ class Registry(Generic[T]):
 
     def get(self, name: str) -> T:
         """Raises MGTError naming the known entries when `name` is not one of them."""
-        return picked(self.kind, name, self._entries)
+        return lookup(self.kind, name, self._entries)
 
     def name_of(self, entry: T) -> str:
         """The name `entry` is registered under, or its own when it is not."""
@@ -48,14 +47,15 @@ class Registry(Generic[T]):
         return name in self._entries
 
 
-def import_modules(package: ModuleType) -> None:
+def import_modules(package: str, path: Iterable[str]) -> None:
     """Import every module below a package, so that adding a part is adding one file."""
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+    for module in pkgutil.walk_packages(path, f"{package}."):
         importlib.import_module(module.name)
 
 
 SCHEDULES: Registry = Registry("schedule")
 SAMPLERS: Registry = Registry("sampler")
 MODIFIERS: Registry = Registry("modifier")
+PATCHES: Registry = Registry("patch")
 BACKBONES: Registry = Registry("backbone")
 CODECS: Registry = Registry("codec")

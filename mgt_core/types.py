@@ -10,6 +10,7 @@ from torch import Tensor
 from .errors import MGTError, finite_number
 
 UNCONDITIONAL = -1  # as a label: the class that a model was trained with for no class at all
+DEFAULT_AESTHETIC_SCORE = 6.0
 CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
 
 
@@ -93,6 +94,14 @@ class Condition:
             if len(shapes) > 1:
                 raise MGTError(f"positive and negative conditions differ in the shape of {name}: {sorted(shapes)}")
         return Condition(**{name: torch.cat([p[name] for p in present]) for name in present[0]})
+
+
+def micro_conditions(
+    size: tuple[int, int], crop: tuple[int, int] = (0, 0), aesthetic_score: float = DEFAULT_AESTHETIC_SCORE
+) -> Tensor:
+    """[1, 5] float (width, height, crop top, crop left, aesthetic score). size: (height, width) in pixels;
+    crop: (top, left) in pixels. Meissonic (arXiv 2410.08261, section 3.2) after SDXL."""
+    return torch.tensor([[size[1], size[0], crop[0], crop[1], aesthetic_score]], dtype=torch.float32)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import torch
 
 from ..mgt_core.conditioning import imagenet
-from ..mgt_core.conditioning.parts import Conditions, Given
+from ..mgt_core.conditioning.parts import ConditionInput, Conditions
 from ..mgt_core.errors import MGTError, join_some
-from ..mgt_core.model import DEFAULT_AESTHETIC_SCORE, micro_conditions
-from ..mgt_core.types import UNCONDITIONAL, Condition
+from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, UNCONDITIONAL, Condition, micro_conditions
 from . import host
 from .conditioning_regions import is_everywhere, part_from
 from .types import (
@@ -50,7 +49,7 @@ class MicroConditions(NamedTuple):
         return micro_conditions(size, (self.crop_top, self.crop_left), self.aesthetic_score)
 
 
-def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: int) -> Given:
+def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: int) -> ConditionInput:
     """CONDITIONING as the library takes it: one condition, or several, each with its place, weight and time.
 
     role: "positive" or "negative", for messages. size: (height, width) of the image in pixels; unit: pixels

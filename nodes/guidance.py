@@ -1,9 +1,8 @@
 """Nodes about classifier-free guidance."""
 
 from .. import mgt_core
-from ..mgt_core.sampling.guided import GUIDANCE_SHAPES
 from .patches import ModelPatch
-from .types import MGT_BRANCH, combo, model_input, node, number, range_inputs, socket
+from .types import MGT_BRANCH, interval, node, socket
 
 
 @node("MGT Guidance Schedule")
@@ -14,26 +13,13 @@ class MGTGuidanceSchedule(ModelPatch):
     )
     SEARCH_ALIASES = ["cfg", "guidance interval", "limited interval", "classifier-free guidance", "dynamic cfg"]
     OUTPUT_TOOLTIPS = ("A copy of the model with this guidance; one attached before is replaced.",)
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                **range_inputs("guidance"),
-                "shape": combo(
-                    list(GUIDANCE_SHAPES),
-                    "Value between start and end: constant is the cfg of MGT Sample; rising and cosine rising go "
-                    "from the value outside up to cfg over the whole run, falling goes the other way.",
-                ),
-                "outside": number(
-                    "Guidance in the other steps; 1 uses the prompt alone, at half the cost.", 1.0, 0.0, 100.0
-                ),
-            }
-        }
-
-    def attach(self, model, start: float, end: float, shape: str, outside: float):
-        return (model.with_guidance(mgt_core.GuidanceSchedule(start, end, shape, outside)),)
+    part = mgt_core.GuidanceSchedule
+    tooltips = {
+        **interval("guidance"),
+        "shape": "Value between start and end: constant is the cfg of MGT Sample; rising and cosine rising go "
+        "from the value outside up to cfg over the whole run, falling goes the other way.",
+        "outside": "Guidance in the other steps; 1 uses the prompt alone, at half the cost.",
+    }
 
 
 @node("MGT Self-Guidance")
@@ -44,22 +30,14 @@ class MGTSelfGuidance(ModelPatch):
     )
     SEARCH_ALIASES = ["self-guidance", "sg", "toast", "unlockmgm", "guidance without cfg", "autoguidance"]
     OUTPUT_TOOLTIPS = ("A copy of the model with Self-Guidance; one attached before is replaced.",)
+    part = mgt_core.SelfGuidance
+    tooltips = {
+        "scale": "How strongly to steer away: 1 as published, 0 changes nothing. It adds to the cfg of MGT Sample.",
+        **interval("Self-Guidance"),
+    }
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                "branch": socket(MGT_BRANCH, "The branch trained for this model, from MGT Load Self-Guidance."),
-                "scale": number(
-                    "How strongly to steer away: 1 as published, 0 changes nothing. It adds to the cfg of MGT Sample.",
-                    1.0,
-                    0.0,
-                    100.0,
-                ),
-                **range_inputs("Self-Guidance"),
-            }
-        }
-
-    def attach(self, model, branch, scale: float, start: float, end: float):
-        return (model.with_self_guidance(branch, scale, start, end),)
+        model, *widgets = super().INPUT_TYPES()["required"].items()
+        branch = socket(MGT_BRANCH, "The branch trained for this model, from MGT Load Self-Guidance.")
+        return {"required": dict([model, ("branch", branch), *widgets])}

@@ -22,11 +22,11 @@ from torch import nn
 
 from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
-from ..mgt_core.errors import MGTError, picked
+from ..mgt_core.backbones.branch import Branch
+from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.loading.layouts import is_hf_layout, loose_bundles
 from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.presets import preset_files
-from ..mgt_core.self_guidance.branch import Branch
 from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"
@@ -245,7 +245,7 @@ def _is_diffusion(folder: Path) -> bool:
 
 def load(name: str, dtype: str, quantization: str = "none", node_id: str | None = None) -> mgt_core.Pipeline:
     """The bundle that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
-    path, number = picked("model", name, bundles()), picked("dtype", dtype, DTYPES)
+    path, number = lookup("model", name, bundles()), lookup("dtype", dtype, DTYPES)
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
     pipe = _place(mgt_core.load(path, dtype=number or _auto_dtype(), device=device))
@@ -273,7 +273,7 @@ def branches() -> dict[str, str]:
 
 def load_branch(name: str, model: mgt_core.MGTModel) -> Branch:
     """The branch for `model` that the widget calls `name`. Raises MGTError when there is none, or for another."""
-    path = picked("branch", name, branches())
+    path = lookup("branch", name, branches())
     return mgt_core.load_branch(path, model.network) if path else mgt_core.fresh_branch(model.network)
 
 

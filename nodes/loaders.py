@@ -1,6 +1,6 @@
 """Nodes that bring models in."""
 
-from ..mgt_core.errors import picked
+from ..mgt_core.errors import lookup
 from . import host
 from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, number, quantization_input
 
@@ -116,5 +116,5 @@ class MGTLoadLoRA:
         }
 
     def load(self, model, lora: str, strength: float):
-        path = picked("lora", lora, {NO_LORA: "", **host.loras()})
+        path = lookup("lora", lora, {NO_LORA: "", **host.loras()})
         return (model.with_lora(path, strength) if path else model,)

@@ -1,23 +1,37 @@
-"""Nodes that attach something to a model: MGT_MODEL in, a copy with one more modifier out.
+"""Nodes that attach something to a model: MGT_MODEL in, a copy with one more part out.
 
 Modifiers act on the logits in the order in which their nodes are wired, from the loader to the sampler.
 """
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from .. import mgt_core
-from ..mgt_core.modifiers.differential import POSITIONS
-from ..mgt_core.modifiers.noise import NOISE_SHAPES
-from .types import MGT_MODEL, combo, integer, model_input, node, number, range_inputs
+from .types import MGT_MODEL, interval, model_input, node, setting_inputs
 
 
 class ModelPatch:
     """What such nodes share. The model is the first input and the first output, so that bypassing
-    one in ComfyUI hands the model through."""
+    one in ComfyUI hands the model through.
+
+    part: the modifier or patch that is attached. tooltips: of its settings that are widgets, in their order.
+    """
 
     CATEGORY = "MGT/patches"
     RETURN_TYPES = (MGT_MODEL,)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("A copy of the model with this attached after what was there; the weights are shared.",)
     FUNCTION = "attach"
+
+    part: ClassVar[type]
+    tooltips: ClassVar[Mapping[str, str]]
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": model_input(), **setting_inputs(cls.part, cls.tooltips)}}
+
+    def attach(self, model, **settings):
+        return (model.with_part(self.part(**settings)),)
 
 
 @node("MGT Noise Regularization")
@@ -26,29 +40,13 @@ class MGTNoiseRegularization(ModelPatch):
         "Adds Gaussian noise to the logits before tokens are drawn, most of it at the start and the end of the run."
     )
     SEARCH_ALIASES = ["noise", "diversity", "bag of tricks", "meissonic", "logits"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                "amplitude": number(
-                    "Largest standard deviation of the noise on a logit; the paper uses 2, and 0 changes nothing.",
-                    2.0,
-                    0.0,
-                    1000.0,
-                ),
-                "shape": combo(
-                    list(NOISE_SHAPES),
-                    "How strong the noise is over the run: paper, |cos|, is strong at both ends and 0 in the middle; "
-                    "constant keeps it up; linear and cosine fall from full to none.",
-                ),
-                **range_inputs("the noise"),
-            }
-        }
-
-    def attach(self, model, amplitude: float, shape: str, start: float, end: float):
-        return (model.with_modifier(mgt_core.NoiseRegularization(amplitude, shape, start=start, end=end)),)
+    part = mgt_core.NoiseRegularization
+    tooltips = {
+        "amplitude": "Largest standard deviation of the noise on a logit; the paper uses 2, and 0 changes nothing.",
+        "shape": "How strong the noise is over the run: paper, |cos|, is strong at both ends and 0 in the middle; "
+        "constant keeps it up; linear and cosine fall from full to none.",
+        **interval("the noise"),
+    }
 
 
 @node("MGT Differential Sampling")
@@ -58,31 +56,14 @@ class MGTDifferentialSampling(ModelPatch):
         "instead of from all of it."
     )
     SEARCH_ALIASES = ["difference", "low entropy", "bag of tricks", "meissonic", "kl divergence"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                "share": number(
-                    "Share of the positions, those that moved least, that are drawn from the difference; "
-                    "the paper uses 0.75, and 0 changes nothing.",
-                    0.75,
-                    0.0,
-                    1.0,
-                    0.05,
-                ),
-                "positions": combo(
-                    POSITIONS,
-                    "Which positions are ranked: all, as in the paper, or only those still masked, "
-                    "which needs less memory.",
-                ),
-                **range_inputs("it"),
-            }
-        }
-
-    def attach(self, model, share: float, positions: str, start: float, end: float):
-        return (model.with_modifier(mgt_core.DifferentialSampling(share, positions, start=start, end=end)),)
+    part = mgt_core.DifferentialSampling
+    tooltips = {
+        "share": "Share of the positions, those that moved least, that are drawn from the difference; "
+        "the paper uses 0.75, and 0 changes nothing.",
+        "positions": "Which positions are ranked: all, as in the paper, or only those still masked, "
+        "which needs less memory.",
+        **interval("it"),
+    }
 
 
 @node("MGT Entropy Temperature")
@@ -92,34 +73,14 @@ class MGTEntropyTemperature(ModelPatch):
         "where it is sure more freely."
     )
     SEARCH_ALIASES = ["entropy", "temperature", "adaptive", "dynamic temperature"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                "scale": number(
-                    "What is added to the temperature where the model is certain; the paper uses 2.5, and 0 leaves "
-                    "the floor everywhere.",
-                    2.5,
-                    0.0,
-                    100.0,
-                ),
-                "decay": number(
-                    "Entropy, in nats, over which that addition falls to 37 %; the paper uses 3.", 3.0, 0.01, 100.0
-                ),
-                "floor": number(
-                    "Temperature where the model has no idea; the paper uses 0.7. Below 1 sharpens, above 1 flattens.",
-                    0.7,
-                    0.01,
-                    100.0,
-                ),
-                **range_inputs("it"),
-            }
-        }
-
-    def attach(self, model, scale: float, decay: float, floor: float, start: float, end: float):
-        return (model.with_modifier(mgt_core.EntropyTemperature(scale, decay, floor, start=start, end=end)),)
+    part = mgt_core.EntropyTemperature
+    tooltips = {
+        "scale": "What is added to the temperature where the model is certain; the paper uses 2.5, and 0 leaves "
+        "the floor everywhere.",
+        "decay": "Entropy, in nats, over which that addition falls to 37 %; the paper uses 3.",
+        "floor": "Temperature where the model has no idea; the paper uses 0.7. Below 1 sharpens, above 1 flattens.",
+        **interval("it"),
+    }
 
 
 @node("MGT Top-k / Top-p")
@@ -128,24 +89,10 @@ class MGTTopKTopP(ModelPatch):
         "Lets only the likeliest tokens of a cell be drawn: the k best, or the fewest that hold probability p."
     )
     SEARCH_ALIASES = ["top k", "top p", "nucleus sampling", "truncation"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "model": model_input(),
-                "k": integer("How many of the likeliest tokens can be drawn; 0 for all of them.", 0, 0, 65536),
-                "p": number(
-                    "The likeliest tokens that together hold this probability can be drawn; 1 for all of them. "
-                    "Counted among the k that are left.",
-                    1.0,
-                    0.0,
-                    1.0,
-                    0.05,
-                ),
-                **range_inputs("it"),
-            }
-        }
-
-    def attach(self, model, k: int, p: float, start: float, end: float):
-        return (model.with_modifier(mgt_core.TopKTopP(k, p, start=start, end=end)),)
+    part = mgt_core.TopKTopP
+    tooltips = {
+        "k": "How many of the likeliest tokens can be drawn; 0 for all of them.",
+        "p": "The likeliest tokens that together hold this probability can be drawn; 1 for all of them. "
+        "Counted among the k that are left.",
+        **interval("it"),
+    }

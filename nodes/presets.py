@@ -1,6 +1,6 @@
 """Settings that go together, by name."""
 
-from ..mgt_core.errors import MGTError, picked
+from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.presets import Preset
 from . import host
 from .types import FLOAT, INT, MGT_MODEL, MGT_SAMPLER, MGT_SCHEDULE, STRING, combo, model_input, node
@@ -53,7 +53,7 @@ class MGTPreset:
         }
 
     def fit(self, model, preset: str, unique_id=None):
-        found = Preset.read(picked("preset", preset, host.presets()))
+        found = Preset.read(lookup("preset", preset, host.presets()))
         fitted = found.fitted(model)
         host.show_text("\n".join(filter(None, (found.description, fitted.note))), unique_id)
         return fitted.model, fitted.schedule, fitted.sampler, fitted.steps, fitted.cfg, fitted.negative

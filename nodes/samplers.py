@@ -1,8 +1,11 @@
 """Sampler choices, and the node that runs one."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from .. import mgt_core
 from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
-from ..mgt_core.samplers.fixed_order import COUNTS
+from ..mgt_core.samplers.fixed_order import SHARPNESS
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
@@ -14,12 +17,13 @@ from .types import (
     cfg_input,
     combo,
     conditioning_input,
-    integer,
+    interval,
     model_input,
     node,
     number,
-    range_inputs,
     seed_input,
+    setting_input,
+    setting_inputs,
     socket,
     steps_input,
     switch,
@@ -29,7 +33,7 @@ from .types import (
 
 
 class SamplerChoice:
-    """What sampler nodes share."""
+    """What sampler nodes share. part: the sampler. tooltips: of its settings that are widgets, in their order."""
 
     CATEGORY = "MGT/samplers"
     RETURN_TYPES = (MGT_SAMPLER,)
@@ -37,120 +41,78 @@ class SamplerChoice:
     OUTPUT_TOOLTIPS = ("The sampler, for MGT Sample.",)
     FUNCTION = "make"
 
+    part: ClassVar[type]
+    tooltips: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": setting_inputs(cls.part, cls.tooltips)}
+
+    def make(self, **settings):
+        return (self.part(**settings),)
+
+
+class ConfidenceChoice(SamplerChoice):
+    """Of a sampler that keeps what it is surest of: its temperature comes first."""
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {**temperature_inputs(list(TEMPERATURE_SHAPES)), **super().INPUT_TYPES()["required"]}}
+
+    def make(self, temperature_start: float, temperature_end: float, **settings):
+        return super().make(temperature=(temperature_start, temperature_end), **settings)
+
 
 @node("MGT MaskGIT Sampler")
-class MGTSamplerMaskGIT(SamplerChoice):
+class MGTSamplerMaskGIT(ConfidenceChoice):
     DESCRIPTION = (
         "The original parallel decoding: each step draws every masked token, keeps those it is surest of "
         "and masks the rest again."
     )
     SEARCH_ALIASES = ["maskgit", "parallel decoding", "vanilla", "temperature"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": temperature_inputs(list(TEMPERATURE_SHAPES))}
-
-    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str):
-        temperature = (temperature_start, temperature_end)
-        return (mgt_core.MaskGIT(temperature, temperature_shape=temperature_shape),)
+    part = mgt_core.MaskGIT
 
 
 @node("MGT Masked Z-Sampling Sampler")
-class MGTSamplerMaskedZ(SamplerChoice):
+class MGTSamplerMaskedZ(ConfidenceChoice):
     DESCRIPTION = (
         "Zigzag: after each step goes back one, redraws with weak guidance the tokens the model is surest of, "
         "and takes the step again. Three network calls a step instead of one."
     )
     SEARCH_ALIASES = ["z-sampling", "zigzag", "masked z-sampling", "bag of tricks", "self-correction"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                **temperature_inputs(list(TEMPERATURE_SHAPES)),
-                "inversion_cfg": number(
-                    "Guidance on the way back. The gap to the cfg of MGT Sample is what strengthens the prompt: "
-                    "0, as the authors show it, or 1, which uses the prompt alone.",
-                    0.0,
-                    0.0,
-                    100.0,
-                ),
-                "candidates": number(
-                    "Share of the paper's number of filled cells that may be redrawn on the way back: "
-                    "1 as published, less goes back less far, and 0 redraws nothing.",
-                    1.0,
-                    0.0,
-                    1.0,
-                    0.05,
-                ),
-                **range_inputs("the zigzag"),
-            }
-        }
-
-    def make(
-        self,
-        temperature_start: float,
-        temperature_end: float,
-        temperature_shape: str,
-        inversion_cfg: float,
-        candidates: float,
-        start: float,
-        end: float,
-    ):
-        sampler = mgt_core.MaskedZSampling(
-            (temperature_start, temperature_end),
-            inversion_cfg,
-            candidates,
-            temperature_shape=temperature_shape,
-            start=start,
-            end=end,
-        )
-        return (sampler,)
+    part = mgt_core.MaskedZSampling
+    tooltips = {
+        "inversion_cfg": "Guidance on the way back. The gap to the cfg of MGT Sample is what strengthens the prompt: "
+        "0, as the authors show it, or 1, which uses the prompt alone.",
+        "candidates": "Share of the paper's number of filled cells that may be redrawn on the way back: "
+        "1 as published, less goes back less far, and 0 redraws nothing.",
+        **interval("the zigzag"),
+    }
 
 
 @node("MGT Z-Sampling Sampler")
-class MGTSamplerZ(SamplerChoice):
+class MGTSamplerZ(ConfidenceChoice):
     DESCRIPTION = (
         "Plain zigzag: after each step masks tokens again at random and takes the step once more. "
         "Two network calls a step; the baseline of Masked Z-Sampling."
     )
     SEARCH_ALIASES = ["z-sampling", "zigzag", "resample"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": {**temperature_inputs(list(TEMPERATURE_SHAPES)), **range_inputs("the zigzag")}}
-
-    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str, start: float, end: float):
-        temperature = (temperature_start, temperature_end)
-        return (mgt_core.ZSampling(temperature, temperature_shape=temperature_shape, start=start, end=end),)
+    part = mgt_core.ZSampling
+    tooltips = interval("the zigzag")
 
 
 @node("MGT Momentum Sampler (experimental)")
-class MGTSamplerMomentum(SamplerChoice):
+class MGTSamplerMomentum(ConfidenceChoice):
     DESCRIPTION = (
         "MaskGIT on predictions extrapolated from the step before, as multistep solvers of diffusion do. "
         "Experimental: the paper that studied it found no gain."
     )
     SEARCH_ALIASES = ["momentum", "multistep", "adams-bashforth", "extrapolation", "dpm solver"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                **temperature_inputs(list(TEMPERATURE_SHAPES)),
-                "momentum": number(
-                    "How much of the change since the step before is added once more: 0.5 is the two-step "
-                    "Adams-Bashforth rule, 0 is MaskGIT, below 0 averages with the step before.",
-                    0.5,
-                    -1.0,
-                    10.0,
-                ),
-            }
-        }
-
-    def make(self, temperature_start: float, temperature_end: float, temperature_shape: str, momentum: float):
-        temperature = (temperature_start, temperature_end)
-        return (mgt_core.Momentum(temperature, momentum, temperature_shape=temperature_shape),)
+    part = mgt_core.Momentum
+    tooltips = {
+        "momentum": "How much of the change since the step before is added once more: 0.5 is the two-step "
+        "Adams-Bashforth rule, 0 is MaskGIT, below 0 averages with the step before.",
+    }
 
 
 @node("MGT Halton Sampler")
@@ -160,6 +122,7 @@ class MGTSamplerHalton(SamplerChoice):
         "(Halton), at random, or row by row."
     )
     SEARCH_ALIASES = ["halton", "order", "low discrepancy", "quasi random", "raster", "random order"]
+    part = mgt_core.FixedOrder
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -169,9 +132,11 @@ class MGTSamplerHalton(SamplerChoice):
                     list(mgt_core.ORDERS),
                     "halton: each new token lies far from those before it; random: anywhere; raster: row by row "
                     "from the top left.",
+                    default="halton",
                 ),
-                "counts": combo(
-                    COUNTS,
+                "counts": setting_input(
+                    cls.part,
+                    "counts",
                     "How many tokens a step reveals: arccos, few at first and many at the end, as published; "
                     "schedule, what the mask schedule of MGT Sample says, which arccos does not look at.",
                 ),
@@ -179,27 +144,16 @@ class MGTSamplerHalton(SamplerChoice):
                 "sharpness_start": number(
                     "Factor on the logits at the first step: above 1 draws likelier tokens, below 1 freer ones.",
                     1.0,
-                    0.01,
-                    100.0,
+                    *SHARPNESS,
                 ),
-                "sharpness_end": number("The same at the last step; in between on a straight line.", 1.0, 0.01, 100.0),
-                "sharpness_power": number("Power that the factor is raised to.", 1.0, 0.0, 10.0),
-                "warmup": integer("How many of the first steps take half of the factor.", 0, 0, 1000),
+                "sharpness_end": number("The same at the last step; in between on a straight line.", 1.0, *SHARPNESS),
+                "sharpness_power": setting_input(cls.part, "power", "Power that the factor is raised to."),
+                "warmup": setting_input(cls.part, "warmup", "How many of the first steps take half of the factor."),
             }
         }
 
-    def make(
-        self,
-        order: str,
-        counts: str,
-        roll: bool,
-        sharpness_start: float,
-        sharpness_end: float,
-        sharpness_power: float,
-        warmup: int,
-    ):
-        sharpness = (sharpness_start, sharpness_end)
-        return (mgt_core.Ordered(order, roll, counts, sharpness, sharpness_power, warmup),)
+    def make(self, sharpness_start: float, sharpness_end: float, sharpness_power: float, **settings):
+        return super().make(sharpness=(sharpness_start, sharpness_end), power=sharpness_power, **settings)
 
 
 @node("MGT One-Step Sampler")
@@ -209,30 +163,11 @@ class MGTSamplerOneStep(SamplerChoice):
         "Use steps 1 and cfg 1; models that were not distilled give poor pictures."
     )
     SEARCH_ALIASES = ["one step", "dimo", "di[m]o", "distilled", "turbo", "single step"]
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "masked": number(
-                    "Share of the tokens that start masked; the others start as random codes. 0.6 for Di[M]O.",
-                    0.6,
-                    0.0,
-                    1.0,
-                    0.05,
-                ),
-                "noise": number(
-                    "Noise mixed into the token embeddings, which makes seeds differ more. 0.1 for Di[M]O.",
-                    0.1,
-                    0.0,
-                    1.0,
-                    0.05,
-                ),
-            }
-        }
-
-    def make(self, masked: float, noise: float):
-        return (mgt_core.OneStep(masked, noise),)
+    part = mgt_core.OneStep
+    tooltips = {
+        "masked": "Share of the tokens that start masked; the others start as random codes. 0.6 for Di[M]O.",
+        "noise": "Noise mixed into the token embeddings, which makes seeds differ more. 0.1 for Di[M]O.",
+    }
 
 
 @node("MGT Sample")

@@ -2,7 +2,9 @@
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
-from .types import MGT_SCHEDULE, SUGGESTED, combo, node, number, text_input
+from ..mgt_core.schedules.closed_form import Pow
+from ..mgt_core.schedules.sigmoid import Sigmoid
+from .types import MGT_SCHEDULE, SUGGESTED, combo, node, setting_input, text_input
 
 CURVE = "custom"  # the family that has a node of its own
 FAMILIES = [name for name in mgt_core.list_schedules() if name != CURVE]
@@ -27,31 +29,27 @@ class MGTMaskSchedule:
                     "Family of the curve. cosine, the usual choice, reveals few tokens early, when least is known.",
                     default=SUGGESTED["schedule"],
                 ),
-                "exponent": number(
+                "exponent": setting_input(
+                    Pow,
+                    "exponent",
                     "For pow only, no effect on the others: p of the curve 1 − r^p. 1 is linear, 2 square, 3 cubic; "
                     "below 1 most tokens are revealed early.",
-                    2.0,
-                    0.01,
-                    100.0,
                 ),
-                "sigmoid_start": number(
+                "sigmoid_start": setting_input(
+                    Sigmoid,
+                    "start",
                     "For sigmoid only, no effect on the others: where on the sigmoid the run starts.",
-                    -3.0,
-                    -100.0,
-                    100.0,
                 ),
-                "sigmoid_end": number(
+                "sigmoid_end": setting_input(
+                    Sigmoid,
+                    "end",
                     "For sigmoid only, no effect on the others: where on the sigmoid the run ends, above the start.",
-                    3.0,
-                    -100.0,
-                    100.0,
                 ),
-                "sigmoid_tau": number(
+                "sigmoid_tau": setting_input(
+                    Sigmoid,
+                    "tau",
                     "For sigmoid only, no effect on the others: its width. Small values reveal most tokens in the "
                     "middle of the run, large ones go towards linear.",
-                    1.0,
-                    0.01,
-                    100.0,
                 ),
             }
         }

@@ -3,10 +3,11 @@
 A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one takes its tooltip.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from .. import mgt_core
 from ..mgt_core.presets import built_in_settings
+from ..mgt_core.settings import ALLOWED, Choices, Numbers, WholeNumbers, setting
 
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
@@ -74,24 +75,30 @@ def image_input(tooltip: str) -> Declaration:
     return IMAGE, {"tooltip": tooltip}
 
 
-def range_inputs(what: str) -> dict[str, Declaration]:
-    """The part of the run in which something acts, as two widgets. what: its name, for the tooltips."""
+def setting_input(part: type, name: str, tooltip: str) -> Declaration:
+    """The widget of a part's setting, whose default and range are those that the part declares."""
+    field = setting(part, name)
+    allowed, default = field.metadata.get(ALLOWED), field.default
+    if isinstance(allowed, Choices):
+        return combo(allowed.values, tooltip, default)
+    if isinstance(allowed, WholeNumbers):
+        return integer(tooltip, default, allowed.low, allowed.high, allowed.step)
+    if isinstance(allowed, Numbers):
+        return number(tooltip, float(default), float(allowed.low), float(allowed.high), allowed.step)
+    return switch(tooltip, default)
+
+
+def setting_inputs(part: type, tooltips: Mapping[str, str]) -> dict[str, Declaration]:
+    """Widgets of the settings that have a tooltip, in the order of these."""
+    return {name: setting_input(part, name, tooltip) for name, tooltip in tooltips.items()}
+
+
+def interval(what: str) -> dict[str, str]:
+    """Tooltips of the part of the run in which something acts. what: its name."""
     return {
-        "start": number(
-            f"Share of the run at which {what} begins: of T steps counted from 0, those act whose number k has "
-            "start ≤ k / T < end.",
-            default=0.0,
-            low=0.0,
-            high=1.0,
-            step=0.05,
-        ),
-        "end": number(
-            f"Share of the run at which {what} ends; 1 for the last step, the same as start for no step at all.",
-            default=1.0,
-            low=0.0,
-            high=1.0,
-            step=0.05,
-        ),
+        "start": f"Share of the run at which {what} begins: of T steps counted from 0, those act whose number k has "
+        "start ≤ k / T < end.",
+        "end": f"Share of the run at which {what} ends; 1 for the last step, the same as start for no step at all.",
     }
 
 

@@ -1,9 +1,11 @@
 """The pack as a whole: what importing it costs, and that everything registered is described."""
 
 import ast
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -81,9 +83,11 @@ class TestNode:
 
     def test_function_takes_the_inputs(self, name):
         cls = NODES[name]
-        code = getattr(cls, cls.FUNCTION).__code__
-        taken = code.co_varnames[1 : code.co_argcount]
-        assert set(taken) == set(inputs(cls)) | set(cls.INPUT_TYPES().get("hidden", {}))
+        given = dict.fromkeys((*inputs(cls), *cls.INPUT_TYPES().get("hidden", {})))
+        taken = inspect.signature(getattr(cls, cls.FUNCTION)).bind(cls, **given).arguments
+        settings = taken.pop("settings", {})  # handed on to the part that the node makes
+        assert {"self", *given} == taken.keys() | settings.keys()
+        assert not settings or settings.keys() <= {field.name for field in fields(cls.part)}
         assert not hasattr(cls, "IS_CHANGED")
 
     def test_inputs_have_tooltips_and_sound_defaults(self, name):

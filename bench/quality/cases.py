@@ -78,7 +78,7 @@ def choices(settings: Mapping) -> list[Case]:
     """Vanilla, each choice alone, then combinations that someone would make."""
     steps, early = settings["steps"], guidance(start=0.0, end=0.6)
     entropy = modifier(mgt_core.EntropyTemperature)
-    halton, whole_zigzag = mgt_core.Ordered(), mgt_core.MaskedZSampling()
+    halton, whole_zigzag = mgt_core.FixedOrder(), mgt_core.MaskedZSampling()
     return [
         Case(VANILLA),
         *(schedule(name) for name in ("cosine", "linear", "root", "logarithmic") if name != settings["schedule"]),

@@ -45,9 +45,8 @@ class Replay(mgt_core.ConfidenceSampler):
     def loop(self, run) -> None:
         for index, tokens in enumerate(self.states):
             masked = (tokens == run.model.mask_id).sum(1).tolist()
-            result = run.forward(tokens.to(run.device), index, before=masked)
-            wanted = tokens.to(run.device).gather(1, result.positions) == run.model.mask_id
-            self.drawn.append(result.drawn[wanted].cpu())
+            drawn = run.draw(index, tokens.to(run.device), masked)
+            self.drawn.append(drawn.tokens[drawn.cells].cpu())
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,16 @@
 """The rows of the benchmark: a technique is one entry of TECHNIQUES, a row one of ROWS."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import reduce
 
 import mgt_core
-
-Attach = Callable[[mgt_core.MGTModel], mgt_core.MGTModel]
+from mgt_core.presets import Attachment, attached
 
 
 @dataclass(frozen=True)
 class WholeTable(mgt_core.Modifier):
     """Changes nothing, but asks for the logits of every cell."""
+
+    neutral = {}
 
     @property
     def all_positions(self) -> bool:
@@ -23,40 +22,21 @@ class WholeTable(mgt_core.Modifier):
 
 @dataclass(frozen=True)
 class Technique:
-    """attach: puts it on a model. needs: the method of the model handle it goes through."""
+    """part: what is attached to the model."""
 
     label: str
-    attach: Attach
-    needs: str
+    part: Attachment
 
 
 TECHNIQUES = {
-    "every_cell": Technique(
-        "token head on every cell", lambda model: model.with_modifier(WholeTable()), "with_modifier"
-    ),
-    "interval": Technique(
-        "guidance in the first 60 % of steps",
-        lambda model: model.with_guidance(mgt_core.GuidanceSchedule(start=0.0, end=0.6)),
-        "with_guidance",
-    ),
-    "merging": Technique(
-        "token merging 0.5, all blocks",
-        lambda model: model.with_token_merging(ratio=0.5, blocks="all"),
-        "with_token_merging",
-    ),
-    "known_merging": Technique(
-        "token merging 0.5 of known tokens",
-        lambda model: model.with_token_merging(ratio=0.5, known_only=True),
-        "with_token_merging",
-    ),
+    "every_cell": Technique("token head on every cell", WholeTable()),
+    "interval": Technique("guidance in the first 60 % of steps", mgt_core.GuidanceSchedule(start=0.0, end=0.6)),
+    "merging": Technique("token merging 0.5, all blocks", mgt_core.TokenMerging(0.5, blocks="all")),
+    "known_merging": Technique("token merging 0.5 of known tokens", mgt_core.TokenMerging(0.5, known_only=True)),
     "token_cache": Technique(
-        "token cache, a tenth recomputed, refreshed every 8th step",
-        lambda model: model.with_token_cache(0.1, every=8),
-        "with_token_cache",
+        "token cache, a tenth recomputed, refreshed every 8th step", mgt_core.TokenCache(0.1, every=8)
     ),
-    "guidance_reuse": Technique(
-        "guidance residual every 4th step", lambda model: model.with_guidance_reuse(every=4), "with_guidance_reuse"
-    ),
+    "guidance_reuse": Technique("guidance residual every 4th step", mgt_core.GuidanceReuse(every=4)),
 }
 # The cheapest combination found that keeps the judge's accuracy on the built-in model.
 APPROXIMATE = ("known_merging", "token_cache", "guidance_reuse")
@@ -64,7 +44,7 @@ APPROXIMATE = ("known_merging", "token_cache", "guidance_reuse")
 
 def attach_all(names: tuple[str, ...], model: mgt_core.MGTModel) -> mgt_core.MGTModel:
     """The techniques `names` on a model, one after the other."""
-    return reduce(lambda held, name: TECHNIQUES[name].attach(held), names, model)
+    return attached(model, tuple(TECHNIQUES[name].part for name in names))
 
 
 @dataclass(frozen=True)
@@ -88,9 +68,12 @@ class Row:
         return " in ".join(filter(None, (parts or "exact", self.dtype)))
 
     def missing(self, model: mgt_core.MGTModel) -> str | None:
-        """Why the row cannot be measured here, if so."""
-        lacking = [part for part in self.parts if not hasattr(model, TECHNIQUES[part].needs)]
-        return f"this version has no {' and no '.join(lacking)}" if lacking else None
+        """Why the row cannot be measured with this model, if so."""
+        try:
+            self.attach(model)
+        except mgt_core.MGTError as error:
+            return str(error)
+        return None
 
     def attach(self, model: mgt_core.MGTModel) -> mgt_core.MGTModel:
         return attach_all(self.parts, model)

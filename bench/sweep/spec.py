@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mgt_core.errors import MGTError, finite_number, join_some, whole_number
 from mgt_core.placement import FLOAT_DTYPES
-from mgt_core.presets import PATCHES, Patch, patch_from
+from mgt_core.presets import Attachment, attachment_from, attachments
 from mgt_core.registry import SAMPLERS, SCHEDULES
 from mgt_core.samplers.base import temperature_range
 
@@ -76,7 +76,7 @@ class Spec:
 
 def check_settings(name: str, values: dict) -> None:
     """Raises MGTError for settings that no run could use, before any work."""
-    accepted = (*SAMPLE, *PATCHES)
+    accepted = (*SAMPLE, *attachments())
     if not name or not isinstance(values, dict):
         raise MGTError(f"the settings {name!r} are {values!r}; expected values of {', '.join(accepted)}")
     if unknown := [key for key in values if key not in accepted]:
@@ -90,10 +90,10 @@ def check_settings(name: str, values: dict) -> None:
     patches(name, values)
 
 
-def patches(name: str, values: dict) -> tuple[Patch, ...]:
+def patches(name: str, values: dict) -> tuple[Attachment, ...]:
     """What the settings `name` attach. Raises MGTError for values that it does not take."""
     try:
-        return tuple(patch_from(key, values[key]) for key in values if key in PATCHES)
+        return tuple(attachment_from(key, values[key]) for key in values if key in attachments())
     except (MGTError, TypeError) as error:
         raise MGTError(f"the settings {name!r}: {error}") from None
 

@@ -11,18 +11,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..backbones.base import Backbone
 from ..errors import MGTError, join_some
 from ..loading.weights import SUFFIXES, index_weights, open_weights, read_json
 from ..placement import compute_dtype
-
-if TYPE_CHECKING:
-    from ..backbones.base import Backbone
 
 # As PEFT, diffusers and kohya's scripts name the two matrices of a layer.
 FACTOR = re.compile(r"(?P<layer>.+)\.(?:lora_|lora\.)(?P<side>A|B|down|up)(?:\.[^.]+)?\.weight")
@@ -194,7 +191,7 @@ def grafted(module: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
     return clone
 
 
-def adapt(network: "Backbone", lora: LoRA, strength: float) -> tuple["Backbone", nn.ModuleList]:
+def adapt(network: Backbone, lora: LoRA, strength: float) -> tuple[Backbone, nn.ModuleList]:
     """A network that shares every layer of `network`, with the updates of `lora` beside them; and these alone.
 
     Raises MGTError for an update of a layer that is not there, is no linear layer, or has another shape."""
@@ -222,7 +219,7 @@ def adapt(network: "Backbone", lora: LoRA, strength: float) -> tuple["Backbone",
     return grafted(network, layers), nn.ModuleList(layer.adapters for layer in layers.values())
 
 
-def find_layer(network: "Backbone", modules: Mapping[str, nn.Module], name: str) -> tuple[str, slice] | None:
+def find_layer(network: Backbone, modules: Mapping[str, nn.Module], name: str) -> tuple[str, slice] | None:
     """Path of the linear layer that a file calls `name`, and the rows of its output that are meant."""
     candidates, rest = [name], name
     while found := next((p for p in PREFIXES if rest.startswith(p)), None):

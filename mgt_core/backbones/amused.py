@@ -8,7 +8,7 @@ from ..errors import MGTError, whole_number
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
-from .hooks import NO_PATCHES, Patches
+from .hooks import NO_HOOKS, Hooks
 
 HEAD = "mlm_layer."
 BODY = "uvit."  # before the other names where this pack has saved them
@@ -82,7 +82,7 @@ class AmusedTransformer(Backbone):
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Condition:
         return condition.to(dtype=self.mlm_layer.conv1.weight.dtype)
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Condition, patches: Patches = NO_PATCHES) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Condition, hooks: Hooks = NO_HOOKS) -> Tensor:
         out = self.uvit(tokens, prepared.hidden, prepared.pooled, prepared.micro)
         return out.permute(0, 2, 3, 1)
 

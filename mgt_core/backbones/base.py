@@ -9,7 +9,7 @@ from ..errors import MGTError
 from ..loading.published import Published
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
-from .hooks import NO_PATCHES, Patches
+from .hooks import NO_HOOKS, Hooks
 
 
 class Backbone(nn.Module, Published):
@@ -21,7 +21,8 @@ class Backbone(nn.Module, Published):
 
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
-    supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Patches it heeds
+    supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
+    self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
 
@@ -93,10 +94,10 @@ class Backbone(nn.Module, Published):
         """What depends only on the condition and the (height, width) grid."""
 
     @abstractmethod
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any, patches: Patches = NO_PATCHES) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks = NO_HOOKS) -> Tensor:
         """tokens [B, h, w] long, timestep [1] or [B] -> [B, h, w, C], before the token head.
 
-        patches: what acts inside the blocks, of the kinds named in `supports`.
+        hooks: what acts inside the blocks, of the kinds named in `supports`.
         """
 
     @abstractmethod
@@ -104,7 +105,7 @@ class Backbone(nn.Module, Published):
         """[..., C] -> logits [..., codebook_size]."""
 
     def check_supports(self, patch: str, name: str) -> None:
-        """Raises MGTError when `patch`, a field of Patches that people know as `name`, has no meaning here."""
+        """Raises MGTError when `patch`, a field of Hooks that people know as `name`, has no meaning here."""
         if patch not in self.supports:
             able = [entry for entry in BACKBONES if patch in BACKBONES.get(entry).supports]
             raise MGTError(

@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..patches.token_merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
-from .base import Backbone
-from .hooks import NO_PATCHES, Patches
+from .class_grid import ClassGridBackbone
+from .hooks import NO_HOOKS, Hooks
+from .merge import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 
 EPS = 1e-5
 HEADS = {384: 6, 512: 6, 768: 12, 1024: 16, 1152: 16}  # of the released widths: tiny, small, base, large, xlarge
@@ -150,11 +150,10 @@ class LastNorm(nn.Module):
 
 
 @BACKBONES.register("halton")
-class HaltonTransformer(Backbone):
+class HaltonTransformer(ClassGridBackbone):
     """Tokens and a class to logits. The head shares the token embedding; its column for the mask is not used."""
 
     config_class = HaltonConfig
-    condition_fields = ("labels",)
     supports = frozenset({"merging", "perturb"})
     needs_config = False
 
@@ -195,24 +194,11 @@ class HaltonTransformer(Backbone):
         return self.config.codebook_size
 
     @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def num_classes(self) -> int:
-        return self.config.num_classes
+    def cells(self) -> int:
+        return self.config.tokens
 
     @property
     def has_unconditional_class(self) -> bool:
-        return True
-
-    @property
-    def trained_grid(self) -> tuple[int, int]:
-        side = math.isqrt(self.config.tokens)
-        return side, side
-
-    @property
-    def only_trained_grid(self) -> bool:
         return True
 
     @property
@@ -225,10 +211,10 @@ class HaltonTransformer(Backbone):
         blocks = [block.mlp(embedded).chunk(6, dim=-1) for block in self.transformer["layers"]]
         return Prepared(blocks, self.last_norm.mlp(embedded).chunk(2, dim=-1))
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
         x = (self.tok_emb(tokens).flatten(1, 2) + self.pos_emb.weight).unflatten(1, tokens.shape[1:])
-        if patches.perturb is not None:
-            x = patches.perturb(x)
+        if hooks.perturb is not None:
+            x = hooks.perturb(x)
         if self.config.proj > 1:
             x = self.halve(x)
         grid, lead = x.shape[1:3], self.config.registers
@@ -236,7 +222,7 @@ class HaltonTransformer(Backbone):
         if lead:  # first here, last in the published network: their order has no meaning
             x = torch.cat([self.reg_tokens.weight.expand(len(x), -1, -1), x], dim=1)
         for block, parts in zip(self.transformer["layers"], prepared.blocks, strict=True):
-            merges = patches.merging.at("single", x[:, lead:], grid) if patches.merging else NO_MERGES
+            merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
             x = block(x, parts, merges.after(lead))
         x = x[:, lead:].unflatten(1, grid)
         if self.config.proj > 1:

@@ -1,20 +1,49 @@
-"""What acts inside a network: during one evaluation, and over a run."""
+"""What the blocks of a backbone let others do inside them, during one evaluation."""
 
 from collections.abc import Callable, MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from torch import Tensor
 
-from ..patches.token_cache import ActiveCache, Entry
-from ..patches.token_merging import ActiveMerging
+from .merge import BlockMerges, Merge, Tables
 
-if TYPE_CHECKING:
-    from ..model import MGTModel
+# (keys, values [B, heads, S, D] of the rows computed, how they were merged) -> those to attend to
+Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
+
+
+class Merging(Protocol):
+    """Says what each block merges."""
+
+    def at(self, kind: str, image: Tensor, grid: tuple[int, int]) -> BlockMerges:
+        """For the next block, of `kind` ("joint" or "single"), which image rows [B, n, C] on `grid` are about to
+        enter."""
+        ...
+
+
+class RowCache(Protocol):
+    """Rows that need not be computed: `select` before the blocks, a `memory` for each of them, `whole` after them.
+
+    rows: [B, m] the image rows to compute, None for all of them.
+    """
+
+    rows: Tensor | None
+
+    def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
+        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D]."""
+        ...
+
+    def memory(self) -> Memory:
+        """For the next block's attention: where keys and values of the other rows lie."""
+        ...
+
+    def whole(self, image: Tensor) -> Tensor:
+        """All image rows [B, n, C], from those computed."""
+        ...
 
 
 @dataclass(frozen=True)
-class Patches:
+class Hooks:
     """Handed to `Backbone.features`; what is None does not act. A backbone names the fields that it
     heeds in `supports`, and is never handed another one.
 
@@ -23,8 +52,8 @@ class Patches:
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
     """
 
-    merging: ActiveMerging | None = None
-    cache: ActiveCache | None = None
+    merging: Merging | None = None
+    cache: RowCache | None = None
     top_down: Sequence[Tensor] | None = None
     taps: MutableSequence[Tensor] | None = None
     perturb: Callable[[Tensor], Tensor] | None = None
@@ -34,36 +63,4 @@ class Patches:
             self.taps.append(states)
 
 
-NO_PATCHES = Patches()
-
-
-class RunPatches:
-    """The patches of a model during one run."""
-
-    def __init__(self, model: "MGTModel"):
-        self.network = model.network
-        self.merging = model.merging.begin() if model.merging is not None else None
-        self.cache = model.cache.begin() if model.cache is not None else None
-        self.all_masked: list[bool] = []
-
-    def enter(self, index: int, total: int, all_masked: Sequence[bool]) -> None:
-        """Told before every network evaluation: step `index` of `total`, and of which images no cell is known."""
-        self.all_masked = list(all_masked)
-        for patch in (self.merging, self.cache):
-            if patch is not None:
-                patch.enter(index, total)
-
-    def evaluation(self, entries: tuple[Entry, ...], tokens: Tensor) -> Patches:
-        """For one evaluation of `entries` on tokens [B, h, w]: the images once for each of them."""
-        if self.merging is None and self.cache is None:
-            return NO_PATCHES
-        cells, mask_id, side = self.network.row_cells(tokens), self.network.mask_id, self.network.row_side
-        merging = cache = None
-        if self.cache is not None:
-            grid = tokens.shape[1] // side, tokens.shape[2] // side
-            cache = self.cache.evaluation(entries, cells, mask_id, grid)
-        # Between refreshes the few rows that are computed are not merged.
-        if self.merging is not None and (cache is None or cache.rows is None):
-            known = (cells != mask_id).all(-1)
-            merging = self.merging.evaluation(entries, self.all_masked * len(entries), known)
-        return Patches(merging, cache)
+NO_HOOKS = Hooks()

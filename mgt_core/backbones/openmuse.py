@@ -2,25 +2,25 @@
 one class token and a fixed square of image tokens.
 
 Parameter names are those of the published checkpoints. A file that also holds the Self-Guidance branch
-(`BRANCH`: cls_anchor_gen, decoders, top_down_transform) loads as the plain network; the branch is read
-from the same file by whoever wants it, and acts through the `Patches` of an evaluation.
+(cls_anchor_gen, decoders, top_down_transform) loads as the plain network; the branch is read
+from the same file by whoever wants it, and acts through the `Hooks` of an evaluation.
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..patches.token_merging import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
-from .hooks import NO_PATCHES, Patches
-
-BRANCH = ("cls_anchor_gen.", "decoders.", "top_down_transform")
+from .branch import FACTOR, TENSORS, Branch
+from .class_grid import ClassGridBackbone
+from .hooks import NO_HOOKS, Hooks
+from .merge import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 
 # What a published config may say beside the sizes, and the only value that this network implements.
 IMPLEMENTED = {
@@ -157,12 +157,56 @@ class TokenHead(nn.Module):
         return F.linear(hidden, self.to_logits.weight[:width], self.to_logits.bias[:width])
 
 
+class ClassAnchor(nn.Module):
+    """An anchor for every class: FACTOR vectors shared by all, FACTOR of its own, weighted and mixed."""
+
+    def __init__(self, width: int, classes: int, factor: int = FACTOR):
+        super().__init__()
+        self.mlp_p = nn.Embedding(1, width * factor)
+        self.mlp_c = nn.Embedding(classes, width * factor)
+        self.mlp_f = nn.Linear(factor, 1, bias=False)
+        self.mlp_t = nn.Linear(width, width)
+        self.layer_norm = nn.LayerNorm(width)
+
+    def forward(self, labels: Tensor) -> Tensor:
+        """[B] -> [B, C]."""
+        parts = self.mlp_p.weight + self.mlp_c(labels)
+        return self.mlp_t(self.layer_norm(self.mlp_f(parts.unflatten(-1, (-1, self.mlp_f.in_features)))[..., 0]))
+
+
+class ClassBranch(Branch):
+    """As published, for the open-muse MaskGIT: the class token is part of the sequence, and blank too in the
+    second pass."""
+
+    def __init__(self, layers: int, width: int, classes: int, factor: int = FACTOR):
+        super().__init__(layers, width)
+        self.cls_anchor_gen = ClassAnchor(width, classes, factor)
+
+    @classmethod
+    def for_network(cls, network: Backbone, factor: int = FACTOR) -> "ClassBranch":
+        config = network.config
+        return cls(config.num_hidden_layers, config.hidden_size, config.num_classes, factor)
+
+    @property
+    def factor(self) -> int:
+        return self.cls_anchor_gen.mlp_f.in_features
+
+    def anchor(self, network, prepared):
+        return self.cls_anchor_gen(prepared.class_ids[:, 0] - network.codebook_size)
+
+    def blank(self, network, prepared):
+        return replace(prepared, class_ids=torch.full_like(prepared.class_ids, network.mask_id))
+
+    def training_logits(self, network, features):
+        return network.mlm_layer(features)  # classes and the mask token too, as published
+
+
 @BACKBONES.register("openmuse")
-class OpenMuseTransformer(Backbone):
+class OpenMuseTransformer(ClassGridBackbone):
     """Tokens and a class to logits. Vocabulary: codes, then classes, then the mask token."""
 
     config_class = OpenMuseConfig
-    condition_fields = ("labels",)
+    self_guidance_branch = ClassBranch
     supports = frozenset({"merging", "top_down", "taps", "perturb"})
 
     def __init__(self, config: OpenMuseConfig):
@@ -178,53 +222,40 @@ class OpenMuseTransformer(Backbone):
 
     @staticmethod
     def leaves(name: str) -> bool:
-        return name.startswith(BRANCH)
+        return name.startswith(TENSORS)
 
     @property
     def mask_id(self) -> int:
         return self.config.vocab_size - 1
 
     @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def num_classes(self) -> int:
-        return self.config.num_classes
-
-    @property
-    def trained_grid(self) -> tuple[int, int]:
-        side = math.isqrt(self.config.num_vq_tokens)
-        return side, side
-
-    @property
-    def only_trained_grid(self) -> bool:
-        return True
+    def cells(self) -> int:
+        return self.config.num_vq_tokens
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         return Prepared(self.config.codebook_size + condition.labels[:, None], grid)
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, patches: Patches = NO_PATCHES) -> Tensor:
-        return self.run(self.sequence(tokens, prepared), patches)[:, 1:].unflatten(1, prepared.grid)
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
+        return self.run(self.sequence(tokens, prepared), hooks)[:, 1:].unflatten(1, prepared.grid)
 
     def sequence(self, tokens: Tensor, prepared: Prepared) -> Tensor:
         """[B, h, w] -> ids [B, 1 + h * w], the class first."""
         return torch.cat([prepared.class_ids, tokens.flatten(1)], dim=1)
 
-    def run(self, ids: Tensor, patches: Patches = NO_PATCHES) -> Tensor:
+    def run(self, ids: Tensor, hooks: Hooks = NO_HOOKS) -> Tensor:
         """The layers over ids [B, S] -> hidden states [B, S, C], the class position included.
 
-        patches.top_down: the value of layer l becomes value(x) + value(top_down[l]) (Self-Guidance,
-        arXiv 2410.13136, section 4). patches.perturb changes the image's embeddings alone.
+        hooks.top_down: the value of layer l becomes value(x) + value(top_down[l]) (Self-Guidance,
+        arXiv 2410.13136, section 4). hooks.perturb changes the image's embeddings alone.
         """
-        x, merging, above = self.embed(ids), patches.merging, iter(patches.top_down or ())
-        if patches.perturb is not None:
-            x = torch.cat([x[:, :1], patches.perturb(x[:, 1:].unflatten(1, self.trained_grid)).flatten(1, 2)], dim=1)
+        x, merging, above = self.embed(ids), hooks.merging, iter(hooks.top_down or ())
+        if hooks.perturb is not None:
+            x = torch.cat([x[:, :1], hooks.perturb(x[:, 1:].unflatten(1, self.trained_grid)).flatten(1, 2)], dim=1)
         for layer in self.transformer_layers:
-            patches.tap(x)
+            hooks.tap(x)
             merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
             x = layer(x, next(above, None), merges.after(1))
-        patches.tap(x)
+        hooks.tap(x)
         return x
 
     def head(self, features: Tensor) -> Tensor:

@@ -72,10 +72,10 @@ class Conditions:
         return self.map(lambda condition: condition.to(device))
 
 
-Given = Condition | Conditions
+ConditionInput = Condition | Conditions
 
 
-def parts_of(given: Given | None) -> tuple[ConditionPart, ...]:
+def condition_parts(given: ConditionInput | None) -> tuple[ConditionPart, ...]:
     if given is None:
         return ()
     return given.parts if isinstance(given, Conditions) else (ConditionPart(given),)
@@ -94,9 +94,9 @@ def unreached(parts: Sequence[ConditionPart]) -> Tensor:
     return ~reached
 
 
-def unreached_by_step(given: Given | None, steps: Sequence[int], total: int) -> list[Tensor]:
+def unreached_by_step(given: ConditionInput | None, steps: Sequence[int], total: int) -> list[Tensor]:
     """`unreached` at each of `steps`; all cells when nothing is given."""
-    parts, known = parts_of(given), {}
+    parts, known = condition_parts(given), {}
     chosen = [acting(parts, index, total) for index in steps]
     for active in set(chosen):
         known[active] = unreached([parts[i] for i in active])

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError
-from ..model import micro_conditions
 from ..placement import Placement, Resident
-from ..types import Condition
+from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
 
 log = logging.getLogger(__name__)

@@ -2,29 +2,30 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..interval import check_interval, in_interval
+from ..interval import in_interval
+from ..settings import Settings, share
 from ..types import Step
 
 ActiveModifier = Callable[[Tensor, Step], Tensor]
 
 
 @dataclass(frozen=True)
-class Modifier(ABC):
+class Modifier(Settings, ABC):
     """Settings of a modifier. What it remembers during a run lives in what `begin` returns.
 
     start, end: share of the run in which it acts; step k of T acts when start <= k / T < end
     (start 0 and end 1: every step; start == end: none).
     """
 
-    start: float = field(default=0.0, kw_only=True)
-    end: float = field(default=1.0, kw_only=True)
+    start: float = share(0.0, kw_only=True)
+    end: float = share(1.0, kw_only=True)
 
-    def __post_init__(self):
-        check_interval(type(self).__name__, self.start, self.end)
+    def __init_subclass__(cls):
+        cls.interval_of = cls.__name__
 
     @property
     def all_positions(self) -> bool:

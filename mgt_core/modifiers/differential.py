@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, finite_number
 from ..registry import MODIFIERS
+from ..settings import choice
+from ..settings import share as share_of
 from ..types import Step
 from .base import ActiveModifier, Modifier
 
@@ -90,15 +91,11 @@ class DifferentialSampling(Modifier):
     and their step counter skips the last step (within one run; nothing leaks into the next).
     """
 
-    share: float = 0.75
-    positions: str = "all"
-    parity: bool = False
+    neutral = {"share": 0.0}
 
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("differential share", self.share, 0, 1)
-        if self.positions not in POSITIONS:
-            raise MGTError(f"differential positions is {self.positions!r}; accepted are {' and '.join(POSITIONS)}")
+    share: float = share_of(0.75, "differential share")
+    positions: str = choice("all", POSITIONS, "differential positions")
+    parity: bool = False
 
     @property
     def all_positions(self) -> bool:

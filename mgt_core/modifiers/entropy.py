@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import finite_number
 from ..registry import MODIFIERS
+from ..settings import number
 from ..types import Step
 from .base import ActiveModifier, Modifier
 
@@ -23,15 +23,11 @@ class EntropyTemperature(Modifier):
     """Logits of each cell divided by scale * exp(-H / decay) + floor, with H the entropy of the cell in
     nats; arXiv 2510.09012 (2.5, 3 and 0.7 there). scale 0 and floor 1 change nothing."""
 
-    scale: float = 2.5
-    decay: float = 3.0
-    floor: float = 0.7
+    neutral = {"scale": 0.0, "floor": 1.0}
 
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("entropy scale", self.scale, 0, 100)
-        finite_number("entropy decay", self.decay, 0.01, 100)
-        finite_number("entropy floor", self.floor, 0.01, 100)
+    scale: float = number(2.5, 0, 100, "entropy scale")
+    decay: float = number(3.0, 0.01, 100, "entropy decay")
+    floor: float = number(0.7, 0.01, 100, "entropy floor")
 
     @property
     def by_rows(self) -> bool:

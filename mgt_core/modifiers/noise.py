@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, finite_number
 from ..registry import MODIFIERS
 from ..sampling.draws import seeded_generator
+from ..settings import choice, number
 from ..types import Step
 from .base import ActiveModifier, Modifier
 
@@ -49,15 +49,11 @@ class NoiseRegularization(Modifier):
     "cosine" fall from 1 to 0. source: of the noise, for tests that feed recorded ones.
     """
 
-    amplitude: float = 2.0
-    shape: str = "paper"
-    source: NoiseSource = field(default=seeded_noise, repr=False, kw_only=True)
+    neutral = {"amplitude": 0.0}
 
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("noise amplitude", self.amplitude, 0, 1000)
-        if self.shape not in NOISE_SHAPES:
-            raise MGTError(f"noise shape is {self.shape!r}; accepted are {', '.join(NOISE_SHAPES)}")
+    amplitude: float = number(2.0, 0, 1000, "noise amplitude")
+    shape: str = choice("paper", tuple(NOISE_SHAPES), "noise shape")
+    source: NoiseSource = field(default=seeded_noise, repr=False, kw_only=True)
 
     def sigma(self, step: Step) -> float:
         """Standard deviation of the noise at this step."""

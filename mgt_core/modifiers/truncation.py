@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import finite_number, whole_number
 from ..registry import MODIFIERS
+from ..settings import share, whole
 from ..types import Step
 from .base import ActiveModifier, Modifier
 
@@ -17,13 +17,10 @@ class TopKTopP(Modifier):
     """Keeps the `k` likeliest codes (0: all), and of those the fewest that hold probability `p`
     (1: all; nucleus sampling, arXiv 1904.09751). The others can no longer be drawn."""
 
-    k: int = 0
-    p: float = 1.0
+    neutral = {}
 
-    def __post_init__(self):
-        super().__post_init__()
-        whole_number("top-k", self.k, 0, 2**31)
-        finite_number("top-p", self.p, 0, 1)
+    k: int = whole(0, 0, 2**31, "top-k")
+    p: float = share(1.0, "top-p")
 
     @property
     def by_rows(self) -> bool:

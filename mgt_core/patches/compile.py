@@ -1,16 +1,18 @@
-"""torch.compile as an option of a model."""
+"""torch.compile as a patch of a model."""
 
 import logging
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
 from ..backbones.base import Backbone
-from ..backbones.hooks import NO_PATCHES, Patches
+from ..backbones.hooks import NO_HOOKS, Hooks
 from ..errors import MGTError, reason
+from ..registry import PATCHES
+from ..settings import choice
+from .base import Features, Patch, RunPatch
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +24,7 @@ class CompiledFeatures:
     """`Backbone.features` of one network, compiled; the weights are the network's own.
 
     Sizes, batches and devices may change: torch checks what it has compiled for and compiles anew, and
-    CUDA graphs are recorded anew. Evaluations with patches inside the blocks run as they are.
+    CUDA graphs are recorded anew. Calls with hooks inside the blocks run as they are.
     """
 
     def __init__(self, network: Backbone, settings: "Compile"):
@@ -31,9 +33,9 @@ class CompiledFeatures:
         self.compiled = torch.compile(network.features, backend=settings.backend, mode=mode)
         self.possible = True
 
-    def __call__(self, tokens: Tensor, timestep: Tensor, prepared: Any, patches: Patches = NO_PATCHES) -> Tensor:
-        if patches is not NO_PATCHES and patches != NO_PATCHES or not self.possible:
-            return self.plain(tokens, timestep, prepared, patches)
+    def __call__(self, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks = NO_HOOKS) -> Tensor:
+        if hooks is not NO_HOOKS and hooks != NO_HOOKS or not self.possible:
+            return self.plain(tokens, timestep, prepared, hooks)
         try:
             torch.compiler.cudagraph_mark_step_begin()
             # A CUDA graph writes its next result where this one lies.
@@ -47,22 +49,37 @@ class CompiledFeatures:
             return result
 
 
+@PATCHES.register("compile")
 @dataclass(frozen=True)
-class Compile:
+class Compile(Patch):
     """mode: of inductor: default; reduce-overhead, CUDA graphs beside it; the max-autotune ones, which try
     out more kernels and take longer to compile. backend: inductor generates code; the others generate none
     and serve to find faults."""
 
-    mode: str = "default"
-    backend: str = "inductor"
-    _made: WeakKeyDictionary = field(init=False, repr=False, compare=False, default_factory=WeakKeyDictionary)
+    slot = "compile"
+    title = "compilation"
+    place = "network"
+    neutral = {"backend": "eager"}
 
-    def __post_init__(self):
-        for name, choices in (("mode", MODES), ("backend", BACKENDS)):
-            if getattr(self, name) not in choices:
-                raise MGTError(f"compile {name} is {getattr(self, name)!r}; accepted are {', '.join(choices)}")
+    mode: str = choice("default", MODES, "compile mode")
+    backend: str = choice("inductor", BACKENDS, "compile backend")
+    _made: dict[Backbone, CompiledFeatures] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def features(self, network: Backbone) -> CompiledFeatures:
+        """Those of `network`, the same from run to run."""
         if network not in self._made:
             self._made[network] = CompiledFeatures(network, self)
         return self._made[network]
+
+    def begin(self, network: Backbone) -> RunPatch:
+        return Compiled(self.features(network))
+
+
+class Compiled(RunPatch):
+    """During one run."""
+
+    def __init__(self, features: CompiledFeatures):
+        self.features = features
+
+    def around(self, features: Features) -> Features:
+        return self.features

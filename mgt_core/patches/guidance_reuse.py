@@ -8,32 +8,37 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import whole_number
-from ..interval import check_interval, in_interval
-from .token_cache import Entry
+from ..backbones.base import Backbone
+from ..interval import in_interval
+from ..registry import PATCHES
+from ..settings import share, whole
+from .base import Entry, Moment, Patch, RunPatch, States
 
 
+@PATCHES.register("guidance_reuse")
 @dataclass(frozen=True)
-class GuidanceReuse:
+class GuidanceReuse(Patch):
     """Settings. every: steps from one evaluation of both conditions to the next; 1 changes nothing.
     start, end: share of the run in which it acts, as for modifiers."""
 
-    every: int = 2
-    start: float = 0.0
-    end: float = 1.0
+    slot = "guidance_reuse"
+    title = "guidance reuse"
+    place = "conditions"
+    interval_of = "guidance reuse"
+    neutral = {"every": 1}
 
-    def __post_init__(self):
-        whole_number("guidance reuse every", self.every, 1, 100_000)
-        check_interval("guidance reuse", self.start, self.end)
+    every: int = whole(2, 1, 100_000, "guidance reuse every")
+    start: float = share(0.0)
+    end: float = share(1.0)
 
-    def begin(self) -> "RunReuse":
+    def begin(self, network: Backbone) -> "RunReuse":
         return RunReuse(self)
 
 
-class RunReuse:
+class RunReuse(RunPatch):
     """During one run. What is kept is the difference of the features, before the token head: for every cell,
-    so that cells masked again have it too, and as wide as the network instead of the codebook. Entries are
-    conditions, (role, number); the differences are taken from the first positive one."""
+    so that cells masked again have it too, and as wide as the network instead of the codebook. The differences
+    are taken from the first positive condition."""
 
     def __init__(self, settings: GuidanceReuse):
         self.settings = settings
@@ -42,27 +47,26 @@ class RunReuse:
         self.kept_at = self.index = 0
         self.acting = False
 
-    def enter(self, index: int, total: int, all_masked: Sequence[bool] = ()) -> None:
-        """Told before every network evaluation: step `index` of `total`."""
-        self.index, self.acting = index, in_interval(self.settings.start, self.settings.end, index, total)
+    def enter(self, moment: Moment) -> None:
+        self.index = moment.index
+        self.acting = in_interval(self.settings.start, self.settings.end, moment.index, moment.total)
 
     def known(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Those of `entries` that need not be evaluated, because the difference is known and recent: none in
-        a step that evaluated them, however often it comes back, so that every 1 is exact."""
+        """Those whose difference is known and recent: none in a step that evaluated them, however often it comes
+        back, so that every 1 is exact."""
         recent = self.acting and 0 < self.index - self.kept_at < self.settings.every
         return list(self.gaps) if recent and matching(entries) == (self.base, list(self.gaps)) else []
 
-    def states(self, entries: Sequence[Entry], states: dict[Entry, Tensor]) -> dict[Entry, Tensor]:
-        """Features [B, N, C] of the entries that were left out, l_u = l_c - gap; keeps the differences when
-        none was."""
+    def completed(self, entries: Sequence[Entry], states: States) -> States:
+        """With l_u = l_c - gap for those that were left out; keeps the differences when none was."""
         base, negative = matching(entries)
         missing = [entry for entry in negative if entry not in states]
         if missing:
-            return {entry: states[base] - self.gaps[entry] for entry in missing}
+            return {entry: states[base] - self.gaps[entry] for entry in missing} | states
         if self.acting and self.settings.every > 1 and base and negative:
             self.base, self.kept_at = base, self.index
             self.gaps = {entry: states[base] - states[entry] for entry in negative}
-        return {}
+        return states
 
 
 def matching(entries: Sequence[Entry]) -> tuple[Entry | None, list[Entry]]:

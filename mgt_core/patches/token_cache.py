@@ -6,44 +6,53 @@ belongs to an earlier timestep and an earlier text stream.
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import finite_number, whole_number
-from ..interval import check_interval, in_interval
+from ..backbones.base import Backbone
+from ..backbones.hooks import Hooks, Memory
+from ..backbones.merge import Merge, Tables
+from ..interval import in_interval
 from ..placement import sent
-from .token_merging import Merge, Tables, spread
+from ..registry import PATCHES
+from ..settings import share as share_of
+from ..settings import whole
+from .base import Call, Entry, Moment, Patch, RunPatch
+from .spread import spread
 
-Entry = tuple[str, int]  # a condition of a run: its role and its number there
-Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
 REACH = 5  # rows and columns of the window within which a change is near
 
 
+@PATCHES.register("token_cache")
 @dataclass(frozen=True)
-class TokenCache:
-    """Settings of the token cache.
+class TokenCache(Patch):
+    """Settings.
 
     share: how many of the image tokens are computed between refreshes. every: evaluations of a prompt from
     one refresh, which computes all tokens, to the next; 1 always computes everything. start, end: share of
     the run in which it acts, as for modifiers.
     """
 
-    share: float = 0.25
-    every: int = 4
-    start: float = 0.0
-    end: float = 1.0
+    slot = "token_cache"
+    title = "the token cache"
+    place = "rows"
+    needs = "cache"
+    interval_of = "token cache"
+    neutral = {"every": 1}
 
-    def __post_init__(self):
-        finite_number("token cache share", self.share, 0, 1)
-        whole_number("token cache every", self.every, 1, 100_000)
-        check_interval("token cache", self.start, self.end)
+    share: float = share_of(0.25, "token cache share")
+    every: int = whole(4, 1, 100_000, "token cache every")
+    start: float = share_of(0.0)
+    end: float = share_of(1.0)
 
-    def begin(self) -> "RunCache":
+    def held_bytes(self, network: Backbone, rows: int, conditions: int, size: int) -> int:
+        return rows * conditions * network.kept_width * size
+
+    def begin(self, network: Backbone) -> "RunCache":
         return RunCache(self)
 
 
@@ -68,7 +77,7 @@ class Kept:
         return Kept(self.cells[part], self.age[part], keys, values, self.features[part])
 
 
-class RunCache:
+class RunCache(RunPatch):
     """What a run keeps, for each condition. Those evaluated together lie in one piece; one that is then
     evaluated alone uses its part of it."""
 
@@ -78,9 +87,13 @@ class RunCache:
         self.uses: dict[Entry, int] = {}  # evaluations of a condition since all its rows were computed
         self.acting = True
 
-    def enter(self, index: int, total: int) -> None:
-        """Told before every network evaluation: step `index` of `total`."""
-        self.acting = in_interval(self.settings.start, self.settings.end, index, total)
+    def enter(self, moment: Moment) -> None:
+        self.acting = in_interval(self.settings.start, self.settings.end, moment.index, moment.total)
+
+    def hooks(self, hooks: Hooks, call: Call) -> Hooks:
+        side, mask_id = call.network.row_side, call.network.mask_id
+        grid = call.tokens.shape[1] // side, call.tokens.shape[2] // side
+        return replace(hooks, cache=self.evaluation(call.entries, call.network.row_cells(call.tokens), mask_id, grid))
 
     def evaluation(
         self, entries: tuple[Entry, ...], cells: Tensor, mask_id: int, grid: tuple[int, int]
@@ -136,19 +149,14 @@ def wide(rows: Tensor, like: Tensor) -> Tensor:
 
 
 class ActiveCache:
-    """One evaluation, as the backbone sees it: `select` before its blocks, a `memory` for each of them,
-    `whole` after them.
-
-    rows: [B, m] the image rows to compute, None for all of them, which are then kept. Text rows are
-    computed with all rows only.
-    """
+    """One call, as the backbone sees it (see RowCache). Rows that are computed are kept; text rows are computed with
+    all image rows only."""
 
     def __init__(self, kept: Kept, rows: Tensor | None = None):
         self.kept, self.rows, self.block = kept, rows, 0
         self.places: tuple[Tensor, Tensor] | None = None
 
     def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
-        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D]."""
         if self.rows is None:
             return image, text, tables
         joined = text.shape[1] + self.rows
@@ -157,8 +165,6 @@ class ActiveCache:
         return image.gather(1, wide(self.rows, image)), text[:, :0], (cos, sin)
 
     def memory(self) -> Memory:
-        """For the next block's attention: takes the keys and values [B, heads, S, D] of the rows that were
-        computed, and how they had been merged; returns those to attend to."""
         self.block += 1
         return partial(self._exchange, self.block - 1)
 
@@ -173,7 +179,6 @@ class ActiveCache:
         return kept.keys[block], kept.values[block]
 
     def whole(self, image: Tensor) -> Tensor:
-        """All image rows [B, n, C], from those computed."""
         if self.rows is not None:
             return self.kept.features.scatter_(1, wide(self.rows, image), image)
         if self.kept.features is None:

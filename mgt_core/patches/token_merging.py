@@ -5,106 +5,27 @@ TomeMGT (arXiv 2411.10781, section 4) after ToMe for Stable Diffusion (Bolya and
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import MGTError, finite_number, whole_number
-from ..interval import check_interval, in_interval
+from ..backbones.base import Backbone
+from ..backbones.hooks import Hooks
+from ..backbones.merge import NO_MERGES, BlockMerges, Merge
+from ..errors import MGTError, whole_number
+from ..interval import in_interval
 from ..placement import sent
+from ..registry import PATCHES
+from ..settings import choice, number, share, whole
+from .base import Call, Moment, Patch, RunPatch
+from .spread import spread
 
 BLOCKS = ("joint", "single", "all")
 PARTS = ("attention", "mlp", "both")
-Tables = tuple[Tensor, Tensor]
+LARGEST_STRIDE = 64
 TIE = 1e-4  # similarities closer than this count as the same
-
-
-@dataclass(frozen=True)
-class Merge:
-    """Which tokens share a row: token i of a sample lies in row slot[i].
-
-    slot: [B, n] long in 0..size-1. size: rows after merging. filled: [B, size] bool, the rows that hold a
-    token where samples merge different numbers of them; None when all do.
-    """
-
-    slot: Tensor
-    size: int
-    filled: Tensor | None = None
-    place: Tensor = field(init=False, repr=False)  # [B * n] row of every token, counted through the batch
-    order: Tensor = field(init=False, repr=False)  # [B * n] tokens, counted through the batch, row by row
-    starts: Tensor = field(init=False, repr=False)  # [B * size] where the tokens of each row begin in `order`
-    kept: dict = field(init=False, repr=False, default_factory=dict)  # what is derived from it once
-
-    def __post_init__(self):
-        batch, device = self.slot.shape[0], self.slot.device
-        place = (self.slot + self.size * torch.arange(batch, device=device)[:, None]).flatten()
-        rows, order = place.sort(stable=True)
-        starts = torch.searchsorted(rows, torch.arange(batch * self.size, device=device))
-        for name, value in (("place", place), ("order", order), ("starts", starts)):
-            object.__setattr__(self, name, value)
-
-    def merge(self, x: Tensor) -> Tensor:
-        """[B, n, C] -> [B, size, C], the mean of the tokens of each row; 0 in rows that hold none."""
-        # A bag of embeddings is read by one worker in order: the same sum every time, on a GPU too.
-        rows = F.embedding_bag(self.order, x.flatten(0, 1), self.starts, mode="mean")
-        return rows.unflatten(0, (-1, self.size))
-
-    def unmerge(self, rows: Tensor) -> Tensor:
-        """[B, size, C] -> [B, n, C], every token the value of its row."""
-        return rows.flatten(0, 1)[self.place].unflatten(0, self.slot.shape)
-
-    def after(self, rows: int) -> "Merge":
-        """The same merge behind `rows` rows that stay as they are (the text in a joined sequence)."""
-        if rows not in self.kept:
-            lead = torch.arange(rows, device=self.slot.device).expand(self.slot.shape[0], -1)
-            filled = None if self.filled is None else F.pad(self.filled, (rows, 0), value=True)
-            self.kept[rows] = Merge(torch.cat([lead, rows + self.slot], dim=1), rows + self.size, filled)
-        return self.kept[rows]
-
-    def tables(self, tables: Tables) -> Tables:
-        """Rotary tables [S, D] averaged like the tokens: [B, size, D], each sample its own."""
-        source, averaged = self.kept.get("tables", (None, None))
-        if source is not tables[0]:
-            averaged = tuple(self.merge(table.expand(self.slot.shape[0], -1, -1)) for table in tables)
-            self.kept["tables"] = tables[0], averaged
-        return averaged
-
-    @property
-    def mask(self) -> Tensor | None:
-        """[B, 1, 1, size] bool, the rows that may be attended to; None for all of them."""
-        return None if self.filled is None else self.filled[:, None, None]
-
-
-class BlockMerges(NamedTuple):
-    """What a block merges before its attention and before its MLP; None leaves the tokens as they are."""
-
-    attention: Merge | None = None
-    mlp: Merge | None = None
-
-    def after(self, rows: int) -> "BlockMerges":
-        return BlockMerges(*(merge and merge.after(rows) for merge in self))
-
-
-NO_MERGES = BlockMerges()
-
-
-def merged(merge: Merge | None, x: Tensor) -> Tensor:
-    return x if merge is None else merge.merge(x)
-
-
-def unmerged(merge: Merge | None, x: Tensor) -> Tensor:
-    return x if merge is None else merge.unmerge(x)
-
-
-def merged_tables(merge: Merge | None, tables: Tables) -> Tables:
-    return tables if merge is None else merge.tables(tables)
-
-
-def attention_mask(merge: Merge | None) -> Tensor | None:
-    return None if merge is None else merge.mask
 
 
 def destinations(grid: tuple[int, int], stride: tuple[int, int], generator: torch.Generator | None) -> Tensor:
@@ -126,11 +47,6 @@ def destinations_at(grid: tuple[int, int], stride: tuple[int, int], pick: Tensor
     chosen = torch.zeros(grid, dtype=torch.bool)
     chosen[y, x] = True
     return chosen
-
-
-def spread(count: int) -> Tensor:
-    """[count] float in 0..1 such that any stretch of them is even: an order that favours no place."""
-    return torch.arange(count) * 0.6180339887 % 1
 
 
 def sides(is_destination: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,9 +90,10 @@ def match(metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed
     return Merge(slot, size, filled)
 
 
+@PATCHES.register("token_merging")
 @dataclass(frozen=True)
-class TokenMerging:
-    """Settings of token merging.
+class TokenMerging(Patch):
+    """Settings.
 
     ratio: share of the image tokens that is merged away; all but the destinations at the most (0.75 with
     stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window, else
@@ -186,47 +103,47 @@ class TokenMerging:
     first_block, last_block: the blocks, counted from 0 through both kinds, between which it acts.
     known_only: merge only tokens whose cells are all known, into such tokens. start, end: share of the run
     in which it acts, as for modifiers.
-    While every cell of an image is masked it is not merged: all similarities tie then.
+    While every cell of an image is masked it is not merged: all similarities tie then. Nor are the few rows that a
+    token cache computes between its refreshes.
     """
 
-    ratio: float = 0.5
+    slot = "token_merging"
+    title = "token merging"
+    place = "blocks"
+    needs = "merging"
+    interval_of = "token merging"
+    neutral = {"ratio": 0.0}
+
+    ratio: float = number(0.5, 0, 0.99, "token merging ratio", step=0.05)
     stride: tuple[int, int] = (2, 2)
     random: bool = True
-    seed: int = 0
-    refresh: int = 5
-    blocks: str = "all"
-    part: str = "both"
-    start: float = 0.0
-    end: float = 1.0
-    first_block: int = 0
-    last_block: int = 9999
+    seed: int = whole(0, 0, 2**64 - 1, "token merging seed")
+    refresh: int = whole(5, 1, 10_000, "token merging refresh")
+    blocks: str = choice("all", BLOCKS, "token merging blocks")
+    part: str = choice("both", PARTS, "token merging part")
+    start: float = share(0.0)
+    end: float = share(1.0)
+    first_block: int = whole(0, 0, 9999, "token merging first_block")
+    last_block: int = whole(9999, 0, 9999, "token merging last_block")
     known_only: bool = False
 
     def __post_init__(self):
-        finite_number("token merging ratio", self.ratio, 0, 0.99)
-        check_interval("token merging", self.start, self.end)
+        super().__post_init__()
         if not isinstance(self.stride, (tuple, list)) or len(self.stride) != 2:
             raise MGTError(f"token merging stride is {self.stride!r}; expected two numbers, rows and columns")
         for side in self.stride:
-            whole_number("token merging stride", side, 1, 64)
-        whole_number("token merging refresh", self.refresh, 1, 10_000)
-        whole_number("token merging seed", self.seed, 0, 2**64 - 1)
-        whole_number("token merging first_block", self.first_block, 0, 9999)
-        whole_number("token merging last_block", self.last_block, 0, 9999)
+            whole_number("token merging stride", side, 1, LARGEST_STRIDE)
         if self.first_block > self.last_block:
             raise MGTError(
                 f"token merging acts from block {self.first_block} to {self.last_block}; "
                 "first_block may not exceed last_block"
             )
-        for name, choices in (("blocks", BLOCKS), ("part", PARTS)):
-            if getattr(self, name) not in choices:
-                raise MGTError(f"token merging {name} is {getattr(self, name)!r}; accepted are {', '.join(choices)}")
 
-    def begin(self) -> "RunMerging":
+    def begin(self, network: Backbone) -> "RunMerging":
         return RunMerging(self)
 
 
-class RunMerging:
+class RunMerging(RunPatch):
     """Token merging during one run, for each set of conditions that is evaluated together by itself."""
 
     def __init__(self, settings: TokenMerging):
@@ -234,20 +151,20 @@ class RunMerging:
         self.active: dict[Hashable, ActiveMerging] = {}
         self.acting, self.first = True, True
 
-    def enter(self, index: int, total: int) -> None:
-        """Told before every network evaluation: step `index` of `total`."""
-        self.acting = in_interval(self.settings.start, self.settings.end, index, total)
-        if self.first and index > 0:  # matchings of the first step know little of the picture
+    def enter(self, moment: Moment) -> None:
+        settings = self.settings
+        self.acting = settings.ratio and in_interval(settings.start, settings.end, moment.index, moment.total)
+        if self.first and moment.index > 0:  # matchings of the first step know little of the picture
             self.active.clear()
-        self.first = index == 0
+        self.first = moment.index == 0
 
-    def evaluation(self, entries: Hashable, all_masked: Sequence[bool], known: Tensor) -> "ActiveMerging | None":
-        """For one evaluation of `entries`. all_masked: of each image; known: [B, n] bool, rows without masked cells."""
-        if not self.acting or not self.settings.ratio:
-            return None
-        active = self.active.setdefault(entries, ActiveMerging(self.settings))
-        active.begin(all_masked, known)
-        return active
+    def hooks(self, hooks: Hooks, call: Call) -> Hooks:
+        if not self.acting or (hooks.cache is not None and hooks.cache.rows is not None):
+            return hooks
+        known = (call.network.row_cells(call.tokens) != call.network.mask_id).all(-1)
+        active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
+        active.begin(call.moment.all_masked * len(call.entries), known)
+        return replace(hooks, merging=active)
 
 
 class ActiveMerging:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..model import MGTModel
+from ..sample import sample
 from ..sampling.guided import GuidedNetwork
-from ..sampling.run import chosen_log_probability, sample
+from ..sampling.step import chosen_log_probability
 from ..types import Callback, Condition, Step, empty_state
 from .calibration import CalibrationRun
 from .surgery import replaced
@@ -132,7 +133,7 @@ class Session:
         device = self.model.acquire()
         model = replace(self.model, network=replaced(self.model.network, layers), placement=None)
         pairs = [[condition.to(device) for condition in pair] for pair in self.conditions]
-        networks = [GuidedNetwork(model, *pair, self.grid) for pair in pairs]
+        networks = [GuidedNetwork(model.network, *pair, self.grid) for pair in pairs]
         found = []
         for index, state in enumerate(states):
             logits = networks[state.place].logits(state.tokens, state.timestep, self.run.cfg, state.cells)

@@ -4,15 +4,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 
-from ..conditioning.parts import Given
+from ..conditioning.parts import ConditionInput
 from ..errors import MGTError, finite_number
 from ..model import MGTModel
 from ..sampling.draws import GeneratorDraws
-from ..sampling.run import DrawSource, Run
+from ..sampling.run import DrawSource, Plan, Run
+from ..sampling.step import Drawn, Kept
 from ..schedules.base import MaskSchedule
+from ..settings import Settings, choice
 from ..types import Callback, TokenState
 
 
@@ -50,11 +53,15 @@ TEMPERATURE_SHAPES: dict[str, Callable[[int, int], float]] = {
 
 
 @dataclass(frozen=True)
-class Sampler(ABC):
-    """Settings of a sampler; a subclass adds its own and writes `loop`.
+class Sampler(Settings, ABC):
+    """Settings of a sampler; a subclass adds its own and writes `loop`. With its neutral settings, if it has any, it
+    draws what MaskGIT draws.
 
-    draws: source of random numbers, for tests that feed recorded ones.
+    takes_back: whether it may mask again what an earlier step revealed. draws: source of random numbers, for tests
+    that feed recorded ones.
     """
+
+    takes_back: ClassVar[bool] = False
 
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
 
@@ -89,8 +96,8 @@ class Sampler(ABC):
         self,
         model: MGTModel,
         state: TokenState,
-        positive: Given | None,
-        negative: Given | None,
+        positive: ConditionInput | None,
+        negative: ConditionInput | None,
         *,
         schedule: MaskSchedule,
         steps: int,
@@ -99,20 +106,8 @@ class Sampler(ABC):
         callback: Callback | None = None,
     ) -> TokenState:
         """Fill the masked cells of `state`; `mgt_core.sample` checks the arguments first."""
-        run = Run(
-            model,
-            state,
-            positive,
-            negative,
-            schedule=self.paced(schedule),
-            steps=steps,
-            cfg=cfg,
-            seeds=seeds,
-            temperatures=self.temperatures(steps),
-            callback=callback,
-            draws=self.draws,
-            keeps_logits=self.keeps_logits,
-        )
+        plan = Plan(self.paced(schedule), steps, cfg, seeds, self.temperatures(steps), self.draws, self.keeps_logits)
+        run = Run(model, state, positive, negative, plan, callback)
         self.loop(run)
         return run.finish()
 
@@ -128,14 +123,15 @@ class ConfidenceSampler(Sampler):
     """
 
     temperature: float | tuple[float, float] = (2.0, 0.0)
-    temperature_shape: str = field(default="linear", kw_only=True)
+    temperature_shape: str = choice("linear", tuple(TEMPERATURE_SHAPES), kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "temperature", temperature_range(self.temperature))
-        if self.temperature_shape not in TEMPERATURE_SHAPES:
-            raise MGTError(
-                f"temperature_shape is {self.temperature_shape!r}; accepted are {', '.join(TEMPERATURE_SHAPES)}"
-            )
+        super().__post_init__()
+
+    def surest(self, run: Run, drawn: Drawn) -> Kept:
+        """The end of a step that keeps the tokens it is surest of."""
+        return run.keep(drawn, drawn.log_probability + run.noise(drawn))
 
     def temperatures(self, steps: int) -> list[float]:
         first, last = self.temperature

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, finite_number, whole_number
+from ..errors import MGTError, finite_number
 from ..placement import sent
 from ..registry import SAMPLERS
 from ..sampling.run import Run
-from ..schedules.base import Arccos, MaskSchedule
+from ..schedules.base import MaskSchedule
+from ..schedules.closed_form import Arccos
+from ..settings import choice, number, whole
 from ..types import Step
 from .base import Sampler
 from .orders import ORDERS
 
 COUNTS = ("arccos", "schedule")
+SHARPNESS = (0.01, 100)  # the factors that it takes
 
 
 def arccos_targets(steps: int, total: int) -> list[int]:
@@ -34,7 +37,7 @@ class Revealed(Arccos):
 
 @SAMPLERS.register("halton")
 @dataclass(frozen=True)
-class Ordered(Sampler):
+class FixedOrder(Sampler):
     """Cells are revealed in a fixed order, spread evenly for "halton" (arXiv 2503.17076), and keep what is drawn
     first: no confidence, so no temperature of it. Given cells are passed over.
 
@@ -43,24 +46,23 @@ class Ordered(Sampler):
     and last step, raised to `power` (1 changes nothing); the first `warmup` steps take half of it.
     """
 
+    neutral = None
+
     order: str = "halton"
     roll: bool = False
-    counts: str = "arccos"
+    counts: str = choice("arccos", COUNTS)
     sharpness: tuple[float, float] = (1.0, 1.0)
-    power: float = 1.0
-    warmup: int = 0
+    power: float = number(1.0, 0, 10, "sharpness power")
+    warmup: int = whole(0, 0, 100_000)
 
     def __post_init__(self):
         ORDERS.get(self.order)
-        if self.counts not in COUNTS:
-            raise MGTError(f"counts is {self.counts!r}; accepted are {', '.join(COUNTS)}")
+        super().__post_init__()
         if not isinstance(self.sharpness, (tuple, list)) or len(self.sharpness) != 2:
             raise MGTError(f"sharpness is {self.sharpness!r}; expected two numbers, of the first and the last step")
         object.__setattr__(self, "sharpness", tuple(self.sharpness))
         for value in self.sharpness:
-            finite_number("sharpness", value, 0.01, 100)
-        finite_number("sharpness power", self.power, 0, 10)
-        whole_number("warmup", self.warmup, 0, 100_000)
+            finite_number("sharpness", value, *SHARPNESS)
 
     def factors(self, steps: int) -> list[float]:
         """On the logits of every step."""
@@ -84,7 +86,8 @@ class Ordered(Sampler):
         run.modifiers.insert(0, self.sharpened(run.steps))
         ranks = sent(self.ranks(run.grid, run.generators), run.device)
         for index in run.indices:
-            run.accept(run.forward(run.tokens, index, ranks=ranks), index)
+            drawn = run.draw(index)
+            run.accept(run.keep(drawn, -ranks.float()))
 
     def sharpened(self, steps: int) -> Callable[[Tensor, Step], Tensor]:
         factors = self.factors(steps)

@@ -1,13 +1,13 @@
 """Vanilla parallel decoding of MaskGIT."""
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import torch
 
-from ..errors import finite_number
 from ..registry import SAMPLERS
-from ..sampling.run import Run, StepResult, least_confident
+from ..sampling.run import Run
+from ..settings import number
 from .base import ConfidenceSampler
 
 
@@ -21,27 +21,12 @@ class MaskGIT(ConfidenceSampler):
     temperature (25 and more, as Self-Guidance was released with) masks a few of them again. Given cells stay.
     """
 
-    known_confidence: float = field(default=math.inf, kw_only=True)
+    neutral = {}
 
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("known_confidence", self.known_confidence, 0, math.inf)
+    known_confidence: float = number(math.inf, 0, math.inf, kw_only=True)
 
     def loop(self, run: Run) -> None:
         for index in run.indices:
-            result = run.forward(run.tokens, index)
-            if self.known_confidence < math.inf and result.noise is not None:
-                result = self.reopened(run, result)
-            run.accept(result, index)
-
-    def reopened(self, run: Run, result: StepResult) -> StepResult:
-        """`result` with the least confident masked among all cells that were not given."""
-        was_masked = run.tokens == run.model.mask_id
-        confidence = self.known_confidence + result.noise
-        # Positions beyond an image's own masked cells hold known ones.
-        confidence = torch.where(was_masked, confidence.scatter(1, result.positions, result.confidence), confidence)
-        again = least_confident(confidence.masked_fill(~was_masked & run.given, math.inf), ~run.given, result.left)
-        drawn = run.tokens.scatter(1, result.positions, result.drawn)
-        tokens = torch.where(was_masked, drawn, run.tokens).masked_fill(again, run.model.mask_id)
-        kept = was_masked.gather(1, result.positions) & ~again.gather(1, result.positions)
-        return replace(result, tokens=tokens, kept=kept)
+            drawn = run.draw(index)
+            confidence = torch.where(drawn.cells, drawn.log_probability, self.known_confidence) + run.noise(drawn)
+            run.accept(run.keep(drawn, confidence, among=~run.given))

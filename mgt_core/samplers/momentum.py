@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import finite_number
 from ..registry import SAMPLERS
 from ..sampling.run import Run
+from ..settings import number
 from ..types import Step
 from .maskgit import MaskGIT
 
@@ -40,11 +40,9 @@ class Momentum(MaskGIT):
     """MaskGIT on extrapolated logits, after linear multistep solvers (momentum 0.5 is the two-step
     Adams-Bashforth rule; 0 is MaskGIT). Experimental: arXiv 2411.10781, section 3, reports no gain."""
 
-    momentum: float = 0.5
+    neutral = {"momentum": 0.0}
 
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("momentum", self.momentum, -1, 10)
+    momentum: float = number(0.5, -1, 10)
 
     @property
     def keeps_logits(self) -> bool:

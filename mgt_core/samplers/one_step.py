@@ -3,16 +3,19 @@
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..errors import finite_number
+from ..backbones.hooks import Hooks
+from ..patches.base import Call, RunPatch
 from ..placement import sent
 from ..registry import SAMPLERS
 from ..sampling.draws import seeded_generator
-from ..sampling.run import Run, least_confident
+from ..sampling.run import Run
+from ..sampling.step import least_confident
+from ..settings import share
 from .base import Sampler
 
 log = logging.getLogger(__name__)
@@ -29,12 +32,10 @@ class OneStep(Sampler):
     masked: share of the cells that start masked (0.6 in the released checkpoints). noise: sigma (0.1).
     """
 
-    masked: float = 0.6
-    noise: float = 0.1
+    neutral = None
 
-    def __post_init__(self):
-        finite_number("one-step masked share", self.masked, 0, 1)
-        finite_number("one-step noise", self.noise, 0, 1)
+    masked: float = share(0.6, "one-step masked share")
+    noise: float = share(0.1, "one-step noise")
 
     def steps_made(self, steps: int) -> int:
         if steps > 1:
@@ -46,8 +47,9 @@ class OneStep(Sampler):
         start = torch.where(free, self.start(run, free), run.tokens)
         if self.noise:
             run.model.network.check_supports("perturb", "noise on the embeddings")
-            run.network.perturb = lambda embeddings: noisy(embeddings, self.noise, run.seeds)
-        run.accept(run.forward(start, 0, wanted=free), 0)
+            run.network.patches.append(NoisyEmbeddings(self.noise, run.seeds))
+        drawn = run.draw(0, start, wanted=free)
+        run.accept(run.keep(drawn, drawn.log_probability))
 
     def start(self, run: Run, free: Tensor) -> Tensor:
         """[B, N] a random code in every cell, but the mask in a share of the free ones."""
@@ -56,6 +58,16 @@ class OneStep(Sampler):
         codes, order = (sent(torch.stack(rows), free.device) for rows in (codes, order))
         counts = [round(self.masked * count) for count in run.left]
         return codes.masked_fill(free & least_confident(order, free, counts), run.model.mask_id)
+
+
+class NoisyEmbeddings(RunPatch):
+    """What the one step of a run does inside the network."""
+
+    def __init__(self, sigma: float, seeds: Sequence[int]):
+        self.sigma, self.seeds = sigma, seeds
+
+    def hooks(self, hooks: Hooks, call: Call) -> Hooks:
+        return replace(hooks, perturb=lambda embeddings: noisy(embeddings, self.sigma, self.seeds))
 
 
 def noisy(embeddings: Tensor, sigma: float, seeds: Sequence[int]) -> Tensor:

@@ -1,16 +1,17 @@
 """Z-Sampling for masked tokens: step forward, go back a step, step forward again."""
 
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import finite_number
-from ..interval import check_interval, in_interval
+from ..interval import in_interval
 from ..registry import SAMPLERS
 from ..sampling.guided import GuidedRows
-from ..sampling.run import Run, StepResult, by_parts, chosen_log_probability, least_confident
+from ..sampling.run import Run
+from ..sampling.step import Kept, by_parts, chosen_log_probability, least_confident
+from ..settings import number, share
 from ..types import Step
 from .base import ConfidenceSampler
 
@@ -25,26 +26,26 @@ class Zigzag(ConfidenceSampler):
     the last step never is).
     """
 
-    start: float = field(default=0.0, kw_only=True)
-    end: float = field(default=1.0, kw_only=True)
+    takes_back = True
+    interval_of = "zigzag"
+    neutral = {"end": 0.0}
 
-    def __post_init__(self):
-        super().__post_init__()
-        check_interval("zigzag", self.start, self.end)
+    start: float = share(0.0, kw_only=True)
+    end: float = share(1.0, kw_only=True)
 
     def loop(self, run: Run) -> None:
         for index in run.indices:
-            result = run.forward(run.tokens, index, visit=FORWARD)
+            kept = self.surest(run, run.draw(index, visit=FORWARD))
             if index < run.steps - 1 and in_interval(self.start, self.end, index, run.steps):
-                run.remember(result)
+                run.remember(kept)
                 # One fewer than before the step, but never below what is masked now: the last cell waits.
-                before = [max(count - 1, left) for count, left in zip(run.left, result.left, strict=True)]
-                back = self.go_back(run, result, index, before)
-                result = run.forward(back, index, before=before, visit=AGAIN)
-            run.accept(result, index)
+                before = [max(count - 1, left) for count, left in zip(run.left, kept.left, strict=True)]
+                back = self.go_back(run, kept, before)
+                kept = self.surest(run, run.draw(index, back, before, visit=AGAIN))
+            run.accept(kept)
 
     @abstractmethod
-    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
+    def go_back(self, run: Run, kept: Kept, masked: list[int]) -> Tensor:
         """Tokens [B, N] with `masked` cells of each image masked again."""
 
 
@@ -59,25 +60,20 @@ class MaskedZSampling(Zigzag):
     number of visible cells that may be redrawn (1: as the paper; less goes back less far; 0: not at all).
     """
 
-    inversion_cfg: float = 0.0
-    candidates: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        finite_number("inversion_cfg", self.inversion_cfg, 0, 1000)
-        finite_number("zigzag candidates", self.candidates, 0, 1)
+    inversion_cfg: float = number(0.0, 0, 1000)
+    candidates: float = share(1.0, "zigzag candidates")
 
     @property
     def guidances(self) -> tuple[float, ...]:
         return (self.inversion_cfg,) if self.start < self.end else ()
 
-    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
-        tokens = result.tokens
+    def go_back(self, run: Run, kept: Kept, masked: list[int]) -> Tensor:
+        tokens, index = kept.tokens, kept.index
         everywhere = run.all_cells(tokens)
         unknown = tokens == run.model.mask_id
 
         def evaluate() -> GuidedRows:
-            return run.guided(tokens, index + 1, self.inversion_cfg, result.left, everywhere)
+            return run.evaluate(tokens, index + 1, self.inversion_cfg, kept.left, everywhere, second_pass=False)
 
         step = run.step(tokens, index, positions=everywhere, masked=unknown, visit=INVERSION)
         choose = run.chooser(step)
@@ -86,7 +82,7 @@ class MaskedZSampling(Zigzag):
             total, drawn = logits.logsumexp(-1), choose(logits, own)
             return logits.amax(-1) - total, drawn, chosen_log_probability(logits, drawn)
 
-        sureness, drawn, log_probability = by_parts(evaluate(), step, draw)
+        sureness, drawn, log_probability = by_parts(evaluate(), step, draw, run.rows_at_once)
         visible = ~unknown & ~run.given
         targets = [target[index] for target in run.targets]
         counts = [int(max(m - t, 0) * self.candidates) for m, t in zip(masked, targets, strict=True)]
@@ -105,9 +101,9 @@ class ZSampling(Zigzag):
     """Plain Z-Sampling (arXiv 2412.10891) carried over to tokens: going back masks cells at random among
     those that were not given. Two network calls a step; the baseline of arXiv 2411.10781, section 3.4."""
 
-    def go_back(self, run: Run, result: StepResult, index: int, masked: list[int]) -> Tensor:
-        unknown = result.tokens == run.model.mask_id
+    def go_back(self, run: Run, kept: Kept, masked: list[int]) -> Tensor:
+        unknown = kept.tokens == run.model.mask_id
         visible = ~unknown & ~run.given
-        step = run.step(result.tokens, index, visit=INVERSION)
-        again = [max(m - left, 0) for m, left in zip(masked, result.left, strict=True)]
-        return result.tokens.masked_fill(least_confident(run.draws.gumbel(step), visible, again), run.model.mask_id)
+        step = run.step(kept.tokens, kept.index, visit=INVERSION)
+        again = [max(m - left, 0) for m, left in zip(masked, kept.left, strict=True)]
+        return kept.tokens.masked_fill(least_confident(run.draws.gumbel(step), visible, again), run.model.mask_id)

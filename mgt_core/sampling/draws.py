@@ -10,6 +10,7 @@ from torch import Tensor
 from ..placement import sent
 from ..types import Step
 
+SEED_SPAN = 2**64
 ROWS = 1024  # rows of a float64 cumulative table held at once
 
 Chooser = Callable[[Tensor, Tensor], Tensor]  # (logits [B, m, V], their cells [B, m]) -> ids [B, m]
@@ -28,6 +29,11 @@ class Draws(Protocol):
     def gumbel(self, step: Step) -> Tensor:
         """[B, N] float32 standard Gumbel noise, one value a cell."""
         ...
+
+
+def image_seeds(seed: int, batch: int) -> tuple[int, ...]:
+    """Seed of each image, `seed + index`."""
+    return tuple((seed + index) % SEED_SPAN for index in range(batch))
 
 
 def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backbones.base import Backbone
-from ..backbones.hooks import Patches
-from .branch import Branch
+from ..backbones.branch import Branch
+from ..backbones.hooks import Hooks
 
 IGNORED = -100  # a cell that the loss leaves out
 SUBSTITUTED = 0.3  # share of the visible tokens that is replaced
@@ -77,7 +77,7 @@ class Loss:
 def first_pass(network: Backbone, tokens: Tensor, timestep: Tensor, prepared: Any) -> Tensor:
     """[B, S, C] the network's last hidden states."""
     last: deque[Tensor] = deque(maxlen=1)
-    network.features(tokens, timestep, prepared, Patches(taps=last))
+    network.features(tokens, timestep, prepared, Hooks(taps=last))
     return last[0]
 
 
@@ -87,7 +87,7 @@ def branch_loss(
     """tokens: [B, h, w] long, some replaced; labels: [B, N]; the network's own weights are left alone."""
     states: list[Tensor] = []
     hidden = first_pass(network, tokens, timestep, prepared)
-    features = branch.aside(network, hidden, tokens, timestep, prepared, states).flatten(1, 2)
+    features = branch.second_pass(network, hidden, tokens, timestep, prepared, states).flatten(1, 2)
     # Only those rows: the head over a whole grid is most of the work.
     counted = labels != IGNORED
     logits, wanted = branch.training_logits(network, features[counted]).float(), labels[counted]

@@ -16,9 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from ..backbones.base import Backbone
+from ..backbones.branch import Branch, fresh_branch
 from ..errors import MGTError, finite_number, whole_number
 from ..loading.pipeline import Pipeline
-from .branch import Branch, fresh_branch
 from .examples import Examples
 from .objective import branch_loss, first_pass, mask_some, propose, substitute
 

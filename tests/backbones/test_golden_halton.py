@@ -1,7 +1,7 @@
 """Halton-MaskGIT against its published implementation: blocks, logits, and the confidence sampler."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import mgt_core
 from mgt_core.backbones.halton import HEADS, HaltonConfig, HaltonTransformer
 from mgt_core.loading.networks import load_backbone
-from mgt_core.sampling.run import Run
-from support.golden import GAP, ROOT, tensors
+from mgt_core.sampling.run import Plan, Run
+from support.golden import GAP, ROOT, Spy, tensors
 
 TINY = ROOT / "maskgit" / "halton_tiny"
 SOURCES = sorted([*TINY.glob("proj*"), *TINY.glob("proj*/model.pth")])
@@ -194,28 +194,21 @@ def test_golden_steps_of_the_confidence_sampler(name):
     for index in range(settings["step"]):
         tokens = trace["tokens_in"][index]
         state = mgt_core.empty_state(2, (8, 8), model.mask_id, model.codebook_size)
-        run = Run(
-            model,
-            state,
-            positive,
-            negative,
-            schedule=choices["schedule"],
-            steps=choices["steps"],
-            cfg=choices["cfg"],
-            seeds=(0, 1),
-            temperatures=choices["sampler"].temperatures(choices["steps"]),
-            draws=choices["sampler"].draws,
-        )
+        spy, sampler = Spy(), choices["sampler"]
+        temperatures = sampler.temperatures(choices["steps"])
+        plan = Plan(choices["schedule"], choices["steps"], choices["cfg"], (0, 1), temperatures, sampler.draws)
+        run = Run(replace(model, modifiers=(spy, *model.modifiers)), state, positive, negative, plan)
         masked = tokens == model.mask_id
-        result = run.forward(tokens, index, masked.sum(1).tolist())
+        drawn = run.draw(index, tokens, masked.sum(1).tolist())
+        kept, where = sampler.surest(run, drawn), drawn.step.positions
         logits = trace["logits_cfg" if "logits_cfg" in trace else "logits_cond"][index][..., :-1]
-        logits = logits.gather(1, result.positions[..., None].expand(-1, -1, logits.shape[-1]))
-        assert (result.logits - logits).abs().max() < GAP
-        drawn = trace["pred_code"][index].gather(1, result.positions)
-        codes = drawn != model.mask_id
-        assert torch.equal(result.drawn[codes], drawn[codes]), f"step {index}"
+        logits = logits.gather(1, where[..., None].expand(-1, -1, logits.shape[-1]))
+        assert (spy.seen["logits"] - logits).abs().max() < GAP
+        predicted = trace["pred_code"][index]
+        codes = masked & (predicted != model.mask_id)
+        assert torch.equal(drawn.tokens[codes], predicted[codes]), f"step {index}"
         cells = masked & (trace["pred_code"][index] != model.mask_id)
-        assert torch.equal(result.tokens[cells], trace["tokens_out"][index][cells]), f"step {index}"
+        assert torch.equal(kept.tokens[cells], trace["tokens_out"][index][cells]), f"step {index}"
         assert cells.sum() >= masked.sum() - 2
 
 

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.sampling.run import Run
-from support.golden import GAP, RecordedDraws, Trace, bundles, label, pipeline, tensors, traces
+from support.golden import GAP, RecordedDraws, Spy, Trace, bundles, label, pipeline, run_of, tensors, traces
 
 FORWARD_CASES = [
     pytest.param(folder, case, id=f"{label(folder)}/{case}")
@@ -108,53 +107,38 @@ def test_golden_conditions(path):
         torch.testing.assert_close(getattr(ours, name), trace[f"cond.{key}"], atol=GAP, rtol=0)
 
 
-def start(trace: Trace, draws: RecordedDraws) -> Run:
-    model = trace.pipe.model
-    state = trace.state()
-    conditions = {role: model.complete(c, state.batch, state.grid, role) for role, c in trace.conditions().items()}
-    sampler = mgt_core.MaskGIT(temperature=trace.temperature)
-    return Run(
-        model,
-        state,
-        **conditions,
-        schedule=mgt_core.SCHEDULES.get(trace.schedule)(),
-        steps=trace.steps,
-        cfg=trace.cfg,
-        seeds=range(state.batch),
-        temperatures=sampler.temperatures(trace.steps),
-        draws=draws.source,
-    )
-
-
 @pytest.mark.parametrize("path", VANILLA)
 @torch.inference_mode()
 def test_golden_vanilla_steps(path):
     """Every step from its recorded input: logits, counts, draws, confidence and tokens."""
     trace = Trace(path)
-    run = start(trace, RecordedDraws(trace))
+    spy, sampler = Spy(), mgt_core.MaskGIT(temperature=trace.temperature)
+    run = run_of(trace, trace.pipe.model.with_modifier(spy), trace.state(), sampler, RecordedDraws(trace))
     for phase in trace.phases():
         index = int(phase.removeprefix("step"))
         at = f"{phase}."
         tokens_in = trace[at + "tokens_in"].flatten(1)
         assert run.timestep(tokens_in, index).unique().tolist() == trace[at + "model_timestep"].tolist()
         before = (tokens_in == run.model.mask_id).sum(1).tolist()
-        result = run.forward(tokens_in, index, before)
-        where = result.positions
+        drawn = run.draw(index, tokens_in, before)
+        kept = sampler.surest(run, drawn)
+        where = drawn.step.positions
 
         def cells(name, where=where, at=at):
             return trace[at + name].reshape(where.shape[0], -1).gather(1, where)
 
         guided = trace[at + "guided_logits"].flatten(2).transpose(1, 2)
         guided = guided.gather(1, where[..., None].expand(-1, -1, guided.shape[-1]))
-        torch.testing.assert_close(result.logits, guided, atol=GAP, rtol=0)
-        assert torch.equal(result.drawn, cells("x0"))
-        assert torch.equal(result.tokens, trace[at + "tokens_out"].flatten(1))
+        torch.testing.assert_close(spy.seen["logits"], guided, atol=GAP, rtol=0)
+        assert torch.equal(drawn.tokens.gather(1, where), cells("x0"))
+        assert torch.equal(kept.tokens, trace[at + "tokens_out"].flatten(1))
         if at + "mask_len" in trace:
-            masked_after = (result.tokens == run.model.mask_id).sum(1, keepdim=True)
+            masked_after = (kept.tokens == run.model.mask_id).sum(1, keepdim=True)
             assert torch.equal(masked_after, trace[at + "mask_len"])
             torch.testing.assert_close(torch.tensor([run.temperatures[index]]), trace[at + "temperature"])
-            torch.testing.assert_close(result.confidence, cells("confidence"), atol=GAP, rtol=0)
-            assert torch.equal(~result.kept, cells("masking").bool())
+            confidence = (drawn.log_probability + run.noise(drawn)).gather(1, where)
+            torch.testing.assert_close(confidence, cells("confidence"), atol=GAP, rtol=0)
+            assert torch.equal(~kept.kept.gather(1, where), cells("masking").bool())
 
 
 @pytest.mark.parametrize("path", VANILLA)

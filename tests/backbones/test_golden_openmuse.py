@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.backbones.hooks import Patches
-from mgt_core.backbones.openmuse import BRANCH, OpenMuseConfig, OpenMuseTransformer, Prepared
+from mgt_core.backbones.branch import TENSORS
+from mgt_core.backbones.hooks import Hooks
+from mgt_core.backbones.openmuse import OpenMuseConfig, OpenMuseTransformer, Prepared
 from mgt_core.loading.networks import load_backbone
 from mgt_core.loading.weights import index_weights
 from mgt_core.patches.token_merging import ActiveMerging
@@ -68,16 +69,16 @@ def test_golden_second_pass_with_recorded_top_down_features():
     folder = next(folder for folder in FOLDERS if "top_down_feat.0" in tensors(folder / "forward"))
     net, expected = network(folder), tensors(folder / "forward")
     top_down = [expected[f"top_down_feat.{index}"] for index in range(net.config.num_hidden_layers)]
-    hidden = net.run(torch.full_like(expected["input_ids"], net.mask_id), Patches(top_down=top_down))
+    hidden = net.run(torch.full_like(expected["input_ids"], net.mask_id), Hooks(top_down=top_down))
     assert (net.mlm_layer(hidden) - expected["toast_logits"]).abs().max() < GAP
-    zero = net.run(expected["input_ids"], Patches(top_down=[torch.zeros_like(td) for td in top_down]))
+    zero = net.run(expected["input_ids"], Hooks(top_down=[torch.zeros_like(td) for td in top_down]))
     assert not torch.allclose(zero, expected["base_hidden"], atol=1e-3)
 
 
 def test_the_branch_in_the_file_is_left_out_of_the_network():
     for folder in FOLDERS:
         stored = index_weights(folder)
-        branch = {name for name in stored if name.startswith(BRANCH)}
+        branch = {name for name in stored if name.startswith(TENSORS)}
         assert branch and network(folder).state_dict().keys() == stored.keys() - branch
 
 
@@ -212,7 +213,7 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(part):
     def features(ratio: float) -> torch.Tensor:
         merging = ActiveMerging(mgt_core.TokenMerging(ratio=ratio, part=part))
         merging.begin([False] * len(tokens))
-        return net.features(tokens, torch.zeros(1), prepared, Patches(merging))
+        return net.features(tokens, torch.zeros(1), prepared, Hooks(merging))
 
     assert torch.equal(features(0.0), plain)
     changed = features(0.5)

@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mgt_core import Condition, ConditionPart, Conditions, GuidanceSchedule, MGTError
+from mgt_core.patches.base import Moment
 from mgt_core.sampling.guided import AT_ONCE, GuidedNetwork
 from support.node_runs import run as node
 from support.pack import ALIAS
@@ -33,9 +34,9 @@ def logits(positive, negative, cfg, at=(0, 1), positions=None):
     tokens = state.tokens.clone()
     tokens[:, ::2] = 3
     given = [PIPE.model.complete(c, 1, GRID, "given") for c in (positive, negative)]
-    network = GuidedNetwork(PIPE.model, *given, GRID)
+    network = GuidedNetwork(PIPE.model.network, *given, GRID)
     with torch.inference_mode():
-        return network.logits(tokens, torch.tensor([3.0]), cfg, positions, at)
+        return network.logits(tokens, torch.tensor([3.0]), cfg, positions, Moment(*at))
 
 
 def of(condition) -> torch.Tensor:

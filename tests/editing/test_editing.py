@@ -12,16 +12,13 @@ from mgt_core.editing import free_cells
 from mgt_core.errors import MGTError
 from mgt_core.sampling.draws import GeneratorDraws, image_generators
 from support.golden import bundles, pipeline
-from support.runs import NEGATIVE, POSITIVE
+from support.runs import NEGATIVE, POSITIVE, SAMPLERS, STEPPED, every_sampler
 
 PIPE = pipeline(bundles()[0])
 MODEL, CODEC = PIPE.model, PIPE.codec
 UNIT = MODEL.pixels_per_token
 GRID = (4, 6)
 SIZE = (GRID[0] * UNIT, GRID[1] * UNIT)
-SAMPLERS = mgt_core.list_samplers()
-STEPPED = [name for name in SAMPLERS if name != "one_step"]  # as many steps as asked for
-every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
 few = settings(max_examples=6, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 
 

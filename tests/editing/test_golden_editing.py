@@ -7,7 +7,7 @@ import torch
 
 import mgt_core
 from mgt_core.sampling.run import Run
-from support.golden import GAP, MEISSONIC, RecordedDraws, Trace, label
+from support.golden import GAP, MEISSONIC, RecordedDraws, Spy, Trace, label, run_of
 
 EDITS = sorted(path.with_suffix("") for path in MEISSONIC.glob("*/edit/*.json"))
 IMG2IMG = [pytest.param(p, id=label(p)) for p in EDITS if p.name.startswith("img2img")]
@@ -29,20 +29,13 @@ class Edit(Trace):
     def encoded(self) -> mgt_core.TokenState:
         return mgt_core.encode_image(self.pipe.model, self.pipe.codec, self.images, self.strength)
 
-    def run(self, state: mgt_core.TokenState, draws: RecordedDraws) -> Run:
-        model = self.pipe.model
-        conditions = {role: model.complete(c, state.batch, state.grid, role) for role, c in self.conditions().items()}
-        return Run(
-            model,
-            state,
-            **conditions,
-            schedule=mgt_core.SCHEDULES.get(self.schedule)(),
-            steps=self.steps,
-            cfg=self.cfg,
-            seeds=range(state.batch),
-            temperatures=mgt_core.MaskGIT(temperature=self.temperature).temperatures(self.steps),
-            draws=draws.source,
-        )
+    def run(self, state: mgt_core.TokenState, draws: RecordedDraws, spy: Spy | None = None) -> Run:
+        model = self.pipe.model if spy is None else self.pipe.model.with_modifier(spy)
+        return run_of(self, model, state, self.sampler, draws)
+
+    @property
+    def sampler(self) -> mgt_core.MaskGIT:
+        return mgt_core.MaskGIT(temperature=self.temperature)
 
 
 def test_golden_tree_holds_edits():
@@ -109,7 +102,8 @@ def test_golden_edit_steps(path):
     if inpainting:
         # Their N is the whole grid times the starting ratio: the number of cells masked at the start.
         state = replace(state, tokens=start, fixed=start != state.mask_id, strength=None)
-    run = edit.run(state, draws)
+    spy = Spy()
+    run = edit.run(state, draws, spy)
     compared = 0
     for phase in edit.phases():
         index, at = int(phase.removeprefix("step")), f"{phase}."
@@ -118,24 +112,26 @@ def test_golden_edit_steps(path):
         if not any(before):
             continue
         assert run.timestep(tokens_in, index).unique().tolist() == edit[at + "model_timestep"].tolist()
-        result = run.forward(tokens_in, index, before)
-        where = result.positions
+        drawn = run.draw(index, tokens_in, before)
+        kept = edit.sampler.surest(run, drawn)
+        where = drawn.step.positions
 
         def cells(name, where=where, at=at):
             return edit[at + name].reshape(where.shape[0], -1).gather(1, where)
 
         guided = edit[at + "guided_logits"].flatten(2).transpose(1, 2)
         guided = guided.gather(1, where[..., None].expand(-1, -1, guided.shape[-1]))
-        torch.testing.assert_close(result.logits, guided, atol=3 * GAP, rtol=0)  # guidance 9 widens the gap
+        torch.testing.assert_close(spy.seen["logits"], guided, atol=3 * GAP, rtol=0)  # guidance 9 widens the gap
         wanted = (tokens_in == run.model.mask_id).gather(1, where)
-        assert torch.equal(result.drawn[wanted], cells("x0")[wanted])
+        assert torch.equal(drawn.tokens.gather(1, where)[wanted], cells("x0")[wanted])
         if at + "mask_len" in edit:
-            ours, theirs = result.confidence[wanted], cells("confidence")[wanted]
+            confidence = (drawn.log_probability + run.noise(drawn)).gather(1, where)
+            ours, theirs = confidence[wanted], cells("confidence")[wanted]
             torch.testing.assert_close(ours, theirs, atol=3 * GAP, rtol=0)
-            if result.left == edit[at + "mask_len"].flatten().tolist():
-                assert torch.equal(result.tokens, edit[at + "tokens_out"].flatten(1))
+            if kept.left == edit[at + "mask_len"].flatten().tolist():
+                assert torch.equal(kept.tokens, edit[at + "tokens_out"].flatten(1))
                 compared += 1
         else:
-            assert torch.equal(result.tokens, edit[at + "tokens_out"].flatten(1))
+            assert torch.equal(kept.tokens, edit[at + "tokens_out"].flatten(1))
             compared += 1
     assert compared or path.name.endswith("s1.0")

@@ -8,8 +8,10 @@ from safetensors.torch import save_file
 
 import mgt_core
 from mgt_core import GuidanceSchedule
+from mgt_core.backbones.meissonic.branch import PooledBranch
+from mgt_core.settings import ALLOWED, Choices, setting
 from support.golden import bundles, pipeline
-from support.node_runs import NODES, run
+from support.node_runs import NODES, inputs, made_by_nodes, run
 from support.pack import ALIAS
 
 PIPE = pipeline(bundles()[0])
@@ -42,26 +44,44 @@ def test_patch_attaches_the_modifier_to_a_copy(name, chosen):
     assert model.network is first.network
 
 
-def test_every_registered_modifier_has_a_node():
-    assert {modifier for modifier, _ in MODIFIERS.values()} == {mgt_core.MODIFIERS.get(n) for n in mgt_core.MODIFIERS}
+def test_every_registered_modifier_and_patch_has_a_node():
+    registered = {registry.get(n) for registry in (mgt_core.MODIFIERS, mgt_core.PATCHES) for n in registry}
+    assert made_by_nodes("MGT_MODEL") == registered
+
+
+@pytest.mark.parametrize("name", [name for name, cls in NODES.items() if hasattr(cls, "part")])
+def test_widgets_are_as_the_part_declares(name):
+    """Default, range and choices of every setting; what a node spells otherwise is in tests of its own."""
+    cls = NODES[name]
+    for key, tooltip in getattr(cls, "tooltips", {}).items():
+        kind, options = inputs(cls)[key]
+        field = setting(cls.part, key)
+        allowed = field.metadata.get(ALLOWED)
+        assert options["tooltip"] == tooltip and options["default"] == field.default
+        assert kind == list(allowed.values) if isinstance(allowed, Choices) else kind in ("INT", "FLOAT", "BOOLEAN")
+        if kind in ("INT", "FLOAT"):
+            for end in ("min", "max"):
+                allowed.check(key, options[end])  # and the next beyond is refused
+                with pytest.raises(mgt_core.MGTError):
+                    allowed.check(key, options[end] + {"min": -1, "max": 1}[end])
 
 
 def test_guidance_schedule_is_attached_and_replaced():
     first = run("MGTGuidanceSchedule", model=PIPE.model)[0]
-    assert first.guidance == GuidanceSchedule()
+    assert first.patch("guidance") == GuidanceSchedule()
     chosen = {"start": 0.1, "end": 0.9, "shape": "rising", "outside": 0.5}
-    assert run("MGTGuidanceSchedule", model=first, **chosen)[0].guidance == GuidanceSchedule(**chosen)
-    assert PIPE.model.guidance is None
+    assert run("MGTGuidanceSchedule", model=first, **chosen)[0].patch("guidance") == GuidanceSchedule(**chosen)
+    assert PIPE.model.patch("guidance") is None
 
 
 def test_self_guidance_is_attached_and_replaced():
     branch = run("MGTLoadSelfGuidance", model=PIPE.model, branch="blank canvas")[0]
     first = run("MGTSelfGuidance", model=PIPE.model, branch=branch)[0]
-    assert first.self_guidance == mgt_core.SelfGuidance(branch)
+    assert first.patch("self_guidance") == mgt_core.SelfGuidance(branch)
     chosen = {"scale": 0.5, "start": 0.1, "end": 0.9}
     again = run("MGTSelfGuidance", model=first, branch=branch, **chosen)[0]
-    assert again.self_guidance == mgt_core.SelfGuidance(branch, **chosen)
-    assert PIPE.model.self_guidance is None and again.network is PIPE.model.network
+    assert again.patch("self_guidance") == mgt_core.SelfGuidance(branch, **chosen)
+    assert PIPE.model.patch("self_guidance") is None and again.network is PIPE.model.network
 
 
 def test_branches_that_can_be_picked(tmp_path, monkeypatch):
@@ -77,7 +97,7 @@ def test_branches_that_can_be_picked(tmp_path, monkeypatch):
     assert all(torch.equal(value, own.state_dict()[name]) for name, value in loaded.state_dict().items())
     with pytest.raises(mgt_core.MGTError, match="branch is 'gone', but the known ones are blank canvas, demo"):
         run("MGTLoadSelfGuidance", model=PIPE.model, branch="gone")
-    wider = mgt_core.self_guidance.branch.PooledBranch(2, 8)
+    wider = PooledBranch(2, 8)
     with pytest.raises(mgt_core.MGTError, match="trained for another model"):
         run("MGTSelfGuidance", model=PIPE.model, branch=wider)
 

@@ -11,10 +11,10 @@ from support.pack import load_pack
 NODES = load_pack().NODE_CLASS_MAPPINGS
 PIPE = pipeline(bundles()[0])
 BOUNDS = {"start": 0.1, "end": 0.9}
-# id -> (field of the model, widgets, what they mean)
+# id -> (slot, widgets, what they mean)
 PATCHES = {
     "MGTTokenMerging": (
-        "merging",
+        "token_merging",
         {
             "ratio": 0.3,
             "stride_rows": 3,
@@ -31,8 +31,8 @@ PATCHES = {
         },
         TokenMerging(0.3, (3, 1), False, 4, 7, "joint", "mlp", 0.1, 0.9, 1, 2, True),
     ),
-    "MGTTokenCache": ("cache", {"share": 0.4, "every": 7, **BOUNDS}, TokenCache(0.4, 7, **BOUNDS)),
-    "MGTGuidanceReuse": ("reuse", {"every": 7, **BOUNDS}, GuidanceReuse(7, **BOUNDS)),
+    "MGTTokenCache": ("token_cache", {"share": 0.4, "every": 7, **BOUNDS}, TokenCache(0.4, 7, **BOUNDS)),
+    "MGTGuidanceReuse": ("guidance_reuse", {"every": 7, **BOUNDS}, GuidanceReuse(7, **BOUNDS)),
 }
 every_patch = pytest.mark.parametrize("name", PATCHES)
 
@@ -41,9 +41,9 @@ every_patch = pytest.mark.parametrize("name", PATCHES)
 def test_settings_are_attached_to_a_copy_and_replaced(name):
     place, widgets, expected = PATCHES[name]
     first = run(name, model=PIPE.model)[0]
-    assert getattr(first, place) == type(expected)()
+    assert first.patch(place) == type(expected)()
     second = run(name, model=first, **widgets)[0]
-    assert getattr(second, place) == expected
+    assert second.patch(place) == expected
     assert second.attached() == [repr(expected)]
     assert PIPE.model.attached() == [] and second.network is PIPE.model.network
 

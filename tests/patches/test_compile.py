@@ -40,11 +40,11 @@ def test_same_tokens_at_changing_sizes_and_batches(caplog):
 
 def test_the_network_is_shared_and_no_model_changes():
     model = PIPE.model.with_compile(backend=NOT_REALLY)
-    assert model.network is PIPE.model.network and PIPE.model.compiling is None
-    assert model.with_token_merging(0.5).compiling is model.compiling
+    assert model.network is PIPE.model.network and PIPE.model.patch("compile") is None
+    assert model.with_token_merging(0.5).patch("compile") is model.patch("compile")
     assert "Compile(mode='default'" in model.attached()[0]
-    made = model.compiling.features(model.network)
-    assert model.compiling.features(model.network) is made
+    made = model.patch("compile").features(model.network)
+    assert model.patch("compile").features(model.network) is made
 
 
 def test_merging_runs_as_it_is():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.backbones.hooks import Patches
+from mgt_core.backbones.hooks import Hooks
 from mgt_core.loading.networks import load_backbone
 from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
 from support.golden import GAP, MEISSONIC, label, settings, tensors
@@ -68,6 +68,6 @@ def test_golden_merged_forward(path):
         tokens = recorded[f"{call}.tokens"]
         prepared = network.prepare(condition, tuple(tokens.shape[1:]))
         merging.begin([False] * len(tokens))
-        logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Patches(merging)))
+        logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Hooks(merging)))
         torch.testing.assert_close(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
     assert merging.matchings == len(config["matches"])

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.backbones.hooks import Patches, RunPatches
+from mgt_core.backbones.hooks import Hooks
+from mgt_core.patches.base import Moment
 from mgt_core.patches.guidance_reuse import GuidanceReuse
 from mgt_core.patches.token_cache import Kept, TokenCache, urgency
 from mgt_core.sampling.guided import GuidedNetwork
@@ -27,12 +28,14 @@ def tokens_of(pipe, known, seed=0):
     return torch.where(known, codes, pipe.model.mask_id)
 
 
-def network(model, batch, reuse=None):
-    """The guided network of a run, at its second step."""
+def network(model, batch):
+    """The guided network of a run."""
     conditions = [model.complete(condition(seed=seed, batch=batch), batch, GRID, "given") for seed in (1, 2)]
-    guided = GuidedNetwork(model, *conditions, GRID, RunPatches(model), reuse)
-    guided.enter(1, 9, [False] * batch)
-    return guided
+    return GuidedNetwork(model.network, *conditions, GRID, model.run_patches())
+
+
+def at(step, batch=2):
+    return Moment(step, 9, [False] * batch)
 
 
 # Token cache
@@ -48,7 +51,9 @@ def test_what_has_not_changed_is_reused_without_error(share, cfg):
     exact = network(model, 2).logits(tokens, timestep, cfg)
     cached = network(model.with_token_cache(share, every=9), 2)
     for _ in range(3):
-        torch.testing.assert_close(cached.logits(tokens, timestep, cfg), exact, atol=GAP * (1 + cfg), rtol=0)
+        torch.testing.assert_close(
+            cached.logits(tokens, timestep, cfg, moment=at(1)), exact, atol=GAP * (1 + cfg), rtol=0
+        )
 
 
 @torch.inference_mode()
@@ -58,8 +63,8 @@ def test_each_condition_uses_its_half_of_the_pair():
     exact = {cfg: network(PIPE.model, 2).logits(tokens, timestep, cfg) for cfg in (0, 1, 3.0)}
     cached = network(PIPE.model.with_token_cache(0.3, every=9), 2)
     for cfg in (3.0, 1, 0, 3.0):
-        torch.testing.assert_close(cached.logits(tokens, timestep, cfg), exact[cfg], atol=4 * GAP, rtol=0)
-    assert list(cached.patches.cache.kept) == [(("negative", 0), ("positive", 0))]
+        torch.testing.assert_close(cached.logits(tokens, timestep, cfg, moment=at(1)), exact[cfg], atol=4 * GAP, rtol=0)
+    assert list(cached.patches[0].kept) == [(("negative", 0), ("positive", 0))]
 
 
 @torch.inference_mode()
@@ -70,8 +75,10 @@ def test_prompts_of_different_length_are_kept_apart():
     cached = replace(network(PIPE.model.with_token_cache(0.3), 1), negative=longer, _prepared={})
     for _ in range(3):
         expected = exact.logits(tokens, timestep, 3.0)
-        torch.testing.assert_close(cached.logits(tokens, timestep, 3.0), expected, atol=4 * GAP, rtol=0)
-    assert set(cached.patches.cache.kept) == {(("negative", 0),), (("positive", 0),)}
+        torch.testing.assert_close(
+            cached.logits(tokens, timestep, 3.0, moment=at(1, 1)), expected, atol=4 * GAP, rtol=0
+        )
+    assert set(cached.patches[0].kept) == {(("negative", 0),), (("positive", 0),)}
 
 
 @pytest.mark.parametrize("reuse", [None, GuidanceReuse(2)])
@@ -82,12 +89,13 @@ def test_several_conditions_at_once(reuse):
     sides = mgt_core.Conditions(tuple(parts[:2])), mgt_core.Conditions((parts[2], parts[0]))
     sides = [PIPE.model.complete(side, 2, GRID, "given") for side in sides]
     tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2)
-    exact = GuidedNetwork(PIPE.model, *sides, GRID).logits(tokens, timestep, 3.0)
+    exact = GuidedNetwork(PIPE.model.network, *sides, GRID).logits(tokens, timestep, 3.0)
     model = PIPE.model.with_token_cache(0.4, every=9)
-    saving = GuidedNetwork(model, *sides, GRID, RunPatches(model), reuse and reuse.begin())
+    model = model if reuse is None else model.with_patch(reuse)
+    saving = GuidedNetwork(model.network, *sides, GRID, model.run_patches())
     for step in range(4):
-        saving.enter(step, 9, [False] * 2)
-        torch.testing.assert_close(saving.logits(tokens, timestep, 3.0), exact, atol=4 * GAP, rtol=0)
+        found = saving.logits(tokens, timestep, 3.0, moment=at(step))
+        torch.testing.assert_close(found, exact, atol=4 * GAP, rtol=0)
     assert saving.passes == (16 if reuse is None else 12)
 
 
@@ -103,13 +111,13 @@ def test_a_change_reaches_the_rows_that_are_computed(pipe):
     before = tokens_of(pipe, torch.zeros(1, *grid, dtype=torch.bool))
     after = before.clone()
     after[:, : 2 * side, : 2 * side] = 3
-    cache = TokenCache(0.5, every=2).begin()
-    cache.enter(1, 9)
+    cache = TokenCache(0.5, every=2).begin(net)
+    cache.enter(at(1, 1))
 
     def features(tokens):
         cells = net.row_cells(tokens)
         active = cache.evaluation((("positive", 0),), cells, pipe.model.mask_id, (4, 4))
-        return net.features(tokens, torch.ones(1), prepared, Patches(cache=active)).clone()
+        return net.features(tokens, torch.ones(1), prepared, Hooks(cache=active)).clone()
 
     stale, exact = features(before), net.features(after, torch.ones(1), prepared)
     partly, refreshed = features(after), features(after)
@@ -168,12 +176,10 @@ def test_guidance_reuse_formula(cfg):
     """Features without the prompt are those with it less the difference of the step before."""
     net, timestep = PIPE.model.network, torch.ones(2)
     first, second = (tokens_of(PIPE, torch.rand(2, *GRID) < 0.5, seed) for seed in (0, 1))
-    reuse = GuidanceReuse(2).begin()
-    guided = network(PIPE.model, 2, reuse)
-    guided.logits(first, timestep, cfg)
-    guided.enter(2, 9, [False] * 2)
+    guided = network(PIPE.model.with_guidance_reuse(2), 2)
+    guided.logits(first, timestep, cfg, moment=at(1))
     positions = torch.stack([torch.randperm(GRID[0] * GRID[1])[:5] for _ in range(2)])
-    got = guided.logits(second, timestep, cfg, positions)
+    got = guided.logits(second, timestep, cfg, positions, at(2))
 
     def features(role, tokens):
         return net.features(tokens, timestep, net.prepare(getattr(guided, role), GRID))

@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.patches.token_merging import ActiveMerging, Merge, TokenMerging, destinations, match
+from mgt_core.backbones.hooks import NO_HOOKS
+from mgt_core.backbones.merge import Merge
+from mgt_core.patches.base import Call, Moment
+from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations, match
 from support.golden import bundles, label, pipeline
 
 PIPE = pipeline(bundles()[0])
@@ -132,11 +135,12 @@ def test_parts_that_merge(part):
 
 
 def test_refresh_counts_blocks_from_evaluation_to_evaluation():
-    run = TokenMerging(refresh=3).begin()
+    run = TokenMerging(refresh=3).begin(PIPE.model.network)
     seen = []
     for index in (1, 2):
-        run.enter(index, 9)
-        active = run.evaluation("pair", [False], torch.ones(1, 16, dtype=torch.bool))
+        run.enter(moment := Moment(index, 9, [False]))
+        call = Call(PIPE.model.network, (("positive", 0),), torch.zeros(1, 8, 8, dtype=torch.long), moment)
+        active = run.hooks(NO_HOOKS, call).merging
         seen += [active.at("single", torch.randn(1, 16, 4), (4, 4)).mlp for _ in range(4)]
     kept = [merge is seen[max(i - 1, 0)] for i, merge in enumerate(seen)]
     assert kept == [True, True, True, False, True, True, False, True]

@@ -106,7 +106,7 @@ def test_kept_layers_and_shares():
 def test_patches_stay_attached_and_act():
     model = pipe().model.with_modifier(mgt_core.TopKTopP(k=1)).with_token_merging(ratio=0.5)
     done = mgt_core.quantize(model, "w8a16", *conditions(), RUN)
-    assert done.model.modifiers == model.modifiers and done.model.merging == model.merging
+    assert done.model.modifiers == model.modifiers and done.model.patches == model.patches
     tokens(with_model(done.model))
 
 

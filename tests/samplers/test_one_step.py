@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.backbones.hooks import NO_PATCHES
+from mgt_core.backbones.hooks import NO_HOOKS
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, partial, run, steps_of
 
 CELLS = GRID[0] * GRID[1]
@@ -34,9 +34,9 @@ def test_one_step_starts_as_described(masked, rule, monkeypatch):
     asked = {}
     network = PIPE.model.network
 
-    def features(tokens, timestep, prepared, patches=NO_PATCHES):
-        asked.update(tokens=tokens, timestep=timestep, patches=patches)
-        return type(network).features(network, tokens, timestep, prepared, patches)
+    def features(tokens, timestep, prepared, hooks=NO_HOOKS):
+        asked.update(tokens=tokens, timestep=timestep, hooks=hooks)
+        return type(network).features(network, tokens, timestep, prepared, hooks)
 
     monkeypatch.setattr(network, "features", features)
     sampler = mgt_core.OneStep(masked=masked, noise=0.0)
@@ -46,7 +46,7 @@ def test_one_step_starts_as_described(masked, rule, monkeypatch):
     assert share == round(masked * 64) / 64
     codes = asked["tokens"][asked["tokens"] != PIPE.model.mask_id]
     assert len(codes) == 0 or (int(codes.max()) < PIPE.model.codebook_size and len(codes.unique()) > len(codes) // 2)
-    assert asked["patches"].perturb is None
+    assert asked["hooks"].perturb is None
     assert asked["timestep"].tolist() == ([0.0] if rule == "index" else [share])
 
 
@@ -61,7 +61,7 @@ def test_embedding_noise_keeps_the_variance_and_is_the_images_own():
 
     tokens = torch.zeros(1, 4, 6, dtype=torch.long)
     plain = network.features(tokens, torch.zeros(1), prepared)
-    heeded = network.features(tokens, torch.zeros(1), prepared, replace(NO_PATCHES, perturb=perturb))
+    heeded = network.features(tokens, torch.zeros(1), prepared, replace(NO_HOOKS, perturb=perturb))
     assert torch.equal(plain, heeded) and seen[0].shape[:3] == (1, 4, 6)
     from mgt_core.samplers.one_step import noisy
 

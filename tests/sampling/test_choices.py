@@ -22,7 +22,8 @@ from mgt_core import (
     TopKTopP,
     ZSampling,
 )
-from mgt_core.sampling.guided import GUIDANCE_SHAPES
+from mgt_core.patches.guidance_schedule import GUIDANCE_SHAPES
+from mgt_core.presets import attached
 from support.runs import GRID, PIPE, condition, empty, grids_of_bools, partial
 
 CELLS = GRID[0] * GRID[1]
@@ -109,28 +110,28 @@ NEUTRAL = {
     "guidance never, outside as inside": GuidanceSchedule(0.5, 0.5, outside=3.0),
     "guidance rising from itself": GuidanceSchedule(shape="rising", outside=3.0),
 }
+BRANCH = {"self_guidance": {"branch": mgt_core.fresh_branch(PIPE.model.network)}}
+# What every part says of itself.
+for registry in (mgt_core.MODIFIERS, mgt_core.PATCHES):
+    for name, kind in ((name, registry.get(name)) for name in registry):
+        if kind.neutral is not None:
+            NEUTRAL[f"{name} as it says"] = kind(**kind.neutral, **BRANCH.get(name, {}))
 NEUTRAL_SAMPLERS = {
-    "momentum 0": Momentum(momentum=0.0),
+    name: kind(**kind.neutral)
+    for name, kind in ((name, mgt_core.SAMPLERS.get(name)) for name in mgt_core.SAMPLERS)
+    if kind.neutral is not None
+}
+NEUTRAL_SAMPLERS |= {
     "masked zigzag never": MaskedZSampling(start=0.5, end=0.5),
     "zigzag never": ZSampling(start=0.0, end=0.0),
 }
-
-
-FIELDS = {GuidanceSchedule: "guidance", TokenMerging: "merging", TokenCache: "cache", GuidanceReuse: "reuse"}
-
-
-def attach(model, parts):
-    for part in parts:
-        place = FIELDS.get(type(part))
-        model = replace(model, **{place: part}) if place else model.with_modifier(part)
-    return model
 
 
 def sample(state, parts=(), sampler="maskgit", schedule="cosine", positive=None, negative=None, **chosen):
     positive = condition(seed=1) if positive is None else positive
     negative = condition(seed=2) if negative is None else negative
     chosen = {"steps": 5, "cfg": 3.0, "seed": 7} | chosen
-    model = attach(PIPE.model, parts)
+    model = attached(PIPE.model, parts)
     return mgt_core.sample(model, state, positive, negative, sampler=sampler, schedule=schedule, **chosen)
 
 
@@ -326,5 +327,5 @@ def test_differential_ignores_cells_that_are_in_the_table_for_others():
 def test_guidance_reaches_both_ends_of_its_interval(shape):
     for start, end, total in [(0.55, 1.0, 100), (0.0, 0.55, 100), (0.2, 0.8, 10)]:
         steps = range(round(start * total), round(end * total))
-        values = [GuidanceSchedule(start, end, shape).at(9.0, k, total) for k in steps]
+        values = [GuidanceSchedule(start, end, shape).guidance(9.0, k, total) for k in steps]
         assert min(values) >= 1 and max(values) == 9 and (shape == "constant" or min(values) == 1)

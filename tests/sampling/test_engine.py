@@ -13,7 +13,7 @@ import mgt_core
 from mgt_core.patches import token_merging as merging
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.samplers.base import Sampler
-from mgt_core.sampling import draws
+from mgt_core.sampling import draws, memory
 from mgt_core.sampling import finite as diagnose
 from mgt_core.sampling import run as sampling
 from support.golden import bundles, pipeline
@@ -162,10 +162,10 @@ def test_a_late_nan_still_names_step_and_layer(late, monkeypatch):
 def test_parts_draw_what_the_whole_table_draws(modifiers, sampler, cfg, monkeypatch):
     chosen = {"modifiers": MODIFIERS[modifiers], "sampler": sampler, "cfg": cfg}
     with monkeypatch.context() as patch:
-        patch.setattr(sampling, "ROWS", 10**9)
+        patch.setattr(draws, "ROWS", 10**9)
         whole = run(**chosen)
     for rows in (2, 14):
-        monkeypatch.setattr(sampling, "ROWS", rows)
+        monkeypatch.setattr(draws, "ROWS", rows)
         parts = run(**chosen)
         assert torch.equal(parts.tokens, whole.tokens) and torch.equal(parts.revealed_at, whole.revealed_at)
         torch.testing.assert_close(parts.confidence, whole.confidence, atol=1e-5, rtol=0)
@@ -175,7 +175,7 @@ def test_parts_draw_what_the_whole_table_draws(modifiers, sampler, cfg, monkeypa
 @pytest.mark.parametrize("modifiers", MODIFIERS)
 def test_no_table_of_all_rows_unless_needed(modifiers, sampler, monkeypatch):
     rows = 8
-    monkeypatch.setattr(sampling, "ROWS", rows)
+    monkeypatch.setattr(draws, "ROWS", rows)
     head, wide = PIPE.model.network.head, 10_000
     # Codes that are never drawn, so that rows of logits are the largest thing there is.
     monkeypatch.setattr(PIPE.model.network, "head", lambda x: F.pad(head(x), (0, wide - CODES), value=-1e4))
@@ -208,12 +208,11 @@ class Peak(TorchDispatchMode):
 def test_memory_asked_for_is_what_a_run_takes(sampler, modifiers, rows, monkeypatch):
     """With a codebook so large that tables of logits are what counts."""
     network, wide, asked, peak = PIPE.model.network, 10_000, [], Peak()
-    head, estimate = network.head, sampling.activation_bytes
-    for module in (sampling, draws):
-        monkeypatch.setattr(module, "ROWS", rows)
+    head, estimate = network.head, memory.activation_bytes
+    monkeypatch.setattr(draws, "ROWS", rows)
     monkeypatch.setattr(type(network), "codebook_size", property(lambda self: wide))
     monkeypatch.setattr(network, "head", lambda x: F.pad(head(x), (0, wide - CODES), value=-1e4))
-    monkeypatch.setattr(sampling, "activation_bytes", lambda *args: asked.append(estimate(*args)) or asked[-1])
+    monkeypatch.setattr(memory, "activation_bytes", lambda *args: asked.append(estimate(*args)) or asked[-1])
     with peak:
         run(modifiers=MODIFIERS[modifiers], sampler=sampler, steps=3)
     assert 0.9 * peak.most <= asked[0] <= 2.5 * peak.most

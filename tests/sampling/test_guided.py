@@ -7,10 +7,14 @@ import mgt_core
 from mgt_core.sampling.guided import GuidedNetwork
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, every_sampler, partial, run, steps_of
 
+OWN_GUIDANCE = {"masked_zsampling": {"inversion_cfg": 1.0}}
+
 
 @every_sampler
 def test_cfg_one_asks_the_positive_condition_only(sampler):
-    chosen = sampler if sampler != "masked_zsampling" else mgt_core.SAMPLERS.get(sampler)(inversion_cfg=1.0)
+    chosen = mgt_core.SAMPLERS.get(sampler)(**OWN_GUIDANCE.get(sampler, {}))
+    if {*chosen.guidances} - {1.0}:
+        pytest.skip(f"{sampler} uses guidance of its own")
     out = run(negative=None, cfg=1.0, sampler=chosen)
     assert torch.equal(out.tokens, run(negative=condition(seed=9), cfg=1.0, sampler=chosen).tokens)
     assert not torch.equal(out.tokens, run(positive=condition(seed=9), cfg=1.0, sampler=chosen).tokens)
@@ -43,7 +47,7 @@ def test_guidance_formula(cfg):
     tokens, timestep = partial(known).tokens, torch.ones(2)
     conditions = [PIPE.model.complete(c, 2, GRID, "given") for c in (POSITIVE, NEGATIVE)]
     conditional, unconditional = (PIPE.model.logits(tokens, c, timestep).flatten(1, 2) for c in conditions)
-    guided = GuidedNetwork(PIPE.model, *conditions, GRID).logits(tokens, timestep, cfg)
+    guided = GuidedNetwork(PIPE.model.network, *conditions, GRID).logits(tokens, timestep, cfg)
     expected = unconditional + cfg * (conditional - unconditional)
     torch.testing.assert_close(guided, expected, atol=1e-4 * (1 + cfg), rtol=0)
 

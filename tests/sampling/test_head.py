@@ -18,6 +18,8 @@ CELLS = GRID[0] * GRID[1]
 class WholeTable(mgt_core.Modifier):
     """Changes nothing, but asks for the logits of every cell."""
 
+    neutral = {}
+
     @property
     def all_positions(self) -> bool:
         return True
@@ -68,8 +70,8 @@ def test_tokens_equal_those_of_the_full_head(pipe, cfg, known, monkeypatch):
     whole_table = sample(pipe, pipe.model.with_modifier(WholeTable()), batch=2, cfg=cfg, known=known)
     evaluate = GuidedNetwork.evaluate
 
-    def everywhere(self, tokens, timestep, cfg, positions, at, aside):
-        table = evaluate(self, tokens, timestep, cfg, at=at, aside=aside).rows()
+    def everywhere(self, tokens, timestep, cfg, positions, moment, second_pass):
+        table = evaluate(self, tokens, timestep, cfg, None, moment, second_pass).rows()
         table = table.gather(1, positions[..., None].expand(-1, -1, table.shape[-1]))
         return GuidedRows(lambda logits: logits, {0: table}, positions, lambda tables, _: tables[0])
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.sampling.run import image_seeds
+from mgt_core.sampling.draws import image_seeds
 from support.golden import bundles, label, pipeline
 from support.runs import (
     GRID,

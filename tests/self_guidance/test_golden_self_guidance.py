@@ -10,7 +10,7 @@ import torch
 import mgt_core
 from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
-from mgt_core.self_guidance.branch import load_branch
+from mgt_core.self_guidance.files import load_branch
 from mgt_core.self_guidance.objective import branch_loss, first_pass, mask_some, propose, substitute
 from support.golden import GAP, ROOT, tensors
 
@@ -48,7 +48,7 @@ def test_golden_branch(folder):
     tokens = recorded["tokens"].unflatten(1, net.trained_grid)
     hidden = first_pass(net, tokens, WHERE, prepared)
     states = []
-    features = branch.aside(net, hidden, tokens, WHERE, prepared, states)
+    features = branch.second_pass(net, hidden, tokens, WHERE, prepared, states)
     logits = branch.training_logits(net, features).flatten(1, 2)
     assert (logits - recorded["toast_logits"][:, 1:]).abs().max() < GAP
     if "cls_anchor" in recorded:
@@ -64,10 +64,9 @@ def test_golden_branch(folder):
 def test_golden_guided_logits(scale):
     net, recorded = network(TINY), tensors(TINY / "forward")
     condition = mgt_core.Condition(labels=recorded["class_ids"])
-    guided = GuidedNetwork(
-        mgt_core.MGTModel(net, pixels_per_token=2), condition, None, net.trained_grid, branch=load_branch(TINY, net)
-    )
-    logits = guided.logits(recorded["tokens"].unflatten(1, net.trained_grid), WHERE, 1.0, aside=scale)
+    model = mgt_core.MGTModel(net, pixels_per_token=2).with_self_guidance(load_branch(TINY, net), scale)
+    guided = GuidedNetwork(net, condition, None, net.trained_grid, model.run_patches())
+    logits = guided.logits(recorded["tokens"].unflatten(1, net.trained_grid), WHERE, 1.0)
     assert relative(logits, recorded[f"guided_logits_s{scale:g}"]) < GAP
     assert (guided.calls, guided.passes) == ((2, 2) if scale else (1, 1))
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 import mgt_core
-from mgt_core.backbones.hooks import Patches
+from mgt_core.backbones.hooks import Hooks
+from mgt_core.backbones.meissonic.branch import PooledBranch
 from mgt_core.conditioning.parts import ConditionPart, Conditions
 from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
-from mgt_core.sampling.run import activation_bytes
-from mgt_core.self_guidance.branch import PooledBranch
+from mgt_core.sampling.memory import activation_bytes
 from support.golden import ROOT, bundles, pipeline
 from support.recorded import Recorded
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few, grids_of_bools, partial
@@ -45,8 +45,9 @@ def guided(scale, cfg, positive=POSITIVE, negative=NEGATIVE, branch=BRANCH, mode
     """Logits for half a picture, and the calls and passes they took."""
     tokens = partial(torch.arange(48).reshape(2, *GRID) % 2 == 0).tokens
     conditions = (model.complete(c, 2, GRID, "given") for c in (positive, negative))
-    network = GuidedNetwork(model, *conditions, GRID, branch=branch)
-    return network.logits(tokens, torch.ones(2), cfg, aside=scale), (network.calls, network.passes)
+    patches = model.with_self_guidance(branch, scale).run_patches()
+    network = GuidedNetwork(model.network, *conditions, GRID, patches)
+    return network.logits(tokens, torch.ones(2), cfg), (network.calls, network.passes)
 
 
 # Where nothing changes
@@ -76,14 +77,14 @@ def test_what_comes_from_above_is_nothing_at_zero(pipe):
     network, tokens = pipe.model.network, torch.full((1, *GRID), pipe.model.mask_id)
     prepared = network.prepare(pipe.model.complete(condition(pipe, 1), 1, GRID, "given"), GRID)
     states = []
-    plain = network.features(tokens, torch.ones(1), prepared, Patches(taps=states))
+    plain = network.features(tokens, torch.ones(1), prepared, Hooks(taps=states))
     layers = network.config.num_layers + network.config.num_single_layers
     assert len(states) == layers + 1
     zeros = [torch.zeros_like(states[0])] * layers
-    assert torch.equal(plain, network.features(tokens, torch.ones(1), prepared, Patches(top_down=zeros)))
+    assert torch.equal(plain, network.features(tokens, torch.ones(1), prepared, Hooks(top_down=zeros)))
     for index in range(layers):  # every block has its own
         above = [*zeros[:index], torch.ones_like(zeros[0]), *zeros[index + 1 :]]
-        changed = network.features(tokens, torch.ones(1), prepared, Patches(top_down=above))
+        changed = network.features(tokens, torch.ones(1), prepared, Hooks(top_down=above))
         assert not torch.allclose(plain, changed, atol=1e-5), index
 
 
@@ -167,8 +168,8 @@ def test_it_composes_with_modifiers_and_guidance_schedules():
 def test_a_model_is_copied_not_changed():
     first = PIPE.model.with_self_guidance(BRANCH)
     second = first.with_self_guidance(BRANCH, 2.0, 0.1, 0.9)
-    assert PIPE.model.self_guidance is None and first.self_guidance.scale == 1.0
-    assert second.self_guidance == mgt_core.SelfGuidance(BRANCH, 2.0, 0.1, 0.9)
+    assert PIPE.model.patch("self_guidance") is None and first.patch("self_guidance").scale == 1.0
+    assert second.patch("self_guidance") == mgt_core.SelfGuidance(BRANCH, 2.0, 0.1, 0.9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])

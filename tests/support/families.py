@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import mgt_core
-from mgt_core import MODIFIERS, SAMPLERS, SCHEDULES, Condition, MGTModel
+from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
 from .golden import bundles
@@ -21,16 +21,24 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
 }
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
-ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {
-    "guidance schedule": lambda model: model.with_guidance(mgt_core.GuidanceSchedule(0.25, 0.75)),
-    "token merging": lambda model: model.with_token_merging(ratio=0.5),
-    "token cache": lambda model: model.with_token_cache(share=0.25),
-    "guidance reuse": lambda model: model.with_guidance_reuse(every=2),
-    "self-guidance": lambda model: model.with_self_guidance(mgt_core.fresh_branch(model.network)),
-    TIME: lambda model: model.with_timestep_rule("mask_ratio"),
+ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model.with_timestep_rule("mask_ratio")}
+# Settings of parts whose defaults change nothing, or that need some.
+ACTING: dict[str, Callable[[MGTModel], dict]] = {
+    "compile": lambda model: {"backend": "eager"},
+    "guidance": lambda model: {"start": 0.25, "end": 0.75},
+    "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
+    "top_k_top_p": lambda model: {"k": 2},
 }
-ATTACHED |= {f"modifier {n}": lambda model, n=n: model.with_modifier(MODIFIERS.get(n)()) for n in MODIFIERS}
-ATTACHED["modifier top_k_top_p"] = lambda model: model.with_modifier(mgt_core.TopKTopP(k=2))  # neutral by default
+
+
+def acting(model: MGTModel, name: str, kind: type) -> MGTModel:
+    """With the part `name`, so that it does something."""
+    return model.with_part(kind(**ACTING.get(name, lambda model: {})(model)))
+
+
+ATTACHED |= {f"patch {n}": lambda model, n=n: acting(model, n, PATCHES.get(n)) for n in PATCHES}
+ATTACHED |= {f"modifier {n}": lambda model, n=n: acting(model, n, MODIFIERS.get(n)) for n in MODIFIERS}
+EXACT = {f"patch {n}" for n in PATCHES if PATCHES.get(n).place == "network"}  # the same tokens, another way
 SAMPLED: dict[str, dict] = {
     "no guidance": {"cfg": 1.0},
     "negative alone": {"cfg": 0.0},
@@ -56,13 +64,18 @@ TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 REFUSED = {
-    ("amused", "token merging"): "token merging does not work with the amused architecture",
-    **{(n, "token cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
+    ("amused", "patch token_merging"): "token merging does not work with the amused architecture",
+    **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
     ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
-    **{(n, "self-guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
+    **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
+# A patch that is not named there is refused where the architecture does not heed what it needs.
+for name, kind in ((name, PATCHES.get(name)) for name in PATCHES):
+    for family in FAMILIES:
+        if kind.needs and kind.needs not in BACKBONES.get(family).supports:
+            REFUSED.setdefault((family, f"patch {name}"), f"{kind.title} does not work with the {family} architecture")
 
 
 def encoded(pipe: mgt_core.Pipeline, image: torch.Tensor) -> mgt_core.TokenState:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 import mgt_core
+from mgt_core.modifiers.base import Modifier
+from mgt_core.sampling.run import Plan, Run
 
 ROOT = Path(os.environ.get("MGT_GOLDEN") or Path(__file__).parents[1] / "golden")
 MEISSONIC = ROOT / "meissonic"
@@ -102,3 +105,33 @@ class RecordedDraws:
 
     def gumbel(self, step):
         return self.trace[f"{self._key(step)}.gumbel"]
+
+
+@dataclass(frozen=True)
+class Spy(Modifier):
+    """Keeps what reached it at the last step: logits and step."""
+
+    neutral = {}
+
+    seen: dict = field(default_factory=dict)
+
+    def begin(self):
+        def keep(logits, step):
+            self.seen.update(logits=logits, step=step)
+            return logits
+
+        return keep
+
+
+def run_of(trace: Trace, model: mgt_core.MGTModel, state: mgt_core.TokenState, sampler, draws: RecordedDraws) -> Run:
+    """A run of `sampler` as the trace was made, to be taken step by step."""
+    conditions = {role: model.complete(c, state.batch, state.grid, role) for role, c in trace.conditions().items()}
+    plan = Plan(
+        schedule=mgt_core.SCHEDULES.get(trace.schedule)(),
+        steps=trace.steps,
+        cfg=trace.cfg,
+        seeds=range(state.batch),
+        temperatures=sampler.temperatures(trace.steps),
+        draws=draws.source,
+    )
+    return Run(model, state, conditions["positive"], conditions["negative"], plan)

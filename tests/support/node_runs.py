@@ -19,6 +19,11 @@ def run(name: str, **inputs) -> tuple:
     return getattr(cls(), cls.FUNCTION)(**{**values, **inputs})
 
 
+def made_by_nodes(kind: str) -> set[type]:
+    """The parts of the library that nodes with an output of this kind make or attach."""
+    return {cls.part for cls in NODES.values() if hasattr(cls, "part") and kind in cls.RETURN_TYPES}
+
+
 def graph_of(pipe) -> dict:
     """The inputs of MGT Sample for two small images in three steps."""
     unit = pipe.model.pixels_per_token * pipe.model.grid_multiple

@@ -3,7 +3,7 @@
 import torch
 
 from mgt_core.backbones.base import Backbone
-from mgt_core.backbones.hooks import NO_PATCHES
+from mgt_core.backbones.hooks import NO_HOOKS
 
 
 class Recorded(Backbone):
@@ -25,7 +25,7 @@ class Recorded(Backbone):
     def prepare(self, condition, grid):
         return condition.labels
 
-    def features(self, tokens, timestep, prepared, patches=NO_PATCHES):
+    def features(self, tokens, timestep, prepared, hooks=NO_HOOKS):
         index = self.steps - 1 - int(timestep[0])
         images = self.recorded["logits_cond"].shape[1]
         rows = [

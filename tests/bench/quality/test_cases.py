@@ -67,6 +67,6 @@ class TestPlan:
     def test_choices_cover_what_the_pack_offers(self):
         cases = [case for case, _ in planned(SETTINGS, SMALL, {}).values()]
         kinds = {type(case.settings.get("sampler")).__name__ for case in cases}
-        assert {"Momentum", "Ordered", "ZSampling", "MaskedZSampling"} <= kinds
+        assert {"Momentum", "FixedOrder", "ZSampling", "MaskedZSampling"} <= kinds
         assert {case.scheme for case in cases} - {None} == set(mgt_core.list_quantizations())
         assert len(choices(SETTINGS)) > 20

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mgt_core.backbones.meissonic import network as meissonic
+from mgt_core.backbones.meissonic import blocks as meissonic
 from mgt_core.kernels import block as kernels
 from mgt_core.kernels.kitchen import loaded
 from support.golden import bundles, pipeline

@@ -1,0 +1,37 @@
+"""The branch of Self-Guidance for Meissonic."""
+
+from torch import Tensor, nn
+
+from ..base import Backbone
+from ..branch import FACTOR, Branch
+
+
+class PooledAnchor(nn.Module):
+    """An anchor for every prompt, from the pooled text as it enters the network's modulation."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(width)
+        self.mlp_t = nn.Linear(width, width)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[B, C] -> [B, C]."""
+        return self.mlp_t(self.layer_norm(pooled))
+
+
+class PooledBranch(Branch):
+    """For Meissonic, which nobody has published. The text stays in the second pass: only the image is blank, and
+    only the image's values are added to, in joint and single blocks alike. The anchor comes from the pooled text
+    and the micro-conditions."""
+
+    def __init__(self, layers: int, width: int):
+        super().__init__(layers, width)
+        self.cls_anchor_gen = PooledAnchor(width)
+
+    @classmethod
+    def for_network(cls, network: Backbone, factor: int = FACTOR) -> "PooledBranch":
+        config = network.config
+        return cls(config.num_layers + config.num_single_layers, config.width)
+
+    def anchor(self, network, prepared):
+        return self.cls_anchor_gen(prepared.pooled)

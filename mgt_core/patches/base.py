@@ -1,0 +1,112 @@
+"""What a patch is: settings attached to a model, and what acts for them during a run."""
+
+from abc import ABC
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from ..backbones.base import Backbone
+from ..backbones.hooks import Hooks
+from ..settings import Settings
+
+Entry = tuple[str, int]  # a condition of a run: its role and its number there
+States = dict[Entry, Tensor]  # [B, N, C] what the token head reads, by condition
+Features = Callable[..., Tensor]  # Backbone.features, or what is called in its place
+
+# Where patches act, in the order in which they get their turn, whatever the order in which they were attached.
+PLACES = ("network", "rows", "blocks", "conditions", "guidance", "second pass")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When the network is evaluated: step `index` of `total`. all_masked: of which images no cell is known."""
+
+    index: int = 0
+    total: int = 1
+    all_masked: Sequence[bool] = ()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the network: on tokens [B, h, w], the images once for each of the conditions `entries`."""
+
+    network: Backbone
+    entries: tuple[Entry, ...]
+    tokens: Tensor
+    moment: Moment
+
+
+class RunPatch:
+    """A patch during one run. Here every method leaves things as they are; a patch overrides those it acts by."""
+
+    def enter(self, moment: Moment) -> None:
+        """Told before every evaluation."""
+
+    def known(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Those of the conditions that need not be evaluated this time; `completed` then gives their states."""
+        return ()
+
+    def completed(self, entries: Sequence[Entry], states: States) -> States:
+        """The states of all `entries`, from those that were evaluated; also told when all were."""
+        return states
+
+    def hooks(self, hooks: Hooks, call: Call) -> Hooks:
+        """What acts inside the blocks during a call: `hooks`, and one's own."""
+        return hooks
+
+    def around(self, features: Features) -> Features:
+        """What is called in place of the network's `features`."""
+        return features
+
+    def looks_again(self) -> bool:
+        """Whether the coming evaluation has a second pass, by `look_again`, whose prediction `steered` counts in."""
+        return False
+
+    def look_again(self, call: Call, hidden: Tensor, timestep: Tensor, prepared: object) -> Tensor:
+        """[B, h, w, C] features of the second pass over `call`, which the blocks ended with `hidden` [B, S, C]."""
+        raise NotImplementedError
+
+    def steered(self, guided: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """Guided logits [B, m, V], given those that both passes predict for the condition that is followed."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Patch(Settings, ABC):
+    """Settings of a patch. What it remembers during a run lives in what `begin` returns, and ends with the run.
+
+    slot: a patch takes the place of one attached before that has the same. title: what people call it. place: where
+    it acts, one of PLACES. needs: the field of Hooks that the backbone has to heed, if any. extra_passes: evaluations
+    of a condition that it adds to a step. in_files: whether its settings can be written as JSON.
+    """
+
+    slot: ClassVar[str]
+    title: ClassVar[str]
+    place: ClassVar[str]
+    needs: ClassVar[str] = ""
+    extra_passes: ClassVar[int] = 0
+    in_files: ClassVar[bool] = True
+
+    def check(self, network: Backbone) -> None:
+        """Raises MGTError for a network that it cannot act in."""
+        if self.needs:
+            network.check_supports(self.needs, self.title)
+
+    def guidance(self, cfg: float, index: int, total: int) -> float:
+        """Guidance of step `index` of `total` where it would be `cfg` without this patch."""
+        return cfg
+
+    def held_bytes(self, network: Backbone, rows: int, conditions: int, size: int) -> int:
+        """Memory that it holds during a run, of `rows` image rows in all and numbers of `size` bytes."""
+        return 0
+
+    def begin(self, network: Backbone) -> RunPatch:
+        """A fresh one for one run."""
+        return RunPatch()
+
+
+def in_turn(patches: Sequence[Patch]) -> list[Patch]:
+    """In the order in which they act."""
+    return sorted(patches, key=lambda patch: PLACES.index(patch.place))

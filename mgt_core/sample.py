@@ -1,0 +1,140 @@
+"""`sample`: checks its arguments, and runs a sampler."""
+
+import logging
+from dataclasses import fields, replace
+
+import torch
+
+from .conditioning.parts import ConditionInput, condition_parts, unreached_by_step
+from .errors import MGTError, finite_number, whole_number
+from .model import MGTModel
+from .registry import SAMPLERS
+from .sampling.draws import SEED_SPAN, image_seeds
+from .schedules.base import MaskSchedule, schedule_from
+from .types import Callback, TokenState
+
+log = logging.getLogger(__name__)
+
+
+@torch.inference_mode()
+def sample(
+    model: MGTModel,
+    state: TokenState,
+    positive: ConditionInput,
+    negative: ConditionInput | None = None,
+    *,
+    sampler="maskgit",
+    schedule: str | MaskSchedule = "cosine",
+    steps: int = 48,
+    cfg: float = 9.0,
+    temperature: float | tuple[float, float] | None = None,
+    seed: int = 0,
+    callback: Callback | None = None,
+    **options,
+) -> TokenState:
+    """Fill the masked cells of `state`.
+
+    positive, negative: one Condition each, or Conditions, parts of the picture and of the run.
+    sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
+    confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
+    pipeline has it). seed: image i uses seed + i. callback: called after every step with a Step.
+    options: further settings of the sampler. Raises MGTError for bad input, before any work.
+    """
+    if temperature is not None:
+        options["temperature"] = temperature
+    if isinstance(sampler, str):
+        sampler = build_sampler(sampler, options)
+    elif options:
+        log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
+    for name, value in (("sampler", sampler), ("callback", callback)):
+        if (not callable(value) or isinstance(value, type)) and (name, value) != ("callback", None):
+            raise MGTError(f"{name} is {value!r}; expected something that can be called")
+    check_arguments(model, state, steps, cfg, seed)
+    steps = getattr(sampler, "steps_made", int)(steps)
+    guidances = {*model.guidances(float(cfg), steps), *getattr(sampler, "guidances", ())}
+    conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
+    if state.first_step(steps) == steps or not bool(state.to_fill.any()):
+        log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
+        return state if state.strength is None else replace(state, strength=None)
+    if note := model.size_note(state.grid):
+        log.warning("%s", note)
+    return sampler(
+        model,
+        state,
+        conditions["positive"],
+        conditions["negative"],
+        schedule=schedule_from(schedule),
+        steps=steps,
+        cfg=float(cfg),
+        seeds=image_seeds(seed, state.batch),
+        callback=callback,
+    )
+
+
+def nothing_to_do(state: TokenState, steps: int) -> str:
+    if state.first_step(steps) == steps:
+        return f"strength {state.strength:g} leaves none of the {steps} steps"
+    return "no cell is masked" if state.strength is None else "every cell is fixed"
+
+
+def needed_conditions(
+    model: MGTModel, state: TokenState, given: dict[str, ConditionInput | None], guidances: set[float], steps: int
+) -> dict[str, ConditionInput | None]:
+    """Both conditions, complete for this run, or None for one that no step looks at.
+
+    Raises MGTError for one that is needed and missing, and for cells that no condition reaches.
+    """
+    needed = {"positive": any(w != 0 for w in guidances), "negative": any(w != 1 for w in guidances)}
+    for role in needed:
+        if needed[role] and given[role] is None:
+            values = ", ".join(f"{w:g}" for w in sorted(guidances))
+            raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
+        for part in condition_parts(given[role]):
+            part.check(state.batch, state.grid, role)
+    indices = range(state.first_step(steps), steps)
+    gaps = {role: unreached_by_step(given[role], indices, steps) for role in needed}
+    for role, other in (("positive", "negative"), ("negative", "positive")):
+        if needed[role] and not needed[other] and any(bool(gap.any()) for gap in gaps[role]):
+            if given[other] is None:
+                raise MGTError(
+                    f"the {role} condition leaves part of the picture or of the run without a prompt, "
+                    f"where the {other} one stands in, and none was given"
+                )
+            needed[other] = True
+    for index, *both in zip(indices, *gaps.values(), strict=True):
+        if all(needed.values()) and bool(torch.logical_and(*both).any()):
+            raise MGTError(
+                f"at step {index + 1} of {steps} neither the positive nor the negative condition reaches every part of "
+                "the picture; add a prompt without mask, area or time range to one of them"
+            )
+    return {
+        role: model.complete(given[role], state.batch, state.grid, role) if needed[role] else None for role in needed
+    }
+
+
+def build_sampler(name: str, options: dict):
+    """The registered sampler `name` with those `options` it knows; warns about the others."""
+    factory = SAMPLERS.get(name)
+    known = {f.name for f in fields(factory)}
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        log.warning("sampler %s: %s has no meaning for it and is ignored", name, ", ".join(unknown))
+    return factory(**{option: value for option, value in options.items() if option in known})
+
+
+def check_arguments(model: MGTModel, state: TokenState, steps: int, cfg: float, seed: int) -> None:
+    """Raises MGTError for settings that no sampler accepts."""
+    if not isinstance(model, MGTModel):
+        raise MGTError(f"model is {type(model).__name__}; expected the .model of a loaded bundle")
+    if not isinstance(state, TokenState):
+        raise MGTError(f"tokens are {type(state).__name__}; expected a TokenState, as empty_tokens gives")
+    whole_number("steps", steps, 1, 100_000)
+    whole_number("seed", seed, 0, SEED_SPAN - 1)
+    finite_number("cfg", cfg, 0, 1000)
+    if (state.mask_id, state.codebook_size) != (model.mask_id, model.codebook_size):
+        raise MGTError(
+            f"the tokens belong to another model: they have mask id {state.mask_id} and {state.codebook_size} codes, "
+            f"this model {model.mask_id} and {model.codebook_size}"
+        )
+    model.network.check_grid(state.grid)
+    state.check()

@@ -1,0 +1,121 @@
+"""Settings of parts. What a value may be is declared with the field that holds it: the checks read it there, and so do
+the widgets of the nodes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from .errors import MGTError, finite_number, whole_number
+from .interval import check_interval
+
+T = TypeVar("T")
+ALLOWED, LABEL = "allowed", "label"  # entries of a field's metadata
+
+
+class Allowed(Protocol):
+    """What a setting may be."""
+
+    def check(self, label: str, value: Any) -> None:
+        """Raises MGTError, calling the setting `label`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """From low to high. step: of a widget's arrows."""
+
+    low: float
+    high: float
+    step: float = 0.1
+
+    def check(self, label: str, value: Any) -> None:
+        finite_number(label, value, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class WholeNumbers:
+    """From low to high."""
+
+    low: int
+    high: int
+    step: int = 1
+
+    def check(self, label: str, value: Any) -> None:
+        whole_number(label, value, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Choices:
+    values: tuple[str, ...]
+
+    def check(self, label: str, value: Any) -> None:
+        if value not in self.values:
+            raise MGTError(f"{label} is {value!r}; accepted are {', '.join(self.values)}")
+
+
+def number(default: float, low: float, high: float, label: str = "", step: float = 0.1, **options) -> Any:
+    """A field for a number. label: what messages call it, by default its name."""
+    return _field(default, Numbers(low, high, step), label, options)
+
+
+def share(default: float, label: str = "", **options) -> Any:
+    """A field for a number from 0 to 1."""
+    return _field(default, Numbers(0, 1, 0.05), label, options)
+
+
+def whole(default: int, low: int, high: int, label: str = "", **options) -> Any:
+    """A field for a whole number."""
+    return _field(default, WholeNumbers(low, high), label, options)
+
+
+def choice(default: str, values: Sequence[str], label: str = "", **options) -> Any:
+    """A field for one of some words."""
+    return _field(default, Choices(tuple(values)), label, options)
+
+
+def _field(default: Any, allowed: Allowed, label: str, options: dict) -> Any:
+    return field(default=default, metadata={ALLOWED: allowed, LABEL: label}, **options)
+
+
+class Settings:
+    """Base of frozen dataclasses of settings.
+
+    neutral: settings with which the part changes nothing, or None where there are none such; every registered part
+    says so, and the identity tests hold it to that. interval_of: what messages call the part of the run in which it
+    acts, where it has the fields start and end.
+    """
+
+    neutral: ClassVar[Mapping[str, Any] | None]
+    interval_of: ClassVar[str] = ""
+
+    def __post_init__(self):
+        """Raises MGTError for a value that its field does not allow."""
+        if self.interval_of:
+            check_interval(self.interval_of, self.start, self.end)
+        for f in fields(self):
+            if ALLOWED in f.metadata:
+                f.metadata[ALLOWED].check(f.metadata[LABEL] or f.name, getattr(self, f.name))
+
+
+def setting(kind: type, name: str) -> Field:
+    """The field `name` of a dataclass."""
+    return next(f for f in fields(kind) if f.name == name)
+
+
+def construct(kind: type[T], name: str, **settings) -> T:
+    """An instance of the dataclass `kind`, called `name`; raises MGTError for settings that it does not have, and
+    where one is missing."""
+    known = {f.name: f for f in fields(kind) if f.init}
+    if unknown := settings.keys() - known.keys():
+        raise MGTError(f"{name} has no setting {', '.join(sorted(unknown))}; known are {', '.join(known)}")
+    missing = [n for n, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if lacking := [n for n in missing if n not in settings]:
+        raise MGTError(f"{name} lacks its setting {', '.join(lacking)}")
+    return kind(**settings)
+
+
+def from_json(kind: type[T], name: str, settings: Any) -> T:
+    """An instance of `kind` from what JSON holds."""
+    if not isinstance(settings, Mapping):
+        raise MGTError(f"{name} is {settings!r}; expected its settings by name, such as {{}}")
+    return construct(kind, name, **{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
