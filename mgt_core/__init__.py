@@ -23,6 +23,7 @@ from .model import MGTModel
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
 from .modifiers.entropy import EntropyTemperature
+from .modifiers.min_p import MinP
 from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
 from .patches.base import Patch
@@ -96,6 +97,7 @@ __all__ = [
     "MaskGIT",
     "MaskSchedule",
     "MaskedZSampling",
+    "MinP",
     "Modifier",
     "Momentum",
     "NoiseRegularization",

@@ -96,3 +96,15 @@ class MGTTopKTopP(ModelPatch):
         "Counted among the k that are left.",
         **interval("it"),
     }
+
+
+@node("MGT Min-p")
+class MGTMinP(ModelPatch):
+    DESCRIPTION = "Lets only those tokens of a cell be drawn that are likely beside the likeliest one."
+    SEARCH_ALIASES = ["min p", "truncation", "nucleus sampling"]
+    part = mgt_core.MinP
+    tooltips = {
+        "p": "A token less probable than this share of the likeliest one cannot be drawn: 0 changes nothing, 1 leaves "
+        "the likeliest one alone. Cuts much where the model is sure and little where it is not.",
+        **interval("it"),
+    }
