@@ -72,10 +72,10 @@ def draw(
         return ids, chosen_log_probability(logits, ids)
 
     ids, scores = by_parts(guided, seen, compute, rows)
-    return drawn(step, tokens, counts, ids, scores)
+    return filled(step, tokens, counts, ids, scores)
 
 
-def drawn(step: Step, tokens: Tensor, counts: Sequence[int], ids: Tensor, scores: Tensor) -> Drawn:
+def filled(step: Step, tokens: Tensor, counts: Sequence[int], ids: Tensor, scores: Tensor) -> Drawn:
     """Ids [B, M] and their log-probabilities [B, M] put into the cells of the step."""
     where, here = step.positions, step.masked
     return Drawn(
