@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .adapters.lora import AttachedLoRA, LoRA, adapt
+from .adapters.attach import AttachedLoRA, adapt
+from .adapters.lora import LoRA
 from .backbones.base import Backbone
 from .backbones.branch import Branch
 from .codecs.base import Codec

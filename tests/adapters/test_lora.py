@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 import mgt_core
-from mgt_core.adapters.lora import LowRank, adapt, grafted
+from mgt_core.adapters.attach import adapt, grafted
+from mgt_core.adapters.lora import LowRank
 from support.bundles import amused_bundle, openmuse_bundle
 from support.golden import bundles, pipeline
 from support.loras import linear_layers, logits, low_rank_pairs, save_diffusers, save_kohya, save_peft
@@ -162,7 +163,7 @@ def test_other_architectures(tmp_path, family):
     seed=st.integers(0, 99),
 )
 def test_any_rows_of_a_fused_layer(names, rank, rows, width, strength, seed):
-    from mgt_core.adapters.lora import AdaptedLayer, Adapter
+    from mgt_core.adapters.attach import AdaptedLayer, Adapter
     from mgt_core.kernels.fused_linear import FusedLinear
 
     torch.manual_seed(seed)
