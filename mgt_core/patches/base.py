@@ -16,7 +16,7 @@ States = dict[Entry, Tensor]  # [B, N, C] what the token head reads, by conditio
 Features = Callable[..., Tensor]  # Backbone.features, or what is called in its place
 
 # Where patches act, in the order in which they get their turn, whatever the order in which they were attached.
-PLACES = ("network", "rows", "blocks", "conditions", "guidance", "second pass")
+PLACES = ("network", "blocks", "rows", "conditions", "guidance", "second pass")
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ class RunCache(RunPatch):
     def hooks(self, hooks: Hooks, call: Call) -> Hooks:
         side, mask_id = call.network.row_side, call.network.mask_id
         grid = call.tokens.shape[1] // side, call.tokens.shape[2] // side
-        return replace(hooks, cache=self.evaluation(call.entries, call.network.row_cells(call.tokens), mask_id, grid))
+        active = self.evaluation(call.entries, call.network.row_cells(call.tokens), mask_id, grid)
+        # Between refreshes the few rows that are computed are not merged.
+        few = active is not None and active.rows is not None
+        return replace(hooks, cache=active, merging=None if few else hooks.merging)
 
     def evaluation(
         self, entries: tuple[Entry, ...], cells: Tensor, mask_id: int, grid: tuple[int, int]

@@ -103,8 +103,7 @@ class TokenMerging(Patch):
     first_block, last_block: the blocks, counted from 0 through both kinds, between which it acts.
     known_only: merge only tokens whose cells are all known, into such tokens. start, end: share of the run
     in which it acts, as for modifiers.
-    While every cell of an image is masked it is not merged: all similarities tie then. Nor are the few rows that a
-    token cache computes between its refreshes.
+    While every cell of an image is masked it is not merged: all similarities tie then.
     """
 
     slot = "token_merging"
@@ -159,9 +158,11 @@ class RunMerging(RunPatch):
         self.first = moment.index == 0
 
     def hooks(self, hooks: Hooks, call: Call) -> Hooks:
-        if not self.acting or (hooks.cache is not None and hooks.cache.rows is not None):
+        if not self.acting:
             return hooks
-        known = (call.network.row_cells(call.tokens) != call.network.mask_id).all(-1)
+        known = None
+        if self.settings.known_only:
+            known = (call.network.row_cells(call.tokens) != call.network.mask_id).all(-1)
         active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
         active.begin(call.moment.all_masked * len(call.entries), known)
         return replace(hooks, merging=active)
@@ -197,7 +198,7 @@ class ActiveMerging:
         if self.uses % chosen.refresh == 0:
             share = int(image.shape[1] * chosen.ratio)
             counts = [0 if masked else share for masked in self.all_masked]
-            self.current = match(image, self.choose(grid), counts, self.known if chosen.known_only else None)
+            self.current = match(image, self.choose(grid), counts, self.known)
         self.uses += 1
         return BlockMerges(
             attention=self.current if chosen.part != "mlp" else None,
