@@ -9,7 +9,7 @@ Example:
     image = pipe.codec.decode(tokens)
 """
 
-from . import parts as parts
+from . import register_all as register_all
 from .adapters.lora import LoRA
 from .backbones.branch import fresh_branch
 from .codecs.base import Codec

@@ -33,10 +33,14 @@ FALLBACK = {"steps": 48, "cfg": 9.0, "temperature": (2.0, 0.0), "schedule": "cos
 Attachment = Patch | Modifier
 
 
+def patches() -> dict[str, type[Patch]]:
+    """Those that settings in a file can attach, by their registered names."""
+    return {name: PATCHES.get(name) for name in PATCHES if PATCHES.get(name).in_files}
+
+
 def attachments() -> dict[str, type[Attachment]]:
-    """What settings in a file can attach, by its registered name."""
-    patches = {name: PATCHES.get(name) for name in PATCHES if PATCHES.get(name).in_files}
-    return patches | {name: MODIFIERS.get(name) for name in MODIFIERS}
+    """All that settings in a file can attach, by its registered name."""
+    return patches() | {name: MODIFIERS.get(name) for name in MODIFIERS}
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def guidance(value) -> float:
     return float(value)
 
 
-def patches(value) -> tuple[Attachment, ...]:
+def attached_in(value) -> tuple[Attachment, ...]:
     if not isinstance(value, Mapping):
         raise MGTError(f"patches is {value!r}; expected settings by name of {', '.join(attachments())}")
     return tuple(attachment_from(name, settings) for name, settings in value.items())
@@ -167,7 +171,7 @@ READERS: dict[str, Callable] = {
     "temperature": temperature_range,
     "schedule": lambda value: from_registry(SCHEDULES, value),
     "sampler": lambda value: from_registry(SAMPLERS, value),
-    "patches": patches,
+    "patches": attached_in,
     "negative": text("negative"),
 }
 

@@ -1,4 +1,4 @@
-"""Named parts. A schedule, sampler, modifier or backbone registers itself with one decorator;
+"""Named parts. A schedule, sampler, modifier, patch, backbone or codec registers itself with one decorator;
 widgets, tests and error messages read the names from here."""
 
 import importlib

@@ -35,7 +35,7 @@ def enlarged(picture: "Image", limit: int) -> "Image":
 class LivePreview:
     """Pictures of a run in progress: often enough to watch, seldom enough not to slow it down.
 
-    previewer: draws a token state, as mgt_core.preview.Previewer does. method, limit: as
+    previewer: draws a token state, as mgt_core.views.preview.Previewer does. method, limit: as
     host.preview_settings gives them. clock: seconds.
     """
 

@@ -1,24 +1,41 @@
 """Nodes that choose how many tokens are revealed at each step."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.schedules.closed_form import Pow
 from ..mgt_core.schedules.sigmoid import Sigmoid
-from .types import MGT_SCHEDULE, SUGGESTED, combo, node, setting_input, text_input
+from .types import MGT_SCHEDULE, SUGGESTED, combo, node, setting_input, setting_inputs, text_input
 
-CURVE = "custom"  # the family that has a node of its own
-FAMILIES = [name for name in mgt_core.list_schedules() if name != CURVE]
+FAMILIES = [name for name in mgt_core.list_schedules() if mgt_core.SCHEDULES.get(name).listed]
 
 
-@node("MGT Mask Schedule")
-class MGTMaskSchedule:
-    DESCRIPTION = "Decides how many tokens are still masked after each step. Cosine starts slowly and ends fast."
+class ScheduleChoice:
+    """What schedule nodes share. part: the schedule. tooltips: of its settings that are widgets, in their order."""
+
     CATEGORY = "MGT/schedules"
-    SEARCH_ALIASES = ["scheduler", "cosine", "linear", "gamma", "maskgit", "sigmoid", "arccos"]
     RETURN_TYPES = (MGT_SCHEDULE,)
     RETURN_NAMES = ("schedule",)
     OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample or MGT Plot Schedule.",)
     FUNCTION = "make"
+
+    part: ClassVar[type]
+    tooltips: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": setting_inputs(cls.part, cls.tooltips)}
+
+    def make(self, **settings):
+        return (self.part(**settings),)
+
+
+@node("MGT Mask Schedule")
+class MGTMaskSchedule(ScheduleChoice):
+    DESCRIPTION = "Decides how many tokens are still masked after each step. Cosine starts slowly and ends fast."
+    SEARCH_ALIASES = ["scheduler", "cosine", "linear", "gamma", "maskgit", "sigmoid", "arccos"]
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -63,14 +80,9 @@ class MGTMaskSchedule:
 
 
 @node("MGT Custom Curve")
-class MGTCustomCurve:
+class MGTCustomCurve(ScheduleChoice):
     DESCRIPTION = "A mask schedule of your own: a smooth falling curve through the points you give."
-    CATEGORY = "MGT/schedules"
     SEARCH_ALIASES = ["mask schedule", "spline", "points", "gamma", "scheduler"]
-    RETURN_TYPES = (MGT_SCHEDULE,)
-    RETURN_NAMES = ("schedule",)
-    OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample or MGT Plot Schedule.",)
-    FUNCTION = "make"
 
     @classmethod
     def INPUT_TYPES(cls):

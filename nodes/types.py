@@ -85,6 +85,8 @@ def setting_input(part: type, name: str, tooltip: str) -> Declaration:
         return integer(tooltip, default, allowed.low, allowed.high, allowed.step)
     if isinstance(allowed, Numbers):
         return number(tooltip, float(default), float(allowed.low), float(allowed.high), allowed.step)
+    if not isinstance(default, bool):
+        raise TypeError(f"{part.__name__} does not declare what its setting {name} may be")
     return switch(tooltip, default)
 
 

@@ -114,7 +114,10 @@ def choices(settings: Mapping) -> list[Case]:
 def sweeps(settings: Mapping) -> list[Sweep]:
     """Vanilla's own value is a point of each."""
     vanilla, (hot, cold) = Case(VANILLA), settings["temperature"]
-    own, families = settings["schedule"], [name for name in mgt_core.list_schedules() if name not in ("pow", "custom")]
+    own, families = (
+        settings["schedule"],
+        [n for n in mgt_core.SCHEDULES if mgt_core.SCHEDULES.get(n).listed and n != "pow"],
+    )
 
     def line(name: str, axis: str, own: float, values: tuple[float, ...], make: Callable, **more) -> Sweep:
         points = {value: vanilla if value == own else make(value) for value in sorted({own, *values})}

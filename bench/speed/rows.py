@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import mgt_core
-from mgt_core.presets import Attachment, attached
+from mgt_core.presets import Attachment, attached, patches
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,10 @@ TECHNIQUES = {
     ),
     "guidance_reuse": Technique("guidance residual every 4th step", mgt_core.GuidanceReuse(every=4)),
 }
+# Patches that none of these attaches, each as it is by default.
+ATTACHED = {type(technique.part) for technique in TECHNIQUES.values()}
+OTHERS = {n: Technique(kind.title, kind()) for n, kind in patches().items() if kind not in ATTACHED}
+TECHNIQUES |= OTHERS
 # The cheapest combination found that keeps the judge's accuracy on the built-in model.
 APPROXIMATE = ("known_merging", "token_cache", "guidance_reuse")
 
@@ -89,12 +93,12 @@ ROWS = {
         Row("float32", dtype="float32"),
         Row("bfloat16", dtype="bfloat16"),
         Row("float16", dtype="float16"),
-        *(Row(name, (name,)) for name in ("interval", "merging", *APPROXIMATE)),
+        *(Row(name, (name,)) for name in TECHNIQUES if name != "every_cell"),
         Row("together", APPROXIMATE, throughput=True),
         Row("together_bfloat16", APPROXIMATE, dtype="bfloat16"),
     )
 }
-DEFAULT_ROWS = tuple(name for name in ROWS if name not in ("float32", "float16"))
+DEFAULT_ROWS = tuple(name for name in ROWS if name not in ("float32", "float16", *OTHERS))
 
 
 def choose_rows(names: list[str] | None, reference: bool) -> list[str]:

@@ -1,13 +1,12 @@
 """mgt_core/patches/step_reuse.py: a patch, which acts around or inside the network for the length of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from ..backbones.base import Backbone
 from ..registry import PATCHES
 from ..settings import whole
-from .base import Features, Moment, Patch, RunPatch
+from .base import Entry, Moment, Patch, RunPatch, States
 
 
 @PATCHES.register("step_reuse")
@@ -17,7 +16,7 @@ class StepReuse(Patch):
 
     slot = "step_reuse"  # takes the place of one attached before
     title = "step reuse"
-    place = "network"  # where it acts; patches get their turn in the order of PLACES
+    place = "conditions"  # where it acts; patches get their turn in the order of PLACES
     neutral = {"every": 1}
 
     every: int = whole(2, 1, 1000)
@@ -30,15 +29,16 @@ class Reusing(RunPatch):
     """During one run: what it remembers ends with it."""
 
     def __init__(self, every: int):
-        self.every, self.index, self.kept = every, 0, {}
+        self.every, self.index = every, 0
+        self.kept: States = {}  # [B, N, C] what the token head read, by condition
 
     def enter(self, moment: Moment) -> None:
         self.index = moment.index
 
-    def around(self, features: Features) -> Features:
-        def evaluate(tokens: Tensor, timestep: Tensor, prepared: object, *hooks: object) -> Tensor:
-            if self.index % self.every == 0 or len(tokens) not in self.kept:
-                self.kept[len(tokens)] = features(tokens, timestep, prepared, *hooks)
-            return self.kept[len(tokens)]
+    def known(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Conditions that need not be evaluated this time."""
+        return entries if self.index % self.every and self.kept.keys() >= set(entries) else ()
 
-        return evaluate
+    def completed(self, entries: Sequence[Entry], states: States) -> States:
+        self.kept |= states
+        return {entry: self.kept[entry] for entry in entries}

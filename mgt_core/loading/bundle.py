@@ -1,5 +1,6 @@
 """Loading of bundles (see layouts.py for their forms), and the settings that lie in them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
-from .layouts import find_layout
+from .layouts import Layout, find_layout
 from .networks import backbone_of, codec_of, load_text_encoder
 from .pipeline import Pipeline
 from .weights import read_json
@@ -37,8 +38,15 @@ def load(
     Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
-    dtype = pick_dtype(dtype, device)
-    layout = find_layout(source)
+    pipe = assemble(find_layout(source), pick_dtype(dtype, device), device)
+    text, codec = quantize_text(pipe.text, text_quantization), quantize_codec(pipe.codec, codec_quantization)
+    return quantize_pipeline(replace(pipe, text=text, codec=codec), quantization)
+
+
+def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeline:
+    """The networks of a layout, built and filled, with the settings that lie beside them.
+
+    Raises MGTError where they do not belong together."""
     folder = layout.folder
     network = backbone_of(layout.transformer, dtype, device)
     scheduler = read_scheduler(folder, network)
@@ -57,15 +65,7 @@ def load(
         trained_size=trained_size(folder, network, codec),
         quantization=read_scheme(layout.transformer.stored, network),
     )
-    pipe = Pipeline(
-        model,
-        quantize_text(text, text_quantization),
-        quantize_codec(codec, codec_quantization),
-        model.trained_size,
-        layout.name,
-        layout.transformer.path,
-    )
-    return quantize_pipeline(pipe, quantization)
+    return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path)
 
 
 def read_scheduler(folder: Path, network: Backbone) -> dict:

@@ -15,8 +15,9 @@ Entry = tuple[str, int]  # a condition of a run: its role and its number there
 States = dict[Entry, Tensor]  # [B, N, C] what the token head reads, by condition
 Features = Callable[..., Tensor]  # Backbone.features, or what is called in its place
 
-# Where patches act, in the order in which they get their turn, whatever the order in which they were attached.
-PLACES = ("network", "blocks", "rows", "conditions", "guidance", "second pass")
+# Where patches act, in the order in which they get their turn, whatever the order in which they were attached:
+# "network" puts another function in the place of the network's, and "step" wraps what is there then.
+PLACES = ("network", "step", "blocks", "rows", "conditions", "guidance", "second pass")
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,20 @@ class RunPatch:
         """Told before every evaluation."""
 
     def known(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Those of the conditions that need not be evaluated this time; `completed` then gives their states."""
+        """Those of `entries`, what the patches before leave to evaluate, that need not be; `completed` gives their
+        states."""
         return ()
 
     def completed(self, entries: Sequence[Entry], states: States) -> States:
-        """The states of all `entries`, from those that were evaluated; also told when all were."""
+        """The states of all of the same `entries`, from those of the ones that were evaluated, perhaps all of them."""
         return states
 
     def hooks(self, hooks: Hooks, call: Call) -> Hooks:
         """What acts inside the blocks during a call: `hooks`, and one's own."""
         return hooks
 
-    def around(self, features: Features) -> Features:
-        """What is called in place of the network's `features`."""
+    def around(self, features: Features, call: Call) -> Features:
+        """What is called in place of `features`, which is the network's, or what a patch before made of it."""
         return features
 
     def looks_again(self) -> bool:

@@ -12,7 +12,7 @@ from ..backbones.hooks import NO_HOOKS, Hooks
 from ..errors import MGTError, reason
 from ..registry import PATCHES
 from ..settings import choice
-from .base import Features, Patch, RunPatch
+from .base import Call, Features, Patch, RunPatch
 
 log = logging.getLogger(__name__)
 
@@ -81,5 +81,5 @@ class Compiled(RunPatch):
     def __init__(self, features: CompiledFeatures):
         self.features = features
 
-    def around(self, features: Features) -> Features:
+    def around(self, features: Features, call: Call) -> Features:
         return self.features

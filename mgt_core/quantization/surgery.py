@@ -13,8 +13,7 @@ Network = TypeVar("Network", bound=nn.Module)
 def replaced(network: Network, layers: Mapping[str, nn.Module], share: bool = True) -> Network:
     """A copy of `network` in which `layers` stand at the places their names give.
 
-    Everything else is built anew around the same weights (share), or around copies of them. This is also
-    where an additive low-rank path beside a packed layer belongs: a module that holds both.
+    Everything else is built anew around the same weights (share), or around copies of them.
     """
     memo = {id(tensor): tensor for tensor in chain(network.parameters(), network.buffers())} if share else {}
     memo |= {id(network.get_submodule(name)): layer for name, layer in layers.items()}

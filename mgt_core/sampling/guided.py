@@ -129,12 +129,16 @@ class GuidedNetwork:
 
     def _states(self, entries: Sequence[Entry], asked: Evaluation, positions: Tensor | None) -> States:
         """[B, M, C] for each entry, and for the second pass those of the role that it follows."""
-        known = {entry for patch in self.patches for entry in patch.known(entries)}
-        # What a second pass follows has to be evaluated.
-        wanted = [entry for entry in entries if entry not in known or entry[0] == asked.followed]
-        states, seconds = self._evaluated(wanted, asked)
+        # Each patch is asked about what those before it leave, and completes just that, the last one first.
+        wanted, offered = list(entries), []
         for patch in self.patches:
-            states = patch.completed(entries, states)
+            offered.append((patch, wanted))
+            known = patch.known(wanted)
+            # What a second pass follows has to be evaluated.
+            wanted = [entry for entry in wanted if entry not in known or entry[0] == asked.followed]
+        states, seconds = self._evaluated(wanted, asked)
+        for patch, own in reversed(offered):
+            states = patch.completed(own, states)
         states = states | seconds
         if positions is None:
             return states
@@ -166,7 +170,7 @@ class GuidedNetwork:
         call = Call(self.network, entries, torch.cat([asked.tokens] * count), asked.moment)
         hooks, features = NO_HOOKS, self.network.features
         for patch in self.patches:
-            hooks, features = patch.hooks(hooks, call), patch.around(features)
+            hooks, features = patch.hooks(hooks, call), patch.around(features, call)
         last: deque[Tensor] = deque(maxlen=1)
         if asked.followed:
             hooks = replace(hooks, taps=last)

@@ -18,7 +18,7 @@ from . import draws, memory
 from .draws import Draws, GeneratorDraws, image_generators
 from .finite import FiniteWatch, non_finite_origin
 from .guided import GuidedNetwork, GuidedRows
-from .step import Drawn, Kept, draw, first_positions, keep, least_confident
+from .step import Drawn, Kept, draw, filled, first_positions, keep, least_confident
 
 DrawSource = Callable[[Sequence[torch.Generator], int], Draws]
 
@@ -174,13 +174,12 @@ class Run:
             return self.evaluate(tokens, index, self.cfgs[index], masked, table)
 
         guided = evaluate()
-        step = seen = self.step(tokens, index, positions=positions, masked=here, visit=visit)
-        if self.whole_table:
-            seen = replace(step, positions=table, masked=wanted)
+        step = self.step(tokens, index, positions=positions, masked=here, visit=visit)
+        seen = replace(step, positions=table, masked=wanted) if self.whole_table else None
         rows = self.cells if self.at_once else self.rows_at_once
-        drawn = draw(guided, seen, step, tokens, counts, self.modified, self.chooser(step), rows)
-        self.check_finite(drawn.log_probability, index, lambda: evaluate().rows())
-        return drawn
+        ids, scores = draw(guided, step, self.modified, self.chooser(step), rows, seen)
+        self.check_finite(scores, index, lambda: evaluate().rows())
+        return filled(step, tokens, counts, ids, scores)
 
     @property
     def rows_at_once(self) -> int:

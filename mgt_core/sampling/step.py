@@ -48,35 +48,28 @@ class Kept:
 
 
 def draw(
-    guided: GuidedRows,
-    seen: Step,
-    step: Step,
-    tokens: Tensor,
-    counts: Sequence[int],
-    modify: Modify,
-    choose: Choose,
-    rows: int,
-) -> Drawn:
-    """An id for each of the step's cells: evaluate, modify, draw, score.
+    guided: GuidedRows, step: Step, modify: Modify, choose: Choose, rows: int, seen: Step | None = None
+) -> tuple[Tensor, Tensor]:
+    """Ids for the step's cells and their log-probabilities, [B, M] each: modify, draw, score.
 
-    seen: the step with the cells that modifiers see: `step` itself, or all cells. tokens: [B, N] before the step;
-    of the cells step.positions [B, M] those are drawn that step.masked says, `counts` in each image. rows: of each
-    image whose logits are held at once; all of them where `seen` is not `step`.
+    rows: of each image whose logits are held at once. seen: the step with other cells, which modifiers see instead of
+    its own; then all of them are held at once.
     """
 
     def compute(logits: Tensor, own: Step) -> tuple[Tensor, Tensor]:
         logits = modify(logits, own)
-        if seen is not step:
+        if seen is not None:
             logits, own = take_cells(logits, step.positions), step
         ids = choose(logits, own)
         return ids, chosen_log_probability(logits, ids)
 
-    ids, scores = by_parts(guided, seen, compute, rows)
-    return filled(step, tokens, counts, ids, scores)
+    return by_parts(guided, seen or step, compute, rows)
 
 
 def filled(step: Step, tokens: Tensor, counts: Sequence[int], ids: Tensor, scores: Tensor) -> Drawn:
-    """Ids [B, M] and their log-probabilities [B, M] put into the cells of the step."""
+    """Ids [B, M] and their log-probabilities [B, M] put into those of the step's cells that step.masked says.
+
+    tokens: [B, N] before the step. counts: how many cells of each image that are."""
     where, here = step.positions, step.masked
     return Drawn(
         step=step,

@@ -4,6 +4,7 @@ MaskGIT (arXiv 2202.04200, section 3.3) introduced them; arXiv 2411.10781, secti
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ class MaskSchedule(Settings, ABC):
     """A family member, a frozen dataclass. Subclasses give `formula`; the ends are forced here."""
 
     neutral = None  # every schedule decides how many tokens a step reveals
+    listed: ClassVar[bool] = True  # by MGT Mask Schedule; not where its settings are all there is to it
 
     @abstractmethod
     def formula(self, progress: Tensor) -> Tensor:

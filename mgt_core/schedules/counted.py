@@ -19,6 +19,7 @@ class CountedSchedule(MaskSchedule):
     tokens: int | None = None
 
     def __post_init__(self):
+        super().__post_init__()
         if self.tokens is not None:
             finite_number("schedule tokens", self.tokens, 2, 2**31)
 

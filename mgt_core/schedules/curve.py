@@ -19,6 +19,8 @@ class CustomCurve(MaskSchedule):
     points: at least two, progress rising from 0 to 1, fraction falling from 1 to 0.
     """
 
+    listed = False
+
     points: tuple[tuple[float, float], ...] = ((0.0, 1.0), (0.5, 0.75), (1.0, 0.0))
 
     def __post_init__(self):

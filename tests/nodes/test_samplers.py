@@ -3,7 +3,7 @@
 import pytest
 
 import mgt_core
-from mgt_core import MaskedZSampling, MaskGIT, Momentum, OneStep, Ordered, ZSampling
+from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
 from mgt_core.presets import built_in_settings
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
@@ -21,7 +21,7 @@ OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
         {"order": "random", "counts": "schedule", "roll": True}
         | {"sharpness_start": 1.5, "sharpness_end": 2.0, "sharpness_power": 2.0, "warmup": 3},
-        Ordered("random", True, "schedule", (1.5, 2.0), 2.0, 3),
+        FixedOrder("random", True, "schedule", (1.5, 2.0), 2.0, 3),
     ),
     "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
 }

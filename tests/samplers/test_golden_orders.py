@@ -73,7 +73,7 @@ def test_golden_halton_runs(path):
     model = mgt_core.MGTModel(Recorded(recorded, told["step"]), pixels_per_token=2)
     if told["top_k"] > 0:
         model = model.with_modifier(mgt_core.TopKTopP(told["top_k"]))
-    sampler = mgt_core.Ordered(
+    sampler = mgt_core.FixedOrder(
         roll=told["randomize"],
         sharpness=(told["sm_temp_min"], told["sm_temp_max"]),
         power=told["temp_pow"],

@@ -86,7 +86,7 @@ def test_free_cells_are_revealed_in_order(first, second, order, roll, counts, st
     known = torch.cat([first, second])
     if bool(known.all()):
         return
-    sampler = mgt_core.Ordered(order, roll, counts)
+    sampler = mgt_core.FixedOrder(order, roll, counts)
     out, seen = steps_of(partial(known), sampler=sampler, steps=steps, cfg=1.0, schedule="linear", seed=3)
     assert len(seen) == steps
     for image in range(2):
@@ -120,23 +120,23 @@ def test_arccos_counts_fall_to_nothing(steps, total):
 
 
 def test_orders_differ_and_rolls_move_them():
-    by_order = {name: run(sampler=mgt_core.Ordered(name)).revealed_at.flatten() for name in mgt_core.ORDERS}
+    by_order = {name: run(sampler=mgt_core.FixedOrder(name)).revealed_at.flatten() for name in mgt_core.ORDERS}
     assert len({tuple(at.tolist()) for at in by_order.values()}) == 3
-    rolled = run(empty(batch=2), sampler=mgt_core.Ordered(roll=True)).revealed_at
+    rolled = run(empty(batch=2), sampler=mgt_core.FixedOrder(roll=True)).revealed_at
     assert not torch.equal(rolled[0], rolled[1])
-    plain = run(empty(batch=2), sampler=mgt_core.Ordered()).revealed_at
+    plain = run(empty(batch=2), sampler=mgt_core.FixedOrder()).revealed_at
     assert torch.equal(plain[0], plain[1])
 
 
 def test_sharpness_one_changes_nothing_and_a_sharp_one_takes_the_likeliest():
-    plain = run(sampler=mgt_core.Ordered())
-    assert torch.equal(plain.tokens, run(sampler=mgt_core.Ordered(sharpness=(1.0, 1.0), power=3.0)).tokens)
-    sharp = run(sampler=mgt_core.Ordered(sharpness=(100.0, 100.0)), cfg=1.0)
+    plain = run(sampler=mgt_core.FixedOrder())
+    assert torch.equal(plain.tokens, run(sampler=mgt_core.FixedOrder(sharpness=(1.0, 1.0), power=3.0)).tokens)
+    sharp = run(sampler=mgt_core.FixedOrder(sharpness=(100.0, 100.0)), cfg=1.0)
     best = mgt_core.sample(
         PIPE.model.with_modifier(mgt_core.TopKTopP(k=1)), empty(), POSITIVE, sampler="halton", steps=5, cfg=1.0, seed=7
     )
     assert (sharp.tokens == best.tokens).float().mean() > 0.8
-    assert mgt_core.Ordered(sharpness=(1.0, 2.0), power=2.0, warmup=1).factors(3) == [0.5, 2.25, 4.0]
+    assert mgt_core.FixedOrder(sharpness=(1.0, 2.0), power=2.0, warmup=1).factors(3) == [0.5, 2.25, 4.0]
 
 
 @pytest.mark.parametrize(
@@ -151,4 +151,4 @@ def test_sharpness_one_changes_nothing_and_a_sharp_one_takes_the_likeliest():
 )
 def test_settings_that_no_order_takes_are_named(settings, words):
     with pytest.raises(mgt_core.MGTError, match=words):
-        mgt_core.Ordered(**settings)
+        mgt_core.FixedOrder(**settings)

@@ -13,8 +13,7 @@ import mgt_core
 from mgt_core.patches import token_merging as merging
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.samplers.base import Sampler
-from mgt_core.sampling import draws, memory
-from mgt_core.sampling import finite as diagnose
+from mgt_core.sampling import draws, finite, memory
 from mgt_core.sampling import run as sampling
 from support.golden import bundles, pipeline
 
@@ -63,12 +62,12 @@ class Event:
 def late(monkeypatch):
     """The CPU as a device whose answers arrive late."""
 
-    class Late(diagnose.FiniteWatch):
+    class Late(finite.FiniteWatch):
         def __init__(self, device):
             super().__init__(torch.device("cuda"))
 
     monkeypatch.setattr(sampling, "FiniteWatch", Late)
-    monkeypatch.setattr(diagnose, "arriving", lambda flag: (flag.clone(), Event()))
+    monkeypatch.setattr(finite, "arriving", lambda flag: (flag.clone(), Event()))
 
 
 def conditions():

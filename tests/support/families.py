@@ -44,9 +44,9 @@ SAMPLED: dict[str, dict] = {
     "negative alone": {"cfg": 0.0},
     "other temperature": {"sampler": mgt_core.MaskGIT((4.5, 0.0), temperature_shape="cosine")},
     "released temperature": {"sampler": mgt_core.MaskGIT((45.0, 0.0), temperature_shape="compounding")},
-    "random order": {"sampler": mgt_core.Ordered("random")},
-    "raster order": {"sampler": mgt_core.Ordered("raster", counts="schedule")},
-    "rolled order": {"sampler": mgt_core.Ordered(roll=True)},
+    "random order": {"sampler": mgt_core.FixedOrder("random")},
+    "raster order": {"sampler": mgt_core.FixedOrder("raster", counts="schedule")},
+    "rolled order": {"sampler": mgt_core.FixedOrder(roll=True)},
     "one step without noise": {"sampler": mgt_core.OneStep(noise=0.0)},
 }
 # Where a run starts, of pictures [B, H, W, 3].
@@ -59,7 +59,7 @@ STARTS: dict[str, Callable] = {
     ),
 }
 SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
-SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if name != "custom"}
+SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHEDULES.get(name).listed}
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 

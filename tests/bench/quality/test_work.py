@@ -69,6 +69,6 @@ class TestWork:
 
     def test_a_sampler_without_temperature_and_a_packed_network(self, pipe, caplog):
         settings = model_settings(pipe) | {"steps": 2}
-        for case in (Case("halton", settings={"sampler": mgt_core.Ordered()}), Case("packed", scheme="w8a16")):
+        for case in (Case("halton", settings={"sampler": mgt_core.FixedOrder()}), Case("packed", scheme="w8a16")):
             assert decode(pipe, case, prompts(3), settings, 0).passes == 4
         assert "no meaning" not in caplog.text and pipe.model.quantization is None
