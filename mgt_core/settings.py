@@ -58,9 +58,9 @@ def number(default: float, low: float, high: float, label: str = "", step: float
     return _field(default, Numbers(low, high, step), label, options)
 
 
-def share(default: float, label: str = "", **options) -> Any:
+def share(default: float, label: str = "", step: float = 0.05, **options) -> Any:
     """A field for a number from 0 to 1."""
-    return _field(default, Numbers(0, 1, 0.05), label, options)
+    return _field(default, Numbers(0, 1, step), label, options)
 
 
 def whole(default: int, low: int, high: int, label: str = "", **options) -> Any:

@@ -6,6 +6,7 @@ every callback. Some 300 broken runs, each followed by a whole one.
 
 import gc
 import itertools
+import os
 import sys
 import weakref
 from contextlib import contextmanager
@@ -137,8 +138,8 @@ def test_every_place_that_can_break(pipe, runner, technique):
 
 
 def test_so_many_runs_were_broken():
-    if counted["runs"] == 0:
-        pytest.skip("counts what the tests above have done")
+    if counted["runs"] == 0 or "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("counts what the tests above have done in this process")
     assert counted["runs"] >= 300, counted
 
 

@@ -30,4 +30,4 @@ class MGTSamplerSecondThoughts(ConfidenceChoice):
     DESCRIPTION = "MaskGIT that may take back tokens it was less sure of."
     SEARCH_ALIASES = ["remasking", "revise"]
     part = SecondThoughts
-    tooltips = {"doubt": "How much it doubts what it has kept; 0 keeps all."}
+    tooltips = {"doubt": "How readily it takes back what it has kept; 0 keeps all."}

@@ -47,7 +47,8 @@ class Run:
     Samplers are short loops over it: `draw`, `keep`, `accept`. Everything it holds ends with it.
     Cells are counted through the grid, N in all; what shape the grid has matters to the backbone alone.
 
-    tokens: [B, N] now. left: masked cells of each image in them. given: [B, N] bool, cells that are never masked.
+    tokens: [B, N] now. left: masked cells of each image in them. totals: cells of each image that the whole schedule
+    fills, and targets: how many of them it leaves masked after every step. given: [B, N] bool, cells never masked.
     modifiers: acting, in order; a sampler may put its own before them.
     """
 
@@ -85,8 +86,8 @@ class Run:
         self.modifiers = [modifier.begin() for modifier in model.modifiers]
         self.finite = FiniteWatch(self.device)
 
-        self.left = state.to_fill.flatten(1).sum(1).tolist()
-        self.targets = [plan.schedule.targets(plan.steps, count) for count in self.left]
+        self.totals = self.left = state.to_fill.flatten(1).sum(1).tolist()
+        self.targets = [plan.schedule.targets(plan.steps, count) for count in self.totals]
         self.tokens = state.tokens.flatten(1).to(self.device)
         self.given = ~state.to_fill.flatten(1).to(self.device)
         self.first = state.first_step(plan.steps)

@@ -19,7 +19,8 @@ def test_callback_sees_every_step(sampler):
         assert torch.equal(step.tokens, before.tokens)
         left, was = (s.masked.flatten(1).sum(1) for s in (result, before))
         takes_back = SAMPLERS.get(sampler).takes_back
-        assert bool((left <= was).all()) if takes_back and "zsampling" not in sampler else bool((left < was).all())
+        if not takes_back or "zsampling" in sampler:
+            assert bool((left < was).all())
         if not takes_back:
             assert bool((result.masked <= before.masked).all())
         revealed = before.masked & ~result.masked
