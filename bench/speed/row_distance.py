@@ -46,6 +46,7 @@ class Replay(mgt_core.ConfidenceSampler):
         for index, tokens in enumerate(self.states):
             masked = (tokens == run.model.mask_id).sum(1).tolist()
             drawn = run.draw(index, tokens.to(run.device), masked)
+            run.noise(drawn)  # so that the next step draws what the plain run's did
             self.drawn.append(drawn.tokens[drawn.cells].cpu())
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -28,10 +29,12 @@ class CompiledFeatures:
     """
 
     def __init__(self, network: Backbone, settings: "Compile"):
-        mode = settings.mode if settings.backend == "inductor" else None
-        self.plain = network.features
-        self.compiled = torch.compile(network.features, backend=settings.backend, mode=mode)
-        self.possible = True
+        self.settings, self.plain, self.possible = settings, network.features, True
+
+    @cached_property
+    def compiled(self) -> Features:
+        mode = self.settings.mode if self.settings.backend == "inductor" else None
+        return torch.compile(self.plain, backend=self.settings.backend, mode=mode)
 
     def __call__(self, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks = NO_HOOKS) -> Tensor:
         if hooks is not NO_HOOKS and hooks != NO_HOOKS or not self.possible:

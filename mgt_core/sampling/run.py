@@ -177,8 +177,11 @@ class Run:
         guided = evaluate()
         step = self.step(tokens, index, positions=positions, masked=here, visit=visit)
         seen = replace(step, positions=table, masked=wanted) if self.whole_table else None
-        rows = self.cells if self.at_once else self.rows_at_once
-        ids, scores = draw(guided, step, self.modified, self.chooser(step), rows, seen)
+        # At once modifiers act before a number is drawn, and may draw numbers of their own.
+        choose, rows = self.draws.categorical, self.cells
+        if not self.at_once:
+            choose, rows = self.chooser(step), self.rows_at_once
+        ids, scores = draw(guided, step, self.modified, choose, rows, seen)
         self.check_finite(scores, index, lambda: evaluate().rows())
         return filled(step, tokens, counts, ids, scores)
 

@@ -86,7 +86,8 @@ def keep(drawn: Drawn, confidence: Tensor, left: Sequence[int], mask_id: int, am
     confidence: [B, N]. among: [B, N] bool, the cells that may be masked: those just drawn by default. With known cells
     among them, a step can take back what an earlier one decided.
     """
-    again = least_confident(confidence, drawn.cells if among is None else among, left)
+    among = drawn.cells if among is None else among
+    again = among & least_confident(confidence, among, left)
     kept = drawn.cells & ~again
     return Kept(drawn.step.index, drawn.tokens.masked_fill(again, mask_id), left, kept, drawn.log_probability)
 

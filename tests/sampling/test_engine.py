@@ -232,3 +232,19 @@ def test_a_nan_is_traced_through_packed_weights_and_compiled_code():
         finally:
             with torch.no_grad():
                 layer.weight.copy_(before)
+
+
+def test_modifiers_act_before_a_number_is_drawn(monkeypatch):
+    """Where they see the whole table: they may draw numbers of their own."""
+    told, uniform = [], draws.GeneratorDraws.uniform
+
+    @dataclass(frozen=True)
+    class Told(mgt_core.Modifier):
+        neutral = {}
+
+        def begin(self):
+            return lambda logits, step: told.append("modified") or logits
+
+    monkeypatch.setattr(draws.GeneratorDraws, "uniform", lambda *args: told.append("drawn") or uniform(*args))
+    run(modifiers=(Told(),), steps=2)
+    assert told == ["modified", "drawn", "drawn", "modified", "drawn"]  # the second for the confidence
