@@ -213,6 +213,11 @@ class Step:
         return self.outcome() if self.outcome is not None else None
 
     @property
+    def cells(self) -> int:
+        """Of each image's grid, whatever its shape."""
+        return self.tokens.shape[1:].numel()
+
+    @property
     def progress(self) -> float:
         """Share of the run that is done after this step, (index + 1) / total."""
         return (self.index + 1) / self.total

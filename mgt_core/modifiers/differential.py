@@ -66,7 +66,7 @@ class DifferentialState:
 
     def _remember(self, p: Tensor, index: Tensor, step: Step) -> None:
         if self.previous is None:
-            cells = step.tokens.shape[1] * step.tokens.shape[2]
+            cells = step.cells
             self.previous = p.new_zeros(p.shape[0], cells, p.shape[2])
         # Cells that are in the table for other images or modifiers only are not to count.
         seen = step.masked if self.settings.positions == "masked" else torch.ones_like(step.masked)

@@ -33,7 +33,7 @@ def seeded_noise(step: Step, like: Tensor) -> Tensor:
     rows = []
     for seed, positions in zip(step.seeds, step.positions, strict=True):
         generator = seeded_generator(f"noise/{seed}/{step.index}/{step.visit}", like.device)
-        cells = step.tokens.shape[1] * step.tokens.shape[2]
+        cells = step.cells
         noise = torch.randn(cells, like.shape[-1], generator=generator, device=like.device)
         rows.append(noise[positions])
     return torch.stack(rows)

@@ -22,7 +22,7 @@ class Extrapolation:
 
     def __call__(self, logits: Tensor, step: Step) -> Tensor:
         index = step.positions[..., None].expand(-1, -1, logits.shape[-1])
-        cells = step.tokens.shape[1] * step.tokens.shape[2]
+        cells = step.cells
         out = logits
         if self.previous is not None:
             moved = logits - self.previous.gather(1, index)
