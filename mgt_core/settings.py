@@ -2,7 +2,7 @@
 the widgets of the nodes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import MGTError, finite_number, whole_number
@@ -46,11 +46,11 @@ class WholeNumbers:
 
 @dataclass(frozen=True)
 class Choices:
-    values: tuple[str, ...]
+    values: tuple[str | int, ...]
 
     def check(self, label: str, value: Any) -> None:
         if value not in self.values:
-            raise MGTError(f"{label} is {value!r}; accepted are {', '.join(self.values)}")
+            raise MGTError(f"{label} is {value!r}; accepted are {', '.join(map(str, self.values))}")
 
 
 def number(default: float, low: float, high: float, label: str = "", step: float = 0.1, **options) -> Any:
@@ -68,8 +68,8 @@ def whole(default: int, low: int, high: int, label: str = "", **options) -> Any:
     return _field(default, WholeNumbers(low, high), label, options)
 
 
-def choice(default: str, values: Sequence[str], label: str = "", **options) -> Any:
-    """A field for one of some words."""
+def choice(default: str | int, values: Sequence[str | int], label: str = "", **options) -> Any:
+    """A field for one of some words or whole numbers."""
     return _field(default, Choices(tuple(values)), label, options)
 
 
@@ -93,13 +93,20 @@ class Settings:
         if self.interval_of:
             check_interval(self.interval_of, self.start, self.end)
         for f in fields(self):
-            if ALLOWED in f.metadata:
-                f.metadata[ALLOWED].check(f.metadata[LABEL] or f.name, getattr(self, f.name))
+            if metadata := declared(type(self), f.name):
+                metadata[ALLOWED].check(metadata[LABEL] or f.name, getattr(self, f.name))
 
 
-def setting(kind: type, name: str) -> Field:
-    """The field `name` of a dataclass."""
-    return next(f for f in fields(kind) if f.name == name)
+def declared(kind: type, name: str) -> Mapping[str, Any]:
+    """What a dataclass declares of its field `name`: itself, or the one that it gives another default than."""
+    found = (base.__dataclass_fields__.get(name) for base in kind.__mro__ if is_dataclass(base))
+    return next((f.metadata for f in found if f is not None and ALLOWED in f.metadata), {})
+
+
+def setting(kind: type, name: str) -> tuple[Any, Allowed | None]:
+    """Default of the field `name` of a dataclass, and what it may be, where that is declared."""
+    (default,) = (f.default for f in fields(kind) if f.name == name)
+    return default, declared(kind, name).get(ALLOWED)
 
 
 def construct(kind: type[T], name: str, **settings) -> T:

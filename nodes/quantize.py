@@ -4,6 +4,7 @@ from pathlib import Path
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError
+from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
 from .preview import CalibrationView
 from .types import (
@@ -19,6 +20,7 @@ from .types import (
     number,
     quantization_input,
     seed_input,
+    setting_input,
     socket,
     text_input,
 )
@@ -50,7 +52,7 @@ class MGTSCQCalibrate:
                 "model": model_input(),
                 "scheme": quantization_input("How much is kept of each weight."),
                 "group_size": combo(
-                    ["8", "16", "32", "64", "128"],
+                    [str(size) for size in GROUPS],
                     "Weights that share a scale (4-bit schemes): fewer are more exact and a little larger. 16 takes "
                     "4.5 bits a weight, 64 takes 4.1.",
                     "16",
@@ -63,8 +65,9 @@ class MGTSCQCalibrate:
                     1.0,
                     0.05,
                 ),
-                "activation_scales": combo(
-                    ["static", "dynamic"],
+                "activation_scales": setting_input(
+                    Scheme,
+                    "activation_scales",
                     "static: one calibrated scale a layer, as the paper has it; dynamic: one for each token, measured "
                     "when it is used, which is what the fastest kernels do.",
                 ),
@@ -72,12 +75,11 @@ class MGTSCQCalibrate:
                     "Layers to leave in 16 bits, one pattern a line: modulation for all modulation layers, or names "
                     "as the report has them, * for anything. Empty quantizes all linear layers but the token head."
                 ),
-                "reconstruct": integer(
+                "reconstruct": setting_input(
+                    Scheme,
+                    "reconstruct",
                     "Steps of fine-tuning each 4-bit layer against its float outputs, between the two calibrations; "
                     "0 for none.",
-                    0,
-                    0,
-                    1000,
                 ),
                 "prompts": text_input(
                     "What is sampled to calibrate on, one prompt a line. Empty takes four of our own; models of "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from .. import mgt_core
 from ..mgt_core.presets import built_in_settings
-from ..mgt_core.settings import ALLOWED, Choices, Numbers, WholeNumbers, setting
+from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
 
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
@@ -77,8 +77,7 @@ def image_input(tooltip: str) -> Declaration:
 
 def setting_input(part: type, name: str, tooltip: str) -> Declaration:
     """The widget of a part's setting, whose default and range are those that the part declares."""
-    field = setting(part, name)
-    allowed, default = field.metadata.get(ALLOWED), field.default
+    default, allowed = setting(part, name)
     if isinstance(allowed, Choices):
         return combo(allowed.values, tooltip, default)
     if isinstance(allowed, WholeNumbers):

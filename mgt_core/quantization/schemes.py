@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from ..errors import MGTError, finite_number, join_some, whole_number
+from ..errors import MGTError, join_some
 from ..registry import Registry
+from ..settings import Settings, choice, share, whole
 from .formats import FORMATS
 from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
@@ -22,7 +23,7 @@ NAMED_PATTERNS = {"modulation": ("*norm*.linear", "*modulation*", "*ada*norm*")}
 
 
 @dataclass(frozen=True)
-class Scheme:
+class Scheme(Settings):
     """group_size: weights that share a scale (4 bit only). int8_share: share of the layers, those with the
     smallest output scales, whose inputs become int8 as well. activation_scales: "static", one calibrated
     scale a layer as SCQ has it, or "dynamic", one for every token, measured when it is used. keep: layers
@@ -30,22 +31,19 @@ class Scheme:
     layer-wise fine-tuning between the two calibrations; 0 for none (4 bit only).
     """
 
+    neutral = None
+
     format: ClassVar[str]
-    group_size: int = 16
-    int8_share: float = 1 / 3
-    activation_scales: str = "static"
+    group_size: int = choice(16, GROUPS)
+    int8_share: float = share(1 / 3)
+    activation_scales: str = choice("static", SCALES)
     keep: tuple[str, ...] = ()
-    reconstruct: int = 0
+    reconstruct: int = whole(0, 0, 10_000)
 
     def __post_init__(self):
-        if self.group_size not in GROUPS:
-            raise MGTError(f"group_size is {self.group_size!r}; accepted are {', '.join(map(str, GROUPS))}")
-        finite_number("int8_share", self.int8_share, 0, 1)
-        if self.activation_scales not in SCALES:
-            raise MGTError(f"activation_scales is {self.activation_scales!r}; accepted are {' and '.join(SCALES)}")
+        super().__post_init__()
         if not isinstance(self.keep, tuple) or not all(isinstance(pattern, str) for pattern in self.keep):
             raise MGTError(f"keep is {self.keep!r}; expected a tuple of patterns over layer names")
-        whole_number("reconstruct", self.reconstruct, 0, 10_000)
 
     @property
     def static(self) -> bool:

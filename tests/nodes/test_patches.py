@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 import mgt_core
 from mgt_core import GuidanceSchedule
 from mgt_core.backbones.meissonic.branch import PooledBranch
-from mgt_core.settings import ALLOWED, Choices, setting
+from mgt_core.settings import Choices, setting
 from support.golden import bundles, pipeline
 from support.node_runs import NODES, inputs, made_by_nodes, run
 from support.pack import ALIAS
@@ -55,9 +55,8 @@ def test_widgets_are_as_the_part_declares(name):
     cls = NODES[name]
     for key, tooltip in getattr(cls, "tooltips", {}).items():
         kind, options = inputs(cls)[key]
-        field = setting(cls.part, key)
-        allowed = field.metadata.get(ALLOWED)
-        assert options["tooltip"] == tooltip and options["default"] == field.default
+        default, allowed = setting(cls.part, key)
+        assert options["tooltip"] == tooltip and options["default"] == default
         assert kind == list(allowed.values) if isinstance(allowed, Choices) else kind in ("INT", "FLOAT", "BOOLEAN")
         if kind in ("INT", "FLOAT"):
             for end in ("min", "max"):
