@@ -44,3 +44,19 @@ class Modifier(Settings, ABC):
     @abstractmethod
     def begin(self) -> ActiveModifier:
         """A fresh modifier for one run: (logits [B, M, V] float32, step) -> logits of the same shape."""
+
+
+@dataclass(frozen=True)
+class RowModifier(Modifier):
+    """A modifier that looks at each row of logits by itself, and neither remembers nor draws anything."""
+
+    @property
+    def by_rows(self) -> bool:
+        return True
+
+    @abstractmethod
+    def rows(self, logits: Tensor) -> Tensor:
+        """[B, M, V] float32 -> the same shape."""
+
+    def begin(self) -> ActiveModifier:
+        return lambda logits, step: self.rows(logits) if self.acts(step) else logits

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ..registry import MODIFIERS
 from ..settings import number
-from ..types import Step
-from .base import ActiveModifier, Modifier
+from .base import RowModifier
 
 
 def entropy(logits: Tensor) -> Tensor:
@@ -19,7 +18,7 @@ def entropy(logits: Tensor) -> Tensor:
 
 @MODIFIERS.register("entropy_temperature")
 @dataclass(frozen=True)
-class EntropyTemperature(Modifier):
+class EntropyTemperature(RowModifier):
     """Logits of each cell divided by scale * exp(-H / decay) + floor, with H the entropy of the cell in
     nats; arXiv 2510.09012 (2.5, 3 and 0.7 there). scale 0 and floor 1 change nothing."""
 
@@ -29,15 +28,6 @@ class EntropyTemperature(Modifier):
     decay: float = number(3.0, 0.01, 100, "entropy decay")
     floor: float = number(0.7, 0.01, 100, "entropy floor")
 
-    @property
-    def by_rows(self) -> bool:
-        return True
-
-    def begin(self) -> ActiveModifier:
-        def apply(logits: Tensor, step: Step) -> Tensor:
-            if not self.acts(step):
-                return logits
-            temperature = self.scale * torch.exp(-entropy(logits) / self.decay) + self.floor
-            return logits / temperature[..., None]
-
-        return apply
+    def rows(self, logits: Tensor) -> Tensor:
+        temperature = self.scale * torch.exp(-entropy(logits) / self.decay) + self.floor
+        return logits / temperature[..., None]

@@ -7,13 +7,12 @@ from torch import Tensor
 
 from ..registry import MODIFIERS
 from ..settings import share
-from ..types import Step
-from .base import ActiveModifier, Modifier
+from .base import RowModifier
 
 
 @MODIFIERS.register("min_p")
 @dataclass(frozen=True)
-class MinP(Modifier):
+class MinP(RowModifier):
     """Codes less probable than `p` times the likeliest one of their cell can no longer be drawn (arXiv 2407.01082,
     section 3). Unlike top-p it cuts little where the model is unsure, and much where it is sure. 0 changes nothing,
     1 leaves the likeliest code alone.
@@ -23,15 +22,8 @@ class MinP(Modifier):
 
     p: float = share(0.1, "min-p")
 
-    @property
-    def by_rows(self) -> bool:
-        return True
-
-    def begin(self) -> ActiveModifier:
-        def apply(logits: Tensor, step: Step) -> Tensor:
-            if not self.acts(step) or self.p == 0:
-                return logits
-            least = logits.amax(-1, keepdim=True) + math.log(self.p)
-            return logits.masked_fill(logits < least, -math.inf)
-
-        return apply
+    def rows(self, logits: Tensor) -> Tensor:
+        if self.p == 0:
+            return logits
+        least = logits.amax(-1, keepdim=True) + math.log(self.p)
+        return logits.masked_fill(logits < least, -math.inf)
