@@ -1,8 +1,5 @@
 """Sampler choices, and the node that runs one."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from .. import mgt_core
 from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
 from ..mgt_core.samplers.fixed_order import SHARPNESS
@@ -14,6 +11,7 @@ from .types import (
     MGT_SAMPLER,
     MGT_SCHEDULE,
     MGT_TOKENS,
+    PartChoice,
     cfg_input,
     combo,
     conditioning_input,
@@ -23,7 +21,6 @@ from .types import (
     number,
     seed_input,
     setting_input,
-    setting_inputs,
     socket,
     steps_input,
     switch,
@@ -32,24 +29,13 @@ from .types import (
 )
 
 
-class SamplerChoice:
-    """What sampler nodes share. part: the sampler. tooltips: of its settings that are widgets, in their order."""
+class SamplerChoice(PartChoice):
+    """What sampler nodes share."""
 
     CATEGORY = "MGT/samplers"
     RETURN_TYPES = (MGT_SAMPLER,)
     RETURN_NAMES = ("sampler",)
     OUTPUT_TOOLTIPS = ("The sampler, for MGT Sample.",)
-    FUNCTION = "make"
-
-    part: ClassVar[type]
-    tooltips: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": setting_inputs(cls.part, cls.tooltips)}
-
-    def make(self, **settings):
-        return (self.part(**settings),)
 
 
 class ConfidenceChoice(SamplerChoice):

@@ -1,35 +1,21 @@
 """Nodes that choose how many tokens are revealed at each step."""
 
-from collections.abc import Mapping
-from typing import ClassVar
-
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.schedules.closed_form import Pow
 from ..mgt_core.schedules.sigmoid import Sigmoid
-from .types import MGT_SCHEDULE, SUGGESTED, combo, node, setting_input, setting_inputs, text_input
+from .types import MGT_SCHEDULE, SUGGESTED, PartChoice, combo, node, setting_input, text_input
 
 FAMILIES = [name for name in mgt_core.list_schedules() if mgt_core.SCHEDULES.get(name).listed]
 
 
-class ScheduleChoice:
-    """What schedule nodes share. part: the schedule. tooltips: of its settings that are widgets, in their order."""
+class ScheduleChoice(PartChoice):
+    """What schedule nodes share."""
 
     CATEGORY = "MGT/schedules"
     RETURN_TYPES = (MGT_SCHEDULE,)
     RETURN_NAMES = ("schedule",)
     OUTPUT_TOOLTIPS = ("The mask schedule, for MGT Sample or MGT Plot Schedule.",)
-    FUNCTION = "make"
-
-    part: ClassVar[type]
-    tooltips: ClassVar[Mapping[str, str]] = {}
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        return {"required": setting_inputs(cls.part, cls.tooltips)}
-
-    def make(self, **settings):
-        return (self.part(**settings),)
 
 
 @node("MGT Mask Schedule")

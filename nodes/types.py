@@ -4,6 +4,7 @@ A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from .. import mgt_core
 from ..mgt_core.presets import built_in_settings
@@ -92,6 +93,22 @@ def setting_input(part: type, name: str, tooltip: str) -> Declaration:
 def setting_inputs(part: type, tooltips: Mapping[str, str]) -> dict[str, Declaration]:
     """Widgets of the settings that have a tooltip, in the order of these."""
     return {name: setting_input(part, name, tooltip) for name, tooltip in tooltips.items()}
+
+
+class PartChoice:
+    """A node that makes one part. part: it. tooltips: of its settings that are widgets, in their order."""
+
+    FUNCTION = "make"
+
+    part: ClassVar[type]
+    tooltips: ClassVar[Mapping[str, str]] = {}
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": setting_inputs(cls.part, cls.tooltips)}
+
+    def make(self, **settings):
+        return (self.part(**settings),)
 
 
 def interval(what: str) -> dict[str, str]:

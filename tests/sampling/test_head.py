@@ -1,31 +1,16 @@
 """The token head is evaluated for masked cells only, and nothing but the time it takes changes."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 
 import mgt_core
+from bench.speed.rows import WholeTable
 from mgt_core.sampling.guided import GuidedNetwork, GuidedRows
 from support.golden import bundles, label, pipeline
 
 STEPS = 6
 GRID = (6, 8)
 CELLS = GRID[0] * GRID[1]
-
-
-@dataclass(frozen=True)
-class WholeTable(mgt_core.Modifier):
-    """Changes nothing, but asks for the logits of every cell."""
-
-    neutral = {}
-
-    @property
-    def all_positions(self) -> bool:
-        return True
-
-    def begin(self):
-        return lambda logits, step: logits
 
 
 class CountRows:
