@@ -109,7 +109,7 @@ class MGTModel:
             raise MGTError(f"with_guidance was given {guidance!r}; expected a GuidanceSchedule")
         return self.with_patch(guidance)
 
-    def with_token_merging(self, ratio: float = 0.5, **settings) -> "MGTModel":
+    def with_token_merging(self, ratio: float = 0.25, **settings) -> "MGTModel":
         """Token merging (see TokenMerging for the settings); replaces one attached before."""
         return self.with_patch(construct(TokenMerging, "token merging", ratio=ratio, **settings))
 

@@ -63,6 +63,9 @@ class MGTDifferentialSampling(ModelPatch):
         "positions": "Which positions are ranked: all, as in the paper, or only those still masked, "
         "which needs less memory.",
         **interval("it"),
+        "rule": "released: as the authors' code acts, comparing with what was drawn from before and leaving the last "
+        "step alone. formula: as the paper's text reads, at every step and against the plain prediction; at the "
+        "paper's share it turns many tokens into noise.",
     }
 
 

@@ -17,10 +17,10 @@ class MGTTokenMerging(ModelPatch):
     part = mgt_core.TokenMerging
     tooltips = {
         "ratio": "Share of the image tokens that is merged away: more is faster and further from the exact "
-        "result, 0 changes nothing. All but one token a window at the most.",
+        "result, 0 changes nothing. 0.25 as the authors show it; all but one token a window at the most.",
         "refresh": "How many blocks use one choice of tokens before it is made again; 5 as published.",
         "blocks": "Which blocks merge: joint ones, as published, single-stream ones, which hold most of the work "
-        "in Meissonic, or all. Networks with one kind of block call it single.",
+        "in Meissonic, or all. Networks with one kind of block merge in those, whatever is chosen.",
         "part": "What runs merged in a block: attention, the MLP, or both.",
         **interval("merging"),
         "first_block": "First block that merges, counted from 0 through both kinds; Meissonic has 14 joint blocks, "

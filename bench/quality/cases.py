@@ -42,7 +42,7 @@ def differential(share: float) -> Case:
 
 
 def merging(ratio: float) -> Case:
-    return Case(f"token merging {ratio:g}, all blocks", lambda model: model.with_token_merging(ratio))
+    return Case(f"token merging {ratio:g}, all blocks", lambda model: model.with_token_merging(ratio, blocks="all"))
 
 
 def schedule(name: str) -> Case:
@@ -86,6 +86,7 @@ def choices(settings: Mapping) -> list[Case]:
         noise(2.0),
         differential(0.25),
         differential(0.75),
+        Case("differential sampling 0.75, formula", modifier(mgt_core.DifferentialSampling, 0.75, "all", "formula")),
         Case("entropy temperature", entropy),
         Case("top-k 50, top-p 0.9", modifier(mgt_core.TopKTopP, 50, 0.9)),
         Case("guidance in the first 60 % of steps", early),
@@ -96,8 +97,9 @@ def choices(settings: Mapping) -> list[Case]:
         Case("Z-Sampling", settings={"sampler": mgt_core.ZSampling()}),
         zigzag("whole run", 0.0, 1.0),
         zigzag("first half", 0.0, 0.5),
+        Case("token merging 0.25, joint blocks (as published)", lambda model: model.with_token_merging()),
         merging(0.5),
-        Case("token merging 0.5, known tokens", lambda model: model.with_token_merging(0.5, known_only=True)),
+        Case("token merging 0.5, known tokens", lambda model: model.with_token_merging(0.5, blocks="all", known_only=True)),
         Case("token cache 0.25, every 4", lambda model: model.with_token_cache(0.25, every=4)),
         Case("token cache 0.1, every 8", lambda model: model.with_token_cache(0.1, every=8)),
         Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),

@@ -13,6 +13,7 @@ from .base import ActiveModifier, Modifier
 
 FLOOR = 1e-6
 POSITIONS = ("all", "masked")
+RULES = ("released", "formula")
 
 
 def divergence(p: Tensor, q: Tensor) -> Tensor:
@@ -28,7 +29,7 @@ def difference(p: Tensor, q: Tensor) -> Tensor:
 
 
 class DifferentialState:
-    """The previous step's distribution, for one run."""
+    """What one run remembers: the distribution of the evaluation before, and how many there have been."""
 
     def __init__(self, settings: "DifferentialSampling"):
         self.settings = settings
@@ -39,21 +40,19 @@ class DifferentialState:
     def __call__(self, logits: Tensor, step: Step) -> Tensor:
         p = logits.softmax(-1)
         index = step.positions[..., None].expand(-1, -1, p.shape[-1])
-        due = self.previous is not None and self._due(step)
         replaced, out = p, logits
-        if due:
+        if self._due(step):
             q = self.previous.gather(1, index)
-            moved = divergence(p, q)
-            chosen = self._still(moved, step)
+            chosen = self._still(divergence(p, q), step)
             replaced = torch.where(chosen[..., None], difference(p, q), p)
             out = torch.where(chosen[..., None], replaced.log(), logits)
-        self._remember(replaced if self.settings.parity else p, index, step)
+        self._remember(p if self.settings.rule == "formula" else replaced, index, step)
         return out
 
     def _due(self, step: Step) -> bool:
-        if not self.settings.parity:
-            return self.settings.acts(step)
-        return self.counter > 0
+        if self.previous is None or not self.settings.acts(step):
+            return False
+        return self.settings.rule == "formula" or (self.counter > 0 and step.index < step.total - 1)
 
     def _still(self, moved: Tensor, step: Step) -> Tensor:
         """[B, M] bool: the share of positions with the smallest divergence [B, M]."""
@@ -74,28 +73,29 @@ class DifferentialState:
         self.known.scatter_(1, step.positions, seen)
         self.previous.scatter_(1, index, p)
         self.counter += 1
-        if self.counter == step.total - 1:
+        if self.counter == step.total - 1:  # as released: a zigzag, which evaluates more often, pauses here once
             self.counter = 0
 
 
 @MODIFIERS.register("differential_sampling")
 @dataclass(frozen=True)
 class DifferentialSampling(Modifier):
-    """From the second step on, the positions whose distribution moved least since the step before
-    are sampled from normalize(max(p - q, 1e-6)) instead of p; arXiv 2411.10781, section 3.3.
+    """The positions whose distribution moved least since the evaluation before are sampled from
+    normalize(max(p - q, 1e-6)) instead of p; arXiv 2411.10781, section 3.3.
 
     share: of the positions, by smallest KL(p || q) (0.75 in the paper). positions: "all" ranks every
     cell, as the paper does, which needs the head on all of them; "masked" ranks the masked cells only.
-    q is the previous step's distribution before any replacement.
-    parity: the authors' code instead, for comparing numbers: q is the distribution after replacement,
-    and their step counter skips the last step (within one run; nothing leaks into the next).
+    rule: "released", as the authors' code acts (scheduler.py): q is the distribution that was sampled from, after
+    replacement, so that no cell is replaced at step after step, and nothing is replaced at the last step. "formula",
+    as the paper's text reads: q is the network's own distribution before replacement, at every step from the second
+    on; cells replaced twice in a row end up as noise, which breaks pictures (docs/quality.md).
     """
 
     neutral = {"share": 0.0}
 
     share: float = share_of(0.75, "differential share")
     positions: str = choice("all", POSITIONS, "differential positions")
-    parity: bool = False
+    rule: str = choice("released", RULES, "differential rule")
 
     @property
     def all_positions(self) -> bool:

@@ -95,11 +95,12 @@ def match(metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed
 class TokenMerging(Patch):
     """Settings.
 
-    ratio: share of the image tokens that is merged away; all but the destinations at the most (0.75 with
-    stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window, else
+    ratio: share of the image tokens that is merged away (0.25 in the authors' demo); all but the destinations at the
+    most (0.75 with stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window, else
     its first cell. seed: of the random destinations, which are the same for every image of a batch.
     refresh: blocks that use one matching before it is computed again (5 in the authors' code), counted
-    from step to step. blocks: joint (as in the paper), single, or all. part: what runs merged.
+    from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block merge
+    in those, whatever is said here. part: what runs merged.
     first_block, last_block: the blocks, counted from 0 through both kinds, between which it acts.
     known_only: merge only tokens whose cells are all known, into such tokens. start, end: share of the run
     in which it acts, as for modifiers.
@@ -113,12 +114,12 @@ class TokenMerging(Patch):
     interval_of = "token merging"
     neutral = {"ratio": 0.0}
 
-    ratio: float = number(0.5, 0, 0.99, "token merging ratio", step=0.05)
+    ratio: float = number(0.25, 0, 0.99, "token merging ratio", step=0.05)
     stride: tuple[int, int] = (2, 2)
     random: bool = True
     seed: int = whole(0, 0, 2**64 - 1, "token merging seed")
     refresh: int = whole(5, 1, 10_000, "token merging refresh")
-    blocks: str = choice("all", BLOCKS, "token merging blocks")
+    blocks: str = choice("joint", BLOCKS, "token merging blocks")
     part: str = choice("both", PARTS, "token merging part")
     start: float = share(0.0)
     end: float = share(1.0)
@@ -139,7 +140,8 @@ class TokenMerging(Patch):
             )
 
     def begin(self, network: Backbone) -> "RunMerging":
-        return RunMerging(self)
+        kinds = network.block_kinds
+        return RunMerging(self if len(kinds) > 1 else replace(self, blocks="all"))
 
 
 class RunMerging(RunPatch):

@@ -33,7 +33,7 @@ class Replay:
             assert low == 0
             # Half a position more than recorded, so that rounding of share * cells cannot lose one.
             share = (high + 0.5) / cells
-            model = model.with_modifier(mgt_core.DifferentialSampling(share=share, parity=True))
+            model = model.with_modifier(mgt_core.DifferentialSampling(share=share))
         model = model.with_modifier(self.modified)
         state = trace.state()
         self.sampler = mgt_core.MaskedZSampling(
@@ -69,6 +69,8 @@ class Replay:
             return True
         memory = next(m for m in self.run.modifiers if isinstance(m, DifferentialState))
         memory.counter = int(self.recorded("inference_steps_before"))
+        if memory.counter and phase == self.trace.phases()[-1]:
+            return False  # a counter carried over from the run before: alone, a run leaves its last step as it is
         memory.previous = memory.known = None
         if memory.counter:
             memory.previous = self.previous_probabilities(phase)

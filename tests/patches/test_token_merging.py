@@ -11,7 +11,7 @@ import mgt_core
 from mgt_core.backbones.hooks import NO_HOOKS
 from mgt_core.backbones.merge import Merge
 from mgt_core.patches.base import Call, Moment
-from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations, match
+from mgt_core.patches.token_merging import BLOCKS, ActiveMerging, TokenMerging, destinations, match
 from support.golden import bundles, label, pipeline
 
 PIPE = pipeline(bundles()[0])
@@ -97,13 +97,13 @@ def test_only_allowed_tokens_share_a_row(known):
 
 
 def test_wholly_masked_images_are_not_merged():
-    active = ActiveMerging(TokenMerging())
+    active = ActiveMerging(TokenMerging(0.5))
     image = torch.ones(2, 16, 4)
     active.begin([True, True])
-    assert active.at("single", image, (4, 4)) == (None, None)
-    active = ActiveMerging(TokenMerging())
+    assert active.at("joint", image, (4, 4)) == (None, None)
+    active = ActiveMerging(TokenMerging(0.5))
     active.begin([True, False])
-    merge = active.at("single", image, (4, 4)).attention
+    merge = active.at("joint", image, (4, 4)).attention
     assert len(merge.slot[0].unique()) == 16 and len(merge.slot[1].unique()) == 8
     assert merge.mask.sum(-1).flatten().tolist() == [16, 8]
 
@@ -111,10 +111,10 @@ def test_wholly_masked_images_are_not_merged():
 @pytest.mark.parametrize(
     ("chosen", "acting"),
     [
-        ({}, [0, 1, 2, 3]),
-        ({"blocks": "joint"}, [0, 1]),
+        ({}, [0, 1]),
+        ({"blocks": "all"}, [0, 1, 2, 3]),
         ({"blocks": "single"}, [2, 3]),
-        ({"first_block": 1, "last_block": 2}, [1, 2]),
+        ({"blocks": "all", "first_block": 1, "last_block": 2}, [1, 2]),
         ({"blocks": "single", "last_block": 2}, [2]),
     ],
 )
@@ -124,6 +124,15 @@ def test_blocks_that_merge(chosen, acting):
     image = torch.randn(1, 16, 4)
     merges = [active.at(kind, image, (4, 4)) for kind in ("joint", "joint", "single", "single")]
     assert [i for i, merge in enumerate(merges) if merge.attention is not None] == acting
+
+
+@pytest.mark.parametrize("blocks", BLOCKS)
+def test_networks_of_one_kind_of_block_merge_in_it(blocks):
+    class Plain:
+        block_kinds = ("single",)
+
+    assert TokenMerging(blocks=blocks).begin(Plain).settings.blocks == "all"
+    assert TokenMerging(blocks=blocks).begin(PIPE.model.network).settings.blocks == blocks
 
 
 @pytest.mark.parametrize("part", ["attention", "mlp", "both"])
@@ -141,7 +150,7 @@ def test_refresh_counts_blocks_from_evaluation_to_evaluation():
         run.enter(moment := Moment(index, 9, [False]))
         call = Call(PIPE.model.network, (("positive", 0),), torch.zeros(1, 8, 8, dtype=torch.long), moment)
         active = run.hooks(NO_HOOKS, call).merging
-        seen += [active.at("single", torch.randn(1, 16, 4), (4, 4)).mlp for _ in range(4)]
+        seen += [active.at("joint", torch.randn(1, 16, 4), (4, 4)).mlp for _ in range(4)]
     kept = [merge is seen[max(i - 1, 0)] for i, merge in enumerate(seen)]
     assert kept == [True, True, True, False, True, True, False, True]
 

@@ -54,7 +54,7 @@ TECHNIQUES = {
     "merging, joint attention": ([TokenMerging(blocks="joint", part="attention", random=False)], "maskgit", "cosine"),
     "merging, single MLP": ([TokenMerging(0.3, (1, 2), blocks="single", part="mlp", start=0.2)], "maskgit", "cosine"),
     "merging, one block": ([TokenMerging(first_block=1, last_block=1, refresh=3)], "maskgit", "cosine"),
-    "merging known tokens": ([TokenMerging(0.7, known_only=True)], "maskgit", "cosine"),
+    "merging known tokens": ([TokenMerging(0.7, blocks="all", known_only=True)], "maskgit", "cosine"),
     "merging in zigzag": ([TokenMerging(seed=3)], "masked_zsampling", "cosine"),
     "cache": ([TokenCache()], "maskgit", "cosine"),
     "cache, half, a part of the run": ([TokenCache(0.5, 2, start=0.2, end=0.9)], "maskgit", "cosine"),

@@ -12,11 +12,15 @@ from torch import Tensor, nn
 TIME_DIM = 256
 
 
+def frequencies(count: int, device: torch.device) -> Tensor:
+    """[count] float32, from 1 down towards 1/10000. As published: in float32, so that a machine whose exponential is off
+    in the last digit gives what the published code gives on that machine."""
+    return torch.exp(-math.log(10000.0) * torch.arange(count, device=device, dtype=torch.float32) / count)
+
+
 def sinusoid(values: Tensor, dim: int) -> Tensor:
     """[...] -> [..., dim] float32: cosines then sines of the values at frequencies 1 ... 1/10000."""
-    half = dim // 2
-    frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, device=values.device, dtype=torch.float32) / half)
-    angles = values.float()[..., None] * frequencies
+    angles = values.float()[..., None] * frequencies(dim // 2, values.device)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -46,6 +46,7 @@ class MeissonicTransformer(Backbone):
     self_guidance_branch = PooledBranch
     condition_fields = ("hidden", "pooled", "micro")
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb"})
+    block_kinds = ("joint", "single")
 
     def __init__(self, config: MeissonicConfig):
         super().__init__()
