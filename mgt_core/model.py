@@ -239,4 +239,4 @@ class MGTModel:
             raise MGTError(
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"
             )
-        return self.network.head(self.network.features(tokens.to(device), time, prepared)).float()
+        return self.network.head(self.network.features(tokens.to(device), time, prepared).float())

@@ -111,17 +111,20 @@ class MGTTextEncode:
                     },
                 ),
                 "text_encoder": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def encode(self, text: str, text_encoder):
-        return (encode_text([text], text_encoder),)
+    def encode(self, text: str, text_encoder, unique_id=None):
+        return (encode_text([text], text_encoder, unique_id),)
 
 
-def encode_text(prompts: list[str], text_encoder) -> list:
+def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) -> list:
     """CONDITIONING of a batch of prompts. Raises MGTError when there is no text encoder."""
     if text_encoder is None:
         raise MGTError("this model has no text encoder: it draws classes, which MGT Class Label gives")
+    if notes := [note for prompt in prompts if (note := text_encoder.length_note(prompt, weights=True))]:
+        host.show_text("\n".join(notes), node_id)
     encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
     return [[encoded.hidden, {"pooled_output": encoded.pooled}]]
 
@@ -145,14 +148,15 @@ class MGTPromptBatch:
             "required": {
                 "prompts": text_input("What the images should show, one prompt a line; empty lines are left out."),
                 "text_encoder": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def encode(self, prompts: str, text_encoder):
+    def encode(self, prompts: str, text_encoder, unique_id=None):
         lines = [line for line in map(str.strip, prompts.splitlines()) if line]
         if not lines:
             raise MGTError("prompts holds no text; expected one prompt a line")
-        return encode_text(lines, text_encoder), len(lines)
+        return encode_text(lines, text_encoder, unique_id), len(lines)
 
 
 @node("MGT Class Label")

@@ -5,6 +5,7 @@ import inspect
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
+from ..kernels.widened import widened
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -88,4 +89,4 @@ class AmusedTransformer(Backbone):
 
     def head(self, features: Tensor) -> Tensor:
         rows = features.flatten(0, -2)[:, :, None, None]
-        return self.mlm_layer(rows).flatten(1).unflatten(0, features.shape[:-1])
+        return widened(self.mlm_layer, rows).flatten(1).unflatten(0, features.shape[:-1])

@@ -103,7 +103,8 @@ class Backbone(nn.Module, Published):
 
     @abstractmethod
     def head(self, features: Tensor) -> Tensor:
-        """[..., C] -> logits [..., codebook_size]."""
+        """[..., C] -> logits [..., codebook_size], in the type of the features where that is float32, whatever type the
+        weights have (see kernels/widened.py)."""
 
     def check_supports(self, patch: str, name: str) -> None:
         """Raises MGTError when `patch`, a field of Hooks that people know as `name`, has no meaning here."""

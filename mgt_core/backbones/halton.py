@@ -247,4 +247,5 @@ class HaltonTransformer(ClassGridBackbone):
 
     def vocabulary(self, features: Tensor, width: int | None = None) -> Tensor:
         """[..., C] -> logits of the first `width` entries of the vocabulary; all, the mask last, by default."""
-        return F.linear(features, self.tok_emb.weight[:width], self.head_bias[:width])
+        weight, bias = self.tok_emb.weight[:width], self.head_bias[:width]
+        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))

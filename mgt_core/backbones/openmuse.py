@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..kernels.widened import widened
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -259,4 +260,4 @@ class OpenMuseTransformer(ClassGridBackbone):
         return x
 
     def head(self, features: Tensor) -> Tensor:
-        return self.mlm_layer(features, self.config.codebook_size)
+        return widened(self.mlm_layer, features, self.config.codebook_size)

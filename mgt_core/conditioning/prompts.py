@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 
-EMPHASIS = 1.1  # of a parenthesis without a number
 WHOLE = 8  # a piece of fewer tokens is not torn apart where a chunk ends
 
 Token = tuple[int, float]  # id, weight
@@ -12,10 +11,10 @@ Token = tuple[int, float]  # id, weight
 def parse_weights(text: str) -> list[tuple[str, float]]:
     """Pieces of a prompt and their weights.
 
-    (words) weighs its words by 1.1 once more for each pair, (words:1.3) by 1.3 whatever is around it.
-    \\( and \\) are parentheses of the text, and so are those that have no partner.
+    (words:1.3) weighs its words by 1.3 whatever is around it. Parentheses without a number or a partner are text, as
+    they are to the models' own code, so that a text without weights is one piece; so are \\( and \\).
     """
-    # One frame for each parenthesis that is open: pieces [text, factor, number or None].
+    # One frame for each parenthesis that is open: pieces [text, number or None].
     frames: list[list[list]] = [[]]
     starts: list[int] = []  # where each of them begins in the text
     plain, position = "", 0
@@ -23,7 +22,7 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
     def close_piece() -> None:
         nonlocal plain
         if plain:
-            frames[-1].append([plain, 1.0, None])
+            frames[-1].append([plain, None])
         plain = ""
 
     while position < len(text):
@@ -35,23 +34,21 @@ def parse_weights(text: str) -> list[tuple[str, float]]:
             frames.append([])
             starts.append(position)
         elif letter == ")" and len(frames) > 1:
-            words, number = split_number(plain, position - 1 - starts.pop())
-            plain = words
+            plain, number = split_number(plain, position - 1 - starts.pop())
             close_piece()
-            for piece in frames[-1]:
-                if piece[2] is None:
-                    piece[1:] = [piece[1] * EMPHASIS, None] if number is None else [piece[1], number]
             pieces = frames.pop()
-            frames[-1] += pieces
+            if number is None:
+                pieces = [["(", None], *pieces, [")", None]]
+            frames[-1] += [[words, number if own is None else own] for words, own in pieces]
         else:
             plain += letter
     close_piece()
     while len(frames) > 1:  # opened and never closed
         pieces = frames.pop()
-        frames[-1] += [["(", 1.0, None], *pieces]
+        frames[-1] += [["(", None], *pieces]
     joined: list[tuple[str, float]] = []
-    for words, factor, number in frames[0]:
-        weight = factor if number is None else factor * number
+    for words, number in frames[0]:
+        weight = 1.0 if number is None else number
         if joined and joined[-1][1] == weight:
             words = joined.pop()[0] + words
         joined.append((words, weight))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import MGTError
+from ..errors import MGTError, reason
 from ..placement import Placement, Resident
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
@@ -48,11 +48,14 @@ class TextEncoder:
         those of an empty prompt; pooled is left alone. Otherwise the text is taken literally.
         chunks: a prompt longer than max_length is encoded in parts whose states follow each other, L being
         a multiple of max_length, and pooled is that of the first; shorter ones beside it are filled up with
-        empty parts. Otherwise it is cut, with a warning, as Meissonic's pipeline does.
+        empty parts. Otherwise it is cut, as Meissonic's pipeline does. Both with a warning.
         """
         prompts = [prompts] if isinstance(prompts, str) else prompts
         if not isinstance(prompts, (list, tuple)) or not prompts or not all(isinstance(p, str) for p in prompts):
             raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
+        for prompt in prompts:
+            if note := self.length_note(prompt, weights):
+                log.warning("%s%s", note, "" if chunks else "; it is left out")
         device = (self.placement or Resident(self.network)).acquire()
         parts = [self._parts(prompt, weights, chunks) for prompt in prompts]
         longest = max(map(len, parts))
@@ -69,20 +72,31 @@ class TextEncoder:
         hidden = hidden.reshape(len(prompts), longest * self.max_length, -1)
         return Condition(hidden=hidden, pooled=pooled[: len(rows) : longest], micro=micro)
 
-    def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
-        """Tokens and weights of a prompt, in chunks that fit the encoder."""
-        room = self.max_length - 2  # without the start and end tokens
-        pieces = [
+    def length_note(self, prompt: str, weights: bool = False) -> str | None:
+        """One sentence for a prompt that is longer than the encoder takes, which the models' own code would cut."""
+        ids = [i for piece in self._pieces(prompt, weights) for i, _ in piece]
+        if len(ids) <= self.room:
+            return None
+        lost = reason(ValueError(self.tokenizer.decode(ids[self.room :])))
+        return f"the prompt has {len(ids)} tokens, and the model's own code takes {self.room}, which leaves out {lost!r}"
+
+    @property
+    def room(self) -> int:
+        """Tokens of a prompt beside the start and end tokens."""
+        return self.max_length - 2
+
+    def _pieces(self, prompt: str, weights: bool) -> list[list[Token]]:
+        return [
             [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
             for text, weight in (parse_weights(prompt) if weights else [(prompt, 1.0)])
         ]
+
+    def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
+        """Tokens and weights of a prompt, in chunks that fit the encoder."""
+        pieces = self._pieces(prompt, weights)
         if chunks:
-            return chunked(pieces, room)
-        tokens = [token for piece in pieces for token in piece]
-        if len(tokens) > room:
-            lost = self.tokenizer.decode([i for i, _ in tokens[room:]])
-            log.warning("the prompt has %d tokens and %d fit: %r is left out", len(tokens), room, lost)
-        return [tokens[:room]]
+            return chunked(pieces, self.room)
+        return [[token for piece in pieces for token in piece][: self.room]]
 
     def _framed(self, ids: list[int]) -> list[int]:
         """Start, the ids, end, and padding up to max_length."""

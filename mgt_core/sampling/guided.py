@@ -33,9 +33,9 @@ class GuidedRows:
     combine: Callable[[dict[Entry, Tensor], Tensor | None], Tensor]
 
     def rows(self, part: slice = slice(None)) -> Tensor:
-        """[B, m, V] float32, of the cells of `part`."""
+        """[B, m, V], of the cells of `part`, computed in float32 whatever the network is."""
         own = torch.cat([values[:, part] for values in self.states.values()])
-        tables = self.head(own).float().chunk(len(self.states))
+        tables = self.head(own.float()).chunk(len(self.states))
         positions = self.positions if self.positions is None else self.positions[:, part]
         return self.combine(dict(zip(self.states, tables, strict=True)), positions)
 

@@ -1,6 +1,7 @@
 """Prompts with weights and prompts longer than the encoder takes."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -13,29 +14,30 @@ from support.golden import MEISSONIC, bundles, pipeline
 TEXT = pipeline(bundles()[0]).text
 few = settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 
-# What ComfyUI's own parser makes of them (comfy/sd1_clip.py, token_weights).
+# With numbers, what ComfyUI's own parser makes of them (comfy/sd1_clip.py, token_weights).
 CASES = {
     "a cat": [("a cat", 1.0)],
-    "a (red) cat": [("a ", 1.0), ("red", 1.1), (" cat", 1.0)],
-    "((red))": [("red", 1.21)],
+    "a (red) cat": [("a (red) cat", 1.0)],
+    "((red))": [("((red))", 1.0)],
+    "a (big (red:1.2)) cat": [("a (big ", 1.0), ("red", 1.2), (") cat", 1.0)],
     "a (red:1.3) cat": [("a ", 1.0), ("red", 1.3), (" cat", 1.0)],
-    "((red:1.5))": [("red", 1.5)],
-    "((red) cat:1.5)": [("red", 1.65), (" cat", 1.5)],
+    "((red:1.5))": [("(", 1.0), ("red", 1.5), (")", 1.0)],
+    "((red) cat:1.5)": [("(red) cat", 1.5)],
     "((red:0.5) cat:2)": [("red", 0.5), (" cat", 2.0)],
-    "(red:blue)": [("red:blue", 1.1)],
+    "(red:blue)": [("(red:blue)", 1.0)],
     "(red: 1.2 )": [("red", 1.2)],
     "(a:b:1.2)": [("a:b", 1.2)],
-    "(:1.2)": [(":1.2", 1.1)],
+    "(:1.2)": [("(:1.2)", 1.0)],
     "(red:-1)": [("red", -1.0)],
     r"a \(red\) cat": [("a (red) cat", 1.0)],
     r"(a \(b\):1.2)": [("a (b)", 1.2)],
-    "()": [],
+    "()": [("()", 1.0)],
     "": [],
     # Parentheses without a partner are text, where ComfyUI loses its count.
     "smile :) and (red:1.2)": [("smile :) and ", 1.0), ("red", 1.2)],
     "a (red": [("a (red", 1.0)],
     "(a (red:1.2)": [("(a ", 1.0), ("red", 1.2)],
-    "(red:nan)": [("red:nan", 1.1)],
+    "(red:nan)": [("(red:nan)", 1.0)],
 }
 
 
@@ -57,8 +59,9 @@ def test_no_text_is_lost(text):
 
 
 def test_deep_nesting_is_no_problem():
-    ((words, weight),) = parse_weights("(" * 2000 + "a:2" + ")" * 2000)
+    first, (words, weight), last = parse_weights("(" * 2000 + "a:2" + ")" * 2000)
     assert words == "a" and weight == 2
+    assert first == ("(" * 1999, 1.0) and last == (")" * 1999, 1.0)
 
 
 @few
@@ -80,10 +83,22 @@ def test_without_weights_and_length_nothing_changes():
 
 
 def test_text_is_literal_unless_asked():
-    literal, weighted = TEXT.encode(["a (red) cat"]), TEXT.encode(["a (red) cat"], weights=True)
-    escaped = TEXT.encode([r"a \(red\) cat"], weights=True)
+    literal, weighted = TEXT.encode(["a (red:1.3) cat"]), TEXT.encode(["a (red:1.3) cat"], weights=True)
+    escaped = TEXT.encode([r"a \(red:1.3\) cat"], weights=True)
     assert torch.equal(literal.hidden, escaped.hidden)
     assert not torch.equal(literal.hidden, weighted.hidden)
+
+
+@few
+@given(st.text(alphabet="ab ():.,", max_size=30).filter(lambda text: not re.search(r":[\s.\d]*\)", text)))
+def test_text_without_weights_is_what_the_models_own_code_encodes(text):
+    """Parentheses and all, of any nesting."""
+    assert parse_weights(text) == ([(text, 1.0)] if text else [])
+    official = TEXT.tokenizer(
+        text, padding="max_length", truncation=True, max_length=TEXT.max_length, return_tensors="pt"
+    ).input_ids
+    ((row,),) = [TEXT._parts(text, weights=True, chunks=True)]
+    assert [TEXT._framed([i for i, _ in row])] == official.tolist()
 
 
 def test_weights_move_states_away_from_the_empty_prompt():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...kernels.widened import widened
 from ...registry import BACKBONES
 from ...types import Condition
 from ..base import Backbone
@@ -148,4 +149,4 @@ class MeissonicTransformer(Backbone):
         return self.up_block["upsample"](x) if self.config.upsample else x
 
     def head(self, features: Tensor) -> Tensor:
-        return self.mlm_layer(features)
+        return widened(self.mlm_layer, features)
