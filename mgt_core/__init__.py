@@ -40,7 +40,7 @@ from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
-from .sample import sample
+from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.fixed_order import FixedOrder
 from .samplers.maskgit import MaskGIT
@@ -113,6 +113,7 @@ __all__ = [
     "Sampler",
     "Scheme",
     "SelfGuidance",
+    "Settled",
     "Step",
     "TextEncoder",
     "TokenCache",
@@ -150,5 +151,6 @@ __all__ = [
     "replaced",
     "sample",
     "save_bundle",
+    "settle",
     "vary_tokens",
 ]

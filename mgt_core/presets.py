@@ -1,12 +1,12 @@
 """Presets: the settings of a whole run in one JSON file. Only `description` must be there:
 
-    {"description": "Fast and careful", "models": ["meissonic"], "codes": 8192,
+    {"description": "Fast and careful", "source": "found by trying", "models": ["meissonic"], "codes": 8192,
      "steps": 64, "cfg": 9.0, "temperature": [2.0, 0.0], "negative": "blurry",
      "schedule": {"name": "sigmoid", "tau": 0.5}, "sampler": {"name": "masked_zsampling", "inversion_cfg": 0.0},
      "patches": {"token_cache": {"share": 0.1, "every": 8}}}
 
 Names are those of the registries; a schedule or sampler without settings may be its name alone. Steps, cfg, temperature
-and schedule that are left out are the model's own.
+and schedule that are left out are as the model recommends (recommended.py).
 """
 
 import logging
@@ -21,6 +21,7 @@ from .loading.weights import read_json
 from .model import MGTModel
 from .modifiers.base import Modifier
 from .patches.base import Patch
+from .recommended import FALLBACK, recommended
 from .registry import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
 from .samplers.base import ConfidenceSampler, Sampler, temperature_range
 from .samplers.maskgit import MaskGIT
@@ -29,7 +30,6 @@ from .settings import from_json
 
 log = logging.getLogger(__name__)
 
-FALLBACK = {"steps": 48, "cfg": 9.0, "temperature": (2.0, 0.0), "schedule": "cosine"}  # of models that name none
 Attachment = Patch | Modifier
 
 
@@ -59,11 +59,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of a whole run. models: backbones it is for, all when empty. codes: in the codebook of the models
-    that it was found on. patches: in the order in which they are attached. What is None is the model's own."""
+    """Settings of a whole run. source: where they come from. models: backbones it is for, all when empty. codes: in
+    the codebook of the models that it was found on. patches: in the order in which they are attached. What is None
+    is the model's own."""
 
     name: str
     description: str
+    source: str = ""
     models: tuple[str, ...] = ()
     codes: int | None = None
     steps: int | None = None
@@ -89,10 +91,9 @@ class Preset:
         if self.models and family not in self.models:
             wanted = " and ".join(self.models)
             raise MGTError(f"the preset {self.name} is for {wanted} models, and this one is {family}")
-        own = {**FALLBACK, **model.defaults}
-        sampler = self.sampler
-        if isinstance(sampler, ConfidenceSampler):
-            sampler = replace(sampler, temperature=tuple(self.temperature or own["temperature"]))
+        own, sampler = recommended(model), self.sampler
+        if self.temperature:
+            sampler = replace(sampler, temperature=self.temperature)
         note = ""
         if self.codes not in (None, model.codebook_size):
             note = f"the preset {self.name} was made for models of {self.codes} codes; "
@@ -101,7 +102,7 @@ class Preset:
         return Fitted(
             attached(model, self.patches),
             self.schedule or schedule_from(own["schedule"]),
-            sampler,
+            sampler.fitted(own),
             self.steps or own["steps"],
             float(own["cfg"] if self.cfg is None else self.cfg),
             self.negative,
@@ -164,6 +165,7 @@ def attached_in(value) -> tuple[Attachment, ...]:
 
 READERS: dict[str, Callable] = {
     "description": text("description"),
+    "source": text("source"),
     "models": families,
     "codes": whole("codes", 2**31),
     "steps": whole("steps", 100_000),

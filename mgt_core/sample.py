@@ -1,19 +1,67 @@
-"""`sample`: checks its arguments, and runs a sampler."""
+"""`sample`: settles what its caller leaves open, checks its arguments, and runs a sampler."""
 
 import logging
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 
 from .conditioning.parts import ConditionInput, condition_parts, unreached_by_step
 from .errors import MGTError, finite_number, whole_number
 from .model import MGTModel
+from .recommended import recommended
 from .registry import SAMPLERS
+from .samplers.base import Sampler
 from .sampling.draws import SEED_SPAN, image_seeds
 from .schedules.base import MaskSchedule, schedule_from
 from .types import Callback, TokenState
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Settings of a run with nothing left open; `schedule` and `sampler` are what acts."""
+
+    steps: int
+    cfg: float
+    schedule: MaskSchedule
+    sampler: Sampler
+
+    def values(self) -> dict[str, Any]:
+        """As JSON holds them, for a picture's metadata."""
+        return {"steps": self.steps, "cfg": self.cfg, "schedule": repr(self.schedule), "sampler": repr(self.sampler)}
+
+
+def settle(
+    model: MGTModel,
+    state: TokenState,
+    *,
+    sampler: str | Sampler | None = None,
+    schedule: str | MaskSchedule | None = None,
+    steps: int | None = None,
+    cfg: float | None = None,
+    **options,
+) -> Settled:
+    """What `sample` runs with: what is None, here or in the sampler, is as the model recommends (recommended.py).
+
+    options: further settings of a sampler given by its name. Raises MGTError for bad settings.
+    """
+    check_model(model, state)
+    own = recommended(model)
+    if sampler is None or isinstance(sampler, str):
+        sampler = build_sampler(own["sampler"] if sampler is None else sampler, options)
+    elif options:
+        log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
+    if not callable(sampler) or isinstance(sampler, type):
+        raise MGTError(f"sampler is {sampler!r}; expected something that can be called")
+    if schedule is None:
+        schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
+    steps, cfg = own["steps"] if steps is None else steps, own["cfg"] if cfg is None else cfg
+    whole_number("steps", steps, 1, 100_000)
+    finite_number("cfg", cfg, 0, 1000)
+    steps, fitted = getattr(sampler, "steps_made", int)(steps), getattr(sampler, "fitted", lambda own: sampler)
+    return Settled(steps, float(cfg), schedule_from(schedule), fitted(own))
 
 
 @torch.inference_mode()
@@ -23,10 +71,10 @@ def sample(
     positive: ConditionInput,
     negative: ConditionInput | None = None,
     *,
-    sampler="maskgit",
-    schedule: str | MaskSchedule = "cosine",
-    steps: int = 48,
-    cfg: float = 9.0,
+    sampler: str | Sampler | None = None,
+    schedule: str | MaskSchedule | None = None,
+    steps: int | None = None,
+    cfg: float | None = None,
     temperature: float | tuple[float, float] | None = None,
     seed: int = 0,
     callback: Callback | None = None,
@@ -37,21 +85,18 @@ def sample(
     positive, negative: one Condition each, or Conditions, parts of the picture and of the run.
     sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
     confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
-    pipeline has it). seed: image i uses seed + i. callback: called after every step with a Step.
+    pipeline has it). Of these, what is left out is as the model recommends (recommended.py).
+    seed: image i uses seed + i. callback: called after every step with a Step.
     options: further settings of the sampler. Raises MGTError for bad input, before any work.
     """
     if temperature is not None:
         options["temperature"] = temperature
-    if isinstance(sampler, str):
-        sampler = build_sampler(sampler, options)
-    elif options:
-        log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
-    for name, value in (("sampler", sampler), ("callback", callback)):
-        if (not callable(value) or isinstance(value, type)) and (name, value) != ("callback", None):
-            raise MGTError(f"{name} is {value!r}; expected something that can be called")
-    check_arguments(model, state, steps, cfg, seed)
-    steps = getattr(sampler, "steps_made", int)(steps)
-    guidances = {*model.guidances(float(cfg), steps), *getattr(sampler, "guidances", ())}
+    whole_number("seed", seed, 0, SEED_SPAN - 1)
+    if callback is not None and (not callable(callback) or isinstance(callback, type)):
+        raise MGTError(f"callback is {callback!r}; expected something that can be called")
+    run = settle(model, state, sampler=sampler, schedule=schedule, steps=steps, cfg=cfg, **options)
+    steps, sampler = run.steps, run.sampler
+    guidances = {*model.guidances(run.cfg, steps), *getattr(sampler, "guidances", ())}
     conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
@@ -63,9 +108,9 @@ def sample(
         state,
         conditions["positive"],
         conditions["negative"],
-        schedule=schedule_from(schedule),
+        schedule=run.schedule,
         steps=steps,
-        cfg=float(cfg),
+        cfg=run.cfg,
         seeds=image_seeds(seed, state.batch),
         callback=callback,
     )
@@ -122,15 +167,12 @@ def build_sampler(name: str, options: dict):
     return factory(**{option: value for option, value in options.items() if option in known})
 
 
-def check_arguments(model: MGTModel, state: TokenState, steps: int, cfg: float, seed: int) -> None:
-    """Raises MGTError for settings that no sampler accepts."""
+def check_model(model: MGTModel, state: TokenState) -> None:
+    """Raises MGTError for a state that is none of the model's."""
     if not isinstance(model, MGTModel):
         raise MGTError(f"model is {type(model).__name__}; expected the .model of a loaded bundle")
     if not isinstance(state, TokenState):
         raise MGTError(f"tokens are {type(state).__name__}; expected a TokenState, as empty_tokens gives")
-    whole_number("steps", steps, 1, 100_000)
-    whole_number("seed", seed, 0, SEED_SPAN - 1)
-    finite_number("cfg", cfg, 0, 1000)
     if (state.mask_id, state.codebook_size) != (model.mask_id, model.codebook_size):
         raise MGTError(
             f"the tokens belong to another model: they have mask id {state.mask_id} and {state.codebook_size} codes, "

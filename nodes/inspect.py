@@ -5,6 +5,7 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError
+from ..mgt_core.recommended import recommended, told
 from ..mgt_core.views import pictures
 from . import host
 from .preview import enlarged
@@ -206,12 +207,15 @@ def labelled(batches: tuple[Tensor | None, ...], labels: list[str]) -> tuple[lis
 
 @node("MGT Describe Model")
 class MGTDescribeModel:
-    DESCRIPTION = "Lists what is attached to a model, in the order in which it acts."
+    DESCRIPTION = (
+        "Lists what is attached to a model, in the order in which it acts, and the settings that it recommends, which "
+        "MGT Sample uses where its own widgets leave them open."
+    )
     CATEGORY = "MGT/inspect"
     SEARCH_ALIASES = ["info", "debug", "patches", "list", "attached"]
     RETURN_TYPES = (STRING,)
     RETURN_NAMES = ("text",)
-    OUTPUT_TOOLTIPS = ("One line for each attachment, with its settings.",)
+    OUTPUT_TOOLTIPS = ("One line for each attachment, with its settings, and one for what the model recommends.",)
     FUNCTION = "describe"
     OUTPUT_NODE = True
 
@@ -220,7 +224,7 @@ class MGTDescribeModel:
         return {"required": {"model": model_input()}, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def describe(self, model: mgt_core.MGTModel, unique_id=None):
-        lines = [f"{place}. {line}" for place, line in enumerate(model.attached(), 1)]
-        text = "\n".join(lines) or "Nothing is attached."
+        lines = [f"{place}. {line}" for place, line in enumerate(model.attached(), 1)] or ["Nothing is attached."]
+        text = "\n".join([*lines, f"Recommended: {told(recommended(model))}"])
         host.show_text(text, unique_id)
         return {"ui": {"text": (text,)}, "result": (text,)}

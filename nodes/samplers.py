@@ -13,6 +13,7 @@ from .types import (
     MGT_TOKENS,
     PartChoice,
     cfg_input,
+    chosen,
     combo,
     conditioning_input,
     interval,
@@ -27,6 +28,8 @@ from .types import (
     temperature_inputs,
     tokens_input,
 )
+
+AUTOMATIC = -1.0  # of widgets of numbers from 0 on: as the model recommends
 
 
 class SamplerChoice(PartChoice):
@@ -46,7 +49,8 @@ class ConfidenceChoice(SamplerChoice):
         return {"required": {**temperature_inputs(list(TEMPERATURE_SHAPES)), **super().INPUT_TYPES()["required"]}}
 
     def make(self, temperature_start: float, temperature_end: float, **settings):
-        return super().make(temperature=(temperature_start, temperature_end), **settings)
+        temperature = chosen(temperature_start, AUTOMATIC), chosen(temperature_end, AUTOMATIC)
+        return super().make(temperature=temperature, **settings)
 
 
 @node("MGT MaskGIT Sampler")
@@ -57,6 +61,21 @@ class MGTSamplerMaskGIT(ConfidenceChoice):
     )
     SEARCH_ALIASES = ["maskgit", "parallel decoding", "vanilla", "temperature"]
     part = mgt_core.MaskGIT
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        known = number(
+            "Log-probability that tokens known already count with against new ones, so that a hot temperature may mask "
+            "some of them again: 88.72 in the released MaskGIT codes; 10000 keeps them for good. -1: as the model "
+            "recommends where temperature_start is -1 too (88.72 for UnlockMGM's), else kept for good.",
+            AUTOMATIC,
+            AUTOMATIC,
+            10000.0,
+        )
+        return {"required": {**super().INPUT_TYPES()["required"], "known_confidence": known}}
+
+    def make(self, known_confidence: float = AUTOMATIC, **settings):
+        return super().make(known_confidence=chosen(known_confidence, AUTOMATIC), **settings)
 
 
 @node("MGT Masked Z-Sampling Sampler")
@@ -181,33 +200,68 @@ class MGTSample:
                     "patches with a guidance of their own look at it."
                 ),
                 "tokens": tokens_input("The token grids to fill; cells that hold a token already are kept."),
-                "schedule": socket(
-                    MGT_SCHEDULE, "How many tokens stay masked after each step, from MGT Mask Schedule."
-                ),
-                "sampler": socket(
-                    MGT_SAMPLER, "How tokens are drawn and which are kept, from one of the sampler nodes."
-                ),
                 "seed": seed_input(),
                 "steps": steps_input(),
                 "cfg": cfg_input(),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
+            "optional": {
+                "schedule": socket(
+                    MGT_SCHEDULE,
+                    "How many tokens stay masked after each step, from MGT Mask Schedule. Unwired: as the model "
+                    "recommends, linear for inpainting and outpainting, as their authors have it.",
+                ),
+                "sampler": socket(
+                    MGT_SAMPLER,
+                    "How tokens are drawn and which are kept, from one of the sampler nodes. Unwired: as the model "
+                    "recommends.",
+                ),
+            },
+            "hidden": {"unique_id": "UNIQUE_ID", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
 
-    def sample(self, model, positive, negative, tokens, schedule, sampler, seed, steps, cfg, unique_id=None):
+    def sample(
+        self,
+        model,
+        positive,
+        negative,
+        tokens,
+        seed,
+        steps,
+        cfg,
+        schedule=None,
+        sampler=None,
+        unique_id=None,
+        extra_pnginfo=None,
+    ):
         unit = model.pixels_per_token
         size = tuple(side * unit for side in tokens.grid)
-        view = RunView(steps, unique_id, model)
+        run = mgt_core.settle(
+            model,
+            tokens,
+            sampler=sampler,
+            schedule=schedule,
+            steps=chosen(steps, 0),
+            cfg=chosen(cfg, AUTOMATIC),
+        )
+        note_in_metadata(extra_pnginfo, unique_id, {"seed": seed, **run.values()})
+        view = RunView(run.steps, unique_id, model)
         filled = mgt_core.sample(
             model,
             tokens,
             condition_from(positive, "positive", size, unit),
             condition_from(negative, "negative", size, unit),
-            sampler=sampler,
-            schedule=schedule,
-            steps=steps,
-            cfg=cfg,
+            sampler=run.sampler,
+            schedule=run.schedule,
+            steps=run.steps,
+            cfg=run.cfg,
             seed=seed,
             callback=view,
         )
         return filled.to(host.intermediate_device()), view.calls, view.passes
+
+
+def note_in_metadata(extra: dict | None, node_id: str | None, settings: dict) -> None:
+    """The settings that a run really had, into what saving nodes write into a picture beside the workflow; nothing
+    where a prompt came without one. extra: one of a kind a prompt, which all its nodes are handed."""
+    if isinstance(extra, dict):
+        extra.setdefault("mgt_settings", {})[str(node_id)] = settings

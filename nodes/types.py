@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from .. import mgt_core
 from ..mgt_core.presets import built_in_settings
+from ..mgt_core.samplers.base import RECOMMENDED
 from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
 
 MGT_MODEL = "MGT_MODEL"
@@ -74,6 +75,11 @@ def text_input(tooltip: str, default: str = "") -> Declaration:
 
 def image_input(tooltip: str) -> Declaration:
     return IMAGE, {"tooltip": tooltip}
+
+
+def chosen(value: float, automatic: float) -> float | None:
+    """What a widget says; None where it leaves the choice to the model."""
+    return None if value == automatic else value
 
 
 def setting_input(part: type, name: str, tooltip: str) -> Declaration:
@@ -179,9 +185,9 @@ def seed_input() -> Declaration:
 def steps_input() -> Declaration:
     return integer(
         "Number of steps in which the masked tokens are filled; more is slower and, up to a point, better. "
-        "The default suits the built-in model; Meissonic was published with 48 to 64.",
-        default=SUGGESTED["steps"],
-        low=1,
+        "0: as the model recommends (24 for the built-in one, 64 for Meissonic); MGT Describe Model lists it.",
+        default=0,
+        low=0,
         high=1000,
     )
 
@@ -189,32 +195,33 @@ def steps_input() -> Declaration:
 def cfg_input() -> Declaration:
     return number(
         "Classifier-free guidance: how strongly the prompt is followed against the negative prompt. "
-        "1 uses the prompt alone and halves the work. The default suits the built-in model, 9 Meissonic.",
-        default=SUGGESTED["cfg"],
-        low=0.0,
+        "1 uses the prompt alone and halves the work. -1: as the model recommends (2 for the built-in one, 9 for "
+        "Meissonic).",
+        default=-1.0,
+        low=-1.0,
         high=100.0,
     )
 
 
-def temperature_input(when: str, default: float) -> Declaration:
+def temperature_input(when: str) -> Declaration:
     return number(
         f"Randomness at the {when} of the run in choosing which tokens to keep: "
-        "0 keeps the surest ones, more makes the choice freer.",
-        default=default,
-        low=0.0,
+        "0 keeps the surest ones, more makes the choice freer. -1: as the model recommends.",
+        default=-1.0,
+        low=-1.0,
         high=100.0,
     )
 
 
 def temperature_inputs(shapes: Sequence[str]) -> dict[str, Declaration]:
     """The three widgets of a temperature that changes over the run."""
-    start, end = SUGGESTED["temperature"]
     return {
-        "temperature_start": temperature_input("start", start),
-        "temperature_end": temperature_input("end", end),
+        "temperature_start": temperature_input("start"),
+        "temperature_end": temperature_input("end"),
         "temperature_shape": combo(
-            shapes,
-            "How the temperature goes from start to end: linear, as published; cosine, slow at both ends; "
+            [RECOMMENDED, *shapes],
+            "How the temperature goes from start to end: recommended, as the model's authors have it; linear, as "
+            "Meissonic's have it; cosine, slow at both ends; "
             "early, most of the change in the first steps; late, most of it in the last; compounding, as released "
             "with Self-Guidance, multiplied at every step and so below the start already at the first.",
         ),

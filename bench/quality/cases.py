@@ -45,6 +45,10 @@ def merging(ratio: float) -> Case:
     return Case(f"token merging {ratio:g}, all blocks", lambda model: model.with_token_merging(ratio, blocks="all"))
 
 
+def known_merging(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
+    return model.with_token_merging(0.5, blocks="all", known_only=True)
+
+
 def schedule(name: str) -> Case:
     return Case(f"{name} schedule", settings={"schedule": name})
 
@@ -99,7 +103,7 @@ def choices(settings: Mapping) -> list[Case]:
         zigzag("first half", 0.0, 0.5),
         Case("token merging 0.25, joint blocks (as published)", lambda model: model.with_token_merging()),
         merging(0.5),
-        Case("token merging 0.5, known tokens", lambda model: model.with_token_merging(0.5, blocks="all", known_only=True)),
+        Case("token merging 0.5, known tokens", known_merging),
         Case("token cache 0.25, every 4", lambda model: model.with_token_cache(0.25, every=4)),
         Case("token cache 0.1, every 8", lambda model: model.with_token_cache(0.1, every=8)),
         Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),

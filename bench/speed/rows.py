@@ -33,7 +33,9 @@ TECHNIQUES = {
     "interval": Technique("guidance in the first 60 % of steps", mgt_core.GuidanceSchedule(start=0.0, end=0.6)),
     "published_merging": Technique("token merging 0.25, joint blocks (as published)", mgt_core.TokenMerging()),
     "merging": Technique("token merging 0.5, all blocks", mgt_core.TokenMerging(0.5, blocks="all")),
-    "known_merging": Technique("token merging 0.5 of known tokens", mgt_core.TokenMerging(0.5, blocks="all", known_only=True)),
+    "known_merging": Technique(
+        "token merging 0.5 of known tokens", mgt_core.TokenMerging(0.5, blocks="all", known_only=True)
+    ),
     "token_cache": Technique(
         "token cache, a tenth recomputed, refreshed every 8th step", mgt_core.TokenCache(0.1, every=8)
     ),

@@ -61,6 +61,11 @@ class AmusedTransformer(Backbone):
         return name if name.startswith((HEAD, BODY)) else BODY + name
 
     @property
+    def published_settings(self) -> dict:
+        """Of diffusers' AmusedPipeline."""
+        return {"steps": 12, "cfg": 10.0, "temperature": (2.0, 0.0), "schedule": "cosine"}
+
+    @property
     def mask_id(self) -> int:
         return self.config.vocab_size - 1
 

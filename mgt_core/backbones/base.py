@@ -1,6 +1,7 @@
 """What a network has to offer to be sampled. One file per architecture implements it."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -48,6 +49,11 @@ class Backbone(nn.Module, Published):
     @abstractmethod
     def trained_grid(self) -> tuple[int, int]:
         """(height, width) in tokens that the published checkpoints of this layout were trained at."""
+
+    @property
+    def published_settings(self) -> Mapping[str, Any]:
+        """What its authors sample it with, by the names of recommended.py; where it says nothing, FALLBACK holds."""
+        return {}
 
     @property
     def grid_multiple(self) -> int:

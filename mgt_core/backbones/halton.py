@@ -20,6 +20,7 @@ from .merge import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerg
 
 EPS = 1e-5
 HEADS = {384: 6, 512: 6, 768: 12, 1024: 16, 1152: 16}  # of the released widths: tiny, small, base, large, xlarge
+GUIDANCE = {384: 2.5, 512: 2.0, 768: 1.7}  # of the widths up to base, 1 + w of the authors' table; larger ones 1.5
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -172,6 +173,18 @@ class HaltonTransformer(ClassGridBackbone):
         self.transformer = nn.ModuleDict({"layers": nn.ModuleList(Block(config) for _ in range(config.depth))})
         self.last_norm = LastNorm(dim)
         self.head_bias = nn.Parameter(torch.zeros(config.codebook_size + 1))
+
+    @property
+    def published_settings(self) -> dict:
+        """Of the released models (README.md and launch/eval_test_to_img.sh); temperature and schedule are those of
+        their confidence sampler, for runs that do not follow the Halton order."""
+        return {
+            "steps": 32,
+            "cfg": GUIDANCE.get(self.config.hidden, 1.5),
+            "sampler": "halton",
+            "schedule": "arccos",
+            "temperature": (4.5, 0.0),
+        }
 
     @staticmethod
     def recognizes(config: dict, shapes: Shapes) -> bool:

@@ -226,6 +226,19 @@ class OpenMuseTransformer(ClassGridBackbone):
         return name.startswith(TENSORS)
 
     @property
+    def published_settings(self) -> dict:
+        """Of UnlockMGM (arXiv 2410.13136; evaluations/sample_sg_256.py and _512.py), whose temperature follows the
+        grid. known_confidence: the log of the largest float32 (muse/sampling.py)."""
+        return {
+            "steps": 18,
+            "cfg": 1.0,
+            "temperature": (25.0 if self.cells <= 16 * 16 else 45.0, 0.0),
+            "temperature_shape": "compounding",
+            "known_confidence": math.log(torch.finfo(torch.float32).max),
+            "schedule": "cosine",
+        }
+
+    @property
     def mask_id(self) -> int:
         return self.config.vocab_size - 1
 

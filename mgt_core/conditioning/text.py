@@ -78,7 +78,7 @@ class TextEncoder:
         if len(ids) <= self.room:
             return None
         lost = reason(ValueError(self.tokenizer.decode(ids[self.room :])))
-        return f"the prompt has {len(ids)} tokens, and the model's own code takes {self.room}, which leaves out {lost!r}"
+        return f"the prompt has {len(ids)} tokens; the model's own code takes {self.room}, which leaves out {lost!r}"
 
     @property
     def room(self) -> int:

@@ -1,7 +1,7 @@
 """Modules whose weights are in half precision, computed in float32 where a rounding would be magnified.
 
-Guidance of 9, as Meissonic (arXiv 2410.08261) is run, counts an error of one prediction up to seventeen times; the token
-head, which decides it, is a small part of the work.
+Guidance of 9, as Meissonic (arXiv 2410.08261) is run, counts an error of one prediction up to seventeen times; the
+token head, which decides it, is a small part of the work.
 """
 
 import torch

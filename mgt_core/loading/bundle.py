@@ -60,7 +60,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
         network=network,
         pixels_per_token=codec.scale,
         timestep_rule=scheduler.get("timestep_rule", "index"),
-        defaults=scheduler.get("defaults", {}),
+        defaults={**network.published_settings, **scheduler.get("defaults", {})},
         codec=codec,
         trained_size=trained_size(folder, network, codec),
         quantization=read_scheme(layout.transformer.stored, network),

@@ -96,11 +96,11 @@ class TokenMerging(Patch):
     """Settings.
 
     ratio: share of the image tokens that is merged away (0.25 in the authors' demo); all but the destinations at the
-    most (0.75 with stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window, else
-    its first cell. seed: of the random destinations, which are the same for every image of a batch.
+    most (0.75 with stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window,
+    else its first cell. seed: of the random destinations, which are the same for every image of a batch.
     refresh: blocks that use one matching before it is computed again (5 in the authors' code), counted
-    from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block merge
-    in those, whatever is said here. part: what runs merged.
+    from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block
+    merge in those, whatever is said here. part: what runs merged.
     first_block, last_block: the blocks, counted from 0 through both kinds, between which it acts.
     known_only: merge only tokens whose cells are all known, into such tokens. start, end: share of the run
     in which it acts, as for modifiers.

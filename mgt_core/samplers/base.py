@@ -2,15 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import torch
 
 from ..conditioning.parts import ConditionInput
 from ..errors import MGTError, finite_number
 from ..model import MGTModel
+from ..recommended import FALLBACK, recommended
 from ..sampling.draws import GeneratorDraws
 from ..sampling.run import DrawSource, Plan, Run
 from ..sampling.step import Drawn, Kept
@@ -18,18 +19,23 @@ from ..schedules.base import MaskSchedule
 from ..settings import Settings, choice
 from ..types import Callback, TokenState
 
+Ends = tuple[float | None, float | None]
+RECOMMENDED = "recommended"  # as a temperature shape: the model's
 
-def temperature_range(value: float | Sequence[float]) -> tuple[float, float]:
-    """(first, last) step temperature; one number t means (t, 0.01), as in Meissonic's scheduler.
+
+def temperature_range(value: float | Sequence[float | None] | None) -> Ends:
+    """(first, last) step temperature; one number t means (t, 0.01), as in Meissonic's scheduler. None is left to the
+    model, both of them or one.
 
     Raises MGTError for anything but one or two numbers of 0 or more.
     """
-    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, 0.01)
+    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, None if value is None else 0.01)
     if len(ends) != 2:
         raise MGTError(f"temperature is {value!r}; expected one number or two (first step, last step)")
     for end in ends:
-        finite_number("temperature", end, 0, 1000)
-    return float(ends[0]), float(ends[1])
+        if end is not None:
+            finite_number("temperature", end, 0, 1000)
+    return tuple(None if end is None else float(end) for end in ends)
 
 
 def compounding(index: int, steps: int) -> float:
@@ -65,8 +71,12 @@ class Sampler(Settings, ABC):
 
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
 
+    def fitted(self, own: Mapping[str, Any]) -> "Sampler":
+        """With what it leaves open as a model recommends: `own`, by the names of recommended.py."""
+        return self
+
     def temperatures(self, steps: int) -> list[float]:
-        """Temperature of the confidence noise at every step."""
+        """Temperature of the confidence noise at every step, of a sampler that is fitted."""
         return [0.0] * steps
 
     @property
@@ -106,9 +116,11 @@ class Sampler(Settings, ABC):
         callback: Callback | None = None,
     ) -> TokenState:
         """Fill the masked cells of `state`; `mgt_core.sample` checks the arguments first."""
-        plan = Plan(self.paced(schedule), steps, cfg, seeds, self.temperatures(steps), self.draws, self.keeps_logits)
+        sampler = self.fitted(recommended(model))
+        paced, temperatures = sampler.paced(schedule), sampler.temperatures(steps)
+        plan = Plan(paced, steps, cfg, seeds, temperatures, sampler.draws, sampler.keeps_logits)
         run = Run(model, state, positive, negative, plan, callback)
-        self.loop(run)
+        sampler.loop(run)
         return run.finish()
 
 
@@ -120,14 +132,21 @@ class ConfidenceSampler(Sampler):
     confidence is log p[token] + temperature * Gumbel. temperature_shape: between them, "linear" as
     published, "cosine", "early" or "late" (most of the change in the first or the last steps), or "compounding",
     the law of the released MaskGIT codes, whose first step lies below the first temperature already.
+    None and "recommended" are as the model recommends.
     """
 
-    temperature: float | tuple[float, float] = (2.0, 0.0)
-    temperature_shape: str = choice("linear", tuple(TEMPERATURE_SHAPES), kw_only=True)
+    temperature: float | Ends | None = None
+    temperature_shape: str = choice(RECOMMENDED, (RECOMMENDED, *TEMPERATURE_SHAPES), kw_only=True)
 
     def __post_init__(self):
         object.__setattr__(self, "temperature", temperature_range(self.temperature))
         super().__post_init__()
+
+    def fitted(self, own: Mapping[str, Any]) -> "ConfidenceSampler":
+        ends = zip(self.temperature, own["temperature"], strict=True)
+        shape = own["temperature_shape"] if self.temperature_shape == RECOMMENDED else self.temperature_shape
+        temperature = tuple(theirs if end is None else end for end, theirs in ends)
+        return replace(self, temperature=temperature, temperature_shape=shape)
 
     def surest(self, run: Run, drawn: Drawn) -> Kept:
         """The end of a step that keeps the tokens it is surest of."""
@@ -135,6 +154,8 @@ class ConfidenceSampler(Sampler):
 
     def temperatures(self, steps: int) -> list[float]:
         first, last = self.temperature
+        if None in self.temperature or self.temperature_shape == RECOMMENDED:
+            return self.fitted(FALLBACK).temperatures(steps)
         if self.temperature_shape == "linear":
             return torch.linspace(first, last, steps).tolist()  # float32, as the published schedulers have it
         shape = TEMPERATURE_SHAPES[self.temperature_shape]

@@ -177,7 +177,10 @@ def test_description_is_shown_under_the_node(monkeypatch):
 
 def test_description_lists_what_is_attached_in_order():
     nothing = run("MGTDescribeModel", model=PIPE.model)
-    assert nothing == {"ui": {"text": ("Nothing is attached.",)}, "result": ("Nothing is attached.",)}
+    assert nothing["ui"]["text"] == nothing["result"]
+    first, second = nothing["result"][0].splitlines()
+    assert first == "Nothing is attached."
+    assert second.startswith(f"Recommended: {PIPE.model.defaults['steps']} steps, cfg 9, cosine schedule (linear for")
     model = PIPE.model
     for name in ("MGTTopKTopP", "MGTGuidanceSchedule", "MGTNoiseRegularization"):
         model = run(name, model=model)[0]
@@ -186,5 +189,6 @@ def test_description_lists_what_is_attached_in_order():
         "1. GuidanceSchedule",
         "2. TopKTopP",
         "3. NoiseRegularization",
+        "Recommended: 64 steps, cfg 9, cosine schedule ",
     ]
     assert "amplitude=2.0" in text

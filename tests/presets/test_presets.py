@@ -1,6 +1,8 @@
 """Presets: those of the pack fit their models, and files of one's own are read, or refused in one sentence."""
 
 import json
+import math
+import re
 import sys
 
 import pytest
@@ -24,7 +26,12 @@ FAST = [name for name in FILES if name.endswith("-fast")]
 def models(tmp_path_factory):
     """A small model of every family that has presets."""
     folder = make_stand_ins(tmp_path_factory.mktemp("models"))
-    names = {"meissonic": "Meissonic", "amused": "amused-512", "halton": "ImageNet_384_large.pth"}
+    names = {
+        "meissonic": "Meissonic",
+        "amused": "amused-512",
+        "halton": "ImageNet_384_large.pth",
+        "openmuse": "UnlockMGM_imagenet_256",
+    }
     return {family: mgt_core.load(folder[name], dtype=torch.float32, device="cpu") for family, name in names.items()}
 
 
@@ -41,7 +48,7 @@ def test_each_preset_runs_on_its_family(models, name):
     for family in preset.models:
         pipe = models[family]
         fitted = preset.fitted(pipe.model)
-        if family == "halton":
+        if pipe.text is None:
             labels = torch.tensor([1])
             positive, negative = mgt_core.Condition(labels=labels), mgt_core.Condition(labels=labels)
         else:
@@ -58,7 +65,7 @@ def test_presets_of_the_built_in_model_are_its_own_settings():
     fitted = Preset.read(FILES["built-in"]).fitted(model)
     own = built_in_settings()
     assert fitted.steps == own["steps"] == model.defaults["steps"] and fitted.cfg == own["cfg"] and not fitted.note
-    assert fitted.sampler == mgt_core.MaskGIT(tuple(own["temperature"]))
+    assert fitted.sampler == mgt_core.MaskGIT(tuple(own["temperature"])).fitted(own)
     assert fitted.schedule == mgt_core.SCHEDULES.get(own["schedule"])()
     assert own.keys() == FALLBACK.keys()
 
@@ -66,19 +73,27 @@ def test_presets_of_the_built_in_model_are_its_own_settings():
 def test_the_recipe_exports_the_same_settings():
     from recipe.export import DEFAULTS
 
-    assert built_in_settings() == DEFAULTS
+    assert {**FALLBACK, **DEFAULTS} == built_in_settings()
 
 
-def test_widgets_start_where_the_built_in_model_is_best(pack):
-    own, nodes = built_in_settings(), pack.NODE_CLASS_MAPPINGS
-    start = {
-        k: v[1].get("default")
-        for n in nodes
-        for k, v in nodes[n].INPUT_TYPES()["required"].items()
-        if n in ("MGTSample", "MGTSamplerMaskGIT", "MGTMaskSchedule")
-    }
-    assert [start["steps"], start["cfg"], start["schedule"]] == [own["steps"], own["cfg"], own["schedule"]]
-    assert [start["temperature_start"], start["temperature_end"]] == list(own["temperature"])
+@pytest.mark.parametrize("name", FILES)
+def test_every_preset_names_its_source(name):
+    """A file of its authors' repository or of this pack."""
+    source = Preset.read(FILES[name]).source
+    assert ":" in source and (source.startswith("this pack") or re.match(r"[\w.-]+/[\w.-]+|diffusers:", source))
+
+
+def test_published_values_by_family_and_size(models):
+    """Evaluation of Halton-MaskGIT follows the size, UnlockMGM's temperature the grid."""
+    halton, quick = (Preset.read(FILES[n]).fitted(models["halton"].model) for n in ("halton", "halton-quick-start"))
+    assert halton.cfg == models["halton"].model.defaults["cfg"] and halton.sampler == mgt_core.FixedOrder(warmup=1)
+    assert (quick.cfg, quick.sampler) == (3.0, mgt_core.FixedOrder(sharpness=(1.0, 1.2), roll=True))
+    sampler = Preset.read(FILES["unlockmgm"]).fitted(models["openmuse"].model).sampler
+    start = 25.0 if math.prod(models["openmuse"].model.network.trained_grid) <= 256 else 45.0
+    assert sampler == mgt_core.MaskGIT((start, 0.0), temperature_shape="compounding", known_confidence=88.72)
+    assert Preset.read(FILES["monetico"]).steps == 48
+    for name in ("meissonic-choices", "meissonic-choices-differential"):
+        assert len(Preset.read(FILES[name]).patches) == 1  # pairs with the zigzag, not all stacked
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -91,7 +106,9 @@ def test_fast_is_everything_approximate(models, name):
 def test_meissonic_is_as_published(models):
     fitted = Preset.read(FILES["meissonic"]).fitted(models["meissonic"].model)
     assert (fitted.steps, fitted.cfg, fitted.schedule) == (64, 9.0, mgt_core.SCHEDULES.get("cosine")())
-    assert fitted.sampler == mgt_core.MaskGIT((2.0, 0.0)) and fitted.negative.startswith("worst quality")
+    assert fitted.sampler == mgt_core.MaskGIT((2.0, 0.0)).fitted(FALLBACK) and fitted.negative.startswith(
+        "worst quality"
+    )
     assert fitted.model.attached() == []
 
 
@@ -131,7 +148,7 @@ def test_patches_join_what_is_attached(models):
 @pytest.mark.parametrize(
     ("held", "words"),
     [
-        ({"step": 3}, "it holds step; accepted are description, models"),
+        ({"step": 3}, "it holds step; accepted are description, source, models"),
         ({"description": 3}, "description is 3; expected a text"),
         ({"steps": 0}, "steps is 0; accepted are whole numbers from 1"),
         ({"steps": "many"}, "steps is 'many'"),

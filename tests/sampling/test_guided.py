@@ -63,7 +63,7 @@ def told_timesteps(monkeypatch, model, state, steps) -> list[torch.Tensor]:
         return features(tokens, timestep, *others)
 
     monkeypatch.setattr(model.network, "features", spy)
-    mgt_core.sample(model, state, POSITIVE, None, steps=steps, cfg=1.0)
+    mgt_core.sample(model, state, POSITIVE, None, schedule="cosine", steps=steps, cfg=1.0)
     return told
 
 

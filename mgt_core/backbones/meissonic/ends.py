@@ -13,8 +13,8 @@ TIME_DIM = 256
 
 
 def frequencies(count: int, device: torch.device) -> Tensor:
-    """[count] float32, from 1 down towards 1/10000. As published: in float32, so that a machine whose exponential is off
-    in the last digit gives what the published code gives on that machine."""
+    """[count] float32, from 1 down towards 1/10000. In float32 as published, so that a machine whose exponential is
+    off in the last digit gives what the published code gives on that machine."""
     return torch.exp(-math.log(10000.0) * torch.arange(count, device=device, dtype=torch.float32) / count)
 
 

@@ -49,6 +49,12 @@ class MeissonicTransformer(Backbone):
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb"})
     block_kinds = ("joint", "single")
 
+    @property
+    def published_settings(self) -> dict:
+        """Of Meissonic (inference.py), or at 512 pixels of Monetico (inference_fp16_Monetico.py)."""
+        steps = 64 if self.config.downsample else 48
+        return {"steps": steps, "cfg": 9.0, "temperature": (2.0, 0.0), "schedule": "cosine"}
+
     def __init__(self, config: MeissonicConfig):
         super().__init__()
         self.config = config

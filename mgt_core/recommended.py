@@ -1,0 +1,41 @@
+"""Sampling settings that go with the weights: what a run uses where nobody chooses.
+
+A bundle's own come first (scheduler_config.json, "defaults"), then those that the authors of its family run it with
+(`Backbone.published_settings`), then FALLBACK.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+FALLBACK: Mapping[str, Any] = {
+    "steps": 48,
+    "cfg": 9.0,
+    "temperature": (2.0, 0.0),
+    "temperature_shape": "linear",
+    "known_confidence": math.inf,
+    "schedule": "cosine",
+    "inpainting_schedule": "linear",  # of Meissonic's and aMUSEd's inpainting pipelines
+    "sampler": "maskgit",
+}
+
+
+class Recommending(Protocol):
+    """A model: defaults are settings by the names of FALLBACK, some or none."""
+
+    defaults: Mapping[str, Any]
+
+
+def recommended(model: Recommending) -> dict[str, Any]:
+    """Every setting of FALLBACK as the model's weights want it."""
+    return {**FALLBACK, **model.defaults}
+
+
+def told(settings: Mapping[str, Any]) -> str:
+    """What a model recommends, in one line."""
+    first, last = settings["temperature"]
+    return (
+        f"{settings['steps']} steps, cfg {settings['cfg']:g}, {settings['schedule']} schedule "
+        f"({settings['inpainting_schedule']} for inpainting), sampler {settings['sampler']}, temperature {first:g} to "
+        f"{last:g} ({settings['temperature_shape']})"
+    )
