@@ -56,11 +56,8 @@ def load(
     pipe = assemble(layout, pick_dtype(dtype, device), device)
     if pipe.advice:
         log.warning("%s: %s", pipe.name, pipe.advice)
-    small_text, small_codec = (
-        quantize_text(pipe.text, text_quantization),
-        quantize_codec(pipe.codec, codec_quantization),
-    )
-    return quantize_pipeline(replace(pipe, text=small_text, codec=small_codec), quantization)
+    small = quantize_text(pipe.text, text_quantization), quantize_codec(pipe.codec, codec_quantization)
+    return quantize_pipeline(replace(pipe, text=small[0], codec=small[1]), quantization)
 
 
 def load_text_encoder(

@@ -145,7 +145,8 @@ def loose_bundles(folder: Path) -> list[Path]:
     beside them, or the folder itself when folders below hold one transformer and one codec.
 
     Cheap to ask again: a file is read once for as long as it stays as it is."""
-    files = [remembered(path) for path in candidates(folder) if path.is_file()]
+    whole = (folder / "config.json").is_file() and remembered(folder).is_of(BACKBONES)  # whose files are no models
+    files = [] if whole else [remembered(path) for path in candidates(folder) if path.is_file()]
     transformers = [part.path for part in files if part.is_of(BACKBONES)]
     if transformers and any(part.is_of(CODECS) for part in files):
         return transformers

@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config: its
-    config.json, empty when there is none. stored: its tensors, by their names there. codes: size of its codebook, None
-    where that cannot be told. problem: why it cannot be read, which matters once it is chosen."""
+    """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
+    its config.json, empty when there is none. stored: its tensors, by their names there. codes: size of its codebook,
+    None where that cannot be told. problem: why it cannot be read, which matters once it is chosen."""
 
     path: Path
     kind: Any = None
