@@ -75,5 +75,6 @@ def sizes_in(shapes: Shapes) -> dict:
         "num_attention_heads": max(1, width // HEAD),
         "max_position_embeddings": shapes.get(POSITIONS, (77,))[0],
         "hidden_act": "quick_gelu" if width <= SMALL else "gelu",
+        "bos_token_id": 0,
         "eos_token_id": 2,  # transformers' word for the highest id, which the end token is in every CLIP vocabulary
     }
