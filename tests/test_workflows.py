@@ -162,9 +162,9 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
     assert sorted(kinds[:-1]) == sorted(JOINED - {patch})
 
 
-# Editing workflows compare runs that start from different tokens, and these two different prompts and all settings.
+# Editing workflows compare runs that start from different tokens; others different prompts, encoders, all settings.
 COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
-UNLIKE = {"MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
+UNLIKE = {"MGTLoadTextEncoder", "MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
 COMPARING = [p for p in COMPARING if not UNLIKE & node_kinds(p)]
 
 
