@@ -97,7 +97,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
         trained_size=trained_size(layout.folder, network, codec),
         quantization=read_scheme(layout.transformer.stored, network),
     )
-    advice = encoder_advice(network, text)
+    advice = encoder_advice(network, text) if layout.whole else ""
     return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path, advice)
 
 

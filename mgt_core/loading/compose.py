@@ -36,7 +36,7 @@ class Elsewhere:
 class Layout:
     """All that `load` goes by. name: of the bundle. folder: where the transformer's own settings lie.
     scheduler: file of the settings of sampling, which need not be there. text_encoder, tokenizer: None for models of
-    classes, or where none is wanted."""
+    classes, or where none is wanted. whole: whether the transformer was published with its codec, not alone."""
 
     name: str
     folder: Path
@@ -45,6 +45,7 @@ class Layout:
     codec: Part
     text_encoder: Part | None
     tokenizer: Path | None
+    whole: bool = True
 
 
 def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
@@ -70,6 +71,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         codec,
         text,
         tokenizer,
+        (folder_of(home) / CODEC[-1]).is_dir(),
     )
 
 

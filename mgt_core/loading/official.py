@@ -2,7 +2,8 @@
 
 Meissonic's scripts for its 1024 px weights (inference.py, inference_fp16.py, inference_fp8.py, inpaint.py, predict.py,
 app.py) load laion/CLIP-ViT-H-14-laion2B-s32B-b79K, "using original text enc for stable sampling"; those for Monetico
-load the bundle's own.
+load the bundle's own. Fine-tunes that are published as a transformer alone were made with either (laion's in MaskFocus'
+inference.py, that of Meissonic's bundle in Di[M]O's sample_Meissonic.py), and nothing is said of them.
 """
 
 from ..backbones.base import Backbone
