@@ -17,7 +17,7 @@ from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
-from .loading.bundle import load
+from .loading.bundle import load, load_text_encoder
 from .loading.pipeline import Pipeline
 from .model import MGTModel
 from .modifiers.base import Modifier
@@ -39,7 +39,7 @@ from .quantization.quantize import quantize
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
-from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
+from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.fixed_order import FixedOrder
@@ -115,6 +115,7 @@ __all__ = [
     "SelfGuidance",
     "Settled",
     "Step",
+    "TEXT_ENCODERS",
     "TextEncoder",
     "TokenCache",
     "TokenMerging",
@@ -139,6 +140,7 @@ __all__ = [
     "list_schedules",
     "load",
     "load_branch",
+    "load_text_encoder",
     "mask_tokens",
     "micro_conditions",
     "pad_image",

@@ -9,7 +9,7 @@ ComfyUI every function still works: networks stay where they were loaded, models
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -24,17 +24,18 @@ from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.errors import MGTError, lookup
-from ..mgt_core.loading.layouts import is_hf_layout, loose_bundles
-from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.presets import preset_files
+from . import folders
+from .folders import FOLDER
 from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"
 BLANK = "blank canvas"
-BRANCH_FOLDER = "self_guidance"  # below FOLDER
 PRESET_FOLDER = "presets"  # below FOLDER and in the pack
-FOLDER = "mgt"  # the folder of ours under ComfyUI's models
+FROM_BUNDLE, NONE, BESIDE = "from the bundle", "none", "beside the encoder"
 SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
+TEXT_FOLDERS = ("text_encoders", "clip", FOLDER, "diffusers", "clip_vision")
+CODEC_FOLDERS = (FOLDER, "vae")
 SEARCH_DEPTH = 3  # levels below a search path at which a bundle is still found
 PACK = Path(__file__).resolve().parent.parent
 
@@ -173,50 +174,37 @@ def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
 
 def bundles() -> dict[str, str]:
     """Models that can be picked: name in the widget -> what `mgt_core.load` takes, the built-in one first."""
-    found = {BUILT_IN: BUILT_IN}
-    for kind, root, depth in _search_paths():
-        for path in _bundles_below(root, depth, loose=kind == FOLDER):
-            name = path.name if path == root else path.relative_to(root).as_posix()
-            if kind != FOLDER or name == BUILT_IN:
-                name = f"{kind}/{name}"
-            found.setdefault(name, str(path))
-    return found
+    return {BUILT_IN: BUILT_IN, **folders.bundles_in(_search_paths())}
 
 
-def _search_paths() -> Iterator[tuple[str, Path, int]]:
+def lenders(part: str) -> dict[str, str]:
+    """Models that can lend a part ("vqvae", "text_encoder", "tokenizer")."""
+    return folders.lenders(bundles(), part)
+
+
+def text_encoders() -> dict[str, str]:
+    """Text encoders that can be picked in place of a bundle's: those that lie alone, and those of bundles."""
+    return {**folders.text_encoders_in(_search_paths(TEXT_FOLDERS)), **lenders("text_encoder")}
+
+
+def codecs() -> dict[str, str]:
+    """Codecs that can be picked in place of a bundle's: those of bundles, and those that lie alone."""
+    return {**lenders("vqvae"), **folders.codecs_in(_search_paths(CODEC_FOLDERS))}
+
+
+def _search_paths(kinds: Sequence[str] = SEARCHED_FOLDERS) -> Iterator[tuple[str, Path, int]]:
     """(kind of folder, path, levels to search below it), best first."""
     folder_paths = _comfy("folder_paths")
     if not folder_paths:
-        yield FOLDER, PACK / "models" / FOLDER, SEARCH_DEPTH
-        return
+        return (yield from ((kind, PACK / "models" / kind, SEARCH_DEPTH) for kind in kinds))
     # Adds to what extra_model_paths.yaml gave; does nothing when it is there already.
     folder_paths.add_model_folder_path(FOLDER, os.path.join(folder_paths.models_dir, FOLDER))
-    for kind in SEARCHED_FOLDERS:
+    for kind in kinds:
         if kind in folder_paths.folder_names_and_paths:
             for path in folder_paths.get_folder_paths(kind):
                 yield kind, Path(path), SEARCH_DEPTH
-    yield "models", Path(folder_paths.models_dir), 1
-
-
-def _bundles_below(folder: Path, depth: int, loose: bool) -> Iterator[Path]:
-    """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one.
-
-    loose: also what lies there as people download it (see mgt_core/loading/layouts.py)."""
-    if is_hf_layout(folder):
-        if not _is_diffusion(folder):
-            yield folder
-        return
-    if depth == 0:
-        return
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # a search path that does not exist or may not be read holds nothing
-        return
-    below = [path for name in names for path in _bundles_below(folder / name, depth - 1, loose)]
-    yield from below
-    if loose:
-        yield from (path for path in loose_bundles(folder) if path.is_file() or not below)
+    if kinds is SEARCHED_FOLDERS:
+        yield "models", Path(folder_paths.models_dir), 1
 
 
 def loras() -> dict[str, str]:
@@ -224,9 +212,7 @@ def loras() -> dict[str, str]:
     folder_paths = _comfy("folder_paths")
     if folder_paths:
         return {name: folder_paths.get_full_path("loras", name) for name in folder_paths.get_filename_list("loras")}
-    root = PACK / "models" / "loras"
-    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
-    return {path.relative_to(root).as_posix(): str(path) for path in files}
+    return folders.files_in(PACK / "models" / "loras")
 
 
 def presets(own: bool = False) -> dict[str, Path]:
@@ -235,20 +221,29 @@ def presets(own: bool = False) -> dict[str, Path]:
     return preset_files([PACK / PRESET_FOLDER, *others])
 
 
-def _is_diffusion(folder: Path) -> bool:
-    """Whether the index names a continuous autoencoder, as pipelines of diffusion models do."""
-    try:
-        return "Autoencoder" in (folder / "model_index.json").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
+def load(
+    name: str,
+    dtype: str,
+    quantization: str = "none",
+    node_id: str | None = None,
+    text_encoder: str = FROM_BUNDLE,
+    codec: str = FROM_BUNDLE,
+    base: str = NONE,
+) -> mgt_core.Pipeline:
+    """The bundle that the widget calls `name`, with parts from elsewhere where they are named.
 
-
-def load(name: str, dtype: str, quantization: str = "none", node_id: str | None = None) -> mgt_core.Pipeline:
-    """The bundle that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
+    Raises MGTError when there is none, or it cannot be read."""
     path, number = lookup("model", name, bundles()), lookup("dtype", dtype, DTYPES)
+    others = {
+        "text_encoder": lookup("text_encoder", text_encoder, {FROM_BUNDLE: None, NONE: None, **text_encoders()}),
+        "codec": lookup("codec", codec, {FROM_BUNDLE: None, **codecs()}),
+        "base": lookup("base", base, {NONE: None, **lenders("vqvae")}),
+    }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
-    pipe = _place(mgt_core.load(path, dtype=number or _auto_dtype(), device=device))
+    pipe = _place(mgt_core.load(path, number or _auto_dtype(), device, text=text_encoder != NONE, **others))
+    if pipe.advice:
+        show_text(pipe.advice, node_id)
     bar = Progress(1, node_id)
 
     def progress(done: int, total: int) -> None:
@@ -260,15 +255,20 @@ def load(name: str, dtype: str, quantization: str = "none", node_id: str | None 
     return pipe if quantized is pipe else replace(quantized, model=place(quantized.model, "model"))
 
 
+def load_text(name: str, tokenizer: str, dtype: str) -> mgt_core.TextEncoder:
+    """The text encoder that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
+    path, number = lookup("text_encoder", name, text_encoders()), lookup("dtype", dtype, DTYPES)
+    words = lookup("tokenizer", tokenizer, {BESIDE: None, **lenders("tokenizer")})
+    if not _comfy("comfy.model_management"):
+        return mgt_core.load_text_encoder(path, number, None, words)
+    devices = _devices("text")
+    text = mgt_core.load_text_encoder(path, number or _auto_dtype(), devices[1], words)
+    return text.with_placement(ManagedPlacement(text.network, *devices))
+
+
 def branches() -> dict[str, str]:
     """Self-Guidance branches that can be picked: name in the widget -> file or bundle, "" for none."""
-    files = (
-        file
-        for kind, root, _ in _search_paths()
-        if kind == FOLDER
-        for file in sorted((root / BRANCH_FOLDER).glob("*.safetensors"))
-    )
-    return {BLANK: "", **bundles(), **{f"{BRANCH_FOLDER}/{file.name}": str(file) for file in files}}
+    return {BLANK: "", **bundles(), **folders.branches_in(_search_paths())}
 
 
 def load_branch(name: str, model: mgt_core.MGTModel) -> Branch:

@@ -32,7 +32,8 @@ class MGTLoadModel:
                     list(host.bundles()),
                     "'demo' is built in. The others are folders in Hugging Face layout under models/mgt "
                     "or among ComfyUI's diffusers, diffusion model and checkpoint folders, and under models/mgt "
-                    "also MaskGIT folders and Halton-MaskGIT files with their codec beside them.",
+                    "also MaskGIT folders, Halton-MaskGIT files with their codec beside them, and transformers alone, "
+                    "for which base lends the rest.",
                 ),
                 "dtype": combo(
                     list(host.DTYPES),
@@ -45,12 +46,78 @@ class MGTLoadModel:
                     "none",
                 ),
             },
+            "optional": {
+                "text_encoder": combo(
+                    [host.FROM_BUNDLE, host.NONE, *host.text_encoders()],
+                    "The text encoder to use. Meissonic at 1024 px wants CLIP-ViT-H-14-laion2B-s32B-b79K in "
+                    "models/text_encoders, as its authors' scripts load it; Monetico and aMUSEd their own. none: load "
+                    "no text encoder, for use with MGT Load Text Encoder. The tokenizer stays the bundle's.",
+                ),
+                "codec": combo(
+                    [host.FROM_BUNDLE, *host.codecs()],
+                    "The codec to use: that of another model, or one that lies alone. It has to have as many codes "
+                    "as the transformer.",
+                ),
+                "base": combo(
+                    [host.NONE, *host.lenders("vqvae")],
+                    "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune that "
+                    "is published as a transformer alone. A whole model borrows nothing.",
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def load(self, model: str, dtype: str, quantization: str = "none", unique_id=None):
-        pipe = host.load(model, dtype, quantization, unique_id)
+    def load(
+        self,
+        model: str,
+        dtype: str,
+        quantization: str = "none",
+        text_encoder: str = host.FROM_BUNDLE,
+        codec: str = host.FROM_BUNDLE,
+        base: str = host.NONE,
+        unique_id=None,
+    ):
+        pipe = host.load(model, dtype, quantization, unique_id, text_encoder, codec, base)
         return pipe.model, pipe.text, pipe.codec
+
+
+@node("MGT Load Text Encoder")
+class MGTLoadTextEncoder:
+    DESCRIPTION = (
+        "Loads a CLIP text encoder by itself, to use it in place of the one that Load MGT Model gives, or to change "
+        "it without loading the transformer again."
+    )
+    CATEGORY = "MGT/loaders"
+    SEARCH_ALIASES = ["clip", "text encoder", "tokenizer", "laion", "meissonic", "openclip"]
+    RETURN_TYPES = (MGT_TEXT,)
+    RETURN_NAMES = ("text",)
+    OUTPUT_TOOLTIPS = ("The text encoder, for MGT Text Encode. Its width has to be what the transformer takes.",)
+    FUNCTION = "load"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {
+            "required": {
+                "text_encoder": combo(
+                    list(host.text_encoders()),
+                    "Encoders in models/text_encoders, clip_vision, diffusers and mgt: folders with config.json and "
+                    "weights, whole CLIP models included, or safetensors files. The name of a model means its own.",
+                    host.BUILT_IN,
+                ),
+                "tokenizer": combo(
+                    [host.BESIDE, *host.lenders("tokenizer")],
+                    "beside the encoder: the one in its folder or in its model's. The name of a model takes that "
+                    "model's, as Meissonic's scripts do with an encoder from elsewhere.",
+                ),
+                "dtype": combo(
+                    list(host.DTYPES),
+                    "Number format to compute in. auto: what suits the device; float32: exact and twice the memory.",
+                ),
+            },
+        }
+
+    def load(self, text_encoder: str, tokenizer: str, dtype: str):
+        return (host.load_text(text_encoder, tokenizer, dtype),)
 
 
 @node("MGT Load Self-Guidance")

@@ -18,7 +18,7 @@ from runner.specs import widget_slots
 from support.golden import bundles
 from support.loras import low_rank_pairs, save_diffusers
 from support.pack import ALIAS, ROOT, load_pack
-from support.stand_ins import STAND_INS, make_stand_ins
+from support.stand_ins import STAND_INS, TEXT_ENCODERS, make_stand_ins, make_text_encoders
 from support.workflow_files import SAVED, WORKFLOWS, name, shortened
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
@@ -37,8 +37,14 @@ def stand_ins(tmp_path_factory):
     return make_stand_ins(tmp_path_factory.mktemp("models"))
 
 
+@pytest.fixture(scope="module")
+def text_encoders(tmp_path_factory):
+    """What the names of published text encoders lead to."""
+    return make_text_encoders(tmp_path_factory.mktemp("text_encoders"))
+
+
 @pytest.fixture(scope="module", params=["tiny", "demo"])
-def built_in(request, stand_ins):
+def built_in(request, stand_ins, text_encoders):
     """Where the name 'demo' leads."""
     if request.param == "demo" and not DEMO.is_dir():
         pytest.skip(f"the built-in model is not in {DEMO.relative_to(ROOT)}")
@@ -46,6 +52,7 @@ def built_in(request, stand_ins):
     demo = str(bundles()[0]) if request.param == "tiny" else "demo"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "bundles", lambda: {"demo": demo, **stand_ins})
+        patch.setattr(host, "text_encoders", lambda: {**text_encoders, **host.lenders("text_encoder")})
         yield request.param
 
 
@@ -155,9 +162,9 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
     assert sorted(kinds[:-1]) == sorted(JOINED - {patch})
 
 
-# Editing workflows compare runs that start from different tokens, and these two different prompts and all settings.
+# Editing workflows compare runs that start from different tokens; others different prompts, encoders, all settings.
 COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
-UNLIKE = {"MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
+UNLIKE = {"MGTLoadTextEncoder", "MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
 COMPARING = [p for p in COMPARING if not UNLIKE & node_kinds(p)]
 
 
@@ -185,12 +192,23 @@ def test_a_bypassed_technique_gives_vanilla(built_in, tmp_path, technique):
 @pytest.mark.parametrize("path", [p for p in WORKFLOWS if '"demo"' not in p.read_text()], ids=name)
 def test_other_models_say_where_they_come_from(path):
     """ComfyUI offers what `properties.models` names: a file for models/<directory>."""
-    (loader,) = [n for n in json.loads(path.read_text())["nodes"] if n["type"] == "MGTLoadModel"]
-    assert loader["widgets_values"][0] in STAND_INS
-    for model in loader["properties"]["models"]:
-        assert model.keys() == {"name", "url", "directory"} and model["directory"] == "mgt"
+    nodes = json.loads(path.read_text())["nodes"]
+    (loader,) = [n for n in nodes if n["type"] == "MGTLoadModel"]
+    assert loader["widgets_values"][0] in STAND_INS and loader["properties"]["models"]
+    for model in [model for node in nodes for model in node["properties"].get("models", [])]:
+        assert model.keys() == {"name", "url", "directory"} and model["directory"] in ("mgt", "text_encoders")
         assert model["url"].startswith("https://huggingface.co/")
         assert model["url"].endswith(model["name"].split("/")[-1])
+
+
+@pytest.mark.parametrize("path", [p for p in WORKFLOWS if '"Meissonic"' in p.read_text()], ids=name)
+def test_meissonic_is_run_with_the_text_encoder_of_its_authors(path):
+    """inference.py of viiika/Meissonic loads laion's; its files are offered for the folder that is picked."""
+    nodes = json.loads(path.read_text())["nodes"]
+    (encoder,) = TEXT_ENCODERS
+    assert any(encoder in node.get("widgets_values", []) for node in nodes)
+    offered = [model["name"] for node in nodes for model in node["properties"].get("models", [])]
+    assert {f"{encoder}/config.json", f"{encoder}/model.safetensors"} <= set(offered)
 
 
 def test_lora_changes_its_half_of_the_sheet(built_in, tmp_path, monkeypatch):

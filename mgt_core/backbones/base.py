@@ -87,6 +87,11 @@ class Backbone(nn.Module, Published):
         return {}
 
     @property
+    def published_text_encoder(self) -> str:
+        """Repository of the text encoder that its authors load in place of the one in their bundle; "" for none."""
+        return ""
+
+    @property
     def num_classes(self) -> int:
         """Labels it takes are 0 to this, exclusive; 0 for networks that read no label."""
         return 0

@@ -20,13 +20,15 @@ log = logging.getLogger(__name__)
 class TextEncoder:
     """transformers' CLIPTextModelWithProjection and its tokenizer.
 
-    max_length: tokens a prompt is padded or cut to.
+    max_length: tokens a prompt is padded or cut to. checkpoint: repository whose weights
+    these are, where that is known.
     """
 
     network: nn.Module
     tokenizer: Any
     max_length: int
     placement: Placement | None = None
+    checkpoint: str = ""
 
     def with_placement(self, placement: Placement) -> "TextEncoder":
         return replace(self, placement=placement)

@@ -1,5 +1,6 @@
 """Loading of bundles (see layouts.py for their forms), and the settings that lie in them."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,62 +15,93 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
-from .layouts import Layout, find_layout
-from .networks import backbone_of, codec_of, load_text_encoder
+from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
+from .networks import backbone_of, codec_of, text_encoder_of
+from .official import encoder_advice
+from .part import Part, read_part
 from .pipeline import Pipeline
 from .weights import read_json
 
+log = logging.getLogger(__name__)
+
 
 def load(
-    source: str | Path,
+    source: Source,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
     quantization: str | Scheme | None = None,
     text_quantization: str | Scheme | None = None,
     codec_quantization: str | Scheme | None = None,
+    *,
+    transformer: Source | None = None,
+    text_encoder: Source | None = None,
+    tokenizer: Source | None = None,
+    codec: Source | None = None,
+    base: Source | None = None,
+    text: bool = True,
 ) -> Pipeline:
-    """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer file with its codec
-    beside it (layouts.py).
+    """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer's folder or file with its codec
+    beside it (layouts.py), or alone and a base.
 
     dtype: of transformer and text encoder; default float32 on a CPU, bfloat16 elsewhere. The codec
     stays float32, which its quantization needs. device: default "cuda" where there is one.
     quantization: of the transformer, a scheme or its name ("w4a8"), by the stored calibration or the default
     one; text_quantization, codec_quantization: of the parts beside it ("w8a16", "fp8").
+    transformer, text_encoder, tokenizer, codec: a part from elsewhere, a folder or file that holds it, or a bundle that
+    has one. base: a bundle that lends what the source lacks. text: False for no text encoder.
     Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
-    pipe = assemble(find_layout(source), pick_dtype(dtype, device), device)
-    text, codec = quantize_text(pipe.text, text_quantization), quantize_codec(pipe.codec, codec_quantization)
-    return quantize_pipeline(replace(pipe, text=text, codec=codec), quantization)
+    layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text))
+    pipe = assemble(layout, pick_dtype(dtype, device), device)
+    if pipe.advice:
+        log.warning("%s: %s", pipe.name, pipe.advice)
+    small = quantize_text(pipe.text, text_quantization), quantize_codec(pipe.codec, codec_quantization)
+    return quantize_pipeline(replace(pipe, text=small[0], codec=small[1]), quantization)
+
+
+def load_text_encoder(
+    source: Source,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    tokenizer: Source | None = None,
+) -> TextEncoder:
+    """The text encoder of a folder or file that holds one (a whole CLIPModel too), or of a bundle.
+
+    tokenizer: the folder of another, or a bundle that has one; default what lies with the encoder. dtype, device: as
+    `load` has them. Raises MGTError naming what is wrong."""
+    device = pick_device(device)
+    part = find_text(source, [], read_part)
+    words = find_tokenizer(tokenizer, [], part.path)
+    return text_encoder_of(part, words, pick_dtype(dtype, device), device)
 
 
 def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeline:
     """The networks of a layout, built and filled, with the settings that lie beside them.
 
     Raises MGTError where they do not belong together."""
-    folder = layout.folder
     network = backbone_of(layout.transformer, dtype, device)
-    scheduler = read_scheduler(folder, network)
+    scheduler = read_scheduler(layout.scheduler, network)
     codec = codec_of(layout.codec, torch.float32, device)
-    check_codec_fits(codec, network, folder)
+    check_codec_fits(codec, network, layout)
     text = None
-    if "hidden" in network.condition_fields:
-        text = load_text_encoder(layout.text_encoder, layout.tokenizer, dtype, device)
-        check_text_fits(text, network, folder)
+    if layout.text_encoder is not None:
+        text = text_encoder_of(layout.text_encoder, layout.tokenizer, dtype, device)
+        check_text_fits(text, network, layout)
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
         timestep_rule=scheduler.get("timestep_rule", "index"),
         defaults={**network.published_settings, **scheduler.get("defaults", {})},
         codec=codec,
-        trained_size=trained_size(folder, network, codec),
+        trained_size=trained_size(layout.folder, network, codec),
         quantization=read_scheme(layout.transformer.stored, network),
     )
-    return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path)
+    advice = encoder_advice(network, text) if layout.whole else ""
+    return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path, advice)
 
 
-def read_scheduler(folder: Path, network: Backbone) -> dict:
-    path = folder / "scheduler" / "scheduler_config.json"
+def read_scheduler(path: Path, network: Backbone) -> dict:
     config = read_json(path) if path.is_file() else {}
     mask = config.get("mask_token_id", network.mask_id)
     if mask != network.mask_id:
@@ -90,21 +122,26 @@ def trained_size(folder: Path, network: Backbone, codec: Codec) -> tuple[int, in
     return network.trained_grid[0] * codec.scale, network.trained_grid[1] * codec.scale
 
 
-def check_codec_fits(codec: Codec, network: Backbone, folder: Path) -> None:
-    if codec.codebook_size < network.codebook_size:
+def check_codec_fits(codec: Codec, network: Backbone, layout: Layout) -> None:
+    if codec.codebook_size != network.codebook_size:
         raise MGTError(
-            f"the codec of {folder.name} has {codec.codebook_size} codes and its transformer {network.codebook_size}; "
-            "they belong to different models"
+            f"the codec of {shown(layout.codec)} has {codec.codebook_size} codes and its transformer "
+            f"{network.codebook_size}; they belong to different models"
         )
 
 
-def check_text_fits(text: TextEncoder, network: Backbone, folder: Path) -> None:
+def check_text_fits(text: TextEncoder, network: Backbone, layout: Layout) -> None:
     config = text.network.config
     for name, width in (("hidden", config.hidden_size), ("pooled", config.projection_dim)):
         wanted = network.condition_widths[name]
         if width != wanted:
             raise MGTError(
-                f"the text encoder of {folder.name} gives {name} states of width {width} "
+                f"the text encoder of {shown(layout.text_encoder)} gives {name} states of width {width} "
                 f"and its transformer takes {wanted}; "
                 "they belong to different models"
             )
+
+
+def shown(part: Part) -> str:
+    """Where a part lies, in short."""
+    return "/".join(part.path.parts[-2:])

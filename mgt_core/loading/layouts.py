@@ -7,64 +7,46 @@ Three layouts, as people's downloads have them:
   each with its config.json (UnlockMGM: .../ema_model and tokenizer_imagenet256_torch);
 - a transformer file with its codec beside it (Halton-MaskGIT: ImageNet_384_large.pth and vq_ds16_c2i.pt);
   several transformers may share the codec.
-What is not named as in the first is told by its tensors.
+What is not named as in the first is told by its tensors. Beside them there is what holds a part alone: a folder
+with a config.json and weights in it, or a weight file. How parts of several places make one bundle is in compose.py.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, Registry
-from .part import Part, as_codec, as_transformer, read_part
+from .part import Part, read_part
 from .weights import SUFFIXES
+
+log = logging.getLogger(__name__)
 
 BUILT_IN = {"demo": Path(__file__).parent.parent / "demo" / "model"}
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
 
+# Of each part: who knows it, what it is, the name of its folder in Hugging Face layout.
+TRANSFORMER = (BACKBONES, "transformer", "transformer")
+CODEC = (CODECS, "codec", "vqvae")
+LENT = {
+    "transformer": "expected a bundle with transformer and vqvae, or a transformer alone",
+    "codec": "give one as codec, or a base bundle that lends its own",
+}
+
 Look = Callable[[Path], Part]  # what is known of a path: read now, or remembered
 
 
-@dataclass(frozen=True)
-class Layout:
-    """All that `load` goes by: a part that lies elsewhere is another value here. name: of the bundle. folder: of its
-    settings. text_encoder, tokenizer: folders, which are there for models of prompts."""
-
-    name: str
-    folder: Path
-    transformer: Part
-    codec: Part
-    text_encoder: Path
-    tokenizer: Path
-
-
-def find_layout(source: str | Path) -> Layout:
-    """Parts of a built-in model, a bundle's folder, or a transformer file, each of them read, once.
-
-    Raises MGTError naming what is missing, or cannot be loaded."""
-    path = find_bundle(source)
-    folder = path.parent if path.is_file() else path
-    transformer, codec = find_parts(path, cache(read_part))
-    return Layout(
-        str(source) if str(source) in BUILT_IN else path.name,
-        folder,
-        as_transformer(transformer),
-        as_codec(codec),
-        folder / "text_encoder",
-        folder / "tokenizer",
-    )
-
-
-def find_bundle(source: str | Path) -> Path:
-    """Folder of a built-in model, or a path. Raises MGTError when there is none."""
+def find_bundle(source: str | Path, what: str = "model") -> Path:
+    """Folder of a built-in model, or a path. what: the argument that is meant. Raises MGTError when there is none."""
     if isinstance(source, (str, Path)) and str(source):
         path = BUILT_IN.get(str(source)) or Path(os.path.expanduser(source))
         if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
             return path
     raise MGTError(
-        f"model is {str(source)!r}; accepted are a folder with a transformer subfolder, a transformer file "
+        f"{what} is {str(source)!r}; accepted are a folder with a transformer subfolder, a transformer file "
         f"with its codec beside it, or a built-in model ({', '.join(BUILT_IN)})"
     )
 
@@ -73,18 +55,42 @@ def find_parts(path: Path, look: Look) -> tuple[Part, Part]:
     """Transformer and codec of a bundle's folder or a transformer file, as `look` sees them, loadable or not.
 
     Raises MGTError naming what is missing."""
-    if path.is_file():
-        folder, transformer = path.parent, look(path)
-    else:
-        folder, transformer = path, the_part(path, BACKBONES, "transformer", "transformer", look)
-    return transformer, the_part(folder, CODECS, "codec", "vqvae", look, transformer.codes)
+    transformer = transformer_at(path, look)
+    return transformer, the_part(folder_of(path), *CODEC, look, transformer.codes)
+
+
+def folder_of(path: Path) -> Path:
+    """The bundle's folder: itself, or where a transformer's file lies."""
+    return path.parent if path.is_file() else path
+
+
+def transformer_at(path: Path, look: Look) -> Part:
+    """The transformer that is a file or lies in a folder. Raises MGTError where there is none."""
+    return look(path) if path.is_file() else the_part(path, *TRANSFORMER, look)
 
 
 def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look, codes: int | None = None) -> Part:
-    """The part of a bundle that `registry` knows: the subfolder of the usual name, else the only one found, of
-    those nearest to the top. codes: size of the codebook, which tells codecs apart."""
+    """The part of a folder that `registry` knows. Raises MGTError where there is none."""
+    part = find_part(folder, registry, what, usual, look, codes)
+    if part is None:
+        below = join_some(entry.name for entry in subfolders(folder) if is_hf_layout(entry))
+        advice = f"it holds {below}, which may be given" if below else LENT[what]
+        raise MGTError(
+            f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
+            f"({', '.join(registry)}); {advice}"
+        )
+    return part
+
+
+def find_part(
+    folder: Path, registry: Registry, what: str, usual: str, look: Look, codes: int | None = None
+) -> Part | None:
+    """The part of a folder that `registry` knows: the subfolder of the usual name, else the folder itself, else the
+    only one found, of those nearest to the top. codes: size of the codebook, which tells codecs apart."""
     if (folder / usual).is_dir():
         return look(folder / usual)
+    if (folder / "config.json").is_file() and (own := look(folder)).is_of(registry):
+        return own
     found = networks_in(folder, registry, look)
     found = [part for part in found if len(part.path.parts) == len(found[0].path.parts)]
     for preferred in (
@@ -95,12 +101,7 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
     if len(found) > 1:
         names = join_some(part.path.relative_to(folder) for part in found)
         raise MGTError(f"{folder} holds {len(found)} parts that may be its {what} ({names}); give the one to load")
-    if not found:
-        raise MGTError(
-            f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
-            f"({', '.join(registry)}); expected a bundle with transformer and vqvae"
-        )
-    return found[0]
+    return found[0] if found else None
 
 
 def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
@@ -111,10 +112,7 @@ def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
 
 def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
     """What may hold one network: weight files of the folder itself, and folders below with a config.json."""
-    try:
-        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return
+    entries = entries_of(folder)
     if depth == DEPTH:
         yield from (entry for entry in entries if entry.suffix in SUFFIXES and entry.is_file())
     for entry in entries:
@@ -126,6 +124,18 @@ def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
             yield from candidates(entry, depth - 1)
 
 
+def entries_of(folder: Path) -> list[Path]:
+    """What lies in a folder and is not hidden; nothing where it may not be read."""
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError:
+        return []
+
+
+def subfolders(folder: Path) -> list[Path]:
+    return [entry for entry in entries_of(folder) if entry.is_dir()]
+
+
 def is_hf_layout(folder: Path) -> bool:
     return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
 
@@ -135,7 +145,8 @@ def loose_bundles(folder: Path) -> list[Path]:
     beside them, or the folder itself when folders below hold one transformer and one codec.
 
     Cheap to ask again: a file is read once for as long as it stays as it is."""
-    files = [remembered(path) for path in candidates(folder) if path.is_file()]
+    whole = (folder / "config.json").is_file() and remembered(folder).is_of(BACKBONES)  # whose files are no models
+    files = [] if whole else [remembered(path) for path in candidates(folder) if path.is_file()]
     transformers = [part.path for part in files if part.is_of(BACKBONES)]
     if transformers and any(part.is_of(CODECS) for part in files):
         return transformers
@@ -147,10 +158,15 @@ def loose_bundles(folder: Path) -> list[Path]:
 
 
 def remembered(path: Path) -> Part:
-    """`read_part` without the tensors, from memory where the files are what they were."""
-    files = (path, path.with_suffix(".json")) if path.is_file() else path.iterdir()
-    state = ((str(file), file.stat()) for file in files if file.is_file())
-    return _remembered(path, tuple(sorted((file, stat.st_mtime_ns, stat.st_size) for file, stat in state)))
+    """`read_part` without the tensors, from memory where the files are what they were. Whatever is wrong with a
+    file, it is only of no known kind: lists hold foreign ones."""
+    try:
+        files = (path, path.with_suffix(".json")) if path.is_file() else path.iterdir()
+        state = ((str(file), file.stat()) for file in files if file.is_file())
+        return _remembered(path, tuple(sorted((file, stat.st_mtime_ns, stat.st_size) for file, stat in state)))
+    except Exception as error:
+        log.debug("%s is passed over: %s", path, error)
+        return Part(path, problem=error)
 
 
 @lru_cache(maxsize=4096)

@@ -10,8 +10,9 @@ from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, reason
 from .materialize import materialize
-from .part import Part, as_codec, as_transformer, read_part
-from .weights import index_weights, read_json, shapes_of
+from .official import checkpoint_of
+from .part import Part, as_codec, as_transformer, config_file, read_part
+from .weights import shapes_of
 
 
 def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
@@ -36,32 +37,21 @@ def codec_of(part: Part, dtype: torch.dtype, device: torch.device) -> Codec:
     return part.kind(materialize(build, stored, part.path, dtype, device))
 
 
-def load_text_encoder(folder: Path, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
-    """transformers' CLIP text model with projection, and its tokenizer."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+    """transformers' CLIP text model with projection, and the tokenizer of a folder."""
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
-    for path in (folder, tokenizer):
-        if not path.is_dir():
-            raise MGTError(
-                f"{path.parent} has no subfolder {path.name}; expected a HF-layout bundle "
-                "with transformer, vqvae, text_encoder and tokenizer"
-            )
-    values = read_json(folder / "config.json")
-    try:
-        config = CLIPTextConfig.from_dict(values)
-    except Exception as error:
-        raise MGTError(f"{folder / 'config.json'} does not describe a CLIP text encoder ({reason(error)})") from error
-    network = materialize(lambda: CLIPTextModelWithProjection(config), index_weights(folder), folder, dtype, device)
-    for name in ("vocab.json", "merges.txt"):
-        if not (tokenizer / name).is_file():
-            raise MGTError(f"{tokenizer / name} is missing")
+    stored = part.tensors()
+    config = part.kind.configure(part.config, shapes_of(stored), config_file(part.path))
+    network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)
     try:
         words = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
     except Exception as error:
         raise MGTError(f"{tokenizer} does not hold a readable CLIP tokenizer ({reason(error)})") from error
     if len(words) > config.vocab_size:
         raise MGTError(
-            f"{tokenizer} has {len(words)} words and the text encoder beside it takes {config.vocab_size}; "
+            f"{tokenizer} has {len(words)} words and the text encoder {part.path.name} takes {config.vocab_size}; "
             "they belong to different models"
         )
-    return TextEncoder(network, words, min(words.model_max_length, config.max_position_embeddings))
+    length = min(words.model_max_length, config.max_position_embeddings)
+    return TextEncoder(network, words, length, checkpoint=checkpoint_of(part))

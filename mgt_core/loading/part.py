@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MGTError, join_some
-from ..registry import BACKBONES, CODECS, Registry
+from ..registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 from .weights import Stored, index_weights, read_json, shapes_of
 
 log = logging.getLogger(__name__)
@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Part:
-    """path: folder or file. kind: its class among the backbones and codecs, None for neither. config: its config.json,
-    empty when there is none. stored: its tensors, by their names there. codes: size of its codebook, None where that
-    cannot be told. problem: why it cannot be read, which matters once it is chosen."""
+    """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
+    its config.json, empty when there is none. stored: its tensors, by their names there. codes: size of its codebook,
+    None where that cannot be told. problem: why it cannot be read, which matters once it is chosen."""
 
     path: Path
     kind: Any = None
@@ -43,7 +43,7 @@ def read_part(path: Path) -> Part:
         log.debug("%s is passed over: %s", path, error)
         return Part(path, problem=error)
     shapes = shapes_of(stored)
-    known = (registry.get(name) for registry in (BACKBONES, CODECS) for name in registry)
+    known = (registry.get(name) for registry in (BACKBONES, CODECS, TEXT_ENCODERS) for name in registry)
     kind = next((kind for kind in known if kind.recognizes(config, shapes)), None)
     try:
         codes = kind.codes_in(config, shapes) if kind else None
@@ -52,9 +52,14 @@ def read_part(path: Path) -> Part:
     return Part(path, kind, config, stored, codes)
 
 
+def config_file(path: Path) -> Path:
+    """config.json of a folder, or the .json file named like a weight file."""
+    return path / "config.json" if path.is_dir() else path.with_suffix(".json")
+
+
 def read_config(path: Path) -> dict:
-    """config.json of a folder, or the .json file named like a weight file; empty when there is none."""
-    file = path / "config.json" if path.is_dir() else path.with_suffix(".json")
+    """What the config of a folder or weight file says; empty when there is none."""
+    file = config_file(path)
     return read_json(file) if file.is_file() else {}
 
 
@@ -68,6 +73,11 @@ def as_codec(part: Part) -> Part:
     return known_part(part, CODECS, "codec")
 
 
+def as_text_encoder(part: Part) -> Part:
+    """`part`, which can be built. Raises MGTError saying why not."""
+    return known_part(part, TEXT_ENCODERS, "text encoder")
+
+
 def known_part(part: Part, registry: Registry, what: str) -> Part:
     if part.problem:
         raise part.problem
@@ -77,5 +87,5 @@ def known_part(part: Part, registry: Registry, what: str) -> Part:
             f"its first tensors are {join_some(sorted(part.stored))}"
         )
     if part.kind.needs_config and not part.config:
-        raise MGTError(f"{part.path / 'config.json'} is missing")
+        raise MGTError(f"{config_file(part.path)} is missing; a base bundle of the same network lends its own")
     return part

@@ -12,7 +12,8 @@ from ..model import MGTModel
 class Pipeline:
     """A loaded bundle. size: (height, width) in pixels that the model was trained at.
 
-    text: None for models of classes. source: file or folder of the transformer's weights, which may hold
+    text: None for models of classes, or where none was wanted. advice: a sentence on parts that go together though
+    their authors load others, "" for none. source: file or folder of the transformer's weights, which may hold
     more than the network takes (a Self-Guidance branch).
     """
 
@@ -22,3 +23,4 @@ class Pipeline:
     size: tuple[int, int]
     name: str
     source: Path | None = None
+    advice: str = ""

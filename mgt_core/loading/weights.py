@@ -20,6 +20,7 @@ MAX_HEADER = 100 * 2**20
 PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
 NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts put the weights in their file
+PLAIN = ("model", "pytorch_model", "diffusion_pytorch_model")  # what transformers and diffusers call their files
 WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel modules leave in names
 
 
@@ -81,9 +82,11 @@ def weight_files(folder: Path) -> list[Path]:
     raise MGTError(f"{folder} holds no weights; expected a file of type {', '.join(SUFFIXES)}")
 
 
-def plain_name_first(file: Path) -> tuple[int, bool, str]:
-    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors) and other files."""
-    return file.name.count("."), not file.name.split(".")[0].endswith("model"), file.name
+def plain_name_first(file: Path) -> tuple[int, bool, bool, str]:
+    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors) and other files,
+    those in another library's format (open_clip_pytorch_model.bin) included."""
+    stem = file.name.split(".")[0]
+    return file.name.count("."), stem not in PLAIN, not stem.endswith("model"), file.name
 
 
 def read_header(file: Path) -> dict[str, Stored]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from ..errors import MGTError, reason
+from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
 from .formats import config_tensor
 from .layers import packed_layers
@@ -88,7 +89,9 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
     )
     if pipe.text is not None:
         (folder / "text_encoder").mkdir()
-        write_json(folder / "text_encoder" / "config.json", json.loads(pipe.text.network.config.to_json_string()))
+        config = json.loads(pipe.text.network.config.to_json_string())
+        known = {CHECKPOINT: pipe.text.checkpoint} if pipe.text.checkpoint else {}
+        write_json(folder / "text_encoder" / "config.json", config | known)
         save_weights(pipe.text.network, folder / "text_encoder" / "model.safetensors")
         save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
     write_json(folder / "model_index.json", index)

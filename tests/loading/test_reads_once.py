@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core.loading import weights
-from mgt_core.loading.layouts import BUILT_IN, find_layout, loose_bundles
+from mgt_core.loading.compose import find_layout
+from mgt_core.loading.layouts import BUILT_IN, loose_bundles
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights
 from support.golden import bundles
 

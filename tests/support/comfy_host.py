@@ -25,7 +25,7 @@ import websocket
 from PIL import Image
 
 from .pack import ROOT
-from .stand_ins import make_stand_ins
+from .stand_ins import make_stand_ins, make_text_encoders
 
 PROBE = Path(__file__).resolve().with_name("probe_nodes")
 PACK = "mgt-pack"  # any folder name must do; a hyphen shows that nothing imports the pack by name
@@ -216,6 +216,7 @@ def make_base(folder: Path) -> Path:
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     (folder / "custom_nodes" / "mgt_probe").symlink_to(PROBE, target_is_directory=True)
     make_stand_ins(folder / "models" / "mgt")
+    make_text_encoders(folder / "models" / "text_encoders")
     (folder / "input" / "example.png").write_bytes((ROOT / "workflows" / "example.png").read_bytes())
     # A person who has used the program before: no tour, no panels or tabs over the graph.
     settings = {

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .encoders import clip_model
 from .golden import bundles
 
 
@@ -20,6 +21,16 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "amused-512": (amused_bundle, 128),
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
 }
+
+
+TEXT_ENCODERS: dict[str, Callable[[Path], object]] = {"CLIP-ViT-H-14-laion2B-s32B-b79K": clip_model}
+
+
+def make_text_encoders(folder: Path) -> dict[str, str]:
+    """Every stand-in for a text encoder, as `make_stand_ins` has it."""
+    for name, make in TEXT_ENCODERS.items():
+        make(folder / name)
+    return {name: str(folder / name) for name in TEXT_ENCODERS}
 
 
 def make_stand_ins(folder: Path) -> dict[str, str]:

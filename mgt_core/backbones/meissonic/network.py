@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...conditioning.clip import LAION
 from ...kernels.widened import widened
 from ...registry import BACKBONES
 from ...types import Condition
@@ -21,6 +22,7 @@ from .branch import PooledBranch
 from .config import MeissonicConfig
 from .ends import TIME_DIM, Double, Halve, TimeTextEmbed, TokenEmbed, TokenHead, TwoLayer, rotary_tables, sinusoid
 
+PUBLISHED_CODES = 8192
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
 
 
@@ -105,6 +107,12 @@ class MeissonicTransformer(Backbone):
     @property
     def condition_widths(self) -> dict[str, int]:
         return {"hidden": self.config.joint_attention_dim, "pooled": self.config.pooled_projection_dim, "micro": 5}
+
+    @property
+    def published_text_encoder(self) -> str:
+        """For the weights of 1024 px (inference.py of viiika/Meissonic); Monetico, of 512 px, uses its own."""
+        published = self.config.downsample and self.codebook_size == PUBLISHED_CODES
+        return LAION if published else ""
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         dtype = self.encoder_proj_layer_norm.weight.dtype  # of a layer that is never quantized

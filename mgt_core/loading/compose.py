@@ -1,0 +1,148 @@
+"""The parts of one bundle, from as many places as it takes.
+
+A part that is named comes from there. Of the others, the codec, the text encoder, the tokenizer and the settings of
+sampling come from the bundle itself, else from a base bundle, which lends what is missing: fine-tunes are often
+published as a transformer alone (MaskFocus, Di[M]O under meissonic/transformer, merged LoRAs).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from ..errors import MGTError
+from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
+from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
+
+Source = str | Path
+SCHEDULER = Path("scheduler") / "scheduler_config.json"
+WORDS = ("vocab.json", "merges.txt")
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """Where parts of a bundle come from instead: names or paths of what `load` takes, or of the part alone. base: lends
+    what the bundle lacks. text: whether a text encoder is wanted at all."""
+
+    transformer: Source | None = None
+    text_encoder: Source | None = None
+    tokenizer: Source | None = None
+    codec: Source | None = None
+    base: Source | None = None
+    text: bool = True
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All that `load` goes by. name: of the bundle. folder: where the transformer's own settings lie.
+    scheduler: file of the settings of sampling, which need not be there. text_encoder, tokenizer: None for models of
+    classes, or where none is wanted. whole: whether the transformer was published with its codec, not alone."""
+
+    name: str
+    folder: Path
+    scheduler: Path
+    transformer: Part
+    codec: Part
+    text_encoder: Part | None
+    tokenizer: Path | None
+    whole: bool = True
+
+
+def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
+    """Parts of a built-in model, a bundle's folder, or a transformer's folder or file, each of them read, once.
+
+    Raises MGTError naming what is missing, or cannot be loaded."""
+    look, path = cache(read_part), find_bundle(source)
+    lenders = [path] if elsewhere.base is None else [path, find_bundle(elsewhere.base, "base")]
+    home = path if elsewhere.transformer is None else find_bundle(elsewhere.transformer, "transformer")
+    transformer = with_config(transformer_at(home, look), [place for place in lenders if place != home], look)
+    places = [folder_of(place) for place in lenders]
+    codec = find_codec(elsewhere.codec, places, transformer.codes, look)
+    text = tokenizer = None
+    if elsewhere.text and "hidden" in transformer.kind.condition_fields:
+        text = find_text(elsewhere.text_encoder, places, look)
+        tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
+    settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
+    return Layout(
+        str(source) if str(source) in BUILT_IN else path.name,
+        folder_of(home),
+        next((file for file in settings if file.is_file()), settings[0]),
+        transformer,
+        codec,
+        text,
+        tokenizer,
+        (folder_of(home) / CODEC[-1]).is_dir(),
+    )
+
+
+def with_config(transformer: Part, lenders: Sequence[Path], look: Look) -> Part:
+    """A transformer that can be built. One without its config takes that of the same network in a bundle beside it.
+
+    Raises MGTError saying why it cannot."""
+    if transformer.kind and transformer.kind.needs_config and not transformer.config:
+        for place in lenders:
+            lent = transformer_at(place, look)
+            if lent.kind is transformer.kind and lent.config:
+                return replace(transformer, config=lent.config, codes=lent.codes)
+    return as_transformer(transformer)
+
+
+def find_codec(given: Source | None, places: Sequence[Path], codes: int | None, look: Look) -> Part:
+    """The codec that was given; else that of the first place that has one which fits, and of the last in any case."""
+    if given is not None:
+        path = find_bundle(given, "codec")
+        return as_codec(look(path) if path.is_file() else the_part(path, *CODEC, look, codes))
+    *others, last = places
+    found = (fitting_codec(place, codes, look) for place in others)
+    return as_codec(next(filter(None, found), None) or the_part(last, *CODEC, look, codes))
+
+
+def fitting_codec(place: Path, codes: int | None, look: Look) -> Part | None:
+    """None also where several lie, as beside a transformer's file in a folder of many models."""
+    try:
+        part = find_part(place, *CODEC, look, codes)
+    except MGTError:
+        return None
+    return part if part is not None and part.codes in (None, codes) else None
+
+
+def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
+    """The text encoder: of a folder named text_encoder, or what was given itself."""
+    if given is not None:
+        path = find_bundle(given, "text_encoder")
+        inner = path / "text_encoder"
+        return as_text_encoder(look(inner if inner.is_dir() else path))
+    for place in places:
+        if (place / "text_encoder").is_dir():
+            return as_text_encoder(look(place / "text_encoder"))
+    raise MGTError(
+        f"{places[0]} has no subfolder text_encoder; give a text encoder, or a base bundle that lends its own"
+    )
+
+
+def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: Path) -> Path:
+    """The bundle's tokenizer, as Meissonic's scripts take it for other encoders too; else what lies with the encoder,
+    in its own folder (as in the repositories of whole CLIP models) or in the bundle that it is of."""
+    if given is not None:
+        path = Path(BUILT_IN.get(str(given)) or given).expanduser()
+        inner = path / "tokenizer"
+        return with_words(inner if inner.is_dir() else path)
+    beside = folder_of(text_encoder)
+    for folder in [*(place / "tokenizer" for place in places), beside / "tokenizer"]:
+        if folder.is_dir():
+            return with_words(folder)
+    for folder in (beside, beside.parent / "tokenizer"):
+        if (folder / WORDS[0]).is_file():
+            return with_words(folder)
+    raise MGTError(
+        f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with "
+        f"{' and '.join(WORDS)}"
+    )
+
+
+def with_words(folder: Path) -> Path:
+    """Raises MGTError where the folder is none of a CLIP tokenizer."""
+    for name in WORDS:
+        if not (folder / name).is_file():
+            raise MGTError(f"{folder / name} is missing")
+    return folder
