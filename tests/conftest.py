@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support import golden as recorded
+from support.golden import OWN
 from support.pack import ROOT, load_pack
 
 
@@ -29,5 +29,5 @@ def pack():
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of the golden data; MGT_GOLDEN points to another tree of the same form."""
-    return recorded.ROOT
+    """Folder of the project's golden data, with tiny models of every kind."""
+    return OWN
