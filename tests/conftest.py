@@ -6,7 +6,7 @@ import pytest
 
 from mgt_core.backbones.meissonic import ends
 from support import frequencies
-from support import golden as recorded
+from support.golden import OWN
 from support.pack import ROOT, load_pack
 
 
@@ -31,8 +31,8 @@ def pack():
 
 @pytest.fixture(scope="session")
 def golden() -> Path:
-    """Folder of the golden data; MGT_GOLDEN points to another tree of the same form."""
-    return recorded.ROOT
+    """Folder of the project's golden data, with tiny models of every kind."""
+    return OWN
 
 
 @pytest.fixture(autouse=True)

@@ -6,42 +6,62 @@ import pytest
 import torch
 
 import mgt_core
-from support.golden import GAP, RecordedDraws, Spy, Trace, bundles, label, pipeline, run_of, tensors, traces
+from support.golden import (
+    RecordedDraws,
+    Spy,
+    Trace,
+    assert_near,
+    assert_same_codes,
+    label,
+    pipeline,
+    recorded_bundles,
+    run_of,
+    tensors,
+    traces,
+)
 
 FORWARD_CASES = [
     pytest.param(folder, case, id=f"{label(folder)}/{case}")
-    for folder in bundles()
+    for folder in recorded_bundles()
     for case in sorted({key.split(".")[0] for key in tensors(folder / "forward")})
 ]
-BUNDLES = [pytest.param(folder, id=label(folder)) for folder in bundles()]
+BUNDLES = [pytest.param(folder, id=label(folder)) for folder in recorded_bundles()]
+ACTIVATIONS = [  # of a bundle that holds any, and of which case
+    pytest.param(folder, case, id=f"{label(folder)}/{case}")
+    for folder in recorded_bundles()
+    for case in sorted({key.split(".")[0] for key in tensors(folder / "forward") if ".act." in key})
+]
 VANILLA = [pytest.param(path, id=label(path)) for path in traces("vanilla")]
 
 
 def test_golden_tree_holds_cases():
-    assert BUNDLES and FORWARD_CASES and VANILLA
+    assert BUNDLES and FORWARD_CASES and ACTIVATIONS and VANILLA
 
 
 @pytest.mark.parametrize("folder, case", FORWARD_CASES)
 def test_golden_forward(folder, case):
-    recorded = {
-        k.removeprefix(case + "."): v for k, v in tensors(folder / "forward").items() if k.startswith(case + ".")
-    }
+    recorded = recorded_case(folder, case)
+    assert_near(logits_of(folder, recorded), recorded["logits"].permute(0, 2, 3, 1))
+
+
+def recorded_case(folder, case) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(case + "."): v for k, v in tensors(folder / "forward").items() if k.startswith(case + ".")}
+
+
+def logits_of(folder, recorded) -> torch.Tensor:
     condition = mgt_core.Condition(
         hidden=recorded["encoder_hidden_states"],
         pooled=recorded["pooled_projections"],
         micro=recorded["micro_conds"],
     )
-    logits = pipeline(folder).model.logits(recorded["tokens"], condition, recorded["timestep"])
-    torch.testing.assert_close(logits, recorded["logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
+    return pipeline(folder).model.logits(recorded["tokens"], condition, recorded["timestep"])
 
 
-@pytest.mark.parametrize("folder", BUNDLES)
-def test_golden_activations(folder):
+@pytest.mark.parametrize("folder, case", ACTIVATIONS)
+def test_golden_activations(folder, case):
     """Outputs of every recorded submodule, so that a slip is found where it happens."""
-    recorded = tensors(folder / "forward")
-    wanted = {k.removeprefix("sq.act."): v for k, v in recorded.items() if k.startswith("sq.act.")}
-    if not wanted:
-        pytest.skip("no activations recorded for this bundle")
+    recorded = recorded_case(folder, case)
+    wanted = {k.removeprefix("act."): v for k, v in recorded.items() if k.startswith("act.")}
     network, seen = pipeline(folder).model.network, {}
 
     def note(name):
@@ -49,12 +69,7 @@ def test_golden_activations(folder):
 
     handles = [m.register_forward_hook(note(n)) for n, m in network.named_modules()]
     try:
-        condition = mgt_core.Condition(
-            hidden=recorded["sq.encoder_hidden_states"],
-            pooled=recorded["sq.pooled_projections"],
-            micro=recorded["sq.micro_conds"],
-        )
-        pipeline(folder).model.logits(recorded["sq.tokens"], condition, recorded["sq.timestep"])
+        logits_of(folder, recorded)
     finally:
         for handle in handles:
             handle.remove()
@@ -65,7 +80,7 @@ def test_golden_activations(folder):
         if module.startswith("transformer_blocks"):
             output = output[1 - int(part)]  # recorded text first, ours image first
         if output is not None:
-            torch.testing.assert_close(output.reshape(value.shape), value, atol=GAP, rtol=1e-4)
+            assert_near(output.reshape(value.shape), value)
             compared += 1
     assert compared >= len(wanted) // 2
 
@@ -79,21 +94,21 @@ def test_golden_text(folder):
     )
     assert torch.equal(ids.input_ids, recorded["input_ids"])
     condition = text.encode(prompts)
-    torch.testing.assert_close(condition.hidden, recorded["hidden_states_m2"], atol=GAP, rtol=0)
-    torch.testing.assert_close(condition.pooled, recorded["text_embeds"], atol=GAP, rtol=0)
+    assert_near(condition.hidden, recorded["hidden_states_m2"])
+    assert_near(condition.pooled, recorded["text_embeds"])
 
 
 @pytest.mark.parametrize("folder", BUNDLES)
 def test_golden_codec(folder):
     codec, recorded = pipeline(folder).codec, tensors(folder / "vq")
     image = recorded["image"].permute(0, 2, 3, 1)
-    torch.testing.assert_close(codec.latents(image), recorded["latents"], atol=GAP, rtol=0)
-    assert torch.equal(codec.encode(image), recorded["indices"])
+    assert_near(codec.latents(image), recorded["latents"])
+    assert_same_codes(codec, image, recorded["indices"])
     pairs = {"decoded_raw": "dec_indices", "roundtrip_raw": "indices"}
     for image_key, ids_key in pairs.items():
         if image_key in recorded:
             expected = recorded[image_key].clamp(0, 1).permute(0, 2, 3, 1)
-            torch.testing.assert_close(codec.decode(recorded[ids_key]), expected, atol=GAP, rtol=0)
+            assert_near(codec.decode(recorded[ids_key]), expected, scale=recorded[image_key])
 
 
 @pytest.mark.parametrize("path", VANILLA)
@@ -104,7 +119,7 @@ def test_golden_conditions(path):
     roles = ["negative", "positive"] if trace.cfg > 1 else ["positive"]
     ours = mgt_core.Condition.cat([conditions[role] for role in roles])
     for name, key in (("pooled", "pooled"), ("hidden", "encoder_hidden_states"), ("micro", "micro_conds")):
-        torch.testing.assert_close(getattr(ours, name), trace[f"cond.{key}"], atol=GAP, rtol=0)
+        assert_near(getattr(ours, name), trace[f"cond.{key}"])
 
 
 @pytest.mark.parametrize("path", VANILLA)
@@ -129,7 +144,7 @@ def test_golden_vanilla_steps(path):
 
         guided = trace[at + "guided_logits"].flatten(2).transpose(1, 2)
         guided = guided.gather(1, where[..., None].expand(-1, -1, guided.shape[-1]))
-        torch.testing.assert_close(spy.seen["logits"], guided, atol=GAP, rtol=0)
+        assert_near(spy.seen["logits"], guided)
         assert torch.equal(drawn.tokens.gather(1, where), cells("x0"))
         assert torch.equal(kept.tokens, trace[at + "tokens_out"].flatten(1))
         if at + "mask_len" in trace:
@@ -137,7 +152,7 @@ def test_golden_vanilla_steps(path):
             assert torch.equal(masked_after, trace[at + "mask_len"])
             torch.testing.assert_close(torch.tensor([run.temperatures[index]]), trace[at + "temperature"])
             confidence = (drawn.log_probability + run.noise(drawn)).gather(1, where)
-            torch.testing.assert_close(confidence, cells("confidence"), atol=GAP, rtol=0)
+            assert_near(confidence, cells("confidence"))
             assert torch.equal(~kept.kept.gather(1, where), cells("masking").bool())
 
 
@@ -161,4 +176,4 @@ def test_golden_vanilla_run(path):
         key = f"step{step.index:02d}.tokens_"
         assert torch.equal(step.tokens, trace[key + "in"]) and torch.equal(step.result.tokens, trace[key + "out"])
     image = trace.pipe.codec.decode(out)
-    torch.testing.assert_close(image, trace["final.image"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
+    assert_near(image, trace["final.image"].permute(0, 2, 3, 1))

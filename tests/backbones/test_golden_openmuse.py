@@ -15,10 +15,15 @@ from mgt_core.backbones.openmuse import OpenMuseConfig, OpenMuseTransformer, Pre
 from mgt_core.loading.networks import load_backbone
 from mgt_core.loading.weights import index_weights
 from mgt_core.patches.token_merging import ActiveMerging
-from support.golden import GAP, ROOT, tensors
+from support.golden import ROOT, assert_near, settings, tensors
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
 TRACES = sorted((ROOT / "maskgit").glob("openmuse_*/trace_generate2_*.safetensors"))
+EMA = sorted((ROOT / "maskgit").glob("openmuse_*/ema_model_config.json"))
+TOP_DOWN = [folder for folder in FOLDERS if "top_down_feat.0" in tensors(folder / "forward")]
+
+
+LABELS = settings(FOLDERS[-1] / "config")["num_classes"] if FOLDERS else 0
 
 
 def name_of(path: Path) -> str:
@@ -35,8 +40,8 @@ def recorded(request):
     return network(request.param), tensors(request.param / "forward")
 
 
-def test_golden_folders_are_found(golden):
-    assert FOLDERS and TRACES
+def test_golden_folders_are_found():
+    assert FOLDERS and TRACES and EMA and TOP_DOWN
 
 
 def test_golden_logits(recorded):
@@ -45,7 +50,7 @@ def test_golden_logits(recorded):
     tokens = expected["tokens"].unflatten(1, net.trained_grid)
     logits = model.logits(tokens, mgt_core.Condition(labels=expected["class_ids"]), 0.0)
     wanted = expected["base_logits"][:, 1:, : net.codebook_size]
-    assert (logits.flatten(1, 2) - wanted).abs().max() < GAP
+    assert_near(logits.flatten(1, 2), wanted)
 
 
 def test_golden_hidden_states_and_whole_vocabulary(recorded):
@@ -54,23 +59,23 @@ def test_golden_hidden_states_and_whole_vocabulary(recorded):
     ids = net.sequence(tokens, net.prepare(mgt_core.Condition(labels=expected["class_ids"]), net.trained_grid))
     assert torch.equal(ids, expected["input_ids"])
     hidden = net.run(ids)
-    assert (hidden - expected["base_hidden"]).abs().max() < GAP
-    assert (net.mlm_layer(hidden) - expected["base_logits"]).abs().max() < GAP
+    assert_near(hidden, expected["base_hidden"])
+    assert_near(net.mlm_layer(hidden), expected["base_logits"])
     x = net.embed(ids)
     if "embed" in expected:
-        assert (x - expected["embed"]).abs().max() < GAP
+        assert_near(x, expected["embed"])
         for index, layer in enumerate(net.transformer_layers):
             x = layer(x)
-            assert (x - expected[f"base_layer_out.{index}"]).abs().max() < GAP
+            assert_near(x, expected[f"base_layer_out.{index}"])
 
 
-def test_golden_second_pass_with_recorded_top_down_features():
+@pytest.mark.parametrize("folder", TOP_DOWN, ids=name_of)
+def test_golden_second_pass_with_recorded_top_down_features(folder):
     """What a Self-Guidance branch needs of the layers: an input to the value projection, all tokens masked."""
-    folder = next(folder for folder in FOLDERS if "top_down_feat.0" in tensors(folder / "forward"))
     net, expected = network(folder), tensors(folder / "forward")
     top_down = [expected[f"top_down_feat.{index}"] for index in range(net.config.num_hidden_layers)]
     hidden = net.run(torch.full_like(expected["input_ids"], net.mask_id), Hooks(top_down=top_down))
-    assert (net.mlm_layer(hidden) - expected["toast_logits"]).abs().max() < GAP
+    assert_near(net.mlm_layer(hidden), expected["toast_logits"])
     zero = net.run(expected["input_ids"], Hooks(top_down=[torch.zeros_like(td) for td in top_down]))
     assert not torch.allclose(zero, expected["base_hidden"], atol=1e-3)
 
@@ -82,30 +87,31 @@ def test_the_branch_in_the_file_is_left_out_of_the_network():
         assert branch and network(folder).state_dict().keys() == stored.keys() - branch
 
 
-def test_golden_config_of_the_ema_writer():
-    folder = FOLDERS[-1]
-    for config in (folder / "config.json", folder / "ema_model_config.json"):
-        assert OpenMuseConfig.from_dict(json.loads(config.read_text())) == network(folder).config
+@pytest.mark.parametrize("file", EMA, ids=lambda path: path.parent.name)
+def test_golden_config_of_the_ema_writer(file):
+    for config in (file.with_name("config.json"), file):
+        assert OpenMuseConfig.from_dict(json.loads(config.read_text())) == network(file.parent).config
 
 
 @pytest.mark.parametrize(
-    "change",
+    "name, change",
     [
-        {"use_normformer": True},
-        {"norm_type": "rmsnorm"},
-        {"num_classes": 9},
-        {"num_vq_tokens": 60},
-        {"num_attention_heads": 5},
-        {"hidden_size": "32"},
+        ("use_normformer", lambda value: True),
+        ("norm_type", lambda value: "rmsnorm"),
+        ("num_classes", lambda value: value - 1),
+        ("num_vq_tokens", lambda value: value + 2),  # no square number is 2 after another
+        ("num_attention_heads", lambda value: 2 * value + 1),
+        ("hidden_size", str),
     ],
-    ids=lambda change: next(iter(change)),
 )
-def test_variants_that_are_not_implemented_are_named(change):
-    values = json.loads((FOLDERS[-1] / "config.json").read_text())
-    with pytest.raises(mgt_core.MGTError, match=next(iter(change))):
-        OpenMuseConfig.from_dict(values | change)
-    del values[next(iter(change))]
-    if "use_" not in str(change) and "norm_type" not in change:
+def test_variants_that_are_not_implemented_are_named(name, change):
+    values = settings(FOLDERS[-1] / "config")
+    if name == "num_attention_heads":
+        values["hidden_size"] = 2 * values[name]  # the change divides it no more
+    with pytest.raises(mgt_core.MGTError, match=name):
+        OpenMuseConfig.from_dict(values | {name: change(values.get(name))})
+    del values[name]
+    if "use_" not in name and name != "norm_type":
         with pytest.raises(mgt_core.MGTError, match="lacks"):
             OpenMuseConfig.from_dict(values)
 
@@ -113,7 +119,10 @@ def test_variants_that_are_not_implemented_are_named(change):
 @pytest.mark.parametrize(
     "condition, words",
     [
-        (mgt_core.Condition(labels=torch.tensor([10])), "label 10; accepted are 0 to 9"),
+        (
+            mgt_core.Condition(labels=torch.tensor([LABELS])),
+            f"label {LABELS}; accepted are 0 to {LABELS - 1}",
+        ),
         (mgt_core.Condition(labels=torch.tensor([-2])), "label -2"),
         (mgt_core.Condition(labels=torch.tensor([-1])), "no class"),
         (mgt_core.Condition(labels=torch.tensor([1.0])), "torch.float32"),
@@ -131,8 +140,9 @@ def test_conditions_of_other_models_are_refused(condition, words):
 
 def test_other_grids_are_refused():
     net = network(FOLDERS[-1])
-    with pytest.raises(mgt_core.MGTError, match="8 x 8 alone"):
-        net.check_grid((8, 9))
+    height, width = net.trained_grid
+    with pytest.raises(mgt_core.MGTError, match=f"{height} x {width} alone"):
+        net.check_grid((height, width + 1))
 
 
 class RecordedDraws:
@@ -166,18 +176,20 @@ class RecordedTemperatures(mgt_core.MaskGIT):
 @pytest.mark.parametrize("path", TRACES, ids=name_of)
 def test_golden_sampling(path):
     trace = tensors(path.with_suffix(""))
-    settings = json.loads((path.parent / "traces.json").read_text())[path.stem.removeprefix("trace_")]
+    told = settings(path.parent / "traces")[path.stem.removeprefix("trace_")]
     model = mgt_core.MGTModel(network(path.parent), pixels_per_token=2)
-    state = mgt_core.empty_state(2, model.network.trained_grid, model.mask_id, model.codebook_size)
+    state = mgt_core.empty_state(
+        len(trace["class_ids"]), model.network.trained_grid, model.mask_id, model.codebook_size
+    )
     steps = []
-    sampler = RecordedTemperatures(values=tuple(settings["temperature"]), draws=RecordedDraws(trace).source)
+    sampler = RecordedTemperatures(values=tuple(told["temperature"]), draws=RecordedDraws(trace).source)
     out = mgt_core.sample(
         model,
         state,
         mgt_core.Condition(labels=trace["class_ids"]),
         sampler=sampler,
-        schedule=settings["noise_schedule"].removesuffix("_schedule"),
-        steps=settings["timesteps"],
+        schedule=told["noise_schedule"].removesuffix("_schedule"),
+        steps=told["timesteps"],
         cfg=1.0,
         callback=steps.append,
     )
@@ -197,8 +209,9 @@ def test_an_image_does_not_depend_on_its_batch():
         condition = mgt_core.Condition(labels=torch.tensor(labels))
         return mgt_core.sample(model, state, condition, steps=4, cfg=1.0, seed=seed).tokens
 
-    together = run([1, 7], 5)
-    assert torch.equal(together, torch.cat([run([1], 5), run([7], 6)]))
+    first, last = 0, LABELS - 1
+    together = run([first, last], 5)
+    assert torch.equal(together, torch.cat([run([first], 5), run([last], 6)]))
     assert not torch.equal(together[0], together[1])
 
 
@@ -207,7 +220,7 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(part):
     net = network(FOLDERS[-1])
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(net.codebook_size, (2, *net.trained_grid), generator=generator)
-    prepared = Prepared(net.codebook_size + torch.tensor([[3], [4]]), net.trained_grid)
+    prepared = Prepared(net.codebook_size + torch.tensor([[0], [LABELS - 1]]), net.trained_grid)
     plain = net.features(tokens, torch.zeros(1), prepared)
 
     def features(ratio: float) -> torch.Tensor:

@@ -21,7 +21,7 @@ from support.bundles import (
     transformer_of_size,
     weights_file,
 )
-from support.golden import GAP, ROOT, tensors
+from support.golden import GAP, OWN, tensors
 
 
 def load(source) -> mgt_core.Pipeline:
@@ -30,7 +30,7 @@ def load(source) -> mgt_core.Pipeline:
 
 def check_openmuse(pipe: mgt_core.Pipeline) -> None:
     assert pipe.text is None and pipe.size == (16, 16)
-    expected = tensors(ROOT / "maskgit" / "openmuse_tiny" / "forward")
+    expected = tensors(OWN / "maskgit" / "openmuse_tiny" / "forward")
     condition = mgt_core.Condition(labels=expected["class_ids"])
     logits = pipe.model.logits(expected["tokens"].unflatten(1, (8, 8)), condition, 0.0)
     assert (logits.flatten(1, 2) - expected["base_logits"][:, 1:, :48]).abs().max() < GAP
@@ -191,7 +191,7 @@ def test_files_of_halton_maskgit(tmp_path):
     for source in (file, file.parent):
         pipe = load(source)
         assert pipe.text is None and pipe.size == (16, 16) and pipe.source == file and pipe.name == source.name
-        expected = tensors(ROOT / "maskgit" / "halton_tiny" / "proj1" / "forward")
+        expected = tensors(OWN / "maskgit" / "halton_tiny" / "proj1" / "forward")
         condition = mgt_core.Condition(labels=expected["y"].masked_fill(expected["drop_label"], -1))
         logits = pipe.model.logits(expected["x"], condition, 0.0)
         assert (logits.flatten(1, 2) - expected["logits"][..., :-1]).abs().max() < GAP
@@ -201,7 +201,7 @@ def test_files_of_halton_maskgit(tmp_path):
 def test_everything_in_one_folder(tmp_path):
     """Codecs of several families lie beside each other; the number of codes tells which belongs."""
     file = halton_bundle(tmp_path)
-    other = load_file(ROOT / "maskgit" / "vqgan_tiny" / "pytorch_model.safetensors")
+    other = load_file(OWN / "maskgit" / "vqgan_tiny" / "pytorch_model.safetensors")
     other["quantize.embedding.weight"] = other["quantize.embedding.weight"][:40]
     torch.save(other, tmp_path / "another-vqgan.bin")
     openmuse_bundle(tmp_path / "maskgit")

@@ -1,7 +1,5 @@
 """Token merging against the authors' recorded matchings and forward passes (golden/meissonic/tome)."""
 
-import json
-
 import pytest
 import torch
 
@@ -9,11 +7,20 @@ import mgt_core
 from mgt_core.backbones.hooks import Hooks
 from mgt_core.loading.networks import load_backbone
 from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
-from support.golden import GAP, MEISSONIC, label, settings, tensors
+from support.golden import MEISSONIC, assert_near, label, settings, tensors
 
 TOME = MEISSONIC / "tome"
-MATCHINGS = sorted(json.loads((TOME / "matching.json").read_text())["cases"].items())
-RUNS = [pytest.param(path.with_suffix(""), id=label(path.with_suffix(""))) for path in sorted(TOME.glob("*_r*.json"))]
+FILES = [path.with_suffix("") for path in sorted(TOME.glob("*.json"))]
+MATCHINGS = [
+    pytest.param(file, name, case, id=name)
+    for file in FILES
+    for name, case in sorted(settings(file).get("cases", {}).items())
+]
+RUNS = [pytest.param(file, id=label(file)) for file in FILES if "checkpoint" in settings(file)]
+
+
+def test_golden_tree_holds_matchings_and_runs():
+    assert MATCHINGS and RUNS
 
 
 def rows_by_token(recorded, prefix, batch):
@@ -22,9 +29,9 @@ def rows_by_token(recorded, prefix, batch):
     return torch.cat([sources[recorded[prefix + "unm_idx"][batch, :, 0]], targets])
 
 
-@pytest.mark.parametrize("name, case", MATCHINGS, ids=[name for name, _ in MATCHINGS])
-def test_golden_matching(name, case):
-    recorded = tensors(TOME / "matching")
+@pytest.mark.parametrize("file, name, case", MATCHINGS)
+def test_golden_matching(file, name, case):
+    recorded = tensors(file)
     metric, x = recorded[f"{name}.metric"], recorded[f"{name}.x"]
     pick = recorded[f"{name}.rand_idx"][..., 0]
     chosen = destinations_at((case["h"], case["w"]), (case["sy"], case["sx"]), pick)
@@ -33,8 +40,8 @@ def test_golden_matching(name, case):
     ours = merge.merge(x)
     for b in range(len(x)):
         tokens = rows_by_token(recorded, f"{name}.", b)
-        torch.testing.assert_close(ours[b][merge.slot[b][tokens]], recorded[f"{name}.merged"][b], atol=GAP, rtol=0)
-    torch.testing.assert_close(merge.unmerge(ours), recorded[f"{name}.unmerged"], atol=GAP, rtol=0)
+        assert_near(ours[b][merge.slot[b][tokens]], recorded[f"{name}.merged"][b])
+    assert_near(merge.unmerge(ours), recorded[f"{name}.unmerged"])
 
 
 class RecordedMerging(ActiveMerging):
@@ -63,11 +70,12 @@ def test_golden_merged_forward(path):
     )
     chosen = TokenMerging(ratio=config["ratio"], stride=(config["sy"], config["sx"]), blocks="joint")
     merging = RecordedMerging(chosen, recorded)
-    calls = sorted({key.split(".")[0] for key in recorded if key.startswith("call")})
-    for call in calls:
+    calls = {int(key.split(".")[0].removeprefix("call")) for key in recorded if key.startswith("call")}
+    assert calls
+    for call in (f"call{number}" for number in sorted(calls)):
         tokens = recorded[f"{call}.tokens"]
         prepared = network.prepare(condition, tuple(tokens.shape[1:]))
         merging.begin([False] * len(tokens))
         logits = network.head(network.features(tokens, recorded[f"{call}.timestep"], prepared, Hooks(merging)))
-        torch.testing.assert_close(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1), atol=GAP, rtol=0)
+        assert_near(logits, recorded[f"{call}.logits"].permute(0, 2, 3, 1))
     assert merging.matchings == len(config["matches"])

@@ -1,6 +1,5 @@
 """Halton orders, counts and whole runs against the published sampler's."""
 
-import json
 from dataclasses import dataclass
 
 import pytest
@@ -8,14 +7,19 @@ import torch
 
 import mgt_core
 from mgt_core.samplers.fixed_order import arccos_targets
-from support.golden import ROOT, tensors
+from support.golden import ROOT, settings, tensors
 from support.recorded import Recorded
 
 HALTON = ROOT / "maskgit" / "halton_tiny"
+ARCCOS = settings(ROOT / "maskgit" / "schedules")["halton_sampler_cumulative_tokens"]
 TRACES = sorted(path.with_suffix("") for path in HALTON.glob("trace_halton_*.safetensors"))
 
 
-def test_golden_halton_orders(golden):
+def test_golden_tree_holds_orders_and_runs():
+    assert ARCCOS and TRACES
+
+
+def test_golden_halton_orders():
     recorded = tensors(HALTON / "halton_orders")
     assert recorded
     for name, cells in recorded.items():
@@ -24,10 +28,8 @@ def test_golden_halton_orders(golden):
         assert torch.equal(order, cells[:, 0] * side + cells[:, 1])
 
 
-def test_golden_arccos_counts(golden):
-    for name, counts in json.loads((ROOT / "maskgit" / "schedules.json").read_text())[
-        "halton_sampler_cumulative_tokens"
-    ].items():
+def test_golden_arccos_counts():
+    for name, counts in ARCCOS.items():
         steps, side = (int("".join(filter(str.isdigit, part))) for part in name.split("/"))
         assert [max(i + 1, side**2 - left) for i, left in enumerate(arccos_targets(steps, side**2))] == counts
 
@@ -35,6 +37,7 @@ def test_golden_arccos_counts(golden):
 @dataclass
 class RecordedDraws:
     recorded: dict
+    mask_id: int
 
     def source(self, generators, cells):
         return self
@@ -48,29 +51,20 @@ class RecordedDraws:
             drawn = ids.gather(-1, (chances.gather(-1, ids) / self.rows(race, step)).argmax(-1, keepdim=True))[..., 0]
         else:
             drawn = (chances / self.rows(race, step)).argmax(-1)
-        return drawn.masked_fill(drawn == 48, 0)
+        return torch.where(drawn == self.mask_id, logits[..., : self.mask_id].argmax(-1), drawn)
 
     @staticmethod
     def rows(table, step):
         return table.gather(1, step.positions[..., None].expand(-1, -1, table.shape[-1]))
 
 
-def seed_that_rolls(offsets):
-    """A seed whose images are rolled as recorded."""
-
-    def offset(seed):
-        return int(torch.randint(64, (), generator=torch.Generator().manual_seed(seed)))
-
-    drawn = [offset(seed) for seed in range(20_000)]
-    return next(s for s in range(len(drawn) - 1) if drawn[s : s + 2] == offsets)
-
-
 @pytest.mark.parametrize("path", TRACES, ids=lambda path: path.name)
-def test_golden_halton_runs(path):
+def test_golden_halton_runs(path, monkeypatch):
     """Token for token from the recorded logits and draws, with guidance, and with top-k and rolled orders."""
-    told = json.loads((HALTON / "traces.json").read_text())[path.name.removeprefix("trace_")]
+    told = settings(HALTON / "traces")[path.name.removeprefix("trace_")]
     recorded = tensors(path)
-    model = mgt_core.MGTModel(Recorded(recorded, told["step"]), pixels_per_token=2)
+    net = Recorded(recorded, told["step"])
+    model, mask = mgt_core.MGTModel(net, pixels_per_token=2), net.mask_id
     if told["top_k"] > 0:
         model = model.with_modifier(mgt_core.TopKTopP(told["top_k"]))
     sampler = mgt_core.FixedOrder(
@@ -78,25 +72,27 @@ def test_golden_halton_runs(path):
         sharpness=(told["sm_temp_min"], told["sm_temp_max"]),
         power=told["temp_pow"],
         warmup=told["temp_warmup"],
-        draws=RecordedDraws(recorded).source,
+        draws=RecordedDraws(recorded, mask).source,
     )
     assert sampler.factors(told["step"]) == pytest.approx(told["softmax_multiplier"], abs=1e-6)
+    # Where in the order each image begins is all that the run draws itself.
+    offsets = iter(recorded["roll_offset"])
+    monkeypatch.setattr(torch, "randint", lambda cells, shape, generator: next(offsets))
     seen = []
     out = mgt_core.sample(
         model,
-        mgt_core.empty_state(2, (8, 8), 48, 49),
+        mgt_core.empty_state(len(recorded["labels"]), net.trained_grid, mask, net.codebook_size),
         mgt_core.Condition(labels=recorded["labels"]),
         mgt_core.Condition(labels=torch.tensor([-1])),
         sampler=sampler,
         steps=told["step"],
         cfg=1.0 + told["w"],
-        seed=seed_that_rolls(recorded["roll_offset"].tolist()) if told["randomize"] else 0,
         callback=seen.append,
     )
     assert [int((~step.result.masked[0]).sum()) for step in seen] == told["cumulative_tokens"]
-    assert int((recorded["tokens_out"][-1] == 48).sum()) == told["sampled_mask_token"]
+    assert int((recorded["tokens_out"][-1] == mask).sum()) == told["sampled_mask_token"]
     for index, step in enumerate(seen):
-        assert torch.equal(step.tokens.eq(48) & ~step.result.masked, recorded["step_mask"][index])
-    drawn_mask = (recorded["pred_code"] == 48) & recorded["step_mask"]
-    expected = recorded["tokens_out"][-1].masked_fill(drawn_mask.any(0), 0)
-    assert torch.equal(out.tokens, expected)
+        assert torch.equal(step.tokens.eq(mask) & ~step.result.masked, recorded["step_mask"][index])
+    drawn_mask = (recorded["pred_code"] == mask) & recorded["step_mask"]
+    codes = ~drawn_mask.any(0)
+    assert codes.any() and torch.equal(out.tokens[codes], recorded["tokens_out"][-1][codes])

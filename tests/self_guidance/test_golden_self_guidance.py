@@ -1,6 +1,5 @@
 """Self-Guidance against UnlockMGM: the branch's forward pass, whole runs, and one training batch."""
 
-import json
 import math
 from functools import cache
 
@@ -12,12 +11,18 @@ from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
 from mgt_core.self_guidance.files import load_branch
 from mgt_core.self_guidance.objective import branch_loss, first_pass, mask_some, propose, substitute
-from support.golden import GAP, ROOT, tensors
+from support.golden import GAP, ROOT, assert_near, settings, tensors
 
 FOLDERS = sorted(path.parent for path in (ROOT / "maskgit").glob("openmuse_*/config.json"))
-TINY = ROOT / "maskgit" / "openmuse_tiny"
-RUNS = sorted(path.with_suffix("") for path in TINY.glob("trace_generate_sg_*.safetensors"))
-BATCHES = sorted(path.with_suffix("") for path in TINY.glob("train_corr*.safetensors"))
+RUNS = sorted(path.with_suffix("") for path in (ROOT / "maskgit").glob("openmuse_*/trace_generate_sg_*.safetensors"))
+BATCHES = sorted(path.with_suffix("") for path in (ROOT / "maskgit").glob("openmuse_*/train_corr*.safetensors"))
+GUIDED = "guided_logits_s"  # and the scale
+SCALES = [
+    pytest.param(folder, float(key.removeprefix(GUIDED)), id=f"{folder.name}-{key.removeprefix(GUIDED)}")
+    for folder in FOLDERS
+    for key in sorted(tensors(folder / "forward"))
+    if key.startswith(GUIDED)
+]
 WHERE = torch.zeros(1)  # the network reads no timestep
 
 
@@ -35,8 +40,11 @@ def relative(ours, recorded):
     return float((ours - recorded).abs().max() / recorded.abs().max())
 
 
-def test_golden_cases_are_found(golden):
-    assert FOLDERS and RUNS and len(BATCHES) == 2
+def test_golden_cases_are_found():
+    assert FOLDERS and RUNS and SCALES
+    held = [tensors(path) for path in BATCHES]
+    # A batch to take the gradient of, and one with an image of which nothing is visible.
+    assert any("gen_loss" in batch for batch in held) and any((batch["num_unmasked"] == 0).any() for batch in held)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -50,24 +58,24 @@ def test_golden_branch(folder):
     states = []
     features = branch.second_pass(net, hidden, tokens, WHERE, prepared, states)
     logits = branch.training_logits(net, features).flatten(1, 2)
-    assert (logits - recorded["toast_logits"][:, 1:]).abs().max() < GAP
+    assert_near(logits, recorded["toast_logits"][:, 1:])
     if "cls_anchor" in recorded:
         anchor = branch.anchor(net, prepared)
-        assert (anchor - recorded["cls_anchor"].flatten(1)).abs().max() < GAP
+        assert_near(anchor, recorded["cls_anchor"].flatten(1))
         for index, down in enumerate(branch.top_down(hidden, anchor)):
-            assert (down - recorded[f"top_down_feat.{index}"]).abs().max() < GAP
-            assert (states[index + 1] - recorded[f"toast_layer_out.{index}"]).abs().max() < GAP
+            assert_near(down, recorded[f"top_down_feat.{index}"])
+            assert_near(states[index + 1], recorded[f"toast_layer_out.{index}"])
 
 
-@pytest.mark.parametrize("scale", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("folder, scale", SCALES)
 @torch.inference_mode()
-def test_golden_guided_logits(scale):
-    net, recorded = network(TINY), tensors(TINY / "forward")
+def test_golden_guided_logits(folder, scale):
+    net, recorded = network(folder), tensors(folder / "forward")
     condition = mgt_core.Condition(labels=recorded["class_ids"])
-    model = mgt_core.MGTModel(net, pixels_per_token=2).with_self_guidance(load_branch(TINY, net), scale)
+    model = mgt_core.MGTModel(net, pixels_per_token=2).with_self_guidance(load_branch(folder, net), scale)
     guided = GuidedNetwork(net, condition, None, net.trained_grid, model.run_patches())
     logits = guided.logits(recorded["tokens"].unflatten(1, net.trained_grid), WHERE, 1.0)
-    assert relative(logits, recorded[f"guided_logits_s{scale:g}"]) < GAP
+    assert relative(logits, recorded[f"{GUIDED}{scale:g}"]) < GAP
     assert (guided.calls, guided.passes) == ((2, 2) if scale else (1, 1))
 
 
@@ -90,10 +98,10 @@ class RecordedDraws:
 @pytest.mark.parametrize("path", RUNS, ids=name_of)
 def test_golden_runs(path):
     """Token for token, at a temperature so hot that known tokens are masked again, and at a usual one."""
-    told = json.loads((TINY / "traces.json").read_text())[path.name.removeprefix("trace_")]
-    recorded, net = tensors(path), network(TINY)
+    told = settings(path.parent / "traces")[path.name.removeprefix("trace_")]
+    recorded, net = tensors(path), network(path.parent)
     model = mgt_core.MGTModel(net, pixels_per_token=2)
-    model = model.with_self_guidance(load_branch(TINY, net), float(told["guidance_scale"]))
+    model = model.with_self_guidance(load_branch(path.parent, net), float(told["guidance_scale"]))
     sampler = mgt_core.MaskGIT(
         (told["temperature_initial"], 0.0),
         temperature_shape="compounding",
@@ -126,8 +134,8 @@ def test_golden_runs(path):
 @pytest.mark.parametrize("path", BATCHES, ids=name_of)
 def test_golden_training_batch(path):
     """Corrupted input, labels, losses and gradients of one batch of the published training."""
-    recorded, net = tensors(path), network(TINY)
-    branch = load_branch(TINY, net).requires_grad_(True)
+    recorded, net = tensors(path), network(path.parent)
+    branch = load_branch(path.parent, net).requires_grad_(True)
     labels, grid = recorded["class_ids"], net.trained_grid
     prepared = net.prepare(mgt_core.Condition(labels=labels), grid)
     masked = recorded["masked_input_ids"][:, 1:]
@@ -144,13 +152,13 @@ def test_golden_training_batch(path):
     assert torch.equal(shown, recorded["substituted_input_ids"][:, 1:])
     assert torch.equal(wanted, recorded["final_labels"][:, 1:])
     loss = branch_loss(branch, net, shown.unflatten(1, grid), wanted, WHERE, prepared)
-    torch.testing.assert_close(loss.restoration, recorded["loss_corr"], atol=GAP, rtol=0)
-    torch.testing.assert_close(loss.variation, recorded["loss_var"], atol=GAP, rtol=0)
-    torch.testing.assert_close(loss.total, recorded["loss_total"], atol=GAP, rtol=0)
+    assert_near(loss.restoration, recorded["loss_corr"])
+    assert_near(loss.variation, recorded["loss_var"])
+    assert_near(loss.total, recorded["loss_total"])
     if "gen_loss" in recorded:  # the plain objective, on the masked input
         plain = branch_loss(branch, net, masked.unflatten(1, grid), recorded["masked_labels"][:, 1:], WHERE, prepared)
-        torch.testing.assert_close(plain.restoration, recorded["gen_loss"], atol=GAP, rtol=0)
-        torch.testing.assert_close(plain.variation, recorded["gen_loss_var"], atol=GAP, rtol=0)
+        assert_near(plain.restoration, recorded["gen_loss"])
+        assert_near(plain.variation, recorded["gen_loss_var"])
     loss.total.backward()
     gradients = {key.removeprefix("grad."): value for key, value in recorded.items() if key.startswith("grad.")}
     if gradients:

@@ -15,12 +15,12 @@ from mgt_core.conditioning.parts import ConditionPart, Conditions
 from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.guided import GuidedNetwork
 from mgt_core.sampling.memory import activation_bytes
-from support.golden import ROOT, bundles, pipeline
+from support.golden import OWN, bundles, pipeline
 from support.recorded import Recorded
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, few, grids_of_bools, partial
 
 SQUARE, WIDE = (pipeline(folder) for folder in bundles()[:2])  # with and without the halved grid
-OPENMUSE = ROOT / "maskgit" / "openmuse_tiny"
+OPENMUSE = OWN / "maskgit" / "openmuse_tiny"
 NET = PIPE.model.network
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 
-from .golden import ROOT, bundles
+from .golden import OWN, bundles
 
 PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
 REMOVED = object()
@@ -128,8 +128,8 @@ def openmuse_bundle(target: Path, pickled: bool = True, transformer: str = "ema_
     """The golden open-muse MaskGIT and its codec as UnlockMGM's folders: any names, up to three levels down."""
     for name, source in ((transformer, "openmuse_tiny"), (codec, "vqgan_tiny")):
         (target / name).mkdir(parents=True)
-        shutil.copy(ROOT / "maskgit" / source / "config.json", target / name)
-        file = ROOT / "maskgit" / source / "pytorch_model.safetensors"
+        shutil.copy(OWN / "maskgit" / source / "config.json", target / name)
+        file = OWN / "maskgit" / source / "pytorch_model.safetensors"
         if pickled:
             torch.save(load_file(file), target / name / "pytorch_model.bin")
         else:
@@ -141,7 +141,7 @@ def halton_bundle(target: Path) -> Path:
     """The golden Halton-MaskGIT as its files are published, side by side; returns the transformer's.
 
     Its width is none of the released ones, so its number of heads lies beside it."""
-    source = ROOT / "maskgit" / "halton_tiny"
+    source = OWN / "maskgit" / "halton_tiny"
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "proj1" / "model.pth", target / "ImageNet_tiny.pth")
     (target / "ImageNet_tiny.json").write_text('{"heads": 4}')

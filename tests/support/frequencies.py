@@ -14,7 +14,7 @@ import torch
 import mgt_core
 from mgt_core.backbones.meissonic import ends
 
-from .golden import bundles, pipeline, tensors
+from .golden import pipeline, recorded_bundles, tensors
 
 OWN = ends.frequencies
 
@@ -40,7 +40,7 @@ def of_the_tree():
     def distance(rounded) -> float:
         ends.frequencies = rounded
         gaps = []
-        for folder in bundles():
+        for folder in recorded_bundles():
             held = tensors(folder / "forward")
             for case in {key.split(".")[0] for key in held}:
                 names = {"hidden": "encoder_hidden_states", "pooled": "pooled_projections", "micro": "micro_conds"}

@@ -1,4 +1,7 @@
-"""Finds golden files by listing the tree at MGT_GOLDEN (default tests/golden)."""
+"""Finds golden files by listing the tree at MGT_GOLDEN (default tests/golden), and says how near to them is near.
+
+Golden tests read every size from that tree. Tests that only need a tiny model take one of the project's own tree,
+whatever MGT_GOLDEN says."""
 
 import json
 import os
@@ -13,14 +16,24 @@ import mgt_core
 from mgt_core.modifiers.base import Modifier
 from mgt_core.sampling.run import Plan, Run
 
-ROOT = Path(os.environ.get("MGT_GOLDEN") or Path(__file__).parents[1] / "golden")
+OWN = Path(__file__).parents[1] / "golden"
+ROOT = Path(os.environ.get("MGT_GOLDEN") or OWN)
 MEISSONIC = ROOT / "meissonic"
-GAP = 1e-4  # absolute tolerance on logits
+GAP = 1e-4  # of the largest value
 
 
 def bundles() -> list[Path]:
-    """Meissonic bundle folders of the tree."""
-    return sorted(path.parent.parent for path in MEISSONIC.glob("*/transformer/config.json"))
+    """Meissonic bundle folders of the project's own tree, as tiny models."""
+    return bundles_of(OWN)
+
+
+def recorded_bundles() -> list[Path]:
+    """Meissonic bundle folders of the tree that golden tests compare with."""
+    return bundles_of(ROOT)
+
+
+def bundles_of(root: Path) -> list[Path]:
+    return sorted(path.parent.parent for path in root.glob("meissonic/*/transformer/config.json"))
 
 
 def traces(prefix: str) -> list[Path]:
@@ -29,7 +42,27 @@ def traces(prefix: str) -> list[Path]:
 
 
 def label(path: Path) -> str:
-    return "/".join(path.relative_to(ROOT).parts)
+    return "/".join(path.relative_to(ROOT if path.is_relative_to(ROOT) else OWN).parts)
+
+
+def assert_near(ours: torch.Tensor, recorded: torch.Tensor, scale: torch.Tensor | None = None) -> None:
+    """Within GAP of the largest value of `scale`, the recorded ones by default: rounding grows with the values.
+
+    scale: the values before they were clipped, where they were."""
+    scale = recorded if scale is None else scale
+    gap = GAP * scale.abs().max().item() if scale.numel() else 0.0
+    torch.testing.assert_close(ours, recorded, atol=gap, rtol=0)
+
+
+def assert_same_codes(codec: mgt_core.Codec, image: torch.Tensor, recorded: torch.Tensor, tile_size: int = 0) -> None:
+    """Ids [B, h, w] of pictures [B, H, W, 3]: the same but where two codes are as near as float32 can tell, which is
+    one cell in a hundred at the most."""
+    latents, ours = codec.latents(image, tile_size), codec.encode(image, tile_size)
+    assert ours.shape == recorded.shape
+    away, wanted = ((latents - codec.codes(ids)).norm(dim=1) for ids in (ours, recorded))
+    error = GAP * latents.abs().max() * latents.shape[1] ** 0.5
+    differ = ours != recorded
+    assert ((away - wanted).abs()[differ] <= 2 * error).all() and differ.sum() <= max(1, differ.numel() // 100)
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:

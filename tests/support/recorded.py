@@ -10,11 +10,16 @@ class Recorded(Backbone):
     """Gives back the logits of a trace, by the step that the timestep names; label -1 asks for no class."""
 
     condition_fields = ("labels",)
-    mask_id, codebook_size, trained_grid = 48, 49, (8, 8)
-    num_classes, has_unconditional_class = 10, True
+    mask_id, codebook_size, trained_grid, num_classes = 0, 0, (0, 0), 0  # as the trace has them
+    has_unconditional_class = True
 
     def __init__(self, recorded, steps):
+        """The published sampler can draw the mask, so that it counts as a code."""
         super().__init__()
+        self.codebook_size = recorded["logits_cond"].shape[-1]
+        self.mask_id = self.codebook_size - 1
+        self.trained_grid = tuple(recorded["tokens_in"].shape[-2:])
+        self.num_classes = int(recorded["labels"].max()) + 1
         self.recorded, self.steps = recorded, steps
         self.weight = torch.nn.Parameter(torch.zeros(1))
 
@@ -32,7 +37,7 @@ class Recorded(Backbone):
             self.recorded["logits_uncond" if label < 0 else "logits_cond"][index, row % images]
             for row, label in enumerate(prepared.tolist())
         ]
-        return torch.stack(rows).unflatten(1, (8, 8))
+        return torch.stack(rows).unflatten(1, self.trained_grid)
 
     def head(self, features):
         return features
