@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -14,6 +15,8 @@ import mgt_core
 from bench.speed.rows import APPROXIMATE, attach_all
 from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, attachment_from, built_in_settings, preset_files
+from support.bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from support.golden import bundles
 from support.pack import ALIAS, ROOT, load_pack
 from support.stand_ins import make_stand_ins
 
@@ -42,22 +45,52 @@ def written(folder, **held):
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_preset_runs_on_its_family(models, name):
+def test_each_preset_says_what_it_is_for(name):
     preset = Preset.read(FILES[name])
     assert preset.models and 10 < len(preset.description) < 120 and not preset.description.endswith(".")
-    for family in preset.models:
-        pipe = models[family]
-        fitted = preset.fitted(pipe.model)
-        if pipe.text is None:
-            labels = torch.tensor([1])
-            positive, negative = mgt_core.Condition(labels=labels), mgt_core.Condition(labels=labels)
-        else:
-            positive, negative = pipe.text.encode("a cat"), pipe.text.encode(fitted.negative)
-        state = mgt_core.empty_tokens(pipe, *pipe.size)
-        settings = {"sampler": fitted.sampler, "schedule": fitted.schedule, "steps": 2, "cfg": fitted.cfg}
-        out = mgt_core.sample(fitted.model, state, positive, negative, **settings)
-        assert not bool(out.masked.any())
-        assert pipe.model.attached() == []
+
+
+# As people download them -> their family and what makes a tiny one.
+LAYOUTS = {
+    "Meissonic, 1024 px": ("meissonic", lambda folder: copy_bundle(folder, layout_of("downsample", True))),
+    "Monetico, 512 px": ("meissonic", lambda folder: copy_bundle(folder, layout_of("downsample", False))),
+    "aMUSEd 512": ("amused", amused_bundle),
+    "aMUSEd 256": ("amused", lambda folder: amused_bundle(folder, downsample=False)),
+    "UnlockMGM folders, pickles": ("openmuse", openmuse_bundle),
+    "UnlockMGM folders, safetensors": ("openmuse", lambda folder: openmuse_bundle(folder, pickled=False)),
+    "Halton-MaskGIT files": ("halton", halton_bundle),
+}
+
+
+def layout_of(name, value):
+    """A golden bundle whose transformer's config says so."""
+    configs = {folder: json.loads((folder / "transformer" / "config.json").read_text()) for folder in bundles()}
+    return next(folder for folder, config in configs.items() if config.get(name) == value)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    root = tmp_path_factory.mktemp("layouts")
+    return cache(lambda name: mgt_core.load(LAYOUTS[name][1](root / name), dtype=torch.float32, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [(n, layout) for n in FILES for layout, (family, _) in LAYOUTS.items() if family in Preset.read(FILES[n]).models],
+)
+def test_each_preset_runs_in_each_published_layout(published, name, layout):
+    pipe = published(layout)
+    fitted = Preset.read(FILES[name]).fitted(pipe.model)
+    if pipe.text is None:
+        labels = torch.tensor([1])
+        positive, negative = mgt_core.Condition(labels=labels), mgt_core.Condition(labels=labels)
+    else:
+        positive, negative = pipe.text.encode("a cat"), pipe.text.encode(fitted.negative)
+    state = mgt_core.empty_tokens(pipe, *pipe.size)
+    settings = {"sampler": fitted.sampler, "schedule": fitted.schedule, "steps": 2, "cfg": fitted.cfg}
+    out = mgt_core.sample(fitted.model, state, positive, negative, **settings)
+    assert not bool(out.masked.any())
+    assert pipe.model.attached() == []
 
 
 def test_presets_of_the_built_in_model_are_its_own_settings():

@@ -1,0 +1,44 @@
+"""Token heads compute in float32 whatever the type of their weights."""
+
+import pytest
+import torch
+
+import mgt_core
+from mgt_core.kernels.widened import widened
+from support.families import FAMILIES
+
+HALF = [torch.bfloat16, torch.float16]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+def test_a_module_is_applied_in_float32_and_keeps_its_weights(dtype):
+    module = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.LayerNorm(7)).to(dtype)
+    x = torch.randn(3, 5)
+    expected = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.LayerNorm(7))
+    expected.load_state_dict({name: value.float() for name, value in module.state_dict().items()})
+    assert torch.equal(widened(module, x), expected(x))
+    assert {p.dtype for p in module.parameters()} == {dtype}
+    assert torch.equal(widened(module, x.to(dtype)), module(x.to(dtype)))
+
+
+def test_float32_modules_are_called_as_they_are():
+    module, x = torch.nn.Linear(5, 7), torch.randn(3, 5)
+    assert torch.equal(widened(module, x), module(x))
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_of_half_precision_weights_are_those_of_a_float32_head(tmp_path, family, dtype):
+    """The head of the same weights in float32, on the features that the half-precision network gives."""
+    folder = FAMILIES[family](tmp_path / family)
+    half = mgt_core.load(folder, dtype=dtype, device="cpu").model.network
+    whole = mgt_core.load(folder, dtype=torch.float32, device="cpu").model.network
+    whole.load_state_dict({name: value.float() for name, value in half.state_dict().items()})
+    width = {"amused": 24, "meissonic": None}.get(family) or next(
+        value.shape[1] for name, value in half.state_dict().items() if "emb" in name and value.ndim == 2
+    )
+    features = torch.randn(2, 3, width).to(dtype).float()
+    ours = half.head(features)
+    assert ours.dtype == torch.float32
+    torch.testing.assert_close(ours, whole.head(features), atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(half.head(features.to(dtype)).float(), ours, atol=1e-6, rtol=0)  # in half it is another
