@@ -224,7 +224,7 @@ def test_merging_changes_the_network_and_ratio_zero_does_not(part):
     plain = net.features(tokens, torch.zeros(1), prepared)
 
     def features(ratio: float) -> torch.Tensor:
-        merging = ActiveMerging(mgt_core.TokenMerging(ratio=ratio, part=part))
+        merging = ActiveMerging(mgt_core.TokenMerging(ratio, blocks="all", part=part))
         merging.begin([False] * len(tokens))
         return net.features(tokens, torch.zeros(1), prepared, Hooks(merging))
 
