@@ -4,6 +4,7 @@
     python -m bench.speed.head                  the token head on masked cells alone
     python -m bench.quality                     what each choice does to pictures
     python -m bench.quantization                what quantization does to size and pictures
+    python -m bench.quantization.second_calibration    what its second calibration is worth
     python -m bench.quantization.full_size      bytes and peak memory at full size
     python -m bench.self_guidance               Self-Guidance against vanilla at equal passes
     python -m bench.sweep SPEC.json --out DIR   prompts × settings × seeds

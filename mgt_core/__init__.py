@@ -34,7 +34,14 @@ from .patches.self_guidance import SelfGuidance
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .quantization.calibration import Calibration, CalibrationRun
-from .quantization.pipeline import calibration_conditions, quantize_codec, quantize_pipeline, quantize_text
+from .quantization.pictures import picture_tokens
+from .quantization.pipeline import (
+    calibration_conditions,
+    picture_conditions,
+    quantize_codec,
+    quantize_pipeline,
+    quantize_text,
+)
 from .quantization.quantize import quantize
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
 from .quantization.storage import save_bundle
@@ -146,6 +153,8 @@ __all__ = [
     "pad_image",
     "pad_tokens",
     "paste_back",
+    "picture_conditions",
+    "picture_tokens",
     "quantize",
     "quantize_codec",
     "quantize_pipeline",

@@ -14,6 +14,7 @@ from .types import (
     MGT_TEXT,
     STRING,
     combo,
+    image_input,
     integer,
     model_input,
     node,
@@ -90,7 +91,33 @@ class MGTSCQCalibrate:
                 "states": integer("How many of these steps the calibrations look at, spread evenly.", 6, 1, 1000),
                 "seed": seed_input(),
             },
-            "optional": {"text": socket(MGT_TEXT, "The text encoder, from Load MGT Model; models of text need it.")},
+            "optional": {
+                "text": socket(MGT_TEXT, "The text encoder, from Load MGT Model; models of text need it."),
+                "images": image_input(
+                    "Pictures to calibrate on instead of sampled ones, scaled and cropped to the model's size; some of "
+                    "their tokens are masked at random. prompts then say what they show: a line for each, one for all, "
+                    "or none."
+                ),
+                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model; images need it."),
+                "condition_scales": setting_input(
+                    Scheme,
+                    "condition_scales",
+                    "Static scales: apart for the rows of the prompt and of the negative prompt, as the authors of the "
+                    "paper have it, or together.",
+                ),
+                "outputs": setting_input(
+                    Scheme,
+                    "outputs",
+                    "int8 rounds the outputs of the layers with 8-bit inputs, too, where 8 bits are read next, as the "
+                    "paper's authors have it; float leaves them.",
+                ),
+                "finetune": setting_input(
+                    mgt_core.CalibrationRun,
+                    "finetune",
+                    "Steps of fine-tuning the whole network between the two calibrations, on the pictures given or "
+                    "sampled; 0 for none. Every step takes 32 masked pictures, and the memory is 20 bytes a weight.",
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -108,9 +135,13 @@ class MGTSCQCalibrate:
         states: int,
         seed: int,
         text=None,
+        images=None,
+        codec=None,
+        condition_scales: str = "apart",
+        outputs: str = "float",
+        finetune: int = 0,
         unique_id=None,
     ):
-        from ..mgt_core.quantization.calibration import PROMPTS
         from ..mgt_core.quantization.plots import report_plot
 
         kind = mgt_core.SCHEMES.get(scheme)
@@ -119,19 +150,28 @@ class MGTSCQCalibrate:
             # The widget's three digits stand for the paper's third.
             share = 1 / 3 if abs(int8_share - 1 / 3) < 1e-3 else int8_share
             settings |= {"int8_share": share, "activation_scales": activation_scales}
+            settings |= {"condition_scales": condition_scales, "outputs": outputs}
+        scheme = kind(**settings)
+        run = mgt_core.CalibrationRun(steps=steps or None, states=states, seed=seed, finetune=finetune)
+        pictures, conditions = calibrated_on(model, lines(prompts), text, images, codec)
         view = CalibrationView(unique_id, model)
-        done = mgt_core.quantize(
-            model,
-            kind(**settings),
-            *mgt_core.calibration_conditions(model, text, lines(prompts) or PROMPTS),
-            mgt_core.CalibrationRun(steps=steps or None, states=states, seed=seed),
-            view.progress,
-            view,
-        )
+        done = mgt_core.quantize(model, scheme, *conditions, run, view.progress, view, pictures)
         report = done.report.table()
         host.show_text(done.report.table(LAYERS_IN_REPORT), unique_id)
         plot = report_plot(done.report).to(host.intermediate_device())
         return host.place(done.model, "model"), report, plot
+
+
+def calibrated_on(model, prompts: list[str], text, images, codec):
+    """Tokens of given pictures or None, and the conditions."""
+    from ..mgt_core.quantization.calibration import PROMPTS
+
+    if images is None:
+        return None, mgt_core.calibration_conditions(model, text, prompts or PROMPTS)
+    if codec is None:
+        raise MGTError("codec is not connected; images are turned into tokens by it")
+    conditions = mgt_core.picture_conditions(model, text, prompts)
+    return mgt_core.picture_tokens(model, codec, images), conditions
 
 
 def lines(text: str) -> list[str]:

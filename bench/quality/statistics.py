@@ -62,6 +62,16 @@ class Mean:
         return self.value - reach, self.value + reach
 
 
+def two_way_interval(values: np.ndarray, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """95 % of the mean of values [A, B] that share their rows' and their columns' chances: a bootstrap that draws
+    rows and columns anew, independently."""
+    rng = np.random.default_rng(seed)
+    rows, columns = (rng.integers(size, size=(draws, size)) for size in values.shape)
+    means = np.array([values[np.ix_(row, column)].mean() for row, column in zip(rows, columns, strict=True)])
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def sign_p(wins: int, losses: int) -> float:
     """Two-sided p of the exact sign test, ties left out; on prompts that only one of two runs got right it is
     McNemar's exact test."""

@@ -1,9 +1,9 @@
-"""What quantization does to the built-in model: size, pictures and the worth of the second calibration.
+"""What quantization does to the built-in model: size and pictures.
 
     python -m bench.quantization [--quick] [--json FILE] [--markdown FILE] [--sheet FILE] [--plot FILE]
 
 Every scheme decodes the same held-out prompts with the same seeds as the float model; the judge reads the
-pictures. The second calibration is compared with the first alone on states of prompts that neither saw.
+pictures. What the second calibration is worth is measured by second_calibration.py.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from recipe.judge.pictures import model_settings
 from ..hardware import in_short
 from ..quality import Case, compare, run_case, sheet, single_objects
 from .schemes import CASES, calibrated
-from .second_calibration import second_against_first
 from .tables import markdown
 
 FLOAT = "float32"
@@ -32,9 +31,8 @@ SHEET_PROMPTS = 8
 
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="20 prompts and one seed instead of 100 and three")
+    parser.add_argument("--quick", action="store_true", help="20 prompts instead of 100")
     parser.add_argument("--prompts", type=int)
-    parser.add_argument("--seeds", type=int, help="calibrations with other prompts and seeds, to compare the scales")
     parser.add_argument("--states", type=int, default=4)
     parser.add_argument("--steps", type=int, help="of every run; the model's own number by default")
     parser.add_argument("--only", nargs="*", default=list(CASES))
@@ -52,15 +50,13 @@ def main() -> None:
     settings |= {"steps": options.steps} if options.steps else {}
     pipe = replace(pipe, model=replace(pipe.model, defaults=settings))
     scenes = single_objects(options.prompts or (20 if options.quick else 100))
-    others = [scene.caption for scene in single_objects(12, len(scenes))]
-    calibration, unseen = others[:8], others[8:]
+    calibration = [scene.caption for scene in single_objects(2, len(scenes))]
     report = {
         "prompts": len(scenes),
         "settings": settings,
         "hardware": in_short(),
         "sheet_prompts": [scene.caption for scene in scenes[:SHEET_PROMPTS]],
         "results": {},
-        "second_calibration": [],
     }
 
     def note(**found) -> None:
@@ -69,20 +65,16 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(report, indent=1) + "\n")
         if options.markdown:
-            options.markdown.write_text(markdown(report["results"], report["second_calibration"]))
+            options.markdown.write_text(markdown(report["results"]))
 
-    seeds = options.seeds if options.seeds is not None else 1 if options.quick else 3
-    rows, results, pictures, plotted = [], {}, {}, None
-    for row in second_against_first(pipe, calibration, unseen, seeds, options.states) if seeds else ():
-        rows.append(row)
-        note(second_calibration=rows)
+    results, pictures, plotted = {}, {}, None
     plain = run_case(pipe, Case(FLOAT), scenes, settings, 0) if options.only else None
     if plain is not None:
         results[FLOAT] = compare(scenes, plain, plain) | {"megabytes": stored_bytes(pipe.model.network) / 1e6}
         pictures[FLOAT] = plain.images[:SHEET_PROMPTS]
     for name in options.only:
         started = time.perf_counter()
-        done = calibrated(pipe, CASES[name], calibration[:2], 0, options.states)
+        done = calibrated(pipe, CASES[name], calibration, 0, options.states)
         spent = time.perf_counter() - started
         outcome = run_case(replace(pipe, model=done.model), Case(name), scenes, settings, 0)
         results[name] = compare(scenes, outcome, plain) | {

@@ -21,9 +21,9 @@ import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 from mgt_core.loading.networks import load_backbone
 from mgt_core.quantization.calibration import Calibration
-from mgt_core.quantization.layers import stored_bytes
+from mgt_core.quantization.layers import packed_layers, stored_bytes
 from mgt_core.quantization.observers import Watch
-from mgt_core.quantization.quantize import apply, layers_of
+from mgt_core.quantization.quantize import apply, layers_of, treatments
 from mgt_core.quantization.schemes import FP8, W4A8, W8A8, Scheme, planned
 from mgt_core.quantization.storage import WEIGHTS, save_weights
 from recipe.files import write_json
@@ -55,15 +55,11 @@ def pack(source: Path, target: Path, scheme: Scheme) -> dict:
         inputs[name] = inputs_of(layer, generator)
         outputs[name] = layer(inputs[name].bfloat16()).float()
         watches[name].see(inputs[name], outputs[name], None)
-    ranked = sorted(layers, key=lambda name: watches[name].output_scale)
-    int8 = set(ranked[: round(scheme.int8_share * len(ranked))])
-    kinds = {
-        name: (scheme.activation_scales if name in int8 else "float", watches[name].input_scale) for name in layers
-    }
+    kinds = treatments(watches, scheme)
     packed = apply(model, scheme, Calibration(repr(scheme), kinds)).network
-    errors = []
+    errors, by_name = [], packed_layers(packed)
     for name in layers:
-        found = packed.get_submodule(name)(inputs[name])
+        found = by_name[name](inputs[name])
         errors.append(float((found - outputs[name]).norm() / outputs[name].norm()))
     target.mkdir()
     write_json(target / "config.json", CONFIG)

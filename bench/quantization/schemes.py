@@ -10,6 +10,8 @@ CASES: dict[str, Scheme] = {
     "W4A8, fine-tuned": W4A8(reconstruct=40),
     "W4A8, dynamic scales": W4A8(activation_scales="dynamic"),
     "W4A8, int8 inputs everywhere": W4A8(int8_share=1.0),
+    "W4A8, scales together": W4A8(condition_scales="together"),
+    "W4A8, int8 outputs": W4A8(outputs="int8"),
     "W4A8, groups of 64": W4A8(group_size=64),
     "W4A8, modulation 16 bit": W4A8(keep=("modulation",)),
     "W4A16": W4A16(),

@@ -7,32 +7,51 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..errors import MGTError
 from ..loading.bundle import load
+from ..loading.pipeline import Pipeline
 from ..quantization.calibration import PROMPTS, CalibrationRun
+from ..quantization.pictures import folder_pictures
 from ..quantization.pipeline import calibration_conditions, calibration_file, quantize_codec, quantize_text
-from ..quantization.quantize import apply, quantize
-from ..quantization.schemes import SCHEMES
+from ..quantization.quantize import Quantized, apply, quantize
+from ..quantization.schemes import CONDITION_SCALES, OUTPUTS, SCALES, SCHEMES, Scheme
 from ..quantization.storage import check_target, save_bundle
 
 HELP = "quantize a bundle (SCQ or a simpler scheme) and write it as a new one"
+RUN = ("steps", "states", "seed", "finetune", "rate", "batch")  # fields of CalibrationRun that are options
 log = logging.getLogger(__name__)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
+    how = CalibrationRun()
     parser.add_argument("source", help="a bundle's folder, or the name of a built-in model")
     parser.add_argument("target", type=Path, help="folder to write; it must not exist")
     parser.add_argument("--scheme", choices=SCHEMES.names(), default="w4a8")
     parser.add_argument("--group-size", type=int, help="4-bit weights that share a scale")
     parser.add_argument("--int8-share", type=float, help="share of the layers that take int8 inputs")
-    parser.add_argument("--activation-scales", choices=("static", "dynamic"))
+    parser.add_argument("--activation-scales", choices=SCALES)
+    parser.add_argument("--condition-scales", choices=CONDITION_SCALES, help="of conditional and unconditional rows")
+    parser.add_argument("--outputs", choices=OUTPUTS, help="of layers with int8 inputs, where int8 is read next")
     parser.add_argument("--keep", nargs="*", metavar="PATTERN", help='layers left as they are, or "modulation"')
+    parser.add_argument("--unranked", nargs="*", metavar="PATTERN", help="layers whose inputs stay, likewise")
     parser.add_argument("--reconstruct", type=int, metavar="STEPS", help="layer-wise fine-tuning of 4-bit weights")
     parser.add_argument("--text", choices=SCHEMES.names(), help="scheme of the text encoder (w8a16, fp8, w4a16)")
     parser.add_argument("--codec", choices=SCHEMES.names(), help="scheme of the codec (w8a16, fp8)")
     parser.add_argument("--prompt", action="append", help="to calibrate on; may be repeated")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER",
+        help="pictures to calibrate on instead, with a .txt caption beside each or without; for models of classes with "
+        "one subfolder a class in the order of the classes, or without",
+    )  # fmt: skip
     parser.add_argument("--steps", type=int, help="of the sampling that is calibrated on")
-    parser.add_argument("--states", type=int, default=6, help="of these steps that are looked at")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--states", type=int, default=how.states, help="of these looked at, or maskings of a picture")
+    parser.add_argument("--seed", type=int, default=how.seed)
+    parser.add_argument(
+        "--finetune", type=int, metavar="STEPS", default=how.finetune,
+        help="fine-tune the whole network on these pictures between the calibrations; takes 20 bytes a weight",
+    )  # fmt: skip
+    parser.add_argument("--rate", type=float, default=how.rate, help="learning rate of that")
+    parser.add_argument("--batch", type=int, default=how.batch, help="masked pictures in a step of that")
     parser.add_argument("--device")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle of that name")
 
@@ -41,21 +60,14 @@ def run(options: argparse.Namespace) -> None:
     check_target(options.target, options.overwrite)
     kind = SCHEMES.get(options.scheme)
     given = {f.name: getattr(options, f.name) for f in fields(kind) if getattr(options, f.name) is not None}
-    if "keep" in given:
-        given["keep"] = tuple(given["keep"])
-    scheme = kind(**given)
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    scheme, how = kind(**given), CalibrationRun(**{name: getattr(options, name) for name in RUN})
+    if options.pictures and options.prompt:
+        raise MGTError("--pictures and --prompt were given; pictures take their captions from the files beside them")
     pipe = load(options.source, device=options.device)
     calibration = None
-    if scheme.needs_calibration:
-        conditions = calibration_conditions(pipe.model, pipe.text, options.prompt or PROMPTS)
-        how = CalibrationRun(steps=options.steps, states=options.states, seed=options.seed)
-        with tqdm(desc="calibration", unit="step") as bar:
-
-            def progress(done: int, total: int) -> None:
-                bar.total, bar.n = total, done
-                bar.refresh()
-
-            done = quantize(pipe.model, scheme, *conditions, how, progress)
+    if scheme.needs_calibration or how.finetune:
+        done = calibrated(pipe, scheme, how, options)
         log.info(done.report.table())
         pipe, calibration = replace(pipe, model=done.model), done.calibration
     else:
@@ -66,3 +78,18 @@ def run(options: argparse.Namespace) -> None:
         calibration.save(calibration_file(folder / "transformer", scheme))
     size = sum(file.stat().st_size for file in (folder / "transformer").glob("*.safetensors"))
     log.info("%s: the transformer takes %.1f MB", folder, size / 1e6)
+
+
+def calibrated(pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace) -> Quantized:
+    """The transformer quantized, with a progress bar."""
+    if options.pictures:
+        pictures, conditions = folder_pictures(options.pictures, pipe)
+    else:
+        pictures, conditions = None, calibration_conditions(pipe.model, pipe.text, options.prompt or PROMPTS)
+    with tqdm(desc="calibration", unit="step") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.refresh()
+
+        return quantize(pipe.model, scheme, *conditions, how, progress, pictures=pictures)

@@ -1,10 +1,17 @@
-"""What is sampled to calibrate on, and what a calibration found, as it is kept beside the weights."""
+"""What is shown to the network to calibrate on, and what a calibration found, as it is kept beside the weights."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
-from ..errors import MGTError, whole_number
+from torch import nn
+
+from ..errors import MGTError
+from ..kernels.fused_linear import FusedLinear, beside
+from ..settings import Settings, number, whole
+from .layers import ACTIVATIONS, Treatment
 
 PROMPTS = (
     "a photograph of a mountain lake at sunrise",
@@ -15,34 +22,40 @@ PROMPTS = (
 
 
 @dataclass(frozen=True)
-class CalibrationRun:
-    """What is sampled to calibrate on. steps, cfg: None takes what the model recommends (else 48 and 9).
+class CalibrationRun(Settings):
+    """What is shown to the network. steps, cfg: of the sampling, None takes what the model recommends (else 48 and 9).
 
-    states: how many of the steps are recorded, spread evenly. grid: (height, width) in tokens, None for the
-    one the model was trained at. seed: of the first image. second: whether the scales of the second
-    calibration are kept; without it those of the first are, to compare.
+    states: how many of the steps are recorded, spread evenly; of given pictures, how often each one is masked. grid:
+    (height, width) in tokens, None for the one the model was trained at. seed: of the first image. second: whether the
+    scales of the second calibration are kept; without it those of the first are, to compare.
+    finetune: steps of fine-tuning of the whole network between the two, 0 for none; rate: of its AdamW; batch: masked
+    pictures a step.
     """
 
+    neutral = None
+
     steps: int | None = None
-    states: int = 6
+    states: int = whole(6, 1, 1000)
     cfg: float | None = None
     seed: int = 0
     grid: tuple[int, int] | None = None
     second: bool = True
-
-    def __post_init__(self):
-        whole_number("states", self.states, 1, 1000)
+    finetune: int = whole(0, 0, 1_000_000)
+    rate: float = number(5e-6, 1e-9, 1e-2, "the rate of fine-tuning", step=1e-6)
+    batch: int = whole(32, 1, 10_000, "the batch of fine-tuning")
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What a calibration found, which packs the same network again without running it.
 
-    layers: for every quantized layer how its inputs are treated, and the int8 scale of those that are static.
+    layers: for every quantized layer, by the name that checkpoints give it, how its inputs and outputs are treated.
+    finetuned: steps by which the weights that were packed had been trained further; the file does not hold those.
     """
 
     scheme: str
-    layers: dict[str, tuple[str, float]] = field(default_factory=dict)
+    layers: dict[str, Treatment] = field(default_factory=dict)
+    finetuned: int = 0
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
@@ -52,7 +65,30 @@ class Calibration:
         """Raises MGTError for a file that holds something else."""
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            layers = {str(name): (str(kind), float(scale)) for name, (kind, scale) in values["layers"].items()}
-            return cls(str(values["scheme"]), layers)
+            layers = {str(name): treatment_from(value) for name, value in values["layers"].items()}
+            return cls(str(values["scheme"]), layers, int(values.get("finetuned", 0)))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise MGTError(f"{path} is not a stored calibration ({error})") from None
+
+    def of(self, network: nn.Module) -> dict[str, Treatment]:
+        """The same for `network`: what names a fused layer as a whole, as files once did, counts for all in it."""
+        found = {n: how if isinstance(how, Treatment) else treatment_from(how) for n, how in self.layers.items()}
+        for path, module in network.named_modules():
+            if isinstance(module, FusedLinear) and path in found:
+                whole_one = found.pop(path)
+                found |= {beside(path, name): whole_one for name in module.names}
+        return found
+
+
+def treatment_from(held: Any) -> Treatment:
+    """What a file says of a layer: a mapping, or as files once had it a kind and one scale. Raises KeyError, TypeError
+    or ValueError for anything else."""
+    if isinstance(held, Mapping):
+        kind, *scales = held["kind"], held["inputs"], held["outputs"]
+    else:
+        kind, scale = held
+        scales = [(scale or 1.0,) if kind == "static" else (), ()]
+    inputs, outputs = (tuple(map(float, values)) for values in scales)
+    if kind not in ACTIVATIONS or max(len(inputs), len(outputs)) > 2:
+        raise ValueError(f"a layer is {held!r}")
+    return Treatment(kind, inputs, outputs)

@@ -155,6 +155,10 @@ def empty_from_config(source: nn.Module, values: Any, where: str) -> PackedLayer
     group, width = values.get("group_size", 16), source.weight[0].numel()
     rotation = values.get("convrot_groupsize", 256 if kind == "asym_w4a8_int8" else 1) if kind != "float8_e4m3fn" else 1
     turns = rotation == 1 or (rotation in (4, 16, 64, 256) and width % rotation == 0)
-    if activations not in ACTIVATIONS or not isinstance(group, int) or group < 2 or group % 2 or not turns:
+    apart, outputs = values.get("apart", False), values.get("outputs", False)
+    known = activations in ACTIVATIONS and isinstance(apart, bool) and isinstance(outputs, bool)
+    # Only static inputs have scales apart, or outputs that are rounded.
+    fitting = known and (activations == "static" or not (apart or outputs))
+    if not fitting or not isinstance(group, int) or group < 2 or group % 2 or not turns:
         raise MGTError(f"{where} is quantized with settings this pack cannot read: {values}")
-    return FORMATS.get(kind).empty(source, LayerSettings(group, rotation, activations))
+    return FORMATS.get(kind).empty(source, LayerSettings(group, rotation, activations, apart, outputs))

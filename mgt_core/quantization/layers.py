@@ -5,9 +5,10 @@ parameters, and with these the bytes are the real ones. comfy-kitchen's kernels 
 not run on a GPU by this project's tests, which compare its eager backend with the plain path on a CPU.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import ClassVar
 
@@ -16,23 +17,40 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..kernels.fused_linear import published_modules
 from ..kernels.kitchen import kitchen
+from ..kernels.sides import SIDES, sides_of
 from .packing import GRID, rotate
 
 CPU_TILE, GPU_TILE = 2**20, 2**23  # weights decoded at once
 CONVOLUTION = ("stride", "padding", "dilation", "groups")
 ACTIVATIONS = ("float", "static", "dynamic")
+SCALES = ("input_scale", "output_scale")
+SMALLEST = 1e-30  # scale
 
 
 @dataclass(frozen=True)
 class LayerSettings:
     """How one layer is stored and computed. group: weights that share a scale (4 bit only). rotation: Hadamard
-    block, 1 for none. activations: "float" as they come; "static" int8 with one calibrated scale; "dynamic"
-    int8 with a scale for every row."""
+    block, 1 for none. activations: "float" as they come; "static" int8 with calibrated scales; "dynamic"
+    int8 with a scale for every row. apart: whether there is a static scale for each side of guidance (see
+    kernels/sides.py), or one for both. outputs: whether the outputs, too, are rounded to int8, by scales likewise."""
 
     group: int = 16
     rotation: int = 1
     activations: str = "float"
+    apart: bool = False
+    outputs: bool = False
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What becomes of a layer's inputs and outputs. kind: as LayerSettings.activations. inputs, outputs: static scales,
+    one, or one for each side of guidance; none where there are no static ones."""
+
+    kind: str = "float"
+    inputs: tuple[float, ...] = ()
+    outputs: tuple[float, ...] = ()
 
 
 class PackedLayer(nn.Module, ABC):
@@ -59,8 +77,11 @@ class PackedLayer(nn.Module, ABC):
         self.names = getattr(source, "names", ())  # of the layers in it, see FusedLinear
         self.out_features, self.in_features = source.weight.shape[0], source.weight[0].numel()
         self.bias = source.bias
+        shape = (SIDES,) if settings.apart else ()
         if settings.activations == "static":
-            self.input_scale = parameter(torch.ones((), device=source.weight.device))
+            self.input_scale = parameter(torch.ones(shape, device=source.weight.device))
+        if settings.outputs:
+            self.output_scale = parameter(torch.ones(shape, device=source.weight.device))
 
     @classmethod
     def pack(cls, source: nn.Module, settings: LayerSettings) -> "PackedLayer":
@@ -77,6 +98,42 @@ class PackedLayer(nn.Module, ABC):
         for name, (shape, dtype) in cls.stored(layer.out_features, layer.in_features, settings).items():
             setattr(layer, name, parameter(torch.empty(shape, dtype=dtype, device="meta")))
         return layer
+
+    def parts(self) -> dict[str, "PackedLayer"]:
+        """Each of the layers `names` by itself with the values it has here, its inputs taken as they come."""
+        size = self.out_features // len(self.names)
+        settings = LayerSettings(self.settings.group, self.settings.rotation)
+        source, found = nn.Linear(self.in_features, size, bias=False, device="meta"), {}
+        shared = {kind: shape for kind, (shape, _) in self.stored(size, self.in_features, settings).items()}
+        for place, name in enumerate(self.names):
+            found[name] = layer = type(self)(source, settings)
+            for kind, value in self.named_parameters(recurse=False):
+                if kind in SCALES:
+                    continue
+                # A level table, or a scale of all rows, is every part's own.
+                own = value if value.shape == shared.get(kind) else value[place * size : (place + 1) * size]
+                setattr(layer, kind, parameter(own.detach().clone()))
+        return found
+
+    def treated(self, how: Treatment) -> "PackedLayer":
+        """The same weights, with inputs and outputs treated otherwise."""
+        apart = max(len(how.inputs), len(how.outputs)) > 1
+        settings = replace(self.settings, activations=how.kind, apart=apart, outputs=bool(how.outputs))
+        layer = copy.copy(self)
+        layer._parameters = {k: v for k, v in self._parameters.items() if k not in SCALES}
+        layer.settings = settings
+        device = self.weight.device
+        if how.kind == "static":
+            layer.input_scale = scales_tensor(how.inputs or (1.0,), apart, device)
+        if how.outputs:
+            layer.output_scale = scales_tensor(how.outputs, apart, device)
+        return layer
+
+    @property
+    def treatment(self) -> Treatment:
+        held = (getattr(self, name, None) for name in SCALES)
+        scales = (() if value is None else tuple(value.reshape(-1).tolist()) for value in held)
+        return Treatment(self.settings.activations, *scales)
 
     @staticmethod
     @abstractmethod
@@ -106,7 +163,8 @@ class PackedLayer(nn.Module, ABC):
 
     def config(self) -> dict:
         """What ComfyUI's `comfy_quant` tensor says of the layer, and what this pack adds to it."""
-        return {"format": self.name, "activations": self.settings.activations}
+        more = {name: True for name in ("apart", "outputs") if getattr(self.settings, name)}
+        return {"format": self.name, "activations": self.settings.activations, **more}
 
     def weight_matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """[N, K] decoded and rotated back."""
@@ -116,29 +174,44 @@ class PackedLayer(nn.Module, ABC):
     def product(self, name: str, x: Tensor) -> Tensor:
         """As FusedLinear's: the layer `name` of those in it, without its bias."""
         size = self.out_features // len(self.names)
-        values, factor = self.rows(start := self.names.index(name) * size, start + size)
+        return self.times(x, start := self.names.index(name) * size, start + size)
+
+    def times(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """[..., K] times rows of the matrix, all by default; x as it comes, without the bias."""
+        values, factor = self.rows(start, self.out_features if stop is None else stop)
         return F.linear(x, rotate(values * factor, self.settings.rotation).to(x))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`."""
+    def turned(self, x: Tensor) -> Tensor | None:
+        """What `forward` begins with, and may be given; None where it may do without."""
+        if self.settings.activations == "dynamic" and self.kernels_for(x):
+            return None
+        return rotate(x, self.settings.rotation)
+
+    def forward(self, x: Tensor, turned: Tensor | None = None) -> Tensor:
+        """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`. turned: see `turned`."""
         if self.geometry is not None:
             return self.geometry(x, self.weight_matrix(x.dtype), self.bias)
         if self.settings.activations == "dynamic" and (kernels := self.kernels_for(x)):
             out = self.fused(kernels, x)
             if out is not None:
                 return out
-        x, dtype = rotate(x, self.settings.rotation), x.dtype
+        dtype = x.dtype
+        x = rotate(x, self.settings.rotation) if turned is None else turned
         if self.settings.activations == "float":
             return self.by_tiles(x, lambda values, factor: F.linear(x, (values * factor).to(dtype)))
         codes, scale = self.quantized(x)
         matrix = self.integer_product(codes)
-        return self.by_tiles(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
+        out = self.by_tiles(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
+        return rounded(out, self.output_scale) if self.settings.outputs else out
 
     def quantized(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """int8 values of `x` as float32, and their scale: one, or one a row [..., 1]."""
+        """int8 values of `x` as float32, and their scale: one, or one a row or image [..., 1]."""
         x = x.float()
-        scale = self.input_scale if self.settings.activations == "static" else x.abs().amax(-1, keepdim=True) / GRID
-        scale = scale.clamp(min=1e-30)
+        if self.settings.activations == "static":
+            scale = scale_for(self.input_scale, x)
+        else:
+            scale = x.abs().amax(-1, keepdim=True) / GRID
+        scale = scale.clamp(min=SMALLEST)
         return (x / scale).round().clamp(-GRID, GRID), scale
 
     def integer_product(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
@@ -190,8 +263,30 @@ def parameter(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.contiguous(), requires_grad=False)
 
 
+def scales_tensor(values: tuple[float, ...], apart: bool, device: torch.device) -> nn.Parameter:
+    """[] or, apart, [2] float32, of as many values or of one for both sides."""
+    tensor = torch.tensor(values, dtype=torch.float32, device=device)
+    return parameter(tensor.expand(SIDES) if apart else tensor.reshape(()))
+
+
+def scale_for(scales: Tensor, x: Tensor) -> Tensor:
+    """Scale of x [B, ...]: [], or by the side of each image [B, 1, ...]. Where the sides are not known, the larger one,
+    which clips neither."""
+    if not scales.ndim:
+        return scales
+    of = sides_of(x)
+    return scales.amax() if of is None else scales[of].view(-1, *[1] * (x.ndim - 1))
+
+
+def rounded(x: Tensor, scales: Tensor) -> Tensor:
+    """x [B, ...] on the int8 grid of its scale, in its own type."""
+    scale = scale_for(scales, x).clamp(min=SMALLEST)
+    return ((x.float() / scale).round().clamp(-GRID, GRID) * scale).to(x.dtype)
+
+
 def packed_layers(network: nn.Module) -> dict[str, PackedLayer]:
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, PackedLayer)}
+    """By their published names."""
+    return {name: layer for name, layer in published_modules(network) if isinstance(layer, PackedLayer)}
 
 
 def stored_bytes(module: nn.Module) -> int:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, join_some, reason
+from ..kernels.fused_linear import beside, layers_apart
 from ..loading.weights import Stored
 from .formats import empty_from_config
 from .layers import packed_layers
@@ -49,13 +50,17 @@ def marked_layers(stored: Mapping[str, Stored]) -> dict[str, dict]:
 def with_marked_layers(network: nn.Module, marked: Mapping[str, dict], folder: Path) -> nn.Module:
     """`network`, on the meta device, with the layers that a file holds packed. Raises MGTError where the
     network has no such layer or the config is none that this pack reads."""
-    layers = dict(network.named_modules())
+    layers = layers_apart(network) | dict(network.named_modules())
     missing = [name for name in marked if name not in layers]
     if missing:
         raise MGTError(
             f"the weights in {folder} mark {len(missing)} layers as quantized that its config has no place for: "
             f"{join_some(missing)}"
         )
+    for path, module in network.named_modules():
+        inner = [name for name in getattr(module, "names", ()) if beside(path, name) in marked]
+        if path in marked and inner:
+            raise MGTError(f"the weights in {folder} mark {path} as quantized whole and its {inner[0]} by itself")
     packed = {name: empty_from_config(layers[name], values, f"{folder}: {name}") for name, values in marked.items()}
     return replaced(network, packed)
 
@@ -93,7 +98,7 @@ def read_scheme(stored: Mapping[str, Stored], network: nn.Module) -> Scheme | No
         if formats != {kind.format}:
             held = " and ".join(sorted(formats)) or "float weights"
             raise MGTError(f"{file} says it is quantized as {name} ({kind.format}) and holds {held}: it is mislabelled")
-        return kind(**{key: tuple(value) if key == "keep" else value for key, value in settings.items()})
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()})
     return None
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
@@ -56,6 +56,19 @@ def calibration_conditions(
     if not prompts:
         raise MGTError("calibrating takes at least one prompt, and none was given")
     return text.encode(list(prompts)), text.encode([""] * len(prompts))
+
+
+def picture_conditions(
+    model: MGTModel, text: TextEncoder | None, captions: Sequence[str] = (), labels: Tensor | None = None
+) -> tuple[Condition, Condition]:
+    """The same for given pictures: what they show, one caption for all or one each, beside the empty prompt; without
+    captions the empty prompt twice, as where nothing is known. For a model of classes their labels [P] beside no class
+    (or the first, where there is none), without labels that twice."""
+    if "labels" in model.network.condition_fields:
+        other = torch.tensor([UNCONDITIONAL if model.network.has_unconditional_class else 0])
+        labels = other if labels is None else labels
+        return Condition(labels=labels), Condition(labels=other.expand(len(labels)))
+    return calibration_conditions(model, text, list(captions) or [""])
 
 
 def calibration_file(weights: Path, scheme: Scheme) -> Path:

@@ -1,23 +1,25 @@
 """SCQ, secondary calibration quantization (arXiv 2411.10781, section 3.4, after its authors' code).
 
-The states that sampling passes through are recorded once and shown to the network twice: as it is, which
-ranks the layers by their output scale, and with quantized weights, which gives the scales that are kept.
+The same states are shown to the network twice: as it is, which ranks the layers by their output scale, and with
+quantized weights, which gives the scales that are kept. States are those that sampling passes through, or given
+pictures with some of their tokens masked. Between the two the network can be fine-tuned.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..backbones.base import Backbone
 from ..errors import MGTError, join_some
 from ..model import MGTModel
 from ..types import Callback, Condition
 from .calibration import Calibration, CalibrationRun
+from .finetune import finetuned
 from .formats import Int4Layer
-from .layers import PackedLayer, stored_bytes
-from .observers import Observed, Watch
+from .layers import PackedLayer, Treatment, stored_bytes
+from .observers import Observed, Watch, mean
 from .reconstruction import reconstruct
 from .report import LayerReport, Report
 from .schemes import Scheme, scheme_from
@@ -29,11 +31,13 @@ ROWS_KEPT = 64  # input rows of a layer kept from every recorded state for fine-
 
 @dataclass(frozen=True)
 class Quantized:
-    """The quantized model, what the calibration found, and the report."""
+    """The quantized model, what the calibration found, and the report. first: how every layer would be treated by the
+    first calibration alone."""
 
     model: MGTModel
     calibration: Calibration
     report: Report
+    first: Mapping[str, Treatment]
 
 
 @torch.no_grad()
@@ -45,11 +49,14 @@ def quantize(
     run: CalibrationRun | None = None,
     progress: Progress | None = None,
     callback: Callback | None = None,
+    pictures: Tensor | None = None,
 ) -> Quantized:
-    """A new model with packed weights; the one given stays as it is, and what is not packed is shared.
+    """A new model with packed weights; the one given stays as it is, and what is not packed is shared (unless the
+    network is fine-tuned: then all of it is new).
 
-    positive: conditions to calibrate on, one image each; negative: one condition, or as many. progress is
-    called with how much is done of how much, and may raise to stop; callback with every sampled step.
+    positive: conditions to calibrate on, one image each; negative: one condition, or as many. pictures: tokens
+    [P, h, w] of pictures to calibrate on in place of sampled ones (see `picture_tokens`), with one condition or P.
+    progress is called with how much is done of how much, and may raise to stop; callback with every sampled step.
     Patches stay attached, and take no part in the calibration. Raises MGTError for
     conditions of another model and for a model that is quantized.
     """
@@ -57,19 +64,24 @@ def quantize(
     if scheme is None:
         raise MGTError("quantization is 'none': there is nothing to calibrate")
     layers = layers_of(model, scheme)
-    session = Session.of(model, positive, negative, run, len(layers), progress, callback)
-    states = session.record()
+    session = Session.of(model, positive, negative, run, len(layers), progress, callback, pictures)
+    states = session.states()
 
     keep = ROWS_KEPT if scheme.reconstruct else 0
     first = {name: Watch(scheme.rotation(layer), keep) for name, layer in layers.items()}
     expected = session.replay({name: Observed(layer, first[name]) for name, layer in layers.items()}, states)
-    packed = calibrated(layers, first, scheme, session.meter.tick)
+    how = treatments(first, scheme)
+    if run.finetune:
+        network = finetuned(session, scheme, how)
+        model = replace(model, network=network, placement=None)
+        layers = layers_of(model, scheme)
+    packed = calibrated(model.network, layers, first, how, scheme, session.meter.tick)
 
     if run.second and scheme.static:
         second = {name: Watch(scheme.rotation(layer)) for name, layer in layers.items()}
-        session.replay({name: Observed(with_float_input(packed[name]), second[name]) for name in layers}, states)
-        for name, layer in packed.items():
-            set_scale(layer, second[name].input_scale)
+        plain = {name: packed[name].treated(Treatment()) for name in layers}
+        session.replay({name: Observed(plain[name], second[name]) for name in layers}, states)
+        packed = {name: layer.treated(rescaled(how[name], second[name], scheme)) for name, layer in packed.items()}
 
     last = {name: Watch() for name in layers}
     judged = session.replay({n: Observed(packed[n], last[n], layer) for n, layer in layers.items()}, states, expected)
@@ -77,14 +89,14 @@ def quantize(
     agreement, shift = compared(expected, judged)
     report = Report(
         scheme=repr(scheme),
-        layers=tuple(layer_report(n, layer, packed[n], first[n], last[n]) for n, layer in layers.items()),
+        layers=tuple(layer_report(n, layer, packed[n], first[n], last[n], scheme) for n, layer in layers.items()),
         before=stored_bytes(model.network),
         after=stored_bytes(quantized.network),
         agreement=agreement,
         shift=shift,
     )
-    kinds = {name: (layer.settings.activations, scale_of(layer)) for name, layer in packed.items()}
-    return Quantized(quantized, Calibration(repr(scheme), kinds), report)
+    kinds = {name: layer.treatment for name, layer in packed.items()}
+    return Quantized(quantized, Calibration(repr(scheme), kinds, run.finetune), report, how)
 
 
 @torch.no_grad()
@@ -97,18 +109,24 @@ def apply(model: MGTModel, scheme: str | Scheme, calibration: Calibration | None
         if scheme.needs_calibration:
             raise MGTError(f"{scheme!r} needs a calibration: which layers take int8 inputs, and their scales")
         kind = scheme.activation_scales if scheme.int8_share else "float"
-        kinds = dict.fromkeys(layers, (kind, 0.0))
+        how = dict.fromkeys(layers, Treatment(kind))
     else:
-        kinds = calibration.layers
-        if kinds.keys() != layers.keys():
-            odd = sorted(kinds.keys() ^ layers.keys())
+        if calibration.finetuned:
+            raise MGTError(
+                f"the stored calibration is of weights that were fine-tuned by {calibration.finetuned} steps, and not "
+                "of these; load the bundle that was written with it"
+            )
+        how = calibration.of(model.network)
+        if how.keys() != layers.keys():
+            odd = sorted(how.keys() ^ layers.keys())
             raise MGTError(f"the stored calibration is of another network or other settings: {join_some(odd)} differ")
-    packed = {name: set_scale(scheme.pack(layer, kinds[name][0]), kinds[name][1]) for name, layer in layers.items()}
+    packed = {name: layer.treated(how[name]) for name, layer in scheme.packed(model.network, layers)}
     return with_layers(model, packed, scheme)
 
 
 def layers_of(model: MGTModel, scheme: Scheme) -> dict[str, nn.Module]:
-    """The layers to pack, by name. Raises MGTError for a model that is quantized and where none is left."""
+    """The layers to pack, by the names that checkpoints give them. Raises MGTError for a model that is quantized and
+    where none is left."""
     if model.quantization is not None:
         raise MGTError(f"the model is quantized already ({model.quantization!r}); start from the original weights")
     kept = model.network.unquantized
@@ -118,60 +136,60 @@ def layers_of(model: MGTModel, scheme: Scheme) -> dict[str, nn.Module]:
     return chosen
 
 
+def treatments(watches: Mapping[str, Watch], scheme: Scheme) -> dict[str, Treatment]:
+    """What the first calibration gives every layer: int8 inputs for the share with the smallest output scales."""
+    apart = scheme.condition_scales == "apart"
+    ranked = sorted(scheme.ranked(watches), key=lambda name: mean(watches[name].outputs.values(apart)))
+    int8 = set(ranked[: round(scheme.int8_share * len(ranked))])
+    kinds = {name: scheme.activation_scales if name in int8 else "float" for name in watches}
+    rounded = {name: Treatment(kind, outputs=(1.0,) if scheme.reads_int8(name) else ()) for name, kind in kinds.items()}
+    return {name: rescaled(rounded[name], watch, scheme) for name, watch in watches.items()}
+
+
+def rescaled(how: Treatment, watch: Watch, scheme: Scheme) -> Treatment:
+    """The same with the scales of `watch`, where it has static ones."""
+    if how.kind != "static":
+        return Treatment(how.kind)
+    apart = scheme.condition_scales == "apart"
+    return Treatment(how.kind, watch.inputs.values(apart), watch.outputs.values(apart) if how.outputs else ())
+
+
 def calibrated(
-    layers: Mapping[str, nn.Module], watches: Mapping[str, Watch], scheme: Scheme, tick: Callable[[], None]
+    network: Backbone,
+    layers: Mapping[str, nn.Module],
+    watches: Mapping[str, Watch],
+    how: Mapping[str, Treatment],
+    scheme: Scheme,
+    tick: Callable[[], None],
 ) -> dict[str, PackedLayer]:
     """Every layer packed by what the first calibration saw of it, and fine-tuned where the scheme has it."""
-    int8 = smallest(watches, scheme.int8_share)
     packed = {}
-    for name, layer in layers.items():
-        found = scheme.pack(layer, scheme.activation_scales if name in int8 else "float")
-        set_scale(found, watches[name].input_scale)
+    for name, found in scheme.packed(network, layers):
         samples = watches[name].samples
         if scheme.reconstruct and isinstance(found, Int4Layer) and samples:
-            found = reconstruct(found, layer, torch.cat(samples), scheme.reconstruct)
+            found = reconstruct(found, layers[name], torch.cat(samples), scheme.reconstruct)
             samples.clear()
-        packed[name] = found
+        packed[name] = found.treated(how[name])
         tick()
     return packed
-
-
-def smallest(watches: Mapping[str, Watch], share: float) -> set[str]:
-    """The `share` of layers with the smallest output scales."""
-    ranked = sorted(watches, key=lambda name: watches[name].output_scale or 0.0)
-    return set(ranked[: round(share * len(ranked))])
-
-
-def with_float_input(layer: PackedLayer) -> PackedLayer:
-    """The same weights, its inputs taken as they come."""
-    layer = copy.copy(layer)
-    layer.settings = replace(layer.settings, activations="float")
-    return layer
-
-
-def set_scale(layer: PackedLayer, scale: float | None) -> PackedLayer:
-    if layer.settings.activations == "static":
-        layer.input_scale.fill_(scale or 1.0)
-    return layer
-
-
-def scale_of(layer: PackedLayer) -> float:
-    return float(layer.input_scale) if layer.settings.activations == "static" else 0.0
 
 
 def with_layers(model: MGTModel, packed: Mapping[str, PackedLayer], scheme: Scheme) -> MGTModel:
     return replace(model, network=replaced(model.network, packed), placement=None, quantization=scheme)
 
 
-def layer_report(name: str, layer: nn.Module, packed: PackedLayer, first: Watch, last: Watch) -> LayerReport:
+def layer_report(
+    name: str, layer: nn.Module, packed: PackedLayer, first: Watch, last: Watch, scheme: Scheme
+) -> LayerReport:
     """first: of the layer before it was packed; last: of both on the same inputs."""
+    apart = scheme.condition_scales == "apart"
     return LayerReport(
         name=name,
         parameters=layer.weight.numel(),
         activations=packed.settings.activations,
-        input_scale=first.input_scale or 0.0,
-        output_scale=first.output_scale or 0.0,
-        kept_scale=scale_of(packed),
+        input_scale=mean(first.inputs.values(apart)),
+        output_scale=mean(first.outputs.values(apart)),
+        kept_scale=mean(packed.treatment.inputs),
         error=last.relative_error,
         before=stored_bytes(layer),
         after=stored_bytes(packed),

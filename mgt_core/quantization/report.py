@@ -6,7 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class LayerReport:
     """One layer. parameters: weights in it. input_scale, output_scale: of the first calibration (largest
-    value / 127, averaged). kept_scale: of the second, 0 where the input stays as it is. error: of its output
+    value / 127, averaged, and over the sides of guidance where they are apart). kept_scale: likewise of the second, 0
+    where the input stays as it is. error: of its output
     on the calibration states, relative. before, after: bytes."""
 
     name: str

@@ -1,5 +1,6 @@
 """What is stored in how many bits: a frozen dataclass a scheme, registered by name."""
 
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import ClassVar
@@ -7,28 +8,40 @@ from typing import ClassVar
 from torch import nn
 
 from ..errors import MGTError, join_some
+from ..kernels.fused_linear import FusedLinear, beside, layers_apart
 from ..registry import Registry
 from ..settings import Settings, choice, share, whole
 from .formats import FORMATS
 from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
+from .released import UNLISTED
 from .surgery import replaced
 
 SCHEMES: Registry = Registry("quantization")
 NONE = "none"
 GROUPS = (8, 16, 32, 64, 128)
 SCALES = ("static", "dynamic")
+CONDITION_SCALES = ("apart", "together")
+OUTPUTS = ("float", "int8")
+PATTERNS = ("keep", "unranked")  # settings that hold patterns over names
 # What people mean by a word; any other entry of `keep` is a pattern over layer names.
-NAMED_PATTERNS = {"modulation": ("*norm*.linear", "*modulation*", "*ada*norm*")}
+NAMED_PATTERNS = {"modulation": ("*norm*.linear", "*modulation*", "*ada*norm*"), "unlisted": UNLISTED}
+# What reads these computes on int8 as well, or could: attention reads its projections, the residual sum the rest.
+READ_NEXT = ("*.to_[qkv]", "*.add_[qkv]_proj", "*.query", "*.key", "*.value", "*.w[qkv]")
+READ_NEXT += ("*.to_out.0", "*.ff.net.2", "*.ff_context.net.2", "project_from_hidden")
 
 
 @dataclass(frozen=True)
 class Scheme(Settings):
     """group_size: weights that share a scale (4 bit only). int8_share: share of the layers, those with the
-    smallest output scales, whose inputs become int8 as well. activation_scales: "static", one calibrated
-    scale a layer as SCQ has it, or "dynamic", one for every token, measured when it is used. keep: layers
-    that stay as they are, as patterns over their names or the word "modulation". reconstruct: steps of
-    layer-wise fine-tuning between the two calibrations; 0 for none (4 bit only).
+    smallest output scales, whose inputs become int8 as well; layers count as checkpoints name them, queries, keys and
+    values apart. activation_scales: "static", calibrated ones as SCQ has it, or "dynamic", one for every token,
+    measured when it is used. condition_scales: of static ones two a layer, for unconditional and conditional
+    rows ("apart"), or one ("together"). outputs: "int8" rounds the outputs of int8 layers, too, where what reads them
+    takes them so (READ_NEXT). keep: layers that stay as they are, as patterns over their names or the word
+    "modulation". reconstruct: steps of layer-wise fine-tuning between the two calibrations; 0 for none (4 bit only).
+    unranked: layers whose inputs stay as they come and that do not count for the share, as `keep` names them;
+    "unlisted" for those of Meissonic that the authors' list leaves out.
     """
 
     neutral = None
@@ -39,11 +52,17 @@ class Scheme(Settings):
     activation_scales: str = choice("static", SCALES)
     keep: tuple[str, ...] = ()
     reconstruct: int = whole(0, 0, 10_000)
+    condition_scales: str = choice("apart", CONDITION_SCALES)
+    outputs: str = choice("float", OUTPUTS)
+    unranked: tuple[str, ...] = ()
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.keep, tuple) or not all(isinstance(pattern, str) for pattern in self.keep):
-            raise MGTError(f"keep is {self.keep!r}; expected a tuple of patterns over layer names")
+        for name in PATTERNS:
+            if not isinstance(held := getattr(self, name), tuple) or not all(isinstance(each, str) for each in held):
+                raise MGTError(f"{name} is {held!r}; expected a tuple of patterns over layer names")
+        if self.outputs == "int8" and self.activation_scales != "static":
+            raise MGTError("outputs is 'int8', which takes calibrated scales; activation_scales has to be 'static'")
 
     @property
     def static(self) -> bool:
@@ -56,22 +75,39 @@ class Scheme(Settings):
         return self.static or 0 < self.int8_share < 1 or self.reconstruct > 0
 
     def chosen(self, network: nn.Module, convolutions: bool = False) -> dict[str, nn.Module]:
-        """The layers of `network` to quantize, by name. Raises MGTError when a pattern of `keep` fits none."""
+        """The layers of `network` to quantize, by name, those of a fused layer each by its own. Raises MGTError when
+        a pattern of `keep` fits none."""
         kinds = (nn.Linear, nn.Conv2d) if convolutions else nn.Linear
-        layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, kinds)}
+        layers = {name: layer for name, layer in layers_apart(network).items() if isinstance(layer, kinds)}
+        within = {name: path for path, module in network.named_modules() for name in names_in(path, module)}
         for entry in self.keep:
-            fitting = [name for name in layers if matches(name, entry)]
-            if not fitting and entry not in NAMED_PATTERNS:
-                raise MGTError(f"keep names {entry!r}, which fits no layer left; the first are {join_some(layers)}")
-            for name in fitting:
+            for name in fitting("keep", entry, {name: within.get(name, name) for name in layers}):
                 del layers[name]
         return layers
+
+    def ranked(self, names: Collection[str]) -> list[str]:
+        """Those of the layers `names` that are ranked. Raises MGTError when a pattern of `unranked` fits none."""
+        out = {name for entry in self.unranked for name in fitting("unranked", entry, {name: name for name in names})}
+        return [name for name in names if name not in out]
 
     def rotation(self, layer: nn.Module) -> int:
         return 1 if isinstance(layer, nn.Conv2d) else rotation_size(layer.in_features)
 
     def pack(self, layer: nn.Module, activations: str = "float") -> PackedLayer:
         return FORMATS.get(self.format).pack(layer, LayerSettings(self.group_size, self.rotation(layer), activations))
+
+    def packed(self, network: nn.Module, names: Collection[str]) -> Iterator[tuple[str, PackedLayer]]:
+        """The layers `names` of `network`, packed; a fused one as a whole, and then taken apart."""
+        for path, module in network.named_modules():
+            if path in names:
+                yield path, self.pack(module)
+            elif wanted := [name for name in names_in(path, module) if name in names]:
+                parts = self.pack(module).parts()
+                yield from ((name, parts[name.rpartition(".")[2]]) for name in wanted)
+
+    def reads_int8(self, name: str) -> bool:
+        """Whether the outputs of layer `name` are rounded where its inputs are."""
+        return self.outputs == "int8" and any(fnmatchcase(name, pattern) for pattern in READ_NEXT)
 
 
 def planned(network: nn.Module, scheme: Scheme, kept: tuple[str, ...] = ()) -> nn.Module:
@@ -81,6 +117,20 @@ def planned(network: nn.Module, scheme: Scheme, kept: tuple[str, ...] = ()) -> n
     form = FORMATS.get(scheme.format)
     settings = {name: LayerSettings(scheme.group_size, scheme.rotation(layer)) for name, layer in layers.items()}
     return replaced(network, {name: form.empty(layer, settings[name]) for name, layer in layers.items()})
+
+
+def names_in(path: str, module: nn.Module) -> list[str]:
+    """Published names of the layers in a fused one at `path`; none of any other."""
+    return [beside(path, name) for name in module.names] if isinstance(module, FusedLinear) else []
+
+
+def fitting(setting: str, entry: str, layers: Mapping[str, str]) -> list[str]:
+    """Of the layers, each with another name that it goes by, those that a pattern or word of `setting` means. Raises
+    MGTError for a pattern that fits none."""
+    found = [name for name, other in layers.items() if matches(name, entry) or matches(other, entry)]
+    if not found and entry not in NAMED_PATTERNS:
+        raise MGTError(f"{setting} names {entry!r}, which fits no layer left; the first are {join_some(layers)}")
+    return found
 
 
 def matches(name: str, entry: str) -> bool:

@@ -1,17 +1,22 @@
-"""The states that sampling passes through, recorded once and shown again to networks with other layers."""
+"""The states that a calibration looks at, gathered once and shown again to networks with other layers."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ..backbones.base import Backbone
+from ..errors import MGTError
 from ..model import MGTModel
 from ..sample import sample
+from ..sampling.draws import seeded_generator
 from ..sampling.guided import GuidedNetwork
 from ..sampling.step import chosen_log_probability
-from ..types import Callback, Condition, Step, empty_state
+from ..self_guidance.objective import mask_some
+from ..types import Callback, Condition, Step, TokenState, empty_state
 from .calibration import CalibrationRun
 from .surgery import replaced
 
@@ -55,7 +60,9 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Session:
-    """One calibration: the model without patches, its conditions, and the progress. run: with every setting filled."""
+    """One calibration: the model without patches, its conditions, and the progress. run: with every setting filled.
+    pictures: [P, h, w] long, where states are made of given ones. finished: tokens [1, h, w] of whole pictures, each
+    with the place of its conditions."""
 
     model: MGTModel
     conditions: tuple[tuple[Condition, Condition], ...]
@@ -63,6 +70,8 @@ class Session:
     run: CalibrationRun
     meter: Meter
     callback: Callback | None = None
+    pictures: Tensor | None = None
+    finished: list[tuple[int, Tensor]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -74,9 +83,13 @@ class Session:
         layers: int = 0,
         progress: Progress | None = None,
         callback: Callback | None = None,
+        pictures: Tensor | None = None,
     ) -> "Session":
-        """layers: how many will be packed, which counts as progress like the states that are shown."""
+        """layers: how many will be packed, which counts as progress like the states that are shown, and the pictures of
+        fine-tuning. Raises MGTError for pictures that do not fit the model or the conditions."""
         grid = run.grid or (model.grid_for(*model.trained_size) if model.trained_size else model.network.trained_grid)
+        if pictures is not None:
+            grid = checked(pictures, model, positive.batch)
         steps = run.steps or model.defaults.get("steps", 48)
         cfg = model.defaults.get("cfg", 9.0) if run.cfg is None else run.cfg
         run = replace(run, steps=steps, cfg=cfg, states=min(run.states, steps))
@@ -87,8 +100,29 @@ class Session:
         plain = MGTModel(
             model.network, model.pixels_per_token, model.timestep_rule, model.defaults, placement=model.placement
         )
-        total = count * (run.steps + 3 * run.states) + layers
-        return cls(plain, conditions, grid, run, Meter(total, progress), callback)
+        shown = 3 * run.states * (count if pictures is None else len(pictures))
+        total = (count * run.steps if pictures is None else 0) + shown + layers + run.finetune * run.batch
+        return cls(plain, conditions, grid, run, Meter(total, progress), callback, pictures)
+
+    def states(self) -> list[Recorded]:
+        return self.record() if self.pictures is None else self.masked()
+
+    def masked(self) -> list[Recorded]:
+        """Given pictures with a share cos(pi u / 2) of their tokens masked, u uniform, as in training."""
+        states = []
+        for number, ids in enumerate(self.pictures):
+            place = number if len(self.conditions) > 1 else 0
+            self.finished.append((place, ids[None]))
+            generator = seeded_generator(f"masking {self.run.seed + number}", torch.device("cpu"))
+            states += (self.some_masked(place, ids[None], generator) for _ in range(self.run.states))
+        return states
+
+    def some_masked(self, place: int, ids: Tensor, generator: torch.Generator) -> Recorded:
+        """A finished picture [1, h, w] with a random share of it masked."""
+        draw = partial(torch.rand, generator=generator)
+        numbers = (draw(1), draw(1, ids.numel()))
+        tokens = mask_some(ids.flatten(1), self.model.mask_id, *(n.to(ids.device) for n in numbers))
+        return self.recorded(tokens.view_as(ids), place)
 
     def record(self) -> list[Recorded]:
         """States of one sampling run for each pair of conditions, evenly spread over its steps."""
@@ -101,10 +135,10 @@ class Session:
             if self.callback is not None:
                 self.callback(step)
             if step.index in wanted:
-                states.append(self.recorded(step, place))
+                states.append(self.recorded(step.tokens, place, step.index))
 
         for place, (positive, negative) in enumerate(self.conditions):
-            sample(
+            made = sample(
                 self.model,
                 empty,
                 positive,
@@ -115,33 +149,58 @@ class Session:
                 seed=run.seed + place,
                 callback=partial(note, place=place),
             )
+            self.finished.append((place, made.tokens))
         return states
 
-    def recorded(self, step: Step, place: int) -> Recorded:
-        """The state before `step`, and at most about CELLS_COMPARED of its masked cells."""
-        masked = (step.tokens == self.model.mask_id).flatten(1)
+    def recorded(self, tokens: Tensor, place: int, index: int | None = None) -> Recorded:
+        """A state, and at most about CELLS_COMPARED of its masked cells. index: of the step before which it was; by
+        default that at which the cosine schedule leaves as many masked."""
+        masked = (tokens == self.model.mask_id).flatten(1)
         count = int(masked.sum())
-        ratio = self.model.timestep_rule == "mask_ratio"
-        time = count / masked.numel() if ratio else self.run.steps - 1 - step.index
+        share, last = count / masked.numel(), self.run.steps - 1
+        if index is None:
+            index = min(last, round(self.run.steps * math.acos(share) * 2 / math.pi))
+        time = share if self.model.timestep_rule == "mask_ratio" else last - index
         cells = masked[0].nonzero()[:: -(-count // CELLS_COMPARED), 0][None]
-        return Recorded(place, step.tokens, torch.full((1,), float(time), device=cells.device), cells)
+        return Recorded(place, tokens, torch.full((1,), float(time), device=cells.device), cells)
 
     def replay(
         self, layers: Mapping[str, nn.Module], states: Sequence[Recorded], expected: Sequence[Predicted] | None = None
     ) -> list[Predicted]:
         """Show every state to the network with `layers` in it. With `expected`, scores are of its tokens."""
-        device = self.model.acquire()
-        model = replace(self.model, network=replaced(self.model.network, layers), placement=None)
-        pairs = [[condition.to(device) for condition in pair] for pair in self.conditions]
-        networks = [GuidedNetwork(model.network, *pair, self.grid) for pair in pairs]
         found = []
-        for index, state in enumerate(states):
-            logits = networks[state.place].logits(state.tokens, state.timestep, self.run.cfg, state.cells)
+        for index, logits in enumerate(self.logits(replaced(self.model.network, layers), states)):
             best = logits.argmax(-1)
             score = chosen_log_probability(logits, best if expected is None else expected[index].best)
             found.append(Predicted(best, score))
             self.meter.tick()
         return found
+
+    def logits(self, network: Backbone, states: Sequence[Recorded]) -> Iterator[Tensor]:
+        """Guided logits [1, M, V] of the compared cells of every state, by `network`."""
+        device = self.model.acquire()
+        pairs = [[condition.to(device) for condition in pair] for pair in self.conditions]
+        networks = [GuidedNetwork(network, *pair, self.grid) for pair in pairs]
+        for state in states:
+            moved = (values.to(device) for values in (state.tokens, state.timestep))
+            yield networks[state.place].logits(*moved, self.run.cfg, state.cells.to(device))
+
+
+def checked(pictures: Tensor, model: MGTModel, conditions: int) -> tuple[int, int]:
+    """Their grid. Raises MGTError for tokens that are not the model's, and for as many conditions as do not fit."""
+    if not isinstance(pictures, Tensor) or pictures.ndim != 3 or pictures.is_floating_point() or not len(pictures):
+        held = list(pictures.shape) if isinstance(pictures, Tensor) else type(pictures).__name__
+        raise MGTError(f"pictures are {held}; expected their tokens [pictures, h, w], as picture_tokens gives")
+    TokenState(pictures, torch.zeros_like(pictures, dtype=torch.bool), model.mask_id, model.codebook_size).check()
+    if bool((pictures == model.mask_id).any()):
+        raise MGTError("pictures have masked tokens; calibrating masks whole ones by itself")
+    if conditions not in (1, len(pictures)):
+        raise MGTError(
+            f"there are {len(pictures)} pictures and {conditions} prompts; give one prompt, or one for each picture"
+        )
+    grid = tuple(pictures.shape[1:])
+    model.network.check_grid(grid)
+    return grid
 
 
 def nth(condition: Condition, place: int) -> Condition:

@@ -10,11 +10,13 @@ from torch import Tensor
 from ..backbones.base import Backbone
 from ..backbones.hooks import NO_HOOKS
 from ..conditioning.parts import ConditionInput, acting, condition_parts, unreached, weighted_mean
+from ..kernels.sides import NEGATIVE, POSITIVE, sides
 from ..patches.base import Call, Entry, Moment, RunPatch, States
 from ..placement import sent
 from ..types import Condition
 
 ROLES = ("negative", "positive")  # in the order in which they are batched
+SIDE = {"negative": NEGATIVE, "positive": POSITIVE}
 SECOND = "second pass"  # a role of its own, with a part for each of the role that it follows
 AT_ONCE = 4  # conditions evaluated in one call, at the most
 
@@ -68,6 +70,7 @@ class GuidedNetwork:
     passes: int = 0
     _prepared: dict = field(default_factory=dict)
     _known: dict = field(default_factory=dict)
+    _known_sides: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.parts = {"negative": condition_parts(self.negative), "positive": condition_parts(self.positive)}
@@ -174,7 +177,8 @@ class GuidedNetwork:
         last: deque[Tensor] = deque(maxlen=1)
         if asked.followed:
             hooks = replace(hooks, taps=last)
-        out = features(call.tokens, asked.timestep.repeat(count), self._prepare(entries), hooks)
+        with sides(self._sides(call)):
+            out = features(call.tokens, asked.timestep.repeat(count), self._prepare(entries), hooks)
         return out.flatten(1, -2), last[0] if asked.followed else None
 
     def _look_again(self, entry: Entry, hidden: Tensor, asked: Evaluation) -> Tensor:
@@ -182,7 +186,17 @@ class GuidedNetwork:
         self.calls += 1
         self.passes += 1
         call = Call(self.network, (entry,), asked.tokens, asked.moment)
-        return asked.looking.look_again(call, hidden, asked.timestep, self._prepare((entry,))).flatten(1, -2)
+        with sides(self._sides(call)):
+            return asked.looking.look_again(call, hidden, asked.timestep, self._prepare((entry,))).flatten(1, -2)
+
+    def _sides(self, call: Call) -> Tensor:
+        """[entries * B] long, the side of every image of a call."""
+        images = len(call.tokens) // len(call.entries)
+        key = call.entries, images
+        if key not in self._known_sides:
+            parts = [torch.full((images,), SIDE[role], device=call.tokens.device) for role, _ in call.entries]
+            self._known_sides[key] = torch.cat(parts)
+        return self._known_sides[key]
 
     def _prepare(self, entries: tuple[Entry, ...]):
         if entries not in self._prepared:

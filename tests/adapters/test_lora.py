@@ -15,6 +15,7 @@ from torch import nn
 import mgt_core
 from mgt_core.adapters.attach import adapt, grafted
 from mgt_core.adapters.lora import LowRank
+from mgt_core.kernels.fused_linear import published_modules
 from support.bundles import amused_bundle, openmuse_bundle
 from support.golden import bundles, pipeline
 from support.loras import linear_layers, logits, low_rank_pairs, save_diffusers, save_kohya, save_peft
@@ -120,19 +121,15 @@ def test_over_packed_weights(pipe, pairs, file, scheme):
     """Packed, then adapted: the update is exact beside the coarser weights; in the other order it is the same."""
     small = mgt_core.quantize_pipeline(pipe, scheme).model
     expected = copy.deepcopy(small.network)
-    modules = dict(expected.named_modules())
-    for path, layer in modules.items():
+    modules = [(path, *named) for (path, _), named in zip(expected.named_modules(), published_modules(expected))]
+    for path, full, layer in modules:
         if type(layer).__name__.endswith(("Int4Layer", "Int8Layer", "Float8Layer")):
             plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
             plain.weight = nn.Parameter(layer.weight_matrix(), requires_grad=False)
             plain.bias = layer.bias
-            names = layer.names or (path.rpartition(".")[2],)
-            size = layer.out_features // len(names)
-            for place, name in enumerate(names):
-                full = f"{path.rpartition('.')[0]}.{name}".strip(".")
-                if full in pairs:
-                    down, up = pairs[full]
-                    plain.weight.data[place * size : (place + 1) * size] += up @ down * ALPHA / RANK
+            if full in pairs:
+                down, up = pairs[full]
+                plain.weight.data += up @ down * ALPHA / RANK
             expected = grafted(expected, {path: plain})
     model = mgt_core.MGTModel(expected, small.pixels_per_token)
     adapted = small.with_lora(file)

@@ -78,6 +78,33 @@ def test_calibrate_save_and_load(host, tmp_path):
     assert torch.equal(tokens(loaded), tokens(model))
 
 
+def test_calibrating_on_images():
+    pipe = pipeline(bundles()[0])
+    small = replace(pipe.model, trained_size=(32, 32))
+    images = torch.rand(2, 40, 50, 3)
+    with torch.inference_mode():
+        for prompts in ("", "a cat", "a cat\na dog"):
+            model, report, _ = calibrate(small, images=images, codec=pipe.codec, prompts=prompts, scheme="w4a8")
+            assert model.quantization == mgt_core.W4A8() and "MB before" in report
+        tuned = calibrate(small, images=images, codec=pipe.codec, scheme="w4a16", finetune=1)[0]
+    assert packed_layers(tuned.network) and tuned.quantization == mgt_core.W4A16()
+    with pytest.raises(MGTError, match="codec is not connected"):
+        calibrate(small, images=images)
+    with pytest.raises(MGTError, match="2 pictures and 3 prompts"):
+        calibrate(small, images=images, codec=pipe.codec, prompts="a\nb\nc")
+    with pytest.raises(MGTError, match="images are"):
+        calibrate(small, images=images[0], codec=pipe.codec)
+
+
+def test_widgets_younger_than_saved_workflows():
+    model = calibrate(condition_scales="together", outputs="int8")[0]
+    assert model.quantization == mgt_core.W4A8(condition_scales="together", outputs="int8")
+    declared = NODES["MGTSCQCalibrate"].INPUT_TYPES()
+    assert list(declared["optional"]) == ["text", "images", "codec", "condition_scales", "outputs", "finetune"]
+    assert calibrate()[0].quantization == mgt_core.W4A8()
+    assert calibrate(scheme="w8a8", activation_scales="dynamic")[0].quantization == mgt_core.W8A8(int8_share=1 / 3)
+
+
 def test_quantization_when_loading(host, monkeypatch):
     monkeypatch.setattr("mgt_core.quantization.pipeline.LOAD_RUN", CalibrationRun(steps=2, states=1))
     seen = []

@@ -11,7 +11,7 @@ import mgt_core
 from mgt_core.errors import MGTError
 from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.storage import WEIGHTS
-from support.quantized import conditions, pipe, quantized, with_model
+from support.quantized import RUN, conditions, pipe, quantized, with_model
 
 
 def spoil(folder, change) -> None:
@@ -90,6 +90,7 @@ BAD_SETTINGS = [
     ({"int8_share": 1.5}, "int8_share is 1.5"),
     ({"activation_scales": "frozen"}, "frozen"),
     ({"keep": "modulation"}, "keep is"),
+    ({"unranked": ["*"]}, "unranked is"),
     ({"reconstruct": -1}, "reconstruct is -1"),
 ]
 
@@ -110,6 +111,8 @@ def test_bad_calls(tmp_path):
         mgt_core.quantize(quantized().model, "w4a8", positive, negative)
     with pytest.raises(MGTError, match="fits no layer"):
         mgt_core.quantize(model, mgt_core.W4A8(keep=("nothing.*",)), positive, negative)
+    with pytest.raises(MGTError, match="unranked names 'nothing"):
+        mgt_core.quantize(model, mgt_core.W4A8(unranked=("nothing.*",)), positive, negative, RUN)
     with pytest.raises(MGTError, match="no layer is left"):
         mgt_core.quantize(model, mgt_core.W4A8(keep=("*",)), positive, negative)
     with pytest.raises(MGTError, match="needs a calibration"):

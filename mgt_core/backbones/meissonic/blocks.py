@@ -3,7 +3,7 @@
 Parameter names are those of the published checkpoints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels.block import attention, modulate, needs_plain, norm_rotate
 from ...kernels.fused_linear import FusedLinear, Fusing
+from ...kernels.sides import sides, sides_of
 from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
 
@@ -26,7 +27,19 @@ def in_parts(compute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     if rows[0].device.type != "cpu" or parts < 2 or needs_plain():
         return compute(*rows)
     pieces = zip(*(values.flatten(0, 1).chunk(parts) for values in rows), strict=True)
+    if (of := sides_of(rows[0])) is not None:
+        compute = told(compute, iter(of.repeat_interleave(rows[0].shape[1]).chunk(parts)))
     return torch.cat([compute(*piece) for piece in pieces]).unflatten(0, rows[0].shape[:2])
+
+
+def told(compute: Callable[..., Tensor], of: Iterator[Tensor]) -> Callable[..., Tensor]:
+    """The same for rows that have no image any more, whose sides are the next of `of`."""
+
+    def call(*rows: Tensor) -> Tensor:
+        with sides(next(of)):
+            return compute(*rows)
+
+    return call
 
 
 class Modulation(nn.Module):

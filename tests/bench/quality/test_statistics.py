@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.quality.statistics import Mean, fisher_p, holm, sign_p, student_p, student_quantile, welch_p, win_rate
+from bench.quality.statistics import (
+    Mean,
+    fisher_p,
+    holm,
+    sign_p,
+    student_p,
+    student_quantile,
+    two_way_interval,
+    welch_p,
+    win_rate,
+)
 
 
 class TestStatistics:
@@ -21,6 +31,16 @@ class TestStatistics:
         assert student_p(-t, freedom) == student_p(t, freedom)
         if t:
             assert student_quantile(freedom, p) == pytest.approx(t, rel=2e-3)
+
+    def test_two_way(self):
+        """Rows and columns vary by themselves: of the same values in every column, columns add nothing."""
+        rows = np.random.default_rng(1).normal(2.0, 1.0, (200, 1))
+        values, reach = np.repeat(rows, 5, axis=1), 1.96 * rows.std() / math.sqrt(200)
+        low, high = two_way_interval(values, draws=2000)
+        assert low == pytest.approx(rows.mean() - reach, abs=0.03)
+        assert high == pytest.approx(rows.mean() + reach, abs=0.03)
+        assert two_way_interval(values.T, draws=2000)[0] == pytest.approx(low, abs=0.03)
+        assert two_way_interval(np.full((3, 4), 0.5), draws=100) == (0.5, 0.5)
 
     def test_mean(self):
         mean = Mean.of(np.array([1.0, 2, 3, 4, 5]))
