@@ -133,13 +133,34 @@ def sampled() -> Path:
     return min(gaps, key=gaps.get)
 
 
+def recorded_logits(trace) -> torch.Tensor:
+    """[S, B, N, K + 1], guided where they were."""
+    return trace["logits_cfg" if "logits_cfg" in trace else "logits_cond"]
+
+
+def shares_of_the_mask(trace, told) -> torch.Tensor:
+    """[S, B, N] log of what the probability of a code is less for that of the mask token, which ours does not have."""
+    return (-(recorded_logits(trace) * told["sm_temp"]).softmax(-1)[..., -1]).log1p()
+
+
+@cache
 def alike(name: str) -> int:
-    """Steps until the published sampler does what ours does not: draw the mask token, or another code for a known
-    cell."""
-    trace = tensors(TINY / f"trace_{name}")
-    before, after, mask = trace["tokens_in"], trace["tokens_out"], trace["exponential"].shape[-1] - 1
-    other = ((before != mask) & (before != after)) | (trace["pred_code"] == mask)
-    return len([step for step in other.flatten(1).any(1).cumsum(0).tolist() if not step])
+    """Steps until the published sampler does what ours does not: draw the mask token, another code for a known cell,
+    or leave out a cell that is surer but for the probability of the mask token."""
+    trace, told = trace_of(name)
+    before, after, predicted = trace["tokens_in"], trace["tokens_out"], trace["pred_code"]
+    mask = trace["exponential"].shape[-1] - 1
+    masked = before == mask
+    other = ((~masked & (before != after)) | (predicted == mask)).flatten(1).any(1)
+    sureness = (recorded_logits(trace) * told["sm_temp"]).log_softmax(-1).gather(-1, predicted[..., None])[..., 0]
+    if "gumbel_f64" in trace:
+        falling = told["r_temp"] * (1 - torch.arange(told["step"]) / (told["step"] - 1))
+        sureness = sureness + falling[:, None, None] * trace["gumbel_f64"]
+    sureness = sureness - shares_of_the_mask(trace, told)
+    kept = sureness.masked_fill(~masked | ~trace["replace_mask"], torch.inf).amin(-1)
+    left = sureness.masked_fill(~masked | trace["replace_mask"], -torch.inf).amax(-1)
+    other |= (kept <= left).any(1)
+    return int((other.cumsum(0) == 0).sum())
 
 
 class RecordedDraws:
@@ -225,8 +246,9 @@ def test_golden_run_of_the_confidence_sampler(name):
 def test_golden_steps_of_the_confidence_sampler(name):
     """From the recorded tokens of each step. The published sampler redraws known cells too; where a cell was
     masked, both agree on the code and on whether it is kept, but for the few where it draws the mask itself, each of
-    which may take the place of another cell."""
+    which may take the place of another cell. Its probabilities count the mask token, which ours are told here."""
     trace, settings = trace_of(name)
+    shares = shares_of_the_mask(trace, settings)
     model, choices = run_of(trace, settings)
     positive, negative = conditions(trace)
     for index in range(settings["step"]):
@@ -240,8 +262,9 @@ def test_golden_steps_of_the_confidence_sampler(name):
         run = Run(replace(model, modifiers=(spy, *model.modifiers)), state, positive, negative, plan)
         masked = tokens == model.mask_id
         drawn = run.draw(index, tokens, masked.sum(1).tolist())
+        drawn = replace(drawn, log_probability=drawn.log_probability + shares[index])
         kept, where = sampler.surest(run, drawn), drawn.step.positions
-        logits = trace["logits_cfg" if "logits_cfg" in trace else "logits_cond"][index][..., :-1]
+        logits = recorded_logits(trace)[index][..., :-1]
         logits = logits.gather(1, where[..., None].expand(-1, -1, logits.shape[-1]))
         assert_near(spy.seen["logits"], logits)
         predicted = trace["pred_code"][index]
