@@ -106,6 +106,9 @@ def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1
     """Tokens of some of the two images of a run."""
     model = ATTACHED.get(technique, lambda model: model)(pipe.model)
     chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": 2.0, **SAMPLED.get(technique, {})}
+    named = isinstance(chosen["sampler"], str)
+    if named and issubclass(SAMPLERS.get(chosen["sampler"]), mgt_core.ConfidenceSampler):
+        chosen |= {"temperature": (2.0, 0.0), "temperature_shape": "linear"}  # whatever the family recommends
     positive, negative = (Condition.cat([one_of(c, i) for i in images]) for c in conditions(pipe))
     side = 8 * pipe.codec.scale
     state = mgt_core.empty_tokens(pipe, side, side, len(images))
