@@ -10,18 +10,29 @@ class Recorded(Backbone):
     """Gives back the logits of a trace, by the step that the timestep names; label -1 asks for no class."""
 
     condition_fields = ("labels",)
-    mask_id, codebook_size, trained_grid, num_classes = 0, 0, (0, 0), 0  # as the trace has them
     has_unconditional_class = True
 
     def __init__(self, recorded, steps):
-        """The published sampler can draw the mask, so that it counts as a code."""
         super().__init__()
-        self.codebook_size = recorded["logits_cond"].shape[-1]
-        self.mask_id = self.codebook_size - 1
-        self.trained_grid = tuple(recorded["tokens_in"].shape[-2:])
-        self.num_classes = int(recorded["labels"].max()) + 1
         self.recorded, self.steps = recorded, steps
         self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    @property
+    def codebook_size(self):
+        """The mask counts as a code: the published sampler can draw it."""
+        return self.recorded["logits_cond"].shape[-1]
+
+    @property
+    def mask_id(self):
+        return self.codebook_size - 1
+
+    @property
+    def trained_grid(self):
+        return tuple(self.recorded["tokens_in"].shape[-2:])
+
+    @property
+    def num_classes(self):
+        return int(self.recorded["labels"].max()) + 1
 
     @staticmethod
     def recognizes(config, shapes):
