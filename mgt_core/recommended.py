@@ -17,6 +17,7 @@ FALLBACK: Mapping[str, Any] = {
     "schedule": "cosine",
     "inpainting_schedule": "linear",  # of Meissonic's and aMUSEd's inpainting pipelines
     "sampler": "maskgit",
+    "sampler_settings": {},  # of the sampler, where it is that one
 }
 
 

@@ -49,12 +49,15 @@ def settle(
     """
     check_model(model, state)
     own = recommended(model)
-    if sampler is None or isinstance(sampler, str):
-        sampler = build_sampler(own["sampler"] if sampler is None else sampler, options)
+    if sampler is None:
+        sampler, options = own["sampler"], {**own["sampler_settings"], **options}
+    if isinstance(sampler, str):
+        sampler = build_sampler(sampler, options)
     elif options:
         log.warning("sample: %s has no effect on a sampler that is ready made", ", ".join(options))
     if not callable(sampler) or isinstance(sampler, type):
         raise MGTError(f"sampler is {sampler!r}; expected something that can be called")
+    own |= getattr(sampler, "recommends", {})
     if schedule is None:
         schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
     steps, cfg = own["steps"] if steps is None else steps, own["cfg"] if cfg is None else cfg

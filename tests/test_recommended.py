@@ -9,6 +9,7 @@ import mgt_core
 from mgt_core import MaskGIT, settle
 from mgt_core.backbones.halton import GUIDANCE
 from mgt_core.recommended import FALLBACK, recommended
+from support.bundles import edit_config
 from support.families import FAMILIES
 from support.node_runs import run
 
@@ -46,7 +47,7 @@ def test_each_family_is_run_as_its_authors_run_it(pipes):
     assert (found["amused"].steps, found["amused"].cfg) == (12, 10.0)
     halton = pipes["halton"].model.network.config
     assert (found["halton"].steps, found["halton"].cfg) == (32, GUIDANCE.get(halton.hidden, 1.5))
-    assert found["halton"].sampler == mgt_core.FixedOrder()
+    assert found["halton"].sampler == mgt_core.FixedOrder(warmup=1)
     assert (found["openmuse"].steps, found["openmuse"].cfg) == (18, 1.0)
     hot = found["openmuse"].sampler
     assert hot.temperature[0] in (25.0, 45.0) and hot.temperature_shape == "compounding"
@@ -57,6 +58,27 @@ def test_the_built_in_model_keeps_its_own():
     pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
     found = settle(pipe.model, empty(pipe))
     assert (found.steps, found.cfg, found.sampler.temperature) == (24, 2.0, (0.5, 0.0))
+
+
+def test_a_bundle_names_its_schedule(tmp_path):
+    """As published scheduler configs do; the bundle's defaults, which this pack writes, come before."""
+    folder = FAMILIES["meissonic"](tmp_path / "bundle")
+    for held, expected in (
+        ({"masking_schedule": "linear"}, "linear"),
+        ({"masking_schedule": "unheard of"}, "cosine"),
+        ({"masking_schedule": "linear", "defaults": {"schedule": "square"}}, "square"),
+    ):
+        edit_config(folder / "scheduler", **held)
+        pipe = mgt_core.load(folder, dtype=torch.float32, device="cpu")
+        assert settle(pipe.model, empty(pipe)).schedule == mgt_core.SCHEDULES.get(expected)()
+
+
+def test_the_one_step_sampler_brings_its_own(pipes):
+    """Weights distilled for it cannot be told from Meissonic's."""
+    pipe = pipes["meissonic"]
+    found = settle(pipe.model, empty(pipe), sampler="one_step")
+    assert (found.steps, found.cfg) == (1, 1.0)
+    assert settle(pipe.model, empty(pipe), sampler="one_step", cfg=3.0).cfg == 3.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -182,6 +182,7 @@ class HaltonTransformer(ClassGridBackbone):
             "steps": 32,
             "cfg": GUIDANCE.get(self.config.hidden, 1.5),
             "sampler": "halton",
+            "sampler_settings": {"warmup": 1},
             "schedule": "arccos",
             "temperature": (4.5, 0.0),
         }

@@ -15,6 +15,7 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
+from ..registry import SCHEDULES
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
 from .networks import backbone_of, codec_of, text_encoder_of
 from .official import encoder_advice
@@ -92,7 +93,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
         network=network,
         pixels_per_token=codec.scale,
         timestep_rule=scheduler.get("timestep_rule", "index"),
-        defaults={**network.published_settings, **scheduler.get("defaults", {})},
+        defaults={**network.published_settings, **own_settings(scheduler)},
         codec=codec,
         trained_size=trained_size(layout.folder, network, codec),
         quantization=read_scheme(layout.transformer.stored, network),
@@ -111,6 +112,12 @@ def read_scheduler(path: Path, network: Backbone) -> dict:
     if not isinstance(config.get("defaults", {}), dict):
         raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
     return config
+
+
+def own_settings(scheduler: dict) -> dict:
+    """What a bundle's own files recommend. Published ones name their schedule, where it is one that is known."""
+    named = scheduler.get("masking_schedule")
+    return {**({"schedule": named} if named in SCHEDULES.names() else {}), **scheduler.get("defaults", {})}
 
 
 def trained_size(folder: Path, network: Backbone, codec: Codec) -> tuple[int, int]:

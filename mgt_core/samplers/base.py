@@ -63,11 +63,13 @@ class Sampler(Settings, ABC):
     """Settings of a sampler; a subclass adds its own and writes `loop`. With its neutral settings, if it has any, it
     draws what MaskGIT draws.
 
-    takes_back: whether it may mask again what an earlier step revealed. draws: source of random numbers, for tests
+    takes_back: whether it may mask again what an earlier step revealed. recommends: settings that go with it rather
+    than with the weights, by the names of recommended.py. draws: source of random numbers, for tests
     that feed recorded ones.
     """
 
     takes_back: ClassVar[bool] = False
+    recommends: ClassVar[Mapping[str, Any]] = {}
 
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
 
@@ -143,7 +145,7 @@ class ConfidenceSampler(Sampler):
         super().__post_init__()
 
     def fitted(self, own: Mapping[str, Any]) -> "ConfidenceSampler":
-        ends = zip(self.temperature, own["temperature"], strict=True)
+        ends = zip(self.temperature, temperature_range(own["temperature"]), strict=True)
         shape = own["temperature_shape"] if self.temperature_shape == RECOMMENDED else self.temperature_shape
         temperature = tuple(theirs if end is None else end for end, theirs in ends)
         return replace(self, temperature=temperature, temperature_shape=shape)

@@ -33,6 +33,7 @@ class OneStep(Sampler):
     """
 
     neutral = None
+    recommends = {"steps": 1, "cfg": 1.0}
 
     masked: float = share(0.6, "one-step masked share")
     noise: float = share(0.1, "one-step noise")
