@@ -4,6 +4,8 @@ It ranks 358 of Meissonic's 373 linear layers, and takes int8 inputs for the fir
 for no reason that shows; several are of kinds that rank low, so that they would have been among a third of all.
 """
 
+# What tells a network of Meissonic's depth, 14 joint blocks and 28 single ones: layers in the last of them.
+LAST_BLOCKS = ("transformer_blocks.13.*", "single_transformer_blocks.27.*")
 UNLISTED = (
     "transformer_blocks.4.attn.to_k",
     "transformer_blocks.5.attn.to_q",

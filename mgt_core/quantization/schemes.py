@@ -14,7 +14,7 @@ from ..settings import Settings, choice, share, whole
 from .formats import FORMATS
 from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
-from .released import UNLISTED
+from .released import LAST_BLOCKS, UNLISTED
 from .surgery import replaced
 
 SCHEMES: Registry = Registry("quantization")
@@ -41,7 +41,7 @@ class Scheme(Settings):
     takes them so (READ_NEXT). keep: layers that stay as they are, as patterns over their names or the word
     "modulation". reconstruct: steps of layer-wise fine-tuning between the two calibrations; 0 for none (4 bit only).
     unranked: layers whose inputs stay as they come and that do not count for the share, as `keep` names them;
-    "unlisted" for those of Meissonic that the authors' list leaves out.
+    "unlisted", SCQ's default, for those that the authors' list leaves out, in a network of Meissonic's depth.
     """
 
     neutral = None
@@ -87,6 +87,8 @@ class Scheme(Settings):
 
     def ranked(self, names: Collection[str]) -> list[str]:
         """Those of the layers `names` that are ranked. Raises MGTError when a pattern of `unranked` fits none."""
+        if self.unranked == ("unlisted",) and not all(any(fnmatchcase(n, last) for n in names) for last in LAST_BLOCKS):
+            return list(names)
         out = {name for entry in self.unranked for name in fitting("unranked", entry, {name: name for name in names})}
         return [name for name in names if name not in out]
 
@@ -150,6 +152,7 @@ class W4A8(Scheme):
     """SCQ: 4-bit weights, and int8 activations in the third of the layers that takes them best."""
 
     format = "asym_w4a8_int8"
+    unranked: tuple[str, ...] = ("unlisted",)
 
 
 @SCHEMES.register("w4a16")

@@ -39,12 +39,20 @@ def mixed(network, kinds=("float", "static", "dynamic"), path: str = PATH):
     return replaced(network, {f"{path}.{n}": parts[n].treated(how[k]) for n, k in zip(QKV, kinds, strict=True)})
 
 
+def test_other_networks_have_no_list():
+    """Names of Meissonic's layers mean nothing in a network of another depth."""
+    model = mgt_core.load("demo", device="cpu").model
+    layers = layers_of(model, mgt_core.W4A8())
+    assert mgt_core.W4A8().ranked(layers) == list(layers)
+
+
 @pytest.mark.parametrize("unranked, ranked, int8", [((), 373, 124), (("unlisted",), 358, 119)])
 def test_ranking_counts_every_published_layer_of_meissonic(unranked, ranked, int8):
-    """All 373 by default. The authors' own list holds 358 of them, and takes a third of those."""
+    """373 in all. The authors' own list holds 358 of them, as SCQ does by default, and takes a third of those."""
     with torch.device("meta"):
         network = MeissonicTransformer(MeissonicConfig.from_dict(FULL.transformer))
     scheme = mgt_core.W4A8(unranked=unranked)
+    assert unranked == () or scheme == mgt_core.W4A8()
     layers = layers_of(mgt_core.MGTModel(network, pixels_per_token=16), scheme)
     assert len(layers) == 373 and len(scheme.ranked(layers)) == ranked
     assert {"transformer_blocks.13.attn.add_v_proj", "single_transformer_blocks.27.attn.to_q"} <= layers.keys()
