@@ -12,19 +12,7 @@ from mgt_core.conditioning.clip import LAION, CLIPText
 from mgt_core.loading import official, weights
 from mgt_core.loading.part import Part
 from mgt_core.loading.weights import Stored
-from support.bundles import copy_bundle
-from support.encoders import clip_model
 from support.golden import bundles
-
-
-@pytest.fixture
-def bundle(tmp_path) -> Path:
-    return copy_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def clip(tmp_path) -> Path:
-    return clip_model(tmp_path / "CLIP-tiny")
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:

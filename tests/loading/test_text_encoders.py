@@ -19,16 +19,6 @@ WHOLE = bundles()[0]
 PROMPTS = ["a cat", "a red dog in a house", ""]
 
 
-@pytest.fixture
-def bundle(tmp_path) -> Path:
-    return copy_bundle(tmp_path / "bundle")
-
-
-@pytest.fixture
-def clip(tmp_path) -> Path:
-    return clip_model(tmp_path / "CLIP-tiny")
-
-
 def load(source, **chosen) -> mgt_core.Pipeline:
     return mgt_core.load(source, device="cpu", **chosen)
 
