@@ -86,6 +86,18 @@ def test_workflow_runs(built_in, path, tmp_path):
     assert all(numpy.ptp(pixels(file)) > 0 for file in files)
 
 
+def test_a_picture_tells_the_settings_that_were_left_to_the_model(built_in, tmp_path):
+    path = ROOT / "workflows" / "text_to_image.json"
+    (sample,) = [node for node in json.loads(path.read_text())["nodes"] if node["type"] == "MGTSample"]
+    assert sample["widgets_values"][2:] == [0, -1.0]
+    (file,) = saved(path, tmp_path)
+    with Image.open(file) as picture:
+        told = json.loads(picture.text["mgt_settings"])
+    held = told[str(sample["id"])]
+    assert (held["steps"], held["cfg"]) == (2, 2.0 if built_in == "demo" else 9.0)  # steps are those of a short run
+    assert f"temperature=({'0.5' if built_in == 'demo' else '2.0'}, 0.0)" in held["sampler"]
+
+
 def rewired(path, tmp_path, change):
     """A copy of the workflow with `change` made to every node."""
     graph = json.loads(path.read_text())
