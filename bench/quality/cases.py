@@ -110,7 +110,7 @@ def choices(settings: Mapping) -> list[Case]:
         Case("everything approximate", approximate),
         Case("everything approximate, twice the steps", approximate, {"steps": 2 * steps}),
         Case("noise 0.5 and differential 0.25", mild),
-        Case("noise 2, differential 0.75, masked Z (as published)", paper, {"sampler": whole_zigzag}),
+        Case("noise 2, differential 0.75, masked Z (all of the paper)", paper, {"sampler": whole_zigzag}),
         Case("entropy temperature and Halton order", entropy, {"sampler": halton}),
         Case("logarithmic schedule, guidance in the first 60 %", early, {"schedule": "logarithmic"}),
         Case("Z-Sampling on half the steps", settings={"sampler": mgt_core.ZSampling(), "steps": max(1, steps // 2)}),
