@@ -23,8 +23,9 @@ from .modifiers.base import Modifier
 from .patches.base import Patch
 from .recommended import FALLBACK, recommended
 from .registry import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
-from .samplers.base import ConfidenceSampler, Sampler, temperature_range
+from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.maskgit import MaskGIT
+from .samplers.temperature import temperature_range
 from .schedules.base import MaskSchedule, schedule_from
 from .settings import from_json
 

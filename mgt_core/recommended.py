@@ -8,6 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from .samplers.temperature import temperature_range
+
 FALLBACK: Mapping[str, Any] = {
     "steps": 48,
     "cfg": 9.0,
@@ -34,7 +36,7 @@ def recommended(model: Recommending) -> dict[str, Any]:
 
 def told(settings: Mapping[str, Any]) -> str:
     """What a model recommends, in one line."""
-    first, last = settings["temperature"]
+    first, last = temperature_range(settings["temperature"])
     return (
         f"{settings['steps']} steps, cfg {settings['cfg']:g}, {settings['schedule']} schedule "
         f"({settings['inpainting_schedule']} for inpainting), sampler {settings['sampler']}, temperature {first:g} to "

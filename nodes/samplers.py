@@ -1,8 +1,8 @@
 """Sampler choices, and the node that runs one."""
 
 from .. import mgt_core
-from ..mgt_core.samplers.base import TEMPERATURE_SHAPES
 from ..mgt_core.samplers.fixed_order import SHARPNESS
+from ..mgt_core.samplers.temperature import TEMPERATURE_SHAPES
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
@@ -74,8 +74,9 @@ class MGTSamplerMaskGIT(ConfidenceChoice):
         )
         return {"required": {**super().INPUT_TYPES()["required"], "known_confidence": known}}
 
-    def make(self, known_confidence: float = AUTOMATIC, **settings):
-        return super().make(known_confidence=chosen(known_confidence, AUTOMATIC), **settings)
+    def make(self, temperature_start: float, temperature_end: float, known_confidence: float = AUTOMATIC, **settings):
+        known = chosen(known_confidence, AUTOMATIC)
+        return super().make(temperature_start, temperature_end, known_confidence=known, **settings)
 
 
 @node("MGT Masked Z-Sampling Sampler")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from .. import mgt_core
 from ..mgt_core.presets import built_in_settings
-from ..mgt_core.samplers.base import RECOMMENDED
+from ..mgt_core.samplers.temperature import RECOMMENDED
 from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
 
 MGT_MODEL = "MGT_MODEL"

@@ -11,7 +11,7 @@ from mgt_core.errors import MGTError, finite_number, join_some, whole_number
 from mgt_core.placement import FLOAT_DTYPES
 from mgt_core.presets import Attachment, attachment_from, attachments
 from mgt_core.registry import SAMPLERS, SCHEDULES
-from mgt_core.samplers.base import temperature_range
+from mgt_core.samplers.temperature import temperature_range
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
 SAMPLE = ("sampler", "schedule", "steps", "cfg", "temperature")

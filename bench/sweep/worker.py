@@ -10,7 +10,7 @@ import torch
 
 import mgt_core
 from mgt_core.presets import attached
-from mgt_core.samplers.base import temperature_range
+from mgt_core.samplers.temperature import temperature_range
 from mgt_core.views.pictures import to_pil
 
 from .spec import DTYPES, SAMPLE, Job, patches

@@ -1,15 +1,13 @@
-"""What samplers share: one signature, a temperature range, a source of draws, a Run to loop over."""
+"""What samplers share: one signature, a temperature, a source of draws, a Run to loop over."""
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
 
 from ..conditioning.parts import ConditionInput
-from ..errors import MGTError, finite_number
 from ..model import MGTModel
 from ..recommended import FALLBACK, recommended
 from ..sampling.draws import GeneratorDraws
@@ -18,44 +16,7 @@ from ..sampling.step import Drawn, Kept
 from ..schedules.base import MaskSchedule
 from ..settings import Settings, choice
 from ..types import Callback, TokenState
-
-Ends = tuple[float | None, float | None]
-RECOMMENDED = "recommended"  # as a temperature shape: the model's
-
-
-def temperature_range(value: float | Sequence[float | None] | None) -> Ends:
-    """(first, last) step temperature; one number t means (t, 0.01), as in Meissonic's scheduler. None is left to the
-    model, both of them or one.
-
-    Raises MGTError for anything but one or two numbers of 0 or more.
-    """
-    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, None if value is None else 0.01)
-    if len(ends) != 2:
-        raise MGTError(f"temperature is {value!r}; expected one number or two (first step, last step)")
-    for end in ends:
-        if end is not None:
-            finite_number("temperature", end, 0, 1000)
-    return tuple(None if end is None else float(end) for end in ends)
-
-
-def compounding(index: int, steps: int) -> float:
-    """What MaskGIT's released codes do: each step multiplies the temperature by 1 - (k + 1) / T in place, so that
-    it falls as the product of all factors so far (arXiv 2410.13136 as released)."""
-    return 1 - math.prod(1 - (k + 1) / steps for k in range(index + 1))
-
-
-def along(curve: Callable[[float], float]) -> Callable[[int, int], float]:
-    return lambda index, steps: curve(index / (steps - 1) if steps > 1 else 0.0)
-
-
-# Share of the way from the first temperature to the last at step `index` of `steps`.
-TEMPERATURE_SHAPES: dict[str, Callable[[int, int], float]] = {
-    "linear": along(lambda x: x),
-    "cosine": along(lambda x: (1 - math.cos(math.pi * x)) / 2),
-    "early": along(math.sqrt),
-    "late": along(lambda x: x**2),
-    "compounding": compounding,
-}
+from .temperature import RECOMMENDED, TEMPERATURE_SHAPES, Ends, temperature_range
 
 
 @dataclass(frozen=True)

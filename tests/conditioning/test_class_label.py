@@ -121,8 +121,9 @@ def graph(model, positive, negative="no class", batch=1):
         "negative": label(negative)[0],
         "tokens": run("MGTEmptyTokens", model=model, width=16, height=16, batch_size=batch)[0],
         "schedule": run("MGTMaskSchedule")[0],
-        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0)[0],
+        "sampler": run("MGTSamplerMaskGIT", temperature_start=2.0, temperature_end=0.0)[0],
         "steps": 4,
+        "cfg": 2.0,
     }
 
 
@@ -135,6 +136,8 @@ def test_labels_make_a_batch(halton):
         mgt_core.empty_tokens(halton, 16, 16, 3),
         mgt_core.Condition(labels=torch.tensor([3, 4, 5])),
         mgt_core.Condition(labels=torch.tensor([-1])),
+        sampler="maskgit",
+        schedule="cosine",
         steps=4,
         cfg=2.0,
         temperature=(2.0, 0.0),
@@ -185,5 +188,6 @@ def test_a_model_without_no_class_says_so(tmp_path):
     pipe = mgt_core.load(openmuse_bundle(tmp_path), device="cpu")
     with pytest.raises(mgt_core.MGTError, match="negative condition asks for no class"):
         run("MGTSample", **graph(pipe.model, label("3")[0]))
-    assert not run("MGTSample", **graph(pipe.model, label("3")[0]), cfg=1.0)[0].masked.any()
+    for cfg in (1.0, -1.0):  # as the model recommends, which is none
+        assert not run("MGTSample", **{**graph(pipe.model, label("3")[0]), "cfg": cfg})[0].masked.any()
     assert not run("MGTSample", **graph(pipe.model, label("3")[0], "4"))[0].masked.any()

@@ -56,7 +56,6 @@ CALLS = [
     ("cfg inf", sample(cfg=INF), "cfg is inf"),
     ("cfg negative", sample(cfg=-1.0), "cfg is -1.0"),
     ("cfg text", sample(cfg="7"), "cfg is '7'"),
-    ("cfg none", sample(cfg=None), "cfg is None"),
     ("temperature negative", sample(temperature=-1.0), "temperature is -1.0", "numbers from 0"),
     ("temperature nan", sample(temperature=(2.0, NAN)), "temperature is nan"),
     ("temperature of three", sample(temperature=(1, 2, 3)), r"temperature is \(1, 2, 3\)", "one number or two"),
