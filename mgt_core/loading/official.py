@@ -54,6 +54,6 @@ def encoder_advice(network: Backbone, text: TextEncoder | None) -> str:
         return ""
     return (
         f"the authors of these weights load the text encoder of {wanted} in place of the bundle's, and this one is "
-        f"another: put config.json and model.safetensors of huggingface.co/{wanted} into "
-        f"models/text_encoders/{wanted.split('/')[1]} and choose that as text_encoder"
+        f"another: put model.safetensors of huggingface.co/{wanted} as "
+        f"models/text_encoders/{wanted.split('/')[1]}.safetensors and choose that as text_encoder"
     )

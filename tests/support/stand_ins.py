@@ -23,7 +23,13 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
 }
 
 
-TEXT_ENCODERS: dict[str, Callable[[Path], object]] = {"CLIP-ViT-H-14-laion2B-s32B-b79K": clip_model}
+def clip_file(target: Path) -> None:
+    """The weights of a whole CLIP model, alone."""
+    folder = clip_model(target.with_suffix(""))
+    (folder / "model.safetensors").rename(target)
+
+
+TEXT_ENCODERS: dict[str, Callable[[Path], object]] = {"CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors": clip_file}
 
 
 def make_text_encoders(folder: Path) -> dict[str, str]:
