@@ -222,7 +222,8 @@ def test_meissonic_is_run_with_the_text_encoder_of_its_authors(path):
     nodes = json.loads(path.read_text())["nodes"]
     (encoder,) = TEXT_ENCODERS
     assert any(encoder in node.get("widgets_values", []) for node in nodes)
-    offered = [model["name"] for node in nodes for model in node["properties"].get("models", [])]
+    models = [model for node in nodes for model in node["properties"].get("models", [])]
+    offered = [model["name"] for model in models if model["directory"] == "text_encoders"]
     assert encoder in offered and all(name.endswith((".safetensors", ".sft")) for name in offered)
 
 
