@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from .errors import MGTError, finite_number, whole_number
 from .samplers.temperature import temperature_range
 
 FALLBACK: Mapping[str, Any] = {
@@ -21,6 +22,17 @@ FALLBACK: Mapping[str, Any] = {
     "sampler": "maskgit",
     "sampler_settings": {},  # of the sampler, where it is that one
 }
+
+
+def check_settings(held: Mapping[str, Any]) -> None:
+    """Raises MGTError for settings of a file that no run can have; names that are not known are let be."""
+    if "steps" in held:
+        whole_number("steps", held["steps"], 1, 100_000)
+    if "cfg" in held:
+        finite_number("cfg", held["cfg"], 0, 1000)
+    temperature_range(held.get("temperature"))
+    if not isinstance(held.get("sampler_settings", {}), Mapping):
+        raise MGTError(f"sampler_settings is {held['sampler_settings']!r}; expected settings by name")
 
 
 class Recommending(Protocol):

@@ -155,6 +155,16 @@ def test_metadata_is_left_alone_where_there_is_none(pipes):
     run("MGTSample", model=pipe.model, tokens=empty(pipe), steps=1, cfg=2.0, extra_pnginfo=None, **conditions)
 
 
+@pytest.mark.parametrize(
+    "bad", [{"steps": "many"}, {"steps": 0}, {"cfg": "strong"}, {"temperature": [1, 2, 3]}, {"sampler_settings": 5}]
+)
+def test_a_bundle_with_bad_settings_is_refused(tmp_path, bad):
+    folder = FAMILIES["meissonic"](tmp_path / "bundle")
+    edit_config(folder / "scheduler", defaults=bad)
+    with pytest.raises(mgt_core.MGTError, match=f"scheduler_config.json has defaults .*{next(iter(bad))}"):
+        mgt_core.load(folder, device="cpu")
+
+
 @pytest.mark.parametrize("bad", [{"steps": "many"}, {"cfg": "strong"}, {"temperature": "hot"}, {"schedule": "bend"}])
 def test_bad_settings_of_a_bundle_are_named(pipes, bad):
     model = pipes["meissonic"].model

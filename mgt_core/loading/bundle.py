@@ -15,6 +15,7 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
+from ..recommended import check_settings
 from ..registry import SCHEDULES
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
 from .networks import backbone_of, codec_of, text_encoder_of
@@ -111,6 +112,10 @@ def read_scheduler(path: Path, network: Backbone) -> dict:
         )
     if not isinstance(config.get("defaults", {}), dict):
         raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
+    try:
+        check_settings(config.get("defaults", {}))
+    except MGTError as error:
+        raise MGTError(f"{path} has defaults that no run can have: {error}") from None
     return config
 
 
