@@ -12,6 +12,7 @@ from pathlib import Path
 
 import mgt_core
 from mgt_core.backbones.branch import Branch
+from mgt_core.recommended import recommended
 
 from .markdown import percent
 from .quality import Case, compare, run_case, single_objects
@@ -65,7 +66,7 @@ def main() -> None:
     branches = {"blank canvas": mgt_core.fresh_branch(pipe.model.network)}
     if options.branch:
         branches["trained"] = mgt_core.load_branch(options.branch, pipe.model.network)
-    settings = {"steps": 3, "cfg": 2.0, "temperature": tuple(pipe.model.defaults.get("temperature", (0.5, 0.0)))}
+    settings = {"steps": 3, "cfg": 2.0, "temperature": recommended(pipe.model)["temperature"]}
     scenes = single_objects(options.prompts)
     report = {}
     for title, cases in groups(branches).items():

@@ -26,7 +26,7 @@ from .registry import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.maskgit import MaskGIT
 from .samplers.temperature import temperature_range
-from .schedules.base import MaskSchedule, schedule_from
+from .schedules.base import MaskSchedule
 from .settings import from_json
 
 log = logging.getLogger(__name__)
@@ -47,10 +47,11 @@ def attachments() -> dict[str, type[Attachment]]:
 @dataclass(frozen=True)
 class Fitted:
     """What a preset makes of a model: the arguments of `mgt_core.sample`, and the negative prompt that goes with them.
-    note: one sentence where the preset was made for another model, else empty."""
+    schedule: None where it is left to the model. note: one sentence where the preset was made for another model, else
+    empty."""
 
     model: MGTModel
-    schedule: MaskSchedule
+    schedule: MaskSchedule | None
     sampler: Sampler
     steps: int
     cfg: float
@@ -92,7 +93,7 @@ class Preset:
         if self.models and family not in self.models:
             wanted = " and ".join(self.models)
             raise MGTError(f"the preset {self.name} is for {wanted} models, and this one is {family}")
-        own, sampler = recommended(model), self.sampler
+        own, sampler = {**recommended(model), **self.sampler.recommends}, self.sampler
         if self.temperature:
             sampler = replace(sampler, temperature=self.temperature)
         note = ""
@@ -102,7 +103,7 @@ class Preset:
             log.warning("%s", note)
         return Fitted(
             attached(model, self.patches),
-            self.schedule or schedule_from(own["schedule"]),
+            self.schedule,
             sampler.fitted(own),
             self.steps or own["steps"],
             float(own["cfg"] if self.cfg is None else self.cfg),

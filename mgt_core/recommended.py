@@ -20,7 +20,7 @@ FALLBACK: Mapping[str, Any] = {
     "schedule": "cosine",
     "inpainting_schedule": "linear",  # of Meissonic's and aMUSEd's inpainting pipelines
     "sampler": "maskgit",
-    "sampler_settings": {},  # of the sampler, where it is that one
+    "sampler_settings": {},  # where no sampler is chosen
 }
 
 
@@ -48,7 +48,8 @@ def recommended(model: Recommending) -> dict[str, Any]:
 
 def told(settings: Mapping[str, Any]) -> str:
     """What a model recommends, in one line."""
-    first, last = temperature_range(settings["temperature"])
+    ends = zip(temperature_range(settings["temperature"]), FALLBACK["temperature"], strict=True)
+    first, last = (other if end is None else end for end, other in ends)
     return (
         f"{settings['steps']} steps, cfg {settings['cfg']:g}, {settings['schedule']} schedule "
         f"({settings['inpainting_schedule']} for inpainting), sampler {settings['sampler']}, temperature {first:g} to "

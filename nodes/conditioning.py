@@ -122,7 +122,10 @@ class MGTTextEncode:
 def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) -> list:
     """CONDITIONING of a batch of prompts. Raises MGTError when there is no text encoder."""
     if text_encoder is None:
-        raise MGTError("this model has no text encoder: it draws classes, which MGT Class Label gives")
+        raise MGTError(
+            "no text encoder was loaded: a model of classes has none (use MGT Class Label), and text_encoder 'none' of "
+            "Load MGT Model leaves it to MGT Load Text Encoder"
+        )
     if notes := [note for prompt in prompts if (note := text_encoder.length_note(prompt, weights=True))]:
         host.show_text("\n".join(notes), node_id)
     encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)

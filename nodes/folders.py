@@ -38,6 +38,11 @@ def bundles_in(search: SearchPaths) -> dict[str, str]:
     return found
 
 
+def told_apart(alone: dict[str, str], lent: dict[str, str], kind: str) -> dict[str, str]:
+    """Parts that lie alone; one whose name one of the bundles has as well goes by its kind of folder too."""
+    return {f"{kind}/{name}" if name in lent else name: path for name, path in alone.items()}
+
+
 def lenders(bundles: dict[str, str], part: str) -> dict[str, str]:
     """Those of the bundles that have a folder of this name in Hugging Face layout."""
     return {name: path for name, path in bundles.items() if (Path(BUILT_IN.get(path, path)) / part).is_dir()}

@@ -184,12 +184,14 @@ def lenders(part: str) -> dict[str, str]:
 
 def text_encoders() -> dict[str, str]:
     """Text encoders that can be picked in place of a bundle's: those that lie alone, and those of bundles."""
-    return {**folders.text_encoders_in(_search_paths(TEXT_FOLDERS)), **lenders("text_encoder")}
+    alone, lent = folders.text_encoders_in(_search_paths(TEXT_FOLDERS)), lenders("text_encoder")
+    return {**folders.told_apart(alone, lent, "text_encoders"), **lent}
 
 
 def codecs() -> dict[str, str]:
     """Codecs that can be picked in place of a bundle's: those of bundles, and those that lie alone."""
-    return {**lenders("vqvae"), **folders.codecs_in(_search_paths(CODEC_FOLDERS))}
+    alone, lent = folders.codecs_in(_search_paths(CODEC_FOLDERS)), lenders("vqvae")
+    return {**lent, **folders.told_apart(alone, lent, "vae")}
 
 
 def _search_paths(kinds: Sequence[str] = SEARCHED_FOLDERS) -> Iterator[tuple[str, Path, int]]:
@@ -234,10 +236,11 @@ def load(
 
     Raises MGTError when there is none, or it cannot be read."""
     path, number = lookup("model", name, bundles()), lookup("dtype", dtype, DTYPES)
+    own = (FROM_BUNDLE, NONE)
     others = {
-        "text_encoder": lookup("text_encoder", text_encoder, {FROM_BUNDLE: None, NONE: None, **text_encoders()}),
-        "codec": lookup("codec", codec, {FROM_BUNDLE: None, **codecs()}),
-        "base": lookup("base", base, {NONE: None, **lenders("vqvae")}),
+        "text_encoder": None if text_encoder in own else lookup("text_encoder", text_encoder, text_encoders()),
+        "codec": None if codec in own else lookup("codec", codec, codecs()),
+        "base": None if base in own else lookup("base", base, lenders("vqvae")),
     }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None

@@ -14,7 +14,8 @@ class ModelPatch:
     """What such nodes share. The model is the first input and the first output, so that bypassing
     one in ComfyUI hands the model through.
 
-    part: the modifier or patch that is attached. tooltips: of its settings that are widgets, in their order.
+    part: the modifier or patch that is attached. tooltips: of its settings that are widgets, in their order. later:
+    those of them that came after a release, which prompts saved before it lack.
     """
 
     CATEGORY = "MGT/patches"
@@ -25,10 +26,13 @@ class ModelPatch:
 
     part: ClassVar[type]
     tooltips: ClassVar[Mapping[str, str]]
+    later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": model_input(), **setting_inputs(cls.part, cls.tooltips)}}
+        widgets = setting_inputs(cls.part, cls.tooltips)
+        added = {name: widgets.pop(name) for name in cls.later}
+        return {"required": {"model": model_input(), **widgets}, **({"optional": added} if added else {})}
 
     def attach(self, model, **settings):
         return (model.with_part(self.part(**settings)),)
@@ -67,6 +71,7 @@ class MGTDifferentialSampling(ModelPatch):
         "step alone. formula: as the paper's text reads, at every step and against the plain prediction; at the "
         "paper's share it turns many tokens into noise.",
     }
+    later = ("rule",)
 
 
 @node("MGT Entropy Temperature")

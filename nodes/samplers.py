@@ -72,7 +72,7 @@ class MGTSamplerMaskGIT(ConfidenceChoice):
             AUTOMATIC,
             10000.0,
         )
-        return {"required": {**super().INPUT_TYPES()["required"], "known_confidence": known}}
+        return {**super().INPUT_TYPES(), "optional": {"known_confidence": known}}  # prompts saved before lack it
 
     def make(self, temperature_start: float, temperature_end: float, known_confidence: float = AUTOMATIC, **settings):
         known = chosen(known_confidence, AUTOMATIC)

@@ -124,7 +124,7 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
     """The bundle's tokenizer, as Meissonic's scripts take it for other encoders too; else what lies with the encoder,
     in its own folder (as in the repositories of whole CLIP models) or in the bundle that it is of."""
     if given is not None:
-        path = Path(BUILT_IN.get(str(given)) or given).expanduser()
+        path = find_bundle(given, "tokenizer")
         inner = path / "tokenizer"
         return with_words(inner if inner.is_dir() else path)
     beside = folder_of(text_encoder)

@@ -45,10 +45,10 @@ def find_bundle(source: str | Path, what: str = "model") -> Path:
         path = BUILT_IN.get(str(source)) or Path(os.path.expanduser(source))
         if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
             return path
-    raise MGTError(
-        f"{what} is {str(source)!r}; accepted are a folder with a transformer subfolder, a transformer file "
-        f"with its codec beside it, or a built-in model ({', '.join(BUILT_IN)})"
-    )
+    accepted = "a folder with a transformer subfolder, a transformer file with its codec beside it"
+    if what in ("text_encoder", "codec", "tokenizer"):
+        accepted = f"a folder or file that holds a {what.replace('_', ' ')}, a bundle that has one"
+    raise MGTError(f"{what} is {str(source)!r}; accepted are {accepted}, or a built-in model ({', '.join(BUILT_IN)})")
 
 
 def find_parts(path: Path, look: Look) -> tuple[Part, Part]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..backbones.base import Backbone
 from ..errors import MGTError
 from ..model import MGTModel
+from ..recommended import recommended
 from ..sample import sample
 from ..sampling.draws import seeded_generator
 from ..sampling.guided import GuidedNetwork
@@ -90,8 +91,8 @@ class Session:
         grid = run.grid or (model.grid_for(*model.trained_size) if model.trained_size else model.network.trained_grid)
         if pictures is not None:
             grid = checked(pictures, model, positive.batch)
-        steps = run.steps or model.defaults.get("steps", 48)
-        cfg = model.defaults.get("cfg", 9.0) if run.cfg is None else run.cfg
+        own = recommended(model)
+        steps, cfg = run.steps or own["steps"], own["cfg"] if run.cfg is None else run.cfg
         run = replace(run, steps=steps, cfg=cfg, states=min(run.states, steps))
         count = positive.batch
         positive = model.complete(positive, count, grid, "positive")
@@ -145,7 +146,6 @@ class Session:
                 negative,
                 steps=run.steps,
                 cfg=run.cfg,
-                temperature=tuple(self.model.defaults.get("temperature", (2.0, 0.0))),
                 seed=run.seed + place,
                 callback=partial(note, place=place),
             )

@@ -1,5 +1,7 @@
 """Token heads compute in float32 whatever the type of their weights."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -19,6 +21,17 @@ def test_a_module_is_applied_in_float32_and_keeps_its_weights(dtype):
     assert torch.equal(widened(module, x), expected(x))
     assert {p.dtype for p in module.parameters()} == {dtype}
     assert torch.equal(widened(module, x.to(dtype)), module(x.to(dtype)))
+
+
+def test_threads_share_a_module():
+    """Whoever computes at the same time finds the weights as they are."""
+    module = torch.nn.Sequential(*(torch.nn.Linear(64, 64) for _ in range(4))).to(torch.bfloat16)
+    x = torch.randn(8, 64)
+    expected = widened(module, x)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: widened(module, x), range(200)))
+    assert all(torch.equal(each, expected) for each in found)
+    assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
 
 
 def test_float32_modules_are_called_as_they_are():

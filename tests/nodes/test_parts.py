@@ -180,3 +180,9 @@ def test_an_encoder_by_itself_is_placed_by_the_host(models, monkeypatch):
     assert comfy.loads == [] and next(text.network.parameters()).dtype == torch.float32
     run("MGTTextEncode", text="", text_encoder=text)
     assert comfy.loads == [[type(text.network).__name__]]
+
+
+def test_a_part_alone_does_not_hide_behind_a_bundle_of_its_name():
+    folders = sys.modules[f"{ALIAS}.nodes.folders"]
+    found = folders.told_apart({"Meissonic": "alone", "other": "too"}, {"Meissonic": "bundle"}, "text_encoders")
+    assert found == {"text_encoders/Meissonic": "alone", "other": "too"}

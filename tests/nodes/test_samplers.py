@@ -45,6 +45,20 @@ def test_experimental_says_so():
     assert "experimental" in load_pack().NODE_DISPLAY_NAME_MAPPINGS["MGTSamplerMomentum"]
 
 
+@pytest.mark.parametrize(
+    ("name", "added"),
+    [
+        ("MGTSamplerMaskGIT", {"known_confidence"}),
+        ("MGTDifferentialSampling", {"rule"}),
+        ("MGTLoadModel", {"text_encoder", "codec", "base"}),
+    ],
+)
+def test_prompts_saved_before_an_input_came_are_valid(name, added):
+    """In API format they lack it, and ComfyUI refuses a prompt that lacks a required one."""
+    declared = load_pack().NODE_CLASS_MAPPINGS[name].INPUT_TYPES()
+    assert added <= declared["optional"].keys() and not added & declared["required"].keys()
+
+
 def test_every_registered_sampler_has_a_node():
     assert made_by_nodes("MGT_SAMPLER") == {mgt_core.SAMPLERS.get(n) for n in mgt_core.SAMPLERS}
 
