@@ -20,7 +20,12 @@ def join_some(items, limit: int = 3) -> str:
 
 def reason(error: BaseException, limit: int = 120) -> str:
     """What another library's exception says, on one line and not too long."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    return shortened(str(error), limit) or type(error).__name__
+
+
+def shortened(text: str, limit: int = 120) -> str:
+    """Text on one line and not too long."""
+    text = " ".join(text.split())
     return text if len(text) <= limit else f"{text[:limit].rstrip()}..."
 
 

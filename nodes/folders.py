@@ -6,6 +6,7 @@ file that cannot be read is none of those that can be picked."""
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 from ..mgt_core.loading.layouts import BUILT_IN, entries_of, is_hf_layout, loose_bundles, remembered
@@ -50,18 +51,19 @@ def lenders(bundles: dict[str, str], part: str) -> dict[str, str]:
 
 def text_encoders_in(search: SearchPaths) -> dict[str, str]:
     """CLIP text encoders, alone or within a whole CLIP model: folders with a config.json, and safetensors files."""
-    found = {}
-    for kind, root, depth in search:
-        for path in parts_below(root, depth, TEXT_ENCODERS, unlike_clip):
-            found.setdefault(label(kind, root, path, UNPREFIXED), str(path))
-    return found
+    return alone_in(search, TEXT_ENCODERS, lambda kind, path: unlike_clip(path))
 
 
 def codecs_in(search: SearchPaths) -> dict[str, str]:
     """Codecs that lie alone; of foreign folders, as safetensors."""
+    return alone_in(search, CODECS, lambda kind, path: kind != FOLDER and pickled(path))
+
+
+def alone_in(search: SearchPaths, registry: Registry, passed: Callable[[str, Path], bool]) -> dict[str, str]:
+    """Parts of `registry` outside bundles. passed: what is not looked at, by kind of folder and path."""
     found = {}
     for kind, root, depth in search:
-        for path in parts_below(root, depth, CODECS, lambda path, own=kind == FOLDER: not own and pickled(path)):
+        for path in parts_below(root, depth, registry, partial(passed, kind)):
             found.setdefault(label(kind, root, path, UNPREFIXED), str(path))
     return found
 

@@ -1,7 +1,7 @@
 """Nodes that choose how many tokens are revealed at each step."""
 
 from .. import mgt_core
-from ..mgt_core.errors import MGTError, reason
+from ..mgt_core.errors import MGTError, shortened
 from ..mgt_core.schedules.closed_form import Pow
 from ..mgt_core.schedules.sigmoid import Sigmoid
 from .types import MGT_SCHEDULE, SUGGESTED, PartChoice, combo, node, setting_input, text_input
@@ -97,7 +97,7 @@ def curve_points(text: str) -> tuple[tuple[float, float], ...]:
             progress, fraction = map(float, line.replace(",", " ").split())
         except ValueError:
             raise MGTError(
-                f"line {number_} of points is {reason(ValueError(line), 40)!r}; "
+                f"line {number_} of points is {shortened(line, 40)!r}; "
                 "expected two numbers, progress and fraction, such as 0.5 0.75"
             ) from None
         points.append((progress, fraction))

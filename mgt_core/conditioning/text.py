@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import MGTError, reason
+from ..errors import MGTError, shortened
 from ..placement import Placement, Resident
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
@@ -79,7 +79,7 @@ class TextEncoder:
         ids = [i for piece in self._pieces(prompt, weights) for i, _ in piece]
         if len(ids) <= self.room:
             return None
-        lost = reason(ValueError(self.tokenizer.decode(ids[self.room :])))
+        lost = shortened(self.tokenizer.decode(ids[self.room :]))
         return f"the prompt has {len(ids)} tokens; the model's own code takes {self.room}, which leaves out {lost!r}"
 
     @property

@@ -87,8 +87,6 @@ class Scheme(Settings):
 
     def ranked(self, names: Collection[str]) -> list[str]:
         """Those of the layers `names` that are ranked. Raises MGTError when a pattern of `unranked` fits none."""
-        if self.unranked == ("unlisted",) and not all(any(fnmatchcase(n, last) for n in names) for last in LAST_BLOCKS):
-            return list(names)
         out = {name for entry in self.unranked for name in fitting("unranked", entry, {name: name for name in names})}
         return [name for name in names if name not in out]
 
@@ -129,6 +127,8 @@ def names_in(path: str, module: nn.Module) -> list[str]:
 def fitting(setting: str, entry: str, layers: Mapping[str, str]) -> list[str]:
     """Of the layers, each with another name that it goes by, those that a pattern or word of `setting` means. Raises
     MGTError for a pattern that fits none."""
+    if entry == "unlisted" and not all(any(fnmatchcase(name, last) for name in layers) for last in LAST_BLOCKS):
+        return []  # the list is of a network of Meissonic's depth
     found = [name for name, other in layers.items() if matches(name, entry) or matches(other, entry)]
     if not found and entry not in NAMED_PATTERNS:
         raise MGTError(f"{setting} names {entry!r}, which fits no layer left; the first are {join_some(layers)}")
