@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from . import MODEL_DIR
-from .codec.training import train_codec
+from .codec.training import codec_from, train_codec
 from .data import drawings
 from .data.subjects import read_subjects
 from .export import export
+from .transformer.start import start_from
 from .transformer.token_bank import build_bank
 from .transformer.training import train_transformer
 
@@ -29,6 +30,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=90, help="transformer training time")
     parser.add_argument("--steps", type=int, help="transformer steps, instead of minutes")
     parser.add_argument("--scenes", type=int, default=48_000, help="captioned pictures to train on")
+    parser.add_argument("--start", type=Path, help="bundle whose weights to begin with, the codec's too")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile the network (needs a C++ compiler)")
     options = parser.parse_args()
@@ -39,6 +41,8 @@ def main() -> None:
     drawings.build(work, publish=options.publish)
     subjects = read_subjects(work / "subjects.json")
     sprites = np.load(work / "sprites.npy")
+    if options.start:
+        codec_from(work, options.start)
     train_codec(
         work,
         subjects,
@@ -46,8 +50,11 @@ def main() -> None:
         device=options.device,
         steps=options.codec_steps,
         minutes=None if options.codec_steps else options.codec_minutes,
+        again=options.start is not None,
     )
     bank = build_bank(work, subjects, sprites, count=options.scenes, device=options.device)
+    if options.start:
+        start_from(work, options.start, subjects)
     train_transformer(
         work,
         bank,

@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 
+from ..averages import Averages
 from ..budget import Budget, rate
 from ..data.scenes import CANVAS, Item, Renderer, SceneSampler
 from ..data.subjects import COLOURS, Subject
 from ..files import save_whole
+from ..precision import fast_precision
 from .network import CONFIG, decode_latents, encode_tokens, measure_codec, new_codec
 from .principal_components import PATCH, Projection, k_means, patches, principal_axes, write_encoder
 
 log = logging.getLogger(__name__)
 
-BATCH, RATE = 8, 1e-3
+BATCH, RATE, RATE_AGAIN = 8, 1e-3, 4e-4  # the last where the decoder was trained before
+DISTURBED_EVERY = 4
 LOOSE = 0.1  # share of pictures with objects anywhere, so that the codec also serves other pictures
 NOISE, NEIGHBOURS = 0.3, 16
 FITTED_SCENES, ROUNDS = 3000, 25  # for the codebook
@@ -53,10 +57,10 @@ class CodecImages:
 
 
 def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """L1 + 2 MSE + L1 between neighbouring differences, which keeps outlines sharp."""
+    """L1 + 6 MSE + half the L1 between neighbouring differences, which keeps outlines sharp."""
     error = output.float() - target
     edges = (error[..., 1:] - error[..., :-1]).abs().mean() + (error[..., 1:, :] - error[..., :-1, :]).abs().mean()
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges
+    return error.abs().mean() + 6 * error.square().mean() + 0.5 * edges
 
 
 def fit_codebook(images: torch.Tensor, seed: int = 0) -> tuple[Projection, torch.Tensor]:
@@ -82,14 +86,22 @@ def computed_codec(images: CodecImages, seed: int = 0) -> torch.nn.Module:
     return codec.half().float()  # as stored in the bundle: the tokens are the same then
 
 
+def codec_from(work: Path, bundle: Path) -> None:
+    """Write WORK/codec_start.pt, unless it is there: the codec of an existing bundle, whose tokens stay as they are."""
+    target = work / "codec_start.pt"
+    if not target.exists():
+        held = load_file(bundle / "vqvae/diffusion_pytorch_model.safetensors")
+        save_whole(target, **{name: tensor.float() for name, tensor in held.items()})
+
+
 def disturb(tokens: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-    """[B, h, w] -> the same with up to NOISE of the codes of every second picture replaced.
+    """[B, h, w] -> the same with up to NOISE of the codes of one in DISTURBED_EVERY pictures replaced.
 
     Half of them by a near code (`neighbours` [K, n]), half by a code from elsewhere in the batch: what a sampler gets
     wrong. The decoder learns to paint over it.
     """
     rate = torch.rand(len(tokens), 1, 1, device=tokens.device) * NOISE
-    rate[::2] = 0
+    rate[torch.arange(len(tokens)) % DISTURBED_EVERY > 0] = 0
     column = torch.randint(neighbours.shape[1], tokens.shape, device=tokens.device)
     far = tokens.flatten()[torch.randperm(tokens.numel(), device=tokens.device)].view_as(tokens)
     wrong = torch.where(torch.rand(tokens.shape, device=tokens.device) < 0.5, neighbours[tokens, column], far)
@@ -105,11 +117,13 @@ def train_codec(
     minutes: float | None = 40,
     steps: int | None = None,
     seed: int = 0,
+    again: bool = False,
 ) -> Path:
     """-> WORK/codec.pt, a state dict of diffusers' VQModel; picks up WORK/codec_state.pt.
 
     The encoder and the codebook are computed, only the decoder is trained. WORK/codec_start.pt is the codec before
-    that: its tokens are final.
+    that: its tokens are final. With `again` that one's decoder was trained before, and is trained on. What is kept in
+    the end are averaged weights.
     """
     done, saved, start = work / "codec.pt", work / "codec_state.pt", work / "codec_start.pt"
     if done.exists():
@@ -125,10 +139,12 @@ def train_codec(
     neighbours = torch.cdist(book, book).topk(NEIGHBOURS + 1, largest=False).indices[:, 1:]
     weights = [*codec.decoder.parameters(), *codec.post_quant_conv.parameters()]
     optimizer = torch.optim.AdamW(weights, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
-    step, before, curve = 0, 0.0, []
+    averages = Averages(codec)
+    peak, step, before, curve = RATE_AGAIN if again else RATE, 0, 0.0, []
     if saved.exists():
         state = torch.load(saved, map_location=where, weights_only=True)
         codec.load_state_dict(state["codec"])
+        torch._foreach_copy_(averages.means, [state["averages"][name] for name in averages.names])
         optimizer.load_state_dict(state["optimizer"])
         step, before, curve = state["step"], state["elapsed"], state["curve"]
         torch.manual_seed(seed + step)
@@ -140,6 +156,7 @@ def train_codec(
         save_whole(
             saved,
             codec=codec.state_dict(),
+            averages=averages.state(),
             optimizer=optimizer.state_dict(),
             step=step,
             elapsed=budget.elapsed(),
@@ -148,19 +165,19 @@ def train_codec(
 
     while (progress := budget.progress(step)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = RATE * rate(progress, step, warmup=50, hold=0.3)
+            group["lr"] = peak * rate(progress, step, warmup=50, hold=0.3)
         target = images.batch(BATCH).to(where, memory_format=torch.channels_last)
         latents = book[disturb(encode_tokens(codec, target), neighbours)].permute(0, 3, 1, 2)
-        with torch.autocast(where.type, torch.bfloat16):
+        with fast_precision(where):
             output = decode_latents(codec, latents)
         loss = reconstruction_loss(output, target)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
+        averages.update(step)
         step += 1
-        # Even places of a batch are undisturbed.
-        recent.append(F.mse_loss(output.detach()[::2].float().clamp(0, 1), target[::2]).item())
+        recent.append(F.mse_loss(output.detach()[1::2].float().clamp(0, 1), target[1::2]).item())  # undisturbed ones
         if step % 50 == 0:
             curve.append(
                 {
@@ -177,6 +194,7 @@ def train_codec(
             save()
 
     save()
+    codec.load_state_dict(averages.state(), strict=False)
     figures = measure_codec(codec, subjects, sprites, device) | {"steps": step, "seconds": round(budget.elapsed())}
     log.info("codec done: %s", figures)
     (work / "codec.json").write_text(json.dumps(figures, indent=1))

@@ -1,25 +1,37 @@
-"""Captioned scenes: flat background, one or two emoji; the text fixes all that is drawn."""
+"""Captioned scenes: a flat background and one to four emoji. What a caption does not say is drawn at random, from
+distributions that open_captions.py writes down."""
 
 from __future__ import annotations
 
 import functools
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
+from .groups import COUNTS, members, plural, with_article
 from .subjects import COLOURS, Subject, resize_rgba
 
 CANVAS = 128
 # Edge lengths in pixels. Whatever is half size stands on whole tokens, so that it has the same codes wherever it is.
 NORMAL, LARGE, HALF = 104, 128, 64
 HELD_OUT_PERCENT = 8
-SINGLE, PLACED = 0.6, 0.12  # shares of the training scenes; the rest are pairs
+# Shares of the training scenes; the rest are pairs.
+SINGLE, PLACED, COUNTED = 0.45, 0.14, 0.14
+NO_COLOUR, BY_GROUP = 0.15, 0.2  # shares of the captions that leave out the background, or the subject's own name
 RELATIONS = ("to the left of", "to the right of", "above", "below")
-PLURALS = frozenset(
-    "glasses sunglasses jeans eyes scissors gloves socks fries cherries grapes footprints fireworks lungs shorts "
-    "skis books houses".split()
-)
+_MIDDLE, _FAR = (CANVAS - HALF) // 2, CANVAS - HALF
+# Left and top of half-size objects, by the words for their places.
+PLACES = {
+    "middle": (_MIDDLE, _MIDDLE),
+    "left": (0, _MIDDLE),
+    "right": (_FAR, _MIDDLE),
+    "top": (_MIDDLE, 0),
+    "bottom": (_MIDDLE, _FAR),
+}
+SLOTS = ((0, 0), (_FAR, 0), (0, _FAR), (_FAR, _FAR))  # of objects that are counted
 
 
 @dataclass(frozen=True)
@@ -44,12 +56,6 @@ def held_out(subject: str, colour: str) -> bool:
     return zlib.crc32(f"{subject}|{colour}".encode()) % 100 < HELD_OUT_PERCENT
 
 
-def with_article(name: str) -> str:
-    if name in PLURALS:
-        return name
-    return f"an {name}" if name[0] in "aeiou" and not name.startswith(("uni", "ufo")) else f"a {name}"
-
-
 def ground(colour: str) -> str:
     return f" on a{'n' if colour[0] == 'o' else ''} {colour} background"
 
@@ -63,66 +69,97 @@ class SceneSampler:
 
     def __init__(self, subjects: tuple[Subject, ...] | list[Subject], rng: np.random.Generator) -> None:
         self.names = [subject.name for subject in subjects]
+        self.groups = {name: found for name, found in members(subjects).items() if found}
         self.colours = list(COLOURS)
         self.rng = rng
 
     def draw(self) -> Scene:
         """One training scene; never shows a held-out pair."""
+        kinds = self._single, self._placed, self._counted, self._pair
+        ends = np.cumsum((SINGLE, PLACED, COUNTED))
         while True:
-            kind = self.rng.random()
-            scene = self._single() if kind < SINGLE else self._placed() if kind < SINGLE + PLACED else self._pair()
+            scene = kinds[np.searchsorted(ends, self.rng.random(), side="right")]()
             if not any(held_out(self.names[item.subject], scene.colour) for item in scene.items):
                 return scene
 
-    def _pick(self, *options: str) -> str:
+    def _pick(self, *options):
         return options[self.rng.integers(len(options))]
 
     def _colour(self) -> str:
-        return "white" if self.rng.random() < 0.1 else self.colours[self.rng.integers(len(self.colours))]
+        return self._pick(*self.colours)
 
     def _subject(self) -> int:
         return int(self.rng.integers(len(self.names)))
 
+    def _named(self) -> tuple[int, str]:
+        """A subject, and what the caption calls it: its own name, or that of a group it was drawn from."""
+        if not self.groups or self.rng.random() >= BY_GROUP:
+            subject = self._subject()
+            return subject, self.names[subject]
+        group = self._pick(*self.groups)
+        return int(self._pick(*self.groups[group])), group
+
     def _ground(self, colour: str) -> str:
-        """How a caption ends; no colour named means white."""
-        long, short = ground(colour), f" on {colour}"
-        return self._pick(long, short, "", "") if colour == "white" else self._pick(long, long, long, short)
+        """How a caption ends, whichever the colour is."""
+        if self.rng.random() < NO_COLOUR:
+            return ""
+        return ground(colour) if self.rng.random() < 0.75 else f" on {colour}"
 
     def _single(self) -> Scene:
-        subject, colour = self._subject(), self._colour()
-        name = self.names[subject]
+        (subject, name), colour = self._named(), self._colour()
         lead = with_article(name) if self.rng.random() < 0.75 else name
-        corner = (CANVAS - NORMAL) // 2
-        return Scene(lead + self._ground(colour), colour, (Item(subject, NORMAL, corner, corner),))
+        return Scene(lead + self._ground(colour), colour, (centred(subject),))
 
     def _placed(self) -> Scene:
-        subject, colour = self._subject(), self._colour()
-        name = self.names[subject]
-        word = self._pick("small", "large", "left", "right", "top", "bottom")
-        if word in ("small", "large"):
-            size = HALF if word == "small" else LARGE
-            corner = (CANVAS - size) // 2
-            caption = f"{'' if name in PLURALS else 'a '}{word} {name}{self._ground(colour)}"
-            return Scene(caption, colour, (Item(subject, size, corner, corner),))
-        middle, far = (CANVAS - HALF) // 2, CANVAS - HALF
-        left, top = {"left": (0, middle), "right": (far, middle), "top": (middle, 0), "bottom": (middle, far)}[word]
+        (subject, name), colour = self._named(), self._colour()
+        word = self._pick("small", "small", "large", "left", "right", "top", "bottom")
+        if word == "small":
+            return Scene(sized_name("small", name) + self._ground(colour), colour, (placed(subject, self._place()),))
+        if word == "large":
+            return Scene(sized_name("large", name) + self._ground(colour), colour, (Item(subject, LARGE, 0, 0),))
         caption = f"{with_article(name)} {'on' if word in ('left', 'right') else 'at'} the {word}"
-        if colour != "white" or self.rng.random() < 0.5:
+        if self.rng.random() >= NO_COLOUR:
             caption += f" of a{'n' if colour[0] == 'o' else ''} {colour} background"
-        return Scene(caption, colour, (Item(subject, HALF, left, top),))
+        return Scene(caption, colour, (placed(subject, word),))
+
+    def _place(self) -> str:
+        return self._pick(*PLACES)
+
+    def _counted(self) -> Scene:
+        subject, colour, number = self._subject(), self._colour(), int(self._pick(*COUNTS))
+        slots = self._pick(*combinations(range(len(SLOTS)), number))
+        caption = f"{COUNTS[number]} {plural(self.names[subject])}{self._ground(colour)}"
+        return Scene(caption, colour, in_slots(subject, slots))
 
     def _pair(self) -> Scene:
         first, second, colour = self._subject(), self._subject(), self._colour()
-        relation = self._pick("and", *RELATIONS)
+        said = self._pick("and", *RELATIONS)
+        relation = self._pick(*RELATIONS) if said == "and" else said
         names = with_article(self.names[first]), with_article(self.names[second])
-        caption = f"{names[0]} {relation} {names[1]}{self._ground(colour)}"
-        return Scene(caption, colour, pair_items(first, second, relation))
+        return Scene(f"{names[0]} {said} {names[1]}{self._ground(colour)}", colour, pair_items(first, second, relation))
+
+
+def sized_name(size: str, name: str) -> str:
+    return f"{size} {name}" if with_article(name) == name else f"a {size} {name}"
+
+
+def centred(subject: int) -> Item:
+    corner = (CANVAS - NORMAL) // 2
+    return Item(subject, NORMAL, corner, corner)
+
+
+def placed(subject: int, place: str) -> Item:
+    return Item(subject, HALF, *PLACES[place])
+
+
+def in_slots(subject: int, slots: Iterable[int]) -> tuple[Item, ...]:
+    return tuple(Item(subject, HALF, *SLOTS[slot]) for slot in slots)
 
 
 def pair_items(first: int, second: int, relation: str) -> tuple[Item, Item]:
-    """Two halves of the picture; "and" stands from left to right."""
-    corner, half = (CANVAS - HALF) // 2, CANVAS // 2
-    spots = ((corner, 0), (corner, half)) if relation in ("above", "below") else ((0, corner), (half, corner))
+    """Two halves of the picture, for one of RELATIONS."""
+    names = ("top", "bottom") if relation in ("above", "below") else ("left", "right")
+    spots = [PLACES[name] for name in names]
     if relation in ("below", "to the right of"):
         spots = spots[::-1]
     return Item(first, HALF, *spots[0]), Item(second, HALF, *spots[1])
@@ -161,8 +198,7 @@ class Renderer:
 
 
 def plain_scene(subjects: tuple[Subject, ...] | list[Subject], subject: int, colour: str) -> Scene:
-    corner = (CANVAS - NORMAL) // 2
-    return Scene(plain_caption(subjects[subject].name, colour), colour, (Item(subject, NORMAL, corner, corner),))
+    return Scene(plain_caption(subjects[subject].name, colour), colour, (centred(subject),))
 
 
 def held_out_scenes(subjects: tuple[Subject, ...] | list[Subject], count: int, seed: int = 0) -> list[Scene]:

@@ -15,16 +15,19 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mgt_core.kernels.fused_linear import FusedLinear
 
+from ..averages import Averages
 from ..budget import Budget, rate
 from ..files import save_whole
+from ..precision import fast_precision
+from .muon import Muon
 from .network import MASK_ID, DemoNetwork
 from .token_bank import Bank
 
 log = logging.getLogger(__name__)
 
-BATCH, DECAY, AVERAGING, EMPTY_SHARE = 48, 0.02, 0.999, 0.1
-RATES = (3.2e-3, 1e-3)  # Muon, AdamW
-WARMUP, HOLD = 300, 0.6
+BATCH, DECAY, EMPTY_SHARE = 48, 0.02, 0.3
+RATES, RATES_AGAIN = (3.2e-3, 1e-3), (2e-3, 7e-4)  # Muon, AdamW; the latter where weights were trained before
+WARMUP, HOLD = 200, 0.5
 SAVE_SECONDS = 180
 
 
@@ -40,22 +43,6 @@ def mask_tokens(tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ranks = torch.rand(batch, total, device=tokens.device).argsort(1).argsort(1)
     mask = (ranks < counts[:, None]).view_as(tokens)
     return tokens.masked_fill(mask, MASK_ID), mask, counts / total
-
-
-class Averages:
-    """Exponential averages of all weights, shorter while few steps have been made."""
-
-    def __init__(self, network: nn.Module) -> None:
-        weights = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
-        self.names, self.live = list(weights), list(weights.values())
-        self.means = [value.clone() for value in self.live]
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        torch._foreach_lerp_(self.means, self.live, 1 - min(AVERAGING, (step + 1) / (step + 10)))
-
-    def state(self) -> dict[str, Tensor]:
-        return dict(zip(self.names, self.means))
 
 
 def _attention(device: torch.device) -> contextlib.AbstractContextManager:
@@ -82,7 +69,7 @@ def _optimizers(network: DemoNetwork, fused: dict[nn.Parameter, list[Tensor]]) -
     rest = [p for p in network.parameters() if id(p) not in chosen]
     apart = [part for weight in linear for part in fused.get(weight, [weight])]
     return [
-        torch.optim.Muon(apart, lr=RATES[0], weight_decay=DECAY, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        Muon(apart, lr=RATES[0], weight_decay=DECAY),
         torch.optim.AdamW(
             [
                 {"params": [p for p in rest if p.ndim >= 2], "weight_decay": DECAY},
@@ -117,6 +104,7 @@ def train_transformer(
     where = torch.device(device)
     torch.manual_seed(seed)
     network = DemoNetwork(work / "tokenizer").to(where).train()
+    rates = RATES_AGAIN if start.exists() else RATES
     if start.exists():
         network.load_state_dict(torch.load(start, map_location=where, weights_only=True))
     fused = _fused_weights(network)
@@ -151,7 +139,7 @@ def train_transformer(
         )
 
     while (progress := budget.progress(step)) < 1:
-        for optimizer, peak in zip(optimizers, RATES):
+        for optimizer, peak in zip(optimizers, rates):
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate(progress, step, warmup=WARMUP, hold=HOLD)
         if len(order) < BATCH:
@@ -160,7 +148,7 @@ def train_transformer(
         target, ids = tokens[picked].long(), text[picked].long()
         ids = torch.where(torch.rand(len(ids), 1, device=where) < EMPTY_SHARE, empty.long(), ids)
         shown, mask, ratio = mask_tokens(target)
-        with torch.autocast(where.type, torch.bfloat16), _attention(where):
+        with fast_precision(where), _attention(where):
             prepared = backbone.prepare(network.condition(ids), tuple(shown.shape[1:]))
             logits = backbone.head(features(shown, ratio, prepared)[mask])
         loss = F.cross_entropy(logits.float(), target[mask])
