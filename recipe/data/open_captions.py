@@ -63,21 +63,24 @@ def _open_colour(subjects: Sequence[Subject], rng: np.random.Generator) -> OpenC
 
 
 def _open_place(subjects: Sequence[Subject], rng: np.random.Generator) -> OpenCaption:
-    subject, colour = _held_out_pair(subjects, rng)
+    subject, colour = _asked_pair(subjects, rng)
     caption = sized_name("small", subjects[subject].name) + ground(colour)
     return _uniform(caption, "place", [(colour, (placed(subject, place),)) for place in PLACES])
 
 
 def _open_arrangement(subjects: Sequence[Subject], rng: np.random.Generator) -> OpenCaption:
-    first, colour = _held_out_pair(subjects, rng)
-    second = _pick(rng, [i for i, s in enumerate(subjects) if i != first and held_out(s.name, colour)] or [first])
+    first, colour = _asked_pair(subjects, rng)
+    others = [i for i, s in enumerate(subjects) if i != first and _asked(s.name, colour)]
+    if not others:
+        return _open_arrangement(subjects, rng)
+    second = _pick(rng, others)
     names = (with_article(subjects[i].name) for i in (first, second))
     scenes = [(colour, pair_items(first, second, relation)) for relation in RELATIONS]
     return _uniform(" and ".join(names) + ground(colour), "arrangement", scenes)
 
 
 def _open_count(subjects: Sequence[Subject], rng: np.random.Generator) -> OpenCaption:
-    subject, colour = _held_out_pair(subjects, rng)
+    subject, colour = _asked_pair(subjects, rng)
     number = _pick(rng, [number for number in COUNTS if number < len(SLOTS)])
     caption = f"{COUNTS[number]} {plural(subjects[subject].name)}{ground(colour)}"
     slots = combinations(range(len(SLOTS)), number)
@@ -104,10 +107,15 @@ def open_captions(subjects: Sequence[Subject], axis: str, count: int, seed: int 
     return list(found.values())
 
 
-def _held_out_pair(subjects: Sequence[Subject], rng: np.random.Generator) -> tuple[int, str]:
+def _asked(subject: str, colour: str) -> bool:
+    """Whether captions that fix subject and background ask for these two."""
+    return held_out(subject, colour)
+
+
+def _asked_pair(subjects: Sequence[Subject], rng: np.random.Generator) -> tuple[int, str]:
     while True:
         subject, colour = int(rng.integers(len(subjects))), _pick(rng, list(COLOURS))
-        if held_out(subjects[subject].name, colour):
+        if _asked(subjects[subject].name, colour):
             return subject, colour
 
 
