@@ -42,7 +42,7 @@ class MGTLaboratoryModel:
     RETURN_TYPES = (MGT_MODEL, CONDITIONING, CONDITIONING, MGT_TOKENS)
     RETURN_NAMES = ("model", "positive", "negative", "tokens")
     OUTPUT_TOOLTIPS = (
-        "The model, for MGT Sample, by way of any of the nodes that attach something to it, and for MGT Laboratory Report.",
+        "The model, for MGT Sample, by way of any nodes that attach something to it, and for MGT Laboratory Report.",
         "The first of its classes.",
         "No class: the mixture of all of them.",
         "Token grids with every cell masked.",
