@@ -38,9 +38,9 @@ def shown_in_help() -> set[str]:
 
 
 def model_of(path: Path) -> str:
-    """What the workflow's loader picks."""
-    (loader,) = [node for node in read_document(path).ui["nodes"] if node["type"] == "MGTLoadModel"]
-    return loader["widgets_values"][0]
+    """What the workflow's loader picks; one without a loader needs no file."""
+    loaders = [node for node in read_document(path).ui["nodes"] if node["type"] == "MGTLoadModel"]
+    return loaders[0]["widgets_values"][0] if loaders else BUILT_IN
 
 
 @dataclass(frozen=True)
