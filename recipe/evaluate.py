@@ -19,9 +19,9 @@ from PIL import Image, ImageDraw
 
 import mgt_core
 
-from .data.scenes import Renderer, Scene, evaluation_scenes
-from .data.subjects import load_sprites, load_subjects
-from .judge.pictures import generate, model_settings, reconstruct
+from .data.scenes import Scene, evaluation_scenes
+from .data.subjects import load_subjects
+from .judge.pictures import generate, model_settings, reconstruct, render
 from .judge.scores import compare, score
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,7 @@ def main() -> None:
     started = time.perf_counter()
     images = generate(pipe, scenes, seed=options.seed, sampler="maskgit", **settings)
     seconds = time.perf_counter() - started
-    renderer = Renderer(load_sprites())
-    real = np.stack([renderer.render(scene) for scene in scenes])
+    real = render(scenes)
     rebuilt = reconstruct(pipe, real)
     figures, verdicts = score(scenes, images)
     figures = {

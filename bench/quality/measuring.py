@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from recipe.data.scenes import Renderer, Scene
-from recipe.data.subjects import load_sprites
+from recipe.data.scenes import Scene
 from recipe.judge.picture_metrics import frechet, jackknife, reduce, sharpness
-from recipe.judge.reading import describe, read
+from recipe.judge.pictures import render
 from recipe.judge.scores import score, share, sized
+from recipe.judge.templates import describe, read
 
 from .decoding import right
 from .statistics import Mean, sign_p, win_rate
@@ -33,9 +33,8 @@ class Yardstick:
     """The real compositions of some prompts."""
 
     def __init__(self, scenes: list[Scene]):
-        renderer = Renderer(load_sprites())
         self.scenes = scenes
-        self.real = np.stack([renderer.render(scene) for scene in scenes])
+        self.real = render(scenes)
         self.features = describe(read(self.real))
 
     def measure(self, images: np.ndarray, again: np.ndarray | None = None) -> Measured:

@@ -1,6 +1,6 @@
 """How near a set of pictures is to a set of real compositions: sharpness, Fréchet distance, precision and recall.
 
-Features are the judge's (`reading.describe`), reduced to the principal axes of the real set.
+Features are the judge's (`templates.describe`), reduced to the principal axes of the real set.
 """
 
 from __future__ import annotations

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 import mgt_core
 
-from ..data.scenes import Scene
+from ..data.scenes import Renderer, Scene
+from ..data.subjects import load_sprites
 from ..export import DEFAULTS
 
 BATCH = 20
@@ -18,6 +21,16 @@ def model_settings(pipe: mgt_core.Pipeline) -> dict:
     """Steps, guidance, temperature and schedule that the bundle recommends, else those of the built-in model."""
     settings = {**DEFAULTS, **pipe.model.defaults}
     return settings | {"temperature": tuple(settings["temperature"])}
+
+
+@functools.cache
+def _renderer() -> Renderer:
+    return Renderer(load_sprites())  # it keeps the sprites that it has resized
+
+
+def render(scenes: list[Scene]) -> np.ndarray:
+    """The real compositions, [B, 128, 128, 3] float32 in 0..1."""
+    return np.stack([_renderer().render(scene) for scene in scenes])
 
 
 def generate(pipe: mgt_core.Pipeline, scenes: list[Scene], *, seed: int = 0, **settings) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from ..data.scenes import CANVAS, Scene
 from .picture_metrics import covered, frechet, jackknife, reduce, sharpness
-from .reading import PairVerdict, Verdict, describe, judge, judge_pairs, read
+from .reading import PairVerdict, Verdict, judge, judge_pairs
+from .templates import describe, read
 
 
 def wilson(hits: int, total: int, z: float = 1.96) -> tuple[float, float]:
@@ -28,7 +29,8 @@ def share(hits: int, total: int) -> dict:
 
 def score(scenes: list[Scene], images: np.ndarray) -> tuple[dict, list[Verdict | PairVerdict]]:
     """What the judge reads in `images` [B, H, W, 3]: shares of right backgrounds, of right objects among scenes of one
-    object ("object"), and of both objects in their places among scenes of two ("layout"), with intervals."""
+    object ("object"), of both objects in their places among scenes of two ("layout"), and of pictures that are as near
+    to a known drawing as the codec's are ("valid"), with intervals; what the drawings read leave unexplained."""
     verdicts: list[Verdict | PairVerdict | None] = [None] * len(scenes)
     figures = {}
     for name, count, read_as in (("object", 1, judge), ("layout", 2, judge_pairs)):
@@ -39,7 +41,9 @@ def score(scenes: list[Scene], images: np.ndarray) -> tuple[dict, list[Verdict |
             verdicts[row] = verdict
         figures[name] = share(sum(verdicts[row].drawn(scenes[row]) for row in rows), len(rows))
     grounds = sum(v.colour == s.colour for v, s in zip(verdicts, scenes))
-    return {"background": share(grounds, len(scenes)), **figures}, verdicts
+    valid = share(sum(verdict.good for verdict in verdicts), len(scenes))
+    residual = mean_interval(np.array([verdict.residual for verdict in verdicts]))
+    return {"background": share(grounds, len(scenes)), **figures, "valid": valid, "residual": residual}, verdicts
 
 
 def compare(images: np.ndarray, real: np.ndarray) -> dict:
@@ -47,13 +51,18 @@ def compare(images: np.ndarray, real: np.ndarray) -> dict:
     features = [describe(read(pictures)) for pictures in (real, images)]
     own, other = reduce(*features)
     steep = sharpness(sized(images)).numpy()
-    error = 1.96 * steep.std(ddof=1) / math.sqrt(len(steep))
     return {
-        "sharpness": _interval(steep.mean(), (steep.mean() - error, steep.mean() + error)),
+        "sharpness": mean_interval(steep),
         "frechet": _interval(frechet(own, other), jackknife(frechet, own, other)),
         "precision": share(int(covered(other, own).sum()), len(other)),
         "recall": share(int(covered(own, other).sum()), len(own)),
     }
+
+
+def mean_interval(values: np.ndarray) -> dict:
+    """Mean with its normal 95 % interval."""
+    error = 1.96 * values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else math.inf
+    return _interval(values.mean(), (values.mean() - error, values.mean() + error))
 
 
 def _interval(value: float, ends: tuple[float, float]) -> dict:

@@ -203,7 +203,7 @@ def pairs():
 
 def test_judge_reads_real_pairs(pairs):
     figures, _ = score(*pairs)
-    assert set(figures) == {"background", "layout"}
+    assert set(figures) == {"background", "layout", "valid", "residual"}
     assert figures["layout"]["share"] >= 0.98 and figures["background"]["share"] == 1
 
 
