@@ -1,11 +1,13 @@
 """What each decoding choice does to the built-in model's pictures, from the same prompts and seeds.
 
-    python -m bench.quality [--prompts N] [--sweep-prompts N] [--into DIR]     everything; docs/quality.md is made of it
-    python -m bench.quality --quick [--json FILE]                              does docs/quality.json hold here?
+    python -m bench.quality [--completion N] [--rounds N] [--prompts N] …     everything; docs/quality.md is made of it
+    python -m bench.quality --quick [--json FILE]                             does docs/quality.json hold here?
 
-Pictures are kept case by case in --work: a run that was stopped goes on there, and a second process that is started
+Pictures are kept in --work as they are made: a run that was stopped goes on there, and a second process that is started
 with the same arguments shares the work. The last one to finish writes DIR/quality.json, DIR/quality.md and its plots.
 Remove that folder after a change of the code; other weights or settings get a folder of their own.
+
+After other weights, first: python -m recipe.judge.calibration; python -m bench.quality.suites.tuning
 """
 
 import argparse
@@ -27,8 +29,15 @@ from .cases import VANILLA
 from .decoding import Case, decode
 from .plots import draw_all
 from .prompts import prompts
-from .report import report
+from .report import report, rounded
 from .sheet import sheet
+from .suites.completion import tuned
+from .suites.plan import Extent as SuiteExtent
+from .suites.plan import plan as suites_plan
+from .suites.plots import draw_suites as plot_suites
+from .suites.report import regimes, suites_report
+from .suites.store import Chunks
+from .suites.store import work as draw_suites
 from .tables import write_page
 from .work import Extent, Store, fingerprint, work
 
@@ -43,7 +52,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--against", type=Path, default=DOCS / "quality.json", help="the report that --quick checks")
     found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
     found.add_argument("--model", default="demo", help="a bundle trained on the same compositions")
-    found.add_argument("--prompts", type=int, default=Extent.prompts, help="of the choices")
+    wide = SuiteExtent
+    found.add_argument("--completion", type=int, default=wide.completion, help="scenes of what a hypothesis names")
+    found.add_argument("--others", type=int, default=wide.others, help="scenes completed by the other choices")
+    found.add_argument("--captions", type=int, default=wide.captions, help="of every axis that captions leave open")
+    found.add_argument("--rounds", type=int, default=wide.rounds, help="pictures of every open caption")
+    found.add_argument("--prompts", type=int, default=Extent.prompts, help="that name everything, of the choices")
     found.add_argument("--sweep-prompts", type=int, default=Extent.sweep_prompts, help="of what only a sweep asks for")
     found.add_argument("--only", nargs="+", default=(), metavar="CASE", help="names of the cases to make")
     found.add_argument("--seed", type=int, default=Extent.seed)
@@ -53,18 +67,32 @@ def parser() -> argparse.ArgumentParser:
     return found
 
 
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
 def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     settings, model = model_settings(pipe), fingerprint(pipe)
     extent = Extent(options.prompts, options.sweep_prompts, options.seed)
     store = Store(options.work, model, settings, extent)
-    warm_up(pipe, settings)
-    plan = work(pipe, settings, extent, store, lambda line: print(line, flush=True), options.only, not options.report)
-    if plan is None:
-        print("other cases are being made by another process, which will write the report, or not made yet")
+    wide = SuiteExtent(options.completion, options.others, options.captions, options.rounds, 0, options.seed)
+    chunks, suites = Chunks(options.work, model), suites_plan(settings, wide)
+    if tuned()["model"] != model:
+        say(f"the number of tokens kept was chosen for the model {tuned()['model']}, and this is {model}")
+    if not options.report:
+        warm_up(pipe, settings)
+    whole = options.report or draw_suites(pipe, suites.jobs, chunks, say)
+    plan = work(pipe, settings, extent, store, say, options.only, not options.report)
+    if plan is None or not whole or not all(chunks.path(job).is_file() for job in suites.jobs):
+        print("other pictures are being made by another process, which will write the report, or not made yet")
         return 0
     found = report(pipe, model, settings, extent, store, plan)
+    found["suites"] = suites_report(suites, chunks, wide)
+    found["regimes"] = regimes(found["suites"], found["cases"])
+    found = rounded(found)
     images = options.into / "images" / "quality"
     draw_all(found, images)
+    plot_suites(found, images)
     pictures = {name: store.read(*plan[name]).images[:SHOWN] for name in found["choices"]}
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
     sheet(pictures, side=112).save(images / "choices.webp", quality=85, method=6)
@@ -77,18 +105,19 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
 def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where they are another model's."""
     published, model = json.loads(options.against.read_text()), fingerprint(pipe)
-    if not published.keys() >= {"model", "settings", "cases"}:
+    if not published.keys() >= {"model", "settings", "cases", "suites"}:
         print(f"{options.against} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
         return 2
     if published["model"] != model:
         print(f"{options.against} is of the model {published['model']}, and this is {model}", file=sys.stderr)
         return 2
-    settings = {**published["settings"], "temperature": tuple(published["settings"]["temperature"])}
+    settings = quick.settings_of(published)
     extent, started = quick.extent(published), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:  # what was kept by other code would tell nothing of this
         store = Store(Path(folder), model, settings, extent)
-        plan = work(pipe, settings, extent, store, lambda line: print(line, flush=True), quick.cases(published))
+        plan = work(pipe, settings, extent, store, say, quick.cases(published))
         found = report(pipe, model, settings, extent, store, plan, codec=False)
+        found["suites"] = quick.suites(pipe, published, Path(folder), say)
     checks = quick.compare(published, found)
     failed = quick.failed(checks)
     print(f"{quick.told(checks)} ({time.perf_counter() - started:.0f} s)")

@@ -46,8 +46,16 @@ class Outcome(Decoded):
     figures: dict
 
 
-def decode(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: dict, seed: int) -> Decoded:
-    """Decode every prompt once; prompt i always gets the seed `seed + i`."""
+def decode(
+    pipe: mgt_core.Pipeline,
+    case: Case,
+    scenes: list[Scene],
+    settings: dict,
+    seed: int,
+    given: mgt_core.TokenState | None = None,
+) -> Decoded:
+    """Decode every prompt once; prompt i always gets the seed `seed + i`. given: what a run begins with, an image a
+    prompt; all masked by default."""
     pipe = mgt_core.quantize_pipeline(pipe, case.scheme)
     model, options = case.attach(pipe.model), settings | case.settings
     sampler = options.get("sampler", "maskgit")
@@ -62,6 +70,9 @@ def decode(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: d
     for start in range(0, len(scenes), BATCH):
         prompts = [scene.caption for scene in scenes[start : start + BATCH]]
         state = mgt_core.empty_tokens(pipe, *pipe.size, batch=len(prompts))
+        if given is not None:
+            here = slice(start, start + BATCH)
+            state = replace(state, tokens=given.tokens[here], fixed=given.fixed[here])
         state = mgt_core.sample(
             model,
             state,

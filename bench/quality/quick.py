@@ -5,17 +5,30 @@ Fisher's for shares, Welch's for means. The level of each test is such that a fa
 100 checks. Numbers of calls and passes must agree exactly.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+import mgt_core
 
 from .cases import VANILLA
 from .statistics import Mean, fisher_p, welch_p
+from .suites import plan as plans
+from .suites.report import ALL, suites_report
+from .suites.store import Chunks
+from .suites.store import work as draw_suites
 from .work import Extent
 
 LEVEL = 0.01
-PROMPTS = 18
-# Cheap and dear ones, good and bad ones, an approximation, and a packed network.
-CASES = (VANILLA, "logarithmic schedule", "entropy temperature", "Z-Sampling", "everything approximate")
+PROMPTS = 12
+# Cheap and dear ones, good and bad ones, an approximation.
+CASES = (VANILLA, "entropy temperature", "everything approximate")
+# Of the suites: new scenes, and new captions.
+SUITES = {
+    "completion": [VANILLA, "hotter confidence, 8 → 0", "Halton order, cosine counts", "vanilla, 1 step"],
+    "open": [VANILLA, "guidance 4"],
+}
+SCENES, CAPTIONS, ROUNDS = 50, 6, 2
 SHARES = ("right", "background", "object", "layout")
 MEANS = ("distance", "sharpness", "diversity")
 COUNTS = ("calls", "passes")
@@ -37,6 +50,22 @@ def extent(published: Mapping, count: int = PROMPTS) -> Extent:
     return Extent(count, count, published["seed"], published["start"] + published["prompts"])
 
 
+def suites(pipe: mgt_core.Pipeline, published: Mapping, folder: Path, tell: Callable[[str], None]) -> dict:
+    """Figures of a few cases of the suites, of scenes that follow the published ones and of other captions."""
+    theirs = published["suites"]["extent"]
+    chunk = plans.Completion.chunk
+    start = -(-theirs["completion"] // chunk) * chunk
+    extent = plans.Extent(SCENES, SCENES, CAPTIONS, ROUNDS, start, theirs["seed"])
+    plan = plans.plan(settings_of(published), extent, SUITES, caption_seed=theirs["seed"] + 1)
+    chunks = Chunks(folder, published["model"])
+    draw_suites(pipe, plan.jobs, chunks, tell)
+    return suites_report(plan, chunks, extent)
+
+
+def settings_of(published: Mapping) -> dict:
+    return {**published["settings"], "temperature": tuple(published["settings"]["temperature"])}
+
+
 def cases(published: Mapping) -> list[str]:
     return [name for name in CASES if name in published["cases"]]
 
@@ -46,7 +75,33 @@ def compare(published: Mapping, here: Mapping) -> list[Check]:
     checks = []
     for name, own in here["cases"].items():
         checks += [Check(name, *check) for check in figures(published["cases"][name], own)]
+    for name, first, second in suite_pairs(published["suites"], here["suites"]):
+        checks += [Check(name, *check) for check in suite_figures(first, second)]
     return checks
+
+
+def suite_pairs(published: Mapping, own: Mapping) -> Iterator[tuple[str, Mapping, Mapping]]:
+    """What both made: cases of the completion suite, and of every open axis."""
+    for name, case in own["completion"].items():
+        if name in published["completion"]:
+            yield f"completion, {name}", published["completion"][name], case
+    for axis, cases in own["open"].items():
+        for name, case in cases.items():
+            if axis != ALL and name in published["open"].get(axis, {}):
+                yield f"{axis}, {name}", published["open"][axis][name], case
+
+
+def suite_figures(published: Mapping, own: Mapping) -> Iterator[tuple[str, float, float, float]]:
+    """Passes exactly; objects by Fisher's test; valid pictures of open captions by Welch's over captions, as those of
+    one caption are alike."""
+    if "passes" in own:
+        yield "passes", published["passes"], own["passes"], float(published["passes"] == own["passes"])
+    if "right" in own:
+        one, two = published["right"], own["right"]
+        yield "right", one["share"], two["share"], fisher_p(one["hits"], one["of"], two["hits"], two["of"])
+    else:
+        first, second = Mean.read(published["valid_by_caption"]), Mean.read(own["valid_by_caption"])
+        yield "valid", first.value, second.value, welch_p(first, second)
 
 
 def figures(published: Mapping, own: Mapping) -> Iterator[tuple[str, float, float, float]]:
@@ -73,10 +128,10 @@ def failed(checks: list[Check]) -> list[Check]:
 
 def told(checks: list[Check]) -> str:
     bad = failed(checks)
-    lines = [f"{'case':24} {'figure':11} {'published':>10} {'here':>10} {'p':>8}"]
+    lines = [f"{'case':44} {'figure':12} {'published':>10} {'here':>10} {'p':>8}"]
     for check in checks:
         mark = "  DIFFERS" if check in bad else ""
         lines.append(
-            f"{check.case:24.24} {check.figure:11} {check.published:10.4g} {check.here:10.4g} {check.p:8.2g}{mark}"
+            f"{check.case:44.44} {check.figure:12} {check.published:10.4g} {check.here:10.4g} {check.p:8.2g}{mark}"
         )
     return "\n".join([*lines, f"{len(checks) - len(bad)} of {len(checks)} figures hold"])

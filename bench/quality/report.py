@@ -56,23 +56,21 @@ def report(
         told = {name: cases[name][kind]["win_rate"] for name in chosen if kind in cases[name]}
         for name, p in holm({name: rate["p"] for name, rate in told.items()}).items():
             told[name]["p_of_all"] = p
-    return rounded(
-        {
-            "model": model,
-            "settings": settings,
-            "prompts": whole_rounds(extent.prompts),
-            "sweep_prompts": whole_rounds(extent.sweep_prompts),
-            "seed": extent.seed,
-            "start": extent.start,
-            "hardware": in_short(),
-            "processor_seconds": seconds,
-            "choices": chosen,
-            "sweeps": {sweep.name: described(sweep, cases) for sweep in swept},
-            "on_sweep_prompts": fewer,
-            "reconstructions": codec and yardstick.figures(yardstick.measure(reconstruct(pipe, yardstick.real))),
-            "cases": cases,
-        }
-    )
+    return {
+        "model": model,
+        "settings": settings,
+        "prompts": whole_rounds(extent.prompts),
+        "sweep_prompts": whole_rounds(extent.sweep_prompts),
+        "seed": extent.seed,
+        "start": extent.start,
+        "hardware": in_short(),
+        "processor_seconds": seconds,
+        "choices": chosen,
+        "sweeps": {sweep.name: described(sweep, cases) for sweep in swept},
+        "on_sweep_prompts": fewer,
+        "reconstructions": codec and yardstick.figures(yardstick.measure(reconstruct(pipe, yardstick.real))),
+        "cases": cases,
+    }
 
 
 def on_fewer(yardstick: Yardstick, cases: Mapping[str, dict], kept: Mapping[str, Pictures]) -> dict[str, dict]:

@@ -1,5 +1,6 @@
 """How sure a figure is: intervals, tests between two runs, and a correction for many tests."""
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ def student_p(t: float, freedom: float) -> float:
     return min(1.0, area(math.atan(abs(t) / math.sqrt(freedom))) / area(0.0))
 
 
+@functools.cache
 def student_quantile(freedom: float, p: float = 0.05) -> float:
     """The t that two-sided p belongs to."""
     low, high = 0.0, 1e4

@@ -6,24 +6,12 @@ from pathlib import Path
 
 from ..markdown import percent, table
 from .cases import VANILLA
+from .format import chance, change, number
 from .report import point
+from .suites.tables import SUITE_PARTS
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURE = 0.05
-
-
-def number(figure: Mapping, digits: int = 2) -> str:
-    low, high = figure["interval95"]
-    return f"{figure['value']:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def change(figure: Mapping) -> str:
-    low, high = figure["interval95"]
-    return f"{figure['value']:+.0f} % ({low:+.0f} to {high:+.0f})"
-
-
-def chance(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def versus(against: Mapping) -> list[str]:
@@ -78,7 +66,7 @@ def figures(report: Mapping) -> str:
 
 def sweep_parts(report: Mapping) -> str:
     return "\n".join(
-        f"### {name.capitalize()}\n\n![{sweep['axis']}](images/quality/{name}.png)\n\n{sweep_table(report, sweep)}"
+        f"#### {name.capitalize()}\n\n![{sweep['axis']}](images/quality/{name}.png)\n\n{sweep_table(report, sweep)}"
         for name, sweep in report["sweeps"].items()
     )
 
@@ -130,6 +118,7 @@ def chosen(report: Mapping) -> list[tuple[str, dict]]:
 
 
 PARTS = {
+    **SUITE_PARTS,
     "setup": setup,
     "verdict": verdict,
     "equal_steps": equal_steps,

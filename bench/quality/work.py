@@ -4,8 +4,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,17 +12,12 @@ import numpy as np
 
 import mgt_core
 
-from ..files import replace_file
+from ..files import claimed, replace_file
 from .cases import VANILLA, choices, sweeps, twin
 from .decoding import Case, decode
 from .prompts import prompts, whole_rounds
 
-try:
-    import fcntl
-except ImportError:  # Windows, where one process at a time has to do
-    fcntl = None
-
-AGAIN = 4  # one in so many prompts is drawn with a second seed, which tells how much pictures differ by seed
+AGAIN = 6  # one in so many prompts is drawn with a second seed, which tells how much pictures differ by seed
 FAR = 1_000_000  # between first and second seeds
 
 
@@ -32,8 +26,8 @@ class Extent:
     """How much is measured. prompts: of the choices; sweep_prompts: of what only a sweep asks for;
     start: the first of the list."""
 
-    prompts: int = 39
-    sweep_prompts: int = 21
+    prompts: int = 15
+    sweep_prompts: int = 9
     seed: int = 0
     start: int = 0
 
@@ -105,18 +99,6 @@ class Store:
         np.savez_compressed(packed, **asdict(pictures))
         replace_file(self.path(case), packed.getvalue())
 
-    @contextmanager
-    def claim(self, case: Case) -> Iterator[bool]:
-        """Whether the case is this process's for now; a claim ends with its process, however that ends."""
-        with self.path(case).with_suffix(".lock").open("w") as stream:
-            try:
-                if fcntl:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
-
 
 def twins(settings: dict, passes: Mapping[str, int]) -> dict[str, Case]:
     """Vanilla at as many passes, for each choice that is known not to make as many as vanilla does."""
@@ -159,7 +141,7 @@ def work(
         for name, (case, count) in plan.items():
             if done.get(name, 0) >= count:
                 continue
-            with store.claim(case) as mine:
+            with claimed(store.path(case)) as mine:
                 found = store.read(case, count)
                 if found is None and mine and drawing:
                     found = draw(pipe, case, settings, extent, count)

@@ -7,13 +7,21 @@ import numpy as np
 import pytest
 
 import mgt_core
+from bench import regimes
 from bench.quality import __main__ as command
 from bench.quality import measuring, plots, quick, work
 from bench.quality import report as reporting
 from bench.quality.cases import VANILLA
 from bench.quality.statistics import Mean
+from bench.quality.suites import figures as suite_figures
+from bench.quality.suites import plan as suite_plan
+from bench.quality.suites import plots as suite_plots
+from bench.quality.suites import store
+from bench.quality.suites.completion import Completion
+from bench.quality.suites.questions import UNPROMPTED
 from bench.quality.tables import PARTS, fill
 from bench.quality.work import Extent, planned
+from recipe.judge.placements import Placed
 from recipe.judge.scores import share
 from support.quality import fake
 
@@ -32,8 +40,22 @@ def fake_score(scenes, images):
     return shares, verdicts
 
 
+def fake_drawings(images):
+    """In the place of readings of scenes: something drawn on white where the first pixel is bright."""
+    return [Placed(1.0, 0.1, False, bool(image[0, 0, 0] > 0.5), "white", frozenset()) for image in images]
+
+
+def fake_verdicts(images):
+    return [
+        SimpleNamespace(colour="white", residual=0.2, good=True, drawn=lambda scene, own=image: own[0, 0, 0] > 0.4)
+        for image in images
+    ]
+
+
+AXES = ["place", UNPROMPTED]
 FEW = ["--prompts", "24", "--sweep-prompts", "6", "--only", *quick.CASES, "Z-Sampling on half the steps"]
-FEW += ["vanilla, 4 steps", "vanilla, 12 steps", "temperature 1", "W4A8"]
+FEW += ["vanilla, 4 steps", "vanilla, 12 steps", "hotter confidence, 8 → 0", "W4A8"]
+FEW += ["--completion", "100", "--others", "50", "--captions", "3", "--rounds", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +66,14 @@ def run(tmp_path_factory, pipe):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "decode", fake())
         patch.setattr(command, "decode", fake())
-        patch.setattr(plots, "DPI", 50)
+        for module in (plots, suite_plots, regimes):
+            patch.setattr(module, "DPI", 50)
+        patch.setattr(store, "decode", lambda *told: fake()(*told[:5]))
+        patch.setattr(store, "reconstruct", lambda pipe, images: 0.9 * images[:, ::8, ::8])
+        patch.setattr(suite_plan, "axes", lambda: AXES)
+        patch.setattr(Completion, "given", lambda *_: None)
+        patch.setattr(suite_figures, "judge", fake_verdicts)
+        patch.setattr(suite_figures, "read_scenes", fake_drawings)
         patch.setattr(measuring, "score", fake_score)
         patch.setattr(reporting, "reconstruct", lambda pipe, images: 0.9 * images)
         patch.setattr(mgt_core, "load", lambda *_, **__: pipe)
@@ -57,17 +86,24 @@ class TestReport:
         report = json.loads((run / "docs" / "quality.json").read_text())
         plan = planned(report["settings"], Extent(24, 6), {name: c["passes"] for name, c in report["cases"].items()})
         plan = {name: entry for name, entry in plan.items() if name in FEW}
-        assert report["cases"].keys() == plan.keys() and len(plan) == 10
+        assert report["cases"].keys() == plan.keys() and len(plan) == 8
         assert all(report["cases"][name]["prompts"] == count for name, (_, count) in plan.items())
         zigzag = report["cases"]["Z-Sampling on half the steps"]
         assert zigzag["against_equal_passes"]["case"] == "vanilla, 12 steps"
         assert zigzag["against_equal_passes"]["win_rate"]["of"] == 24
-        assert set(report["sweeps"]) == {"schedule", "steps", "temperature", "quantization"}
+        assert set(report["sweeps"]) == {"steps", "quantization"}
         page = (run / "docs" / "quality.md").read_text()
-        assert page.count("<!-- generated:") == len(PARTS) and "| Z-Sampling |" in page
-        for place in [*(f"{name}.png" for name in (*report["sweeps"], "win_rates")), "choices.webp"]:
+        assert page.count("<!-- generated:") == len(PARTS) and "| Z-Sampling on half the steps |" in page
+        for place in [*(f"{n}.png" for n in (*report["sweeps"], "win_rates", "regimes", "tradeoff")), "choices.webp"]:
             assert f"images/quality/{place}" in page
             assert (run / "docs" / "images" / "quality" / place).stat().st_size > 3000
+
+    def test_the_map_has_every_choice_in_every_regime(self, run):
+        told = json.loads((run / "docs" / "quality.json").read_text())["regimes"]
+        assert len(told["columns"]) == 3 + 2 * (1 + len(AXES)) and len(told["rows"]) > 14
+        assert set(told["columns"]["all, valid"]) | set(told["columns"]["completion, right"]) == set(told["rows"])
+        assert "hotter confidence, 8 → 0" in told["columns"]["named prompts"]
+        assert all(own["p"] <= own["p_of_all"] for column in told["columns"].values() for own in column.values())
 
     def test_rows_of_a_table_are_as_wide_as_its_head(self, run):
         lines = (run / "docs" / "quality.md").read_text().splitlines()
@@ -116,11 +152,15 @@ class TestQuick:
         assert code == 1 and not found["held"] and "DIFFERS" in capsys.readouterr().out
 
     def test_a_wrong_share_is_caught(self, run, monkeypatch, published):
-        published["cases"][VANILLA]["object"] |= {"hits": 0, "of": 16, "share": 0.0}
+        published["cases"][VANILLA]["object"] |= {"hits": 0, "of": 60, "share": 0.0}
+        assert self.check(run, monkeypatch, published)[0] == 1
+
+    def test_a_wrong_share_of_a_suite_is_caught(self, run, monkeypatch, published):
+        published["suites"]["completion"][VANILLA]["right"] |= {"hits": 0, "of": 1000, "share": 0.0}
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_a_wrong_number_of_passes_is_caught(self, run, monkeypatch, published):
-        published["cases"]["Z-Sampling"]["passes"] += 1
+        published["cases"]["entropy temperature"]["passes"] += 1
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_another_model_is_told(self, run, published, capsys):
@@ -144,9 +184,19 @@ class TestQuick:
             rate = {"wins": wins, "losses": count - wins, "share": wins / count}
             return {**shares, **means, "calls": 1, "passes": 2, "against_vanilla": {"win_rate": rate}}
 
+        def suites(count, captions):
+            hits = int(rng.binomial(count, 0.55))
+            completed = {"passes": 8, "right": {"hits": hits, "of": count, "share": hits / count}}
+            valid = {"valid_by_caption": vars(Mean.of(rng.binomial(captions, 0.8, 6) / captions))}
+            opened = {axis: dict.fromkeys(quick.SUITES["open"], valid) for axis in AXES}
+            return {"completion": dict.fromkeys(quick.SUITES["completion"], completed), "open": opened}
+
         bad = 0
         for _ in range(100):
-            sides = ({"cases": {name: figures(count) for name in quick.CASES}} for count in (48, 18))
+            sides = (
+                {"cases": {name: figures(count) for name in quick.CASES}, "suites": suites(20 * count, count // 8)}
+                for count in (48, 18)
+            )
             bad += bool(quick.failed(quick.compare(*sides)))
         assert bad <= 5
 

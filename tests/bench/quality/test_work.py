@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mgt_core
+from bench import files
 from bench.quality import work
 from bench.quality.cases import VANILLA
 from bench.quality.decoding import Case, decode
@@ -20,12 +21,12 @@ class TestWork:
         seen = []
         monkeypatch.setattr(work, "decode", fake(seen))
         store = Store(tmp_path, "model", SETTINGS, SMALL)
-        only = {VANILLA, "root schedule"}
+        only = {VANILLA, "linear schedule"}
         assert set(work.work(None, SETTINGS, SMALL, store, only=only)) == only  # in the plan's order
-        assert seen == [(name, 3, seed) for name in (VANILLA, "root schedule") for seed in (0, work.FAR)]
-        store.path(Case("root schedule")).unlink()  # as if it had been stopped there
+        assert seen == [(name, 3, seed) for name in (VANILLA, "linear schedule") for seed in (0, work.FAR)]
+        store.path(Case("linear schedule")).unlink()  # as if it had been stopped there
         work.work(None, SETTINGS, SMALL, store, only=only)
-        assert [name for name, *_ in seen[4:]] == ["root schedule"] * 2
+        assert [name for name, *_ in seen[4:]] == ["linear schedule"] * 2
         work.work(None, SETTINGS, Extent(6, 6), store, only={VANILLA})
         assert seen[6:] == [(VANILLA, 6, 0), (VANILLA, 3, work.FAR)]
         assert len(store.read(Case(VANILLA), 3).images) == 3 and store.read(Case(VANILLA), 9) is None
@@ -37,16 +38,16 @@ class TestWork:
         }
         assert len(folders | {Store(tmp_path, "a", SETTINGS, replace(SMALL, start=3)).folder}) == 4
 
-    @pytest.mark.skipif(work.fcntl is None, reason="one process at a time on Windows")
+    @pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
     def test_what_another_process_makes_is_left_to_it(self, tmp_path, monkeypatch):
         seen = []
         monkeypatch.setattr(work, "decode", fake(seen))
         store = Store(tmp_path, "model", SETTINGS, SMALL)
-        only = {VANILLA, "root schedule"}
-        with store.claim(Case(VANILLA)) as mine:
+        only = {VANILLA, "linear schedule"}
+        with files.claimed(store.path(Case(VANILLA))) as mine:
             assert mine
             assert work.work(None, SETTINGS, SMALL, store, only=only) is None
-            assert {name for name, *_ in seen} == {"root schedule"}
+            assert {name for name, *_ in seen} == {"linear schedule"}
         assert set(work.work(None, SETTINGS, SMALL, store, only=only)) == only
 
     def test_a_write_is_whole_or_not_at_all(self, tmp_path, monkeypatch):

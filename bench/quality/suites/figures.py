@@ -1,0 +1,169 @@
+"""Figures of the suites' pictures: what the judge reads, and each choice against vanilla, picture by picture."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recipe.data.scenes import Scene
+from recipe.judge.picture_metrics import sharpness
+from recipe.judge.pictures import render
+from recipe.judge.placements import Placed, read_scenes
+from recipe.judge.reading import judge
+from recipe.judge.scores import mean_interval, share, sized
+from recipe.judge.templates import describe, read
+
+from ..measuring import floats, mean_figure
+from ..statistics import sign_p
+from .coverage import clustered, flip_p, null, repeats, resampled, variation
+from .questions import OUTSIDE, Question
+from .store import Pictures
+
+
+@dataclass(frozen=True)
+class Completed:
+    """Values a picture, [P]: the object is the true one; as good a drawing as the codec's; what it leaves unexplained;
+    distance to the true picture in the judge's features; sharpness."""
+
+    right: np.ndarray
+    valid: np.ndarray
+    residual: np.ndarray
+    distance: np.ndarray
+    sharpness: np.ndarray
+
+
+def completed(scenes: list[Scene], images: np.ndarray, real: np.ndarray | None = None) -> Completed:
+    """images: [P, H, W, 3]; real: the true pictures, drawn from the scenes by default."""
+    images = floats(images)
+    real = render(scenes) if real is None else real
+    verdicts = judge(images)
+    right = [v.drawn(scene) and v.colour == scene.colour for v, scene in zip(verdicts, scenes, strict=True)]
+    return Completed(
+        np.array(right),
+        np.array([verdict.good for verdict in verdicts]),
+        np.array([verdict.residual for verdict in verdicts]),
+        (describe(read(images)) - describe(read(real))).norm(dim=1).numpy(),
+        sharpness(sized(images)).numpy(),
+    )
+
+
+def completion_figures(own: Completed) -> dict:
+    count = len(own.right)
+    return {
+        "scenes": count,
+        "right": share(int(own.right.sum()), count),
+        "valid": share(int(own.valid.sum()), count),
+        **{name: mean_interval(getattr(own, name)) for name in ("residual", "distance", "sharpness")},
+    }
+
+
+def completion_change(scenes: list[Scene], own: Completed, vanilla: Completed) -> dict:
+    """Against vanilla on the scenes that both have. The change of "right" is tested by McNemar's exact test; its
+    interval allows for scenes of one subject being alike."""
+    count = min(len(own.right), len(vanilla.right))
+    groups = [scene.items[0].subject for scene in scenes[:count]]
+    ours, theirs = own.right[:count], vanilla.right[:count]
+    gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    found = {"gained": gained, "lost": lost, "of": count}
+    found["right"] = change(ours, theirs, groups) | {"p": sign_p(gained, lost)}
+    ours, theirs = own.valid[:count], vanilla.valid[:count]
+    p = sign_p(int((ours & ~theirs).sum()), int((theirs & ~ours).sum()))
+    found["valid"] = change(ours, theirs, groups) | {"p": p}
+    return found
+
+
+def change(ours: np.ndarray, theirs: np.ndarray, groups: list[int]) -> dict:
+    differences = ours.astype(float) - theirs.astype(float)
+    return {"value": float(differences.mean()), "interval95": list(clustered(differences, groups))}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Of one axis and case: which kind each picture is, [rounds, captions], OUTSIDE for none of those allowed, and what
+    the drawings leave unexplained."""
+
+    questions: list[Question]
+    kinds: np.ndarray
+    residual: np.ndarray
+    sharpness: np.ndarray
+    blank: np.ndarray
+
+    @classmethod
+    def read(cls, questions: list[Question], pictures: Pictures) -> "Answers":
+        images = floats(pictures.images)
+        readings: list[Placed] = read_scenes(images)
+        kinds = [questions[i % len(questions)].answer(reading) for i, reading in enumerate(readings)]
+        shape = (-1, len(questions))
+        return cls(
+            questions,
+            np.array(kinds).reshape(shape),
+            np.array([reading.residual for reading in readings]).reshape(shape),
+            sharpness(sized(images)).numpy().reshape(shape),
+            np.array([reading.blank for reading in readings]).reshape(shape),
+        )
+
+    @property
+    def valid(self) -> np.ndarray:
+        return self.kinds != OUTSIDE
+
+    def counts(self, caption: int) -> np.ndarray:
+        """[kinds], of the valid pictures of one caption."""
+        kinds = self.kinds[:, caption]
+        return np.bincount(kinds[kinds != OUTSIDE], minlength=len(self.questions[caption].weights))
+
+    def coverage(self) -> list[dict]:
+        """Of every caption: total variation, that of as many draws from the truth, repeats, those of the truth; NaN
+        where fewer than two pictures are valid."""
+        found = []
+        for caption, question in enumerate(self.questions):
+            counts = self.counts(caption)
+            if counts.sum() < 2:
+                found.append(dict.fromkeys(("variation", "null", "repeats", "true_repeats"), np.nan))
+                continue
+            figures = variation(counts, question.weights), null(question.weights, int(counts.sum()))
+            again = repeats(counts), float((question.weights**2).sum())
+            found.append(dict(zip(("variation", "null", "repeats", "true_repeats"), (*figures, *again), strict=True)))
+        return found
+
+
+def excess(answers: Answers) -> np.ndarray:
+    """[captions] total variation beyond that of as many draws from the truth."""
+    return np.array([each["variation"] - each["null"] for each in answers.coverage()])
+
+
+def open_figures(several: list[Answers]) -> dict:
+    """Of one case over one axis, or several: shares of valid and blank pictures, and what is covered, the mean over
+    captions with an interval by a bootstrap over them."""
+    valid = np.concatenate([answers.valid.ravel() for answers in several])
+    blank = np.concatenate([answers.blank.ravel() for answers in several])
+    each = [figure for answers in several for figure in answers.coverage()]
+    known = [figure for figure in each if not np.isnan(figure["variation"])]
+    found = {
+        "pictures": len(valid),
+        "captions": len(each),
+        "captions_covered": len(known),
+        "valid": share(int(valid.sum()), len(valid)),
+        "valid_by_caption": mean_figure(np.concatenate([answers.valid.mean(0) for answers in several])),
+        "blank": share(int(blank.sum()), len(blank)),
+        "residual": mean_interval(np.concatenate([answers.residual.ravel() for answers in several])),
+        "sharpness": mean_interval(np.concatenate([answers.sharpness.ravel() for answers in several])),
+    }
+    beyond = np.array([figure["variation"] - figure["null"] for figure in known])
+    again = np.array([figure["repeats"] - figure["true_repeats"] for figure in known])
+    if known:
+        found |= {name: float(np.mean([figure[name] for figure in known])) for name in known[0]}
+        found["excess"] = {"value": float(beyond.mean()), "interval95": list(resampled(beyond))}
+        found["repeats_excess"] = {"value": float(again.mean()), "interval95": list(resampled(again))}
+    return found
+
+
+def open_change(ours: list[Answers], theirs: list[Answers]) -> dict:
+    """Against vanilla, caption by caption, over one axis or several; more is better: valid pictures, and coverage,
+    which is what the total variation beyond chance falls by."""
+    valid = np.concatenate([a.valid.mean(0) - b.valid.mean(0) for a, b in zip(ours, theirs, strict=True)])
+    covered = np.concatenate([excess(b) - excess(a) for a, b in zip(ours, theirs, strict=True)])
+    return {"valid": over_captions(valid), "coverage": over_captions(covered[~np.isnan(covered)])}
+
+
+def over_captions(differences: np.ndarray) -> dict:
+    value = float(differences.mean()) if len(differences) else 0.0
+    return {"value": value, "interval95": list(resampled(differences)), "p": flip_p(differences)}
