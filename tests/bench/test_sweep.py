@@ -136,7 +136,10 @@ def test_on_ray_with_a_worker_killed(tmp_path):
         ({"prompts": ["a"], "settings": {"x": {"sampler": "ddim"}}}, "sampler is 'ddim'"),
         ({"prompts": ["a"], "settings": {"x": {"guidance": {"begin": 0}}}}, "guidance has no setting begin"),
         ({"prompts": ["a"], "settings": {"x": {"token_merging": {"ratio": 2}}}}, "token merging ratio is 2"),
-        ({"prompts": ["a"], "settings": {"x": {"sampler": {"name": "maskgit", "w": 1}}}}, "'x': maskgit has no setting w"),
+        (
+            {"prompts": ["a"], "settings": {"x": {"sampler": {"name": "maskgit", "w": 1}}}},
+            "'x': maskgit has no setting w",
+        ),
         ({"prompts": ["a"], "settings": {"x": {"quantization": "w2"}}}, "'x': quantization is 'w2'"),
         ({"prompts": ["a"], "parts": {"decoder": "here"}}, "parts are {'decoder': 'here'}; expected paths by name of"),
     ],
