@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mgt_core.errors import MGTError
 
-from .judges.base import JUDGES, lacking, weights_of
+from .judges.base import lacking, unasked, weights_of
 from .prompts import Prompt
 from .score import LACKING
 
@@ -40,8 +40,8 @@ class Bench:
         """What a judge lacks, in a sentence; None where it can work."""
         if name not in self.pythons:
             return lacking(name, self.root, prompts)
-        if JUDGES.get(name).asks and not all(prompt.asked for prompt in prompts):
-            return f"the judge {name} needs prompts that say what is to be seen; give --prompts geneval:N"
+        if sentence := unasked(name, prompts):
+            return sentence
         done = self.process(name, "--check")
         if done.returncode in (0, LACKING):
             return last_line(done.stderr) if done.returncode else None

@@ -42,8 +42,8 @@ def read_prompts(wanted: str, folder: Path) -> list[Prompt]:
 def hpsv2(folder: Path) -> list[Prompt]:
     """HPDv2's benchmark (arXiv 2306.09341): 800 prompts in each of four styles, the styles taking turns."""
     advice = (
-        "get benchmark/anime.json, concept-art.json, paintings.json and photo.json of the data set zhwang/HPDv2 on "
-        "Hugging Face"
+        "get benchmark/anime.json, concept-art.json, paintings.json and photo.json of the data set zhwang/HPDv2 (or "
+        "ymhao/HPDv2) on Hugging Face"
     )
     files = [located(folder, f"{style}.json", "benchmark", advice) for style in STYLES]
     return in_turns([Prompt(text, file.stem) for text in texts(file)] for file in files)

@@ -92,7 +92,12 @@ def lacking(name: str, root: Path, prompts: Sequence[Prompt] = ()) -> str | None
     if missing := [repository for repository in kind.repositories if repository.find(root) is None]:
         wanted = ", and ".join(repository.advice(root) for repository in missing)
         return f"the judge {name} needs {wanted}; put it there, or name another folder by --judge-dir"
-    if kind.asks and not all(prompt.asked for prompt in prompts):
+    return unasked(name, prompts)
+
+
+def unasked(name: str, prompts: Sequence[Prompt]) -> str | None:
+    """What the prompts lack for the judge `name`."""
+    if JUDGES.get(name).asks and not all(prompt.asked for prompt in prompts):
         return f"the judge {name} needs prompts that say what is to be seen; give --prompts geneval:N"
     return None
 

@@ -29,11 +29,11 @@ class ClipPair:
 
         self.device = device
         try:
-            self.model = CLIPModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            self.model = CLIPModel.from_pretrained(folder, local_files_only=True)
             self.tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # each library has its own for a file that is damaged
             raise MGTError(f"{folder} does not hold a readable CLIPModel ({reason(error)})") from None
-        self.model = self.model.eval().to(device)
+        self.model = self.model.eval().to(device, torch.float32)
 
     @property
     def scale(self) -> Tensor:

@@ -78,10 +78,10 @@ class Detector:
 
         folder = REPOSITORY.folder(root)
         try:
-            self.model = Mask2FormerModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            self.model = Mask2FormerModel.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # each library has its own for a file that is damaged
             raise MGTError(f"{folder} does not hold a readable Mask2Former ({reason(error)})") from None
-        self.model = self.model.eval().to(device)
+        self.model = self.model.eval().to(device, torch.float32)
         self.naming = naming(folder, self.model.config.hidden_dim).to(device)
         told = read_json(folder / "preprocessor_config.json")
         self.size = told["size"]["width"], told["size"]["height"]
