@@ -8,6 +8,7 @@
     python -m bench.quantization.full_size      bytes and peak memory at full size
     python -m bench.self_guidance               Self-Guidance against vanilla at equal passes
     python -m bench.sweep SPEC.json --out DIR   prompts × settings × seeds
+    python -m bench.paper --model FOLDER …      the paper's choices on published weights, by published judges
 
 What lies beside the folders is shared by them.
 """

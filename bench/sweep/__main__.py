@@ -7,9 +7,12 @@ SPEC.json, of which only prompts must be there:
     {"model": "demo", "dtype": "float32", "prompts": ["a red heart"], "negative": "", "seeds": [0, 1],
      "size": [64, 64], "settings": {"plain": {"steps": 8}, "merged": {"steps": 8, "token_merging": {"ratio": 0.5}}}}
 
-Settings are arguments of `mgt_core.sample`, and attachments by the name of the model's method without its
-`with_` (guidance, token_merging, ...). Every finished picture is kept in DIR with what made it beside it, so a
-rerun makes only what is missing; results.csv, results.json and contact_sheet.png sum up what is there.
+Settings are arguments of `mgt_core.sample` (a sampler or schedule by its name, or as an object with its name and
+settings), attachments by the name of the model's method without its `with_` (guidance, token_merging, ...), and a
+quantization ("w4a8"). "parts" names what of the model lies elsewhere ({"text_encoder": FOLDER}).
+
+Every finished picture is kept in DIR with what made it beside it, so a rerun makes only what is missing; results.csv,
+results.json and contact_sheet.png sum up what is there.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """A sweep from its spec to its summaries: what is missing is made, here or on Ray."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 from mgt_core.errors import MGTError
@@ -14,6 +15,16 @@ from .worker import Worker
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Cluster:
+    """Where pictures are made. address: of a Ray cluster ("auto", "local", "ray://host:port"), None for this process.
+    workers: actors, as many as there is room for by default. gpus: of each."""
+
+    address: str | None = None
+    workers: int | None = None
+    gpus: float = 0
+
+
 def sweep(
     spec: Spec,
     folder: Path,
@@ -24,14 +35,26 @@ def sweep(
 ) -> list[dict]:
     """Make what is missing in `folder`; all rows, in the order of the jobs, a failed one with its error.
 
-    ray: address of a cluster ("auto", "local", "ray://host:port"), None for this process. workers: actors, as
-    many as the cluster has room for by default. gpus: of each. on_done: told of every finished job.
+    ray, workers, gpus: as Cluster has them. on_done: told of every finished job.
     """
     find_bundle(spec.model)
-    jobs, store = list(spec.jobs()), Store(folder)
-    rows = {job.name: row for job in jobs if (row := store.finished(job))}
+    jobs, store, rows = list(spec.jobs()), Store(folder), {}
+    try:
+        make(jobs, store, rows, Cluster(ray, workers, gpus), on_done)
+    finally:
+        ordered = [rows[job.name] for job in jobs if job.name in rows]
+        store.summary(ordered)
+    return ordered
+
+
+def make(
+    jobs: list[Job], store: Store, rows: dict[str, dict], cluster: Cluster = Cluster(), on_done: Done | None = None
+) -> None:
+    """Make those of the jobs whose pictures are missing. rows: by name of the job, filled as they come, so that what
+    is there is known when a run is stopped."""
+    rows |= {job.name: row for job in jobs if (row := store.finished(job))}
     missing = [job for job in jobs if job.name not in rows]
-    log.info("%d of %d pictures are there already", len(rows), len(jobs))
+    log.info("%d of %d pictures are there already", len(jobs) - len(missing), len(jobs))
 
     def done(job: Job, row: dict) -> None:
         rows[job.name] = row
@@ -39,15 +62,10 @@ def sweep(
         if on_done:
             on_done(job, row)
 
-    try:
-        if missing and ray:
-            run_on_ray(missing, store, done, ray, workers, gpus)
-        else:
-            run_here(missing, store, done)
-    finally:
-        ordered = [rows[job.name] for job in jobs if job.name in rows]
-        store.summary(ordered)
-    return ordered
+    if missing and cluster.address:
+        run_on_ray(missing, store, done, cluster.address, cluster.workers, cluster.gpus)
+    else:
+        run_here(missing, store, done)
 
 
 def run_here(jobs: list[Job], store: Store, done: Done) -> None:

@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from mgt_core.errors import MGTError, finite_number, join_some, whole_number
+from mgt_core.errors import MGTError, join_some, whole_number
 from mgt_core.placement import FLOAT_DTYPES
-from mgt_core.presets import Attachment, attachment_from, attachments
-from mgt_core.registry import SAMPLERS, SCHEDULES
-from mgt_core.samplers.temperature import temperature_range
+
+from .settings import check_settings
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
-SAMPLE = ("sampler", "schedule", "steps", "cfg", "temperature")
+PARTS = ("transformer", "text_encoder", "tokenizer", "codec", "base")  # of `load`, which may come from elsewhere
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A sweep. settings: by name. size: (height, width) in pixels, the model's own by default."""
+    """A sweep. settings: by name. size: (height, width) in pixels, the model's own by default. parts: of the model that
+    come from elsewhere, by the names of PARTS."""
 
     prompts: list[str]
     settings: dict[str, dict] = field(default_factory=lambda: {"default": {}})
@@ -28,6 +28,7 @@ class Spec:
     dtype: str | None = None
     negative: str = ""
     size: list[int] | None = None
+    parts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         if not isinstance(self.prompts, list) or not self.prompts or not all(isinstance(p, str) for p in self.prompts):
@@ -49,6 +50,8 @@ class Spec:
                 raise MGTError(f"the sweep's size is {self.size!r}; expected [height, width] in pixels")
             for side in self.size:
                 whole_number("the sweep's size", side, 1, 16384)
+        if not isinstance(self.parts, dict) or any(name not in PARTS for name in self.parts):
+            raise MGTError(f"the sweep's parts are {self.parts!r}; expected paths by name of {', '.join(PARTS)}")
 
     @classmethod
     def read(cls, file: Path) -> "Spec":
@@ -70,32 +73,13 @@ class Spec:
         """Seeds of a prompt lie side by side, settings last: neighbours in the contact sheet."""
         for prompt in dict.fromkeys(self.prompts):
             for seed in dict.fromkeys(self.seeds):
-                for name, values in self.settings.items():
-                    yield Job(self.model, self.dtype, prompt, self.negative, seed, self.size, name, values)
+                for name in self.settings:
+                    yield self.job(prompt, seed, name)
 
-
-def check_settings(name: str, values: dict) -> None:
-    """Raises MGTError for settings that no run could use, before any work."""
-    accepted = (*SAMPLE, *attachments())
-    if not name or not isinstance(values, dict):
-        raise MGTError(f"the settings {name!r} are {values!r}; expected values of {', '.join(accepted)}")
-    if unknown := [key for key in values if key not in accepted]:
-        raise MGTError(f"the settings {name!r} have {join_some(unknown)}; accepted are {', '.join(accepted)}")
-    for key, registry in (("sampler", SAMPLERS), ("schedule", SCHEDULES)):
-        if key in values:
-            registry.get(values[key])
-    whole_number(f"steps of the settings {name!r}", values.get("steps", 1), 1, 100_000)
-    finite_number(f"cfg of the settings {name!r}", values.get("cfg", 1), 0, 1000)
-    temperature_range(values.get("temperature", 1.0))
-    patches(name, values)
-
-
-def patches(name: str, values: dict) -> tuple[Attachment, ...]:
-    """What the settings `name` attach. Raises MGTError for values that it does not take."""
-    try:
-        return tuple(attachment_from(key, values[key]) for key in values if key in attachments())
-    except (MGTError, TypeError) as error:
-        raise MGTError(f"the settings {name!r}: {error}") from None
+    def job(self, prompt: str, seed: int, name: str) -> "Job":
+        """One picture, with the settings `name`."""
+        own = self.model, self.dtype, prompt, self.negative, seed, self.size, name, self.settings[name]
+        return Job(*own, self.parts)
 
 
 @dataclass(frozen=True)
@@ -110,10 +94,14 @@ class Job:
     size: list[int] | None
     settings_name: str
     settings: dict
+    parts: dict = field(default_factory=dict)
 
     @cached_property
     def name(self) -> str:
         """Of its files: to be recognized by people, and unlike that of any other job."""
-        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+        told = asdict(self)
+        if not self.parts:  # names of pictures that were made before there were any
+            del told["parts"]
+        digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
         words = "".join(c if c.isalnum() else "-" for c in f"{self.settings_name}_{self.prompt}"[:48])
         return f"{words}_{self.seed}_{digest}"

@@ -10,10 +10,10 @@ import torch
 
 import mgt_core
 from mgt_core.presets import attached
-from mgt_core.samplers.temperature import temperature_range
 from mgt_core.views.pictures import to_pil
 
-from .spec import DTYPES, SAMPLE, Job, patches
+from .settings import arguments, patches, scheme_of
+from .spec import DTYPES, Job
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,27 @@ class Picture:
 
 
 class Worker:
-    """Holds the model that it was last asked for; makes pictures."""
+    """Holds the model that it was last asked for, as it is and quantized; makes pictures."""
 
     def __init__(self, device: str | None = None):
-        self.device, self.held = device, (None, None)
+        self.device, self.held, self.packed = device, (None, None), {}
 
     def pipeline(self, job: Job) -> mgt_core.Pipeline:
-        key = job.model, job.dtype
+        key, scheme = (job.model, job.dtype, *sorted(job.parts.items())), scheme_of(job.settings_name, job.settings)
         if self.held[0] != key:
-            self.held = key, mgt_core.load(job.model, DTYPES.get(job.dtype), self.device)
-        return self.held[1]
+            self.held, self.packed = (
+                (key, mgt_core.load(job.model, DTYPES.get(job.dtype), self.device, **job.parts)),
+                {},
+            )
+        if scheme not in self.packed:
+            self.packed[scheme] = mgt_core.quantize_pipeline(self.held[1], scheme)
+        return self.packed[scheme]
 
     def make(self, job: Job) -> Picture:
         """Raises MGTError for a job that its model cannot do."""
         pipe = self.pipeline(job)
         started, steps = time.perf_counter(), []
         model = attached(pipe.model, patches(job.settings_name, job.settings))
-        settings = {name: v for name, v in {**pipe.model.defaults, **job.settings}.items() if name in SAMPLE}
-        if "temperature" in settings:
-            settings["temperature"] = temperature_range(settings["temperature"])
         state = mgt_core.sample(
             model,
             mgt_core.empty_tokens(pipe, *(job.size or pipe.size)),
@@ -51,7 +53,7 @@ class Worker:
             pipe.text.encode(job.negative),
             seed=job.seed,
             callback=steps.append,
-            **settings,
+            **arguments(job.settings_name, job.settings),
         )
         png = io.BytesIO()
         to_pil(pipe.codec.decode(state)[0]).save(png, "PNG")
@@ -61,6 +63,7 @@ class Worker:
             png.getvalue(),
             {
                 "seconds": round(time.perf_counter() - started, 3),
+                "steps": steps[-1].total,
                 "calls": steps[-1].calls,
                 "passes": steps[-1].passes,
                 "device": gpu or device.type,

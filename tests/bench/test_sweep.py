@@ -14,10 +14,13 @@ from PIL import Image
 import mgt_core
 from bench.sweep.__main__ import main
 from bench.sweep.run import sweep
-from bench.sweep.spec import Spec
+from bench.sweep.settings import arguments
+from bench.sweep.spec import Job, Spec
 from bench.sweep.store import Store
 from bench.sweep.worker import Worker
 from mgt_core.views.pictures import to_pil
+from support.bundles import copy_bundle
+from support.encoders import clip_model
 
 FEW = {"quick": {"steps": 2, "cfg": 1.0}, "merged": {"steps": 2, "cfg": 2.0, "token_merging": {"ratio": 0.5}}}
 
@@ -58,6 +61,34 @@ def test_pictures_are_those_of_sample(tmp_path):
     state = mgt_core.sample(pipe.model, state, pipe.text.encode("a dog"), pipe.text.encode(""), seed=7, **settings)
     expected = to_pil(pipe.codec.decode(state)[0])
     assert Image.open(tmp_path / row["file"]).tobytes() == expected.tobytes()
+
+
+def test_a_sampler_with_settings_and_a_quantization():
+    zigzag = {"sampler": {"name": "masked_zsampling", "end": 0.5}, "temperature": [3.0, 1.0]}
+    assert arguments("zigzag", zigzag) == {"sampler": mgt_core.MaskedZSampling(end=0.5, temperature=(3.0, 1.0))}
+    worker = Worker("cpu")
+    packed = {"steps": 2, "quantization": {"name": "w8a16"}}
+    jobs = [spec(settings={"x": settings}).job("a dog", 0, "x") for settings in (packed, zigzag | {"steps": 2})]
+    pictures = [worker.make(job) for job in jobs]
+    assert [picture.figures["steps"] for picture in pictures] == [2, 2]
+    assert [picture.figures["calls"] for picture in pictures] == [2, 4]  # one step of two is a zigzag
+    kinds = [worker.pipeline(job).model.quantization for job in jobs]
+    assert kinds == [mgt_core.W8A16(), None]
+
+
+def test_parts_from_elsewhere(tmp_path):
+    bundle, encoder = copy_bundle(tmp_path / "bundle"), clip_model(tmp_path / "encoder")
+    jobs = [
+        Spec(["a"], model=str(bundle), parts=parts, settings={"x": {"steps": 1, "cfg": 1.0}}).job("a", 0, "x")
+        for parts in ({}, {"text_encoder": str(encoder)})
+    ]
+    own, other = (Worker("cpu").make(job).png for job in jobs)
+    assert own != other and jobs[0].name != jobs[1].name
+
+
+def test_names_of_pictures_stay_what_they_were():
+    """Or a rerun would make them again."""
+    assert Job("demo", "float32", "a dog", "", 0, None, "quick", {"steps": 2}).name == "quick-a-dog_0_9b537e860123"
 
 
 def test_a_job_that_cannot_be_done_is_a_row(tmp_path):
@@ -105,6 +136,12 @@ def test_on_ray_with_a_worker_killed(tmp_path):
         ({"prompts": ["a"], "settings": {"x": {"sampler": "ddim"}}}, "sampler is 'ddim'"),
         ({"prompts": ["a"], "settings": {"x": {"guidance": {"begin": 0}}}}, "guidance has no setting begin"),
         ({"prompts": ["a"], "settings": {"x": {"token_merging": {"ratio": 2}}}}, "token merging ratio is 2"),
+        (
+            {"prompts": ["a"], "settings": {"x": {"sampler": {"name": "maskgit", "w": 1}}}},
+            "'x': maskgit has no setting w",
+        ),
+        ({"prompts": ["a"], "settings": {"x": {"quantization": "w2"}}}, "'x': quantization is 'w2'"),
+        ({"prompts": ["a"], "parts": {"decoder": "here"}}, "parts are {'decoder': 'here'}; expected paths by name of"),
     ],
 )
 def test_bad_specs_give_one_sentence(tmp_path, content, words):

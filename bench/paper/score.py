@@ -1,0 +1,94 @@
+"""One judge's scores of the pictures in a folder: the second process of bench.paper, in a Python that has its packages.
+
+    python -m bench.paper.score --judge clip --judge-dir DIR --work DIR
+
+WORK/scoring.json lists the pictures and their prompts; scores are kept in WORK/scores, by name of the picture and by
+the judge's weights, after every batch: a run that was stopped goes on there.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from mgt_core.errors import MGTError
+from mgt_core.placement import pick_device
+from mgt_core.registry import import_modules
+
+from ..files import replace_file
+from . import judges
+from .judges.base import JUDGES, lacking, weights_of
+from .prompts import Prompt
+
+import_modules(judges.__name__, judges.__path__)
+
+LIST = "scoring.json"
+BATCH = 16
+BROKEN, LACKING = 1, 3  # how the process ends
+
+
+def scores_file(work: Path, judge: str, weights: str) -> Path:
+    return work / "scores" / f"{judge}-{weights}.json"
+
+
+def kept_scores(work: Path, judge: str, weights: str) -> dict[str, float]:
+    """By name of the picture; none where there are none yet."""
+    file = scores_file(work, judge, weights)
+    return json.loads(file.read_text("utf-8"))["scores"] if file.is_file() else {}
+
+
+def opened(file: Path) -> Image.Image:
+    try:
+        with Image.open(file) as picture:
+            return picture.convert("RGB")
+    except OSError:
+        raise MGTError(f"the picture {file} cannot be read; remove it and run the command again") from None
+
+
+@torch.inference_mode()
+def score(name: str, root: Path, work: Path) -> None:
+    """Score what has no score yet. Raises MGTError for weights or pictures that cannot be read."""
+    kind, weights = JUDGES.get(name), weights_of(name, root)
+    listed = json.loads((work / LIST).read_text("utf-8"))
+    scores = kept_scores(work, name, weights)
+    missing = [entry for entry in listed if entry["name"] not in scores]
+    print(f"{kind.title}: {len(listed) - len(missing)} of {len(listed)} scores are there already", flush=True)
+    if not missing:
+        return
+    judge = kind(root, pick_device(None))
+    file = scores_file(work, name, weights)
+    file.parent.mkdir(exist_ok=True)
+    for start in range(0, len(missing), BATCH):
+        batch = missing[start : start + BATCH]
+        images = [opened(work / entry["file"]) for entry in batch]
+        found = judge.score(images, [Prompt(entry["prompt"], asked=entry["asked"]) for entry in batch]).tolist()
+        scores |= dict(zip((entry["name"] for entry in batch), found, strict=True))
+        told = {"judge": name, "title": kind.title, "unit": kind.unit, "weights": weights, "scores": scores}
+        replace_file(file, json.dumps(told, indent=1).encode())
+        print(f"{kind.title}: {len(scores)} of {len(listed)}", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.paper.score", description=__doc__.splitlines()[0])
+    parser.add_argument("--judge", required=True, help=f"one of {', '.join(JUDGES)}")
+    parser.add_argument("--judge-dir", type=Path, required=True, metavar="DIR", help="where its weights lie")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--check", action="store_true", help="only say what it lacks")
+    options = parser.parse_args(arguments)
+    try:
+        if sentence := lacking(options.judge, options.judge_dir):
+            print(sentence, file=sys.stderr)
+            return LACKING
+        if not options.check:
+            score(options.judge, options.judge_dir, options.work)
+    except MGTError as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

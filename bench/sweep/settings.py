@@ -1,0 +1,68 @@
+"""What settings in a file say of a run: arguments of `sample`, attachments, a quantization."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mgt_core.errors import MGTError, finite_number, join_some, whole_number
+from mgt_core.presets import Attachment, attachment_from, attachments, from_registry
+from mgt_core.quantization.schemes import SCHEMES, Scheme
+from mgt_core.registry import SAMPLERS, SCHEDULES
+from mgt_core.samplers.base import ConfidenceSampler
+from mgt_core.samplers.temperature import temperature_range
+
+REGISTRIES = {"sampler": SAMPLERS, "schedule": SCHEDULES}
+SAMPLE = (*REGISTRIES, "steps", "cfg", "temperature")
+QUANTIZATION = "quantization"
+
+
+def accepted() -> tuple[str, ...]:
+    return (*SAMPLE, QUANTIZATION, *attachments())
+
+
+def check_settings(name: str, values: Mapping) -> None:
+    """Raises MGTError for settings that no run could use, before any work."""
+    if not name or not isinstance(values, Mapping):
+        raise MGTError(f"the settings {name!r} are {values!r}; expected values of {', '.join(accepted())}")
+    if unknown := [key for key in values if key not in accepted()]:
+        raise MGTError(f"the settings {name!r} have {join_some(unknown)}; accepted are {', '.join(accepted())}")
+    whole_number(f"steps of the settings {name!r}", values.get("steps", 1), 1, 100_000)
+    finite_number(f"cfg of the settings {name!r}", values.get("cfg", 1), 0, 1000)
+    arguments(name, values)
+    scheme_of(name, values)
+    patches(name, values)
+
+
+def arguments(name: str, values: Mapping) -> dict:
+    """Those of `sample`; what is left out is the model's own. A sampler or schedule is its name, or an object with its
+    name and settings. Raises MGTError for what it cannot be."""
+    found = {key: values[key] for key in SAMPLE if key in values}
+    for key, registry in REGISTRIES.items():
+        if isinstance(values.get(key), Mapping):
+            found[key] = named(name, registry, values[key])
+        elif key in values:
+            registry.get(values[key])
+    if "temperature" in found:
+        found["temperature"] = temperature_range(found["temperature"])
+        if isinstance(found.get("sampler"), ConfidenceSampler):
+            found["sampler"] = replace(found["sampler"], temperature=found.pop("temperature"))
+    return found
+
+
+def scheme_of(name: str, values: Mapping) -> Scheme | None:
+    """How the settings `name` quantize the transformer. Raises MGTError for a scheme that there is not."""
+    return named(name, SCHEMES, values[QUANTIZATION]) if QUANTIZATION in values else None
+
+
+def patches(name: str, values: Mapping) -> tuple[Attachment, ...]:
+    """What the settings `name` attach. Raises MGTError for values that it does not take."""
+    try:
+        return tuple(attachment_from(key, values[key]) for key in values if key in attachments())
+    except (MGTError, TypeError) as error:
+        raise MGTError(f"the settings {name!r}: {error}") from None
+
+
+def named(name: str, registry, value):
+    try:
+        return from_registry(registry, value)
+    except (MGTError, TypeError) as error:
+        raise MGTError(f"the settings {name!r}: {error}") from None

@@ -1,0 +1,220 @@
+"""The whole command on a tiny bundle with tiny judges: what is there is not made again, and what is broken is said."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+from PIL import Image
+
+from bench.paper.__main__ import main
+from bench.paper.judges.base import JUDGES
+from bench.paper.score import score
+from bench.sweep.worker import Worker
+from mgt_core import CalibrationRun
+from support.bundles import amused_bundle
+from support.judges import clip_judge, pick_judge
+
+CHOICES = {
+    "vanilla": {"steps": 2},
+    "zigzag": {"steps": 2, "sampler": {"name": "masked_zsampling", "inversion_cfg": 0.0}},
+    "cached": {"steps": 2, "token_cache": {"share": 0.5, "every": 2}},
+}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Names of the choices whose pictures were made."""
+    found, make = [], Worker.make
+    monkeypatch.setattr(Worker, "make", lambda self, job: found.append(job.settings_name) or make(self, job))
+    return found
+
+
+@pytest.fixture
+def amused(tmp_path):
+    return amused_bundle(tmp_path / "amused")
+
+
+@pytest.fixture
+def run(tmp_path, bundle, judges):
+    (tmp_path / "prompts.txt").write_text("a red heart\na dog\na cat\n")
+    (tmp_path / "choices.json").write_text(json.dumps(CHOICES))
+    out = tmp_path / "out"
+
+    def run(*more, prompts=2, wanted="clip,pick", root=judges, choices=tmp_path / "choices.json", model=bundle):
+        own = ["--model", model, "--prompts", f"{tmp_path}/prompts.txt:{prompts}", "--judges", wanted, "--out", out]
+        return main(list(map(str, [*own, "--choices", choices, "--judge-dir", root, "--size", 32, 32, *more])))
+
+    run.out = out
+    return run
+
+
+def test_twice_then_with_more(run, made, here, judges, monkeypatch, capsys):
+    assert run() == 0
+    assert made == [
+        "vanilla",
+        "zigzag",
+        "cached",
+        "vanilla, 4 steps",
+        "vanilla",
+        "zigzag",
+        "cached",
+        "vanilla, 4 steps",
+    ]
+    told = capsys.readouterr().out
+    assert "2 prompts: a win rate of 70 % is known to ± 63.5 points (95 %); 800 prompts give ± 3.2" in told
+    assert "zigzag: 7 passes" in told and "4 × 2 pictures, 46 passes" in told
+    found = json.loads((run.out / "report.json").read_text())
+    assert set(found["judges"]) == {"clip", "pick"} and found["cases"]["zigzag"]["passes"] == 7
+    assert found["cases"]["zigzag"]["against_equal_passes"]["case"] == "vanilla, 4 steps"
+    assert found["cases"]["cached"]["against_vanilla"]["judges"]["pick"]["win_rate"]["of"] == 2
+    assert "| zigzag | vanilla: 4 | 7 |" in (run.out / "page.md").read_text()
+    with Image.open(run.out / "pairs.webp") as sheet:
+        assert sheet.height >= 4 * 160
+    seeds = {json.loads(file.read_text())["seed"] for file in (run.out / "images").glob("*.json")}
+    assert seeds == {0, 1}
+
+    made.clear()
+    scored, own = [], JUDGES.get("clip").score
+    monkeypatch.setattr(JUDGES.get("clip"), "score", lambda *given: scored.append(len(given[1])) or own(*given))
+    assert run() == 0 and not made and not scored
+    assert json.loads((run.out / "report.json").read_text()) == found
+
+    assert run(prompts=3) == 0
+    assert len(made) == 4 and scored == [4]  # the third prompt alone
+
+
+def test_stopped_in_the_middle(run, made, here, monkeypatch):
+    """Once among the pictures, once among the scores."""
+    keep, kept = Worker.make, []
+
+    def stop(self, job):
+        if len(kept) == 5:
+            raise KeyboardInterrupt
+        kept.append(job)
+        return keep(self, job)
+
+    monkeypatch.setattr(Worker, "make", stop)
+    with pytest.raises(SystemExit, match="the same command goes on from here"):
+        run(wanted="clip")
+    monkeypatch.setattr(Worker, "make", keep)
+    monkeypatch.setattr("bench.paper.score.BATCH", 3)
+    own, batches = JUDGES.get("clip").score, []
+
+    def fail(*given):
+        if len(batches) == 2:
+            raise KeyboardInterrupt
+        batches.append(len(given[1]))
+        return own(*given)
+
+    monkeypatch.setattr(JUDGES.get("clip"), "score", fail)
+    with pytest.raises(SystemExit, match="the same command goes on from here"):
+        run(wanted="clip")
+    assert len(made) == 8 and batches == [3, 3]
+    monkeypatch.setattr(JUDGES.get("clip"), "score", lambda *given: batches.append(len(given[1])) or own(*given))
+    assert run(wanted="clip") == 0 and batches == [3, 3, 2] and len(made) == 8
+
+
+def test_a_plan_makes_the_first_pictures_alone(run, made, here, capsys):
+    assert run("--plan", prompts=3) == 0
+    assert made == ["vanilla", "zigzag", "cached"] and not (run.out / "report.json").exists()
+    assert "vanilla, 4 steps: 8 passes" in capsys.readouterr().out
+
+
+def test_judges_that_cannot_work_are_named_before_any_picture(run, made, here, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(JUDGES.get("hps"), "packages", {"nowhere_to_be_found": "open-clip-torch"})
+    with pytest.raises(SystemExit, match="no judge is left; nothing was made"):
+        run(wanted="hps,geneval,clip", root=tmp_path / "none")
+    told = capsys.readouterr().out
+    assert "left out: the judge hps needs the package open-clip-torch" in told and not made
+    assert "left out: the judge clip needs config.json" in told and "--judge-dir" in told
+    with pytest.raises(SystemExit, match="judge is 'beauty'"):
+        run(wanted="beauty")
+    with pytest.raises(SystemExit, match="--judge-python is 'clip'; expected NAME=PATH"):
+        run("--judge-python", "clip")
+
+
+def test_a_broken_judge_does_not_take_the_others_with_it(run, here, tmp_path, capsys):
+    root = tmp_path / "judges"
+    clip_judge(root), pick_judge(root)
+    (root / "PickScore_v1" / "model.safetensors").write_bytes(b"broken")
+    assert run(root=root) == 1
+    told = capsys.readouterr().out
+    assert "left out: the judge pick failed:" in told and "does not hold a readable CLIPModel" in told
+    found = json.loads((run.out / "report.json").read_text())
+    assert set(found["judges"]) == {"clip"} and "pick" in found["judges_left_out"]
+    assert "PickScore_v1" in (run.out / "scores" / "pick.log").read_text()
+    with pytest.raises(SystemExit, match="no judge has spoken; the pictures are in"):
+        run(root=root, wanted="pick")
+    pick_judge(root)
+    assert run(root=root) == 0 and set(json.loads((run.out / "report.json").read_text())["judges"]) == {"clip", "pick"}
+
+
+def test_a_choice_that_the_model_cannot_make_is_left_out(run, here, tmp_path, capsys, amused):
+    own = tmp_path / "own.json"
+    few = {"vanilla": {"steps": 2}, "hot": {"steps": 2, "temperature": 4.0}}
+    own.write_text(json.dumps(few | {"merged": {"steps": 2, "token_merging": {}}}))
+    assert run(choices=own, wanted="clip", model=amused) == 0
+    assert "left out: merged, since " in capsys.readouterr().out
+    assert "*merged* was left out: " in (run.out / "page.md").read_text()
+    own.write_text(json.dumps({"vanilla": {"steps": 2}, "merged": {"steps": 2, "token_merging": {}}}))
+    with pytest.raises(SystemExit, match="can make none of the choices: "):
+        run(choices=own, wanted="clip", model=amused)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"prompts": 9}, "holds 3 prompts, and 9 were asked for"),
+        ({"choices": "bag"}, "accepted are paper, paper-pairs or a JSON file"),
+        ({"model": "nowhere"}, "model is 'nowhere'"),
+    ],
+)
+def test_what_no_run_could_use(run, made, changes, words):
+    with pytest.raises(SystemExit) as end:
+        run(**changes)
+    assert words in str(end.value) and "\n" not in str(end.value) and not made
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, judges):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+    listed = [{"name": "a", "file": "images/a.png", "prompt": "a dog", "asked": None}]
+    (tmp_path / "scoring.json").write_text(json.dumps(listed))
+    with pytest.raises(ValueError, match="a.png cannot be read; remove it and run the command again"):
+        score("clip", judges, tmp_path)
+
+
+def test_the_papers_choices(run, made, here, monkeypatch):
+    """All of the set on a model in Meissonic's layout, SCQ and token merging too."""
+    monkeypatch.setattr("mgt_core.quantization.pipeline.LOAD_RUN", CalibrationRun(states=1, grid=(2, 2)))
+    assert run("--plan", prompts=1, choices="paper", wanted="clip") == 0
+    names = ["noise regularization", "differential sampling", "masked Z-Sampling", "Z-Sampling", "token merging"]
+    assert made == ["vanilla", *names, "SCQ (w4a8)"]
+    rows = [json.loads(file.read_text()) for file in (run.out / "images").glob("*.json")]
+    passes = {row["settings_name"]: row["passes"] for row in rows}
+    assert passes["masked Z-Sampling"] == 3 * 2 + 2 * 3 and passes["Z-Sampling"] == 3 * 2 + 2 * 2
+    assert {row["negative"][:13] for row in rows} == {"worst quality"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_on_ray_with_a_judge_in_a_process_of_its_own(run):
+    run("--plan", prompts=1, wanted="clip")
+    assert run("--ray", "local", "--workers", "1", "--judge-python", f"clip={sys.executable}", wanted="clip") == 0
+    found = json.loads((run.out / "report.json").read_text())
+    assert all(case["pictures"] == 2 for case in found["cases"].values())
+    assert found["cases"]["zigzag"]["against_equal_passes"]["judges"]["clip"]["win_rate"]["of"] == 2
+    workers = {json.loads(file.read_text())["pid"] for file in (run.out / "images").glob("*.json")}
+    assert len(workers) == 2  # this process and Ray's
+
+
+def test_scores_file_is_of_the_weights(run, here, tmp_path):
+    root = tmp_path / "judges"
+    clip_judge(root)
+    run(root=root, wanted="clip")
+    first = json.loads((run.out / "report.json").read_text())
+    clip_judge(root, seed=1)
+    run(root=root, wanted="clip")
+    second = json.loads((run.out / "report.json").read_text())
+    assert first["judges"]["clip"]["weights"] != second["judges"]["clip"]["weights"]
+    assert len(list((run.out / "scores").glob("clip-*.json"))) == 2
