@@ -35,9 +35,10 @@ def draw(
     file: Path,
     title: str = "",
     note: str = "",
+    digits: int = 0,
 ) -> None:
     """A table of `rows` (choices) by `columns` (regimes), green, grey or red, as a picture. cells: by (row, column);
-    what was not measured stays white."""
+    what was not measured stays white. digits: of points behind the decimal point."""
     figure = new_figure((3.0 + 0.86 * len(columns), 1.6 + 0.4 * len(rows)))
     axes = figure.subplots()
     for y, row in enumerate(rows):
@@ -47,9 +48,9 @@ def draw(
             if cell is None:
                 axes.text(x, y, "–", ha="center", va="center", fontsize=8, color="#888888")
                 continue
-            text = cell.text or f"{100 * cell.value:+.0f}"
+            text = cell.text or f"{100 * cell.value:+.{digits}f}"
             axes.text(x, y - 0.17, text, ha="center", va="center", fontsize=9, weight="bold" if cell.sure else "normal")
-            ends = f"{100 * cell.low:+.0f} to {100 * cell.high:+.0f}"
+            ends = f"{100 * cell.low:+.{digits}f} to {100 * cell.high:+.{digits}f}"
             axes.text(x, y + 0.24, ends, ha="center", va="center", fontsize=6.5, color="#333333")
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), columns, fontsize=8)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .truth import DRAWS, Estimate, Truth
+from .codewords import Codewords
+from .truth import AT_ONCE, DRAWS, Estimate, Truth
 
 PARTS = 20  # of the pictures, behind the error of what is no mean over them
 REPEATS = 200  # samples of the truth behind a null
@@ -49,18 +50,40 @@ def divergence(counts: Tensor, p: Tensor) -> Tensor:
 def distance(truth: Truth, tokens: Tensor, label: int = 0, kind=half_difference, seed: int = 0) -> Distance:
     """kind: half_difference (total variation) or divergence (KL). The error is a jackknife's over parts of the
     sample."""
-    p, counts = truth.probabilities(label), histogram(truth, tokens)
+    return of_outcomes(truth.number_of(tokens), truth.probabilities(label), kind, seed)
+
+
+def of_outcomes(outcomes: Tensor, p: Tensor, kind=half_difference, seed: int = 0) -> Distance:
+    """The same of outcomes [B] long, of whatever kind, that should follow p [S]."""
+    counts = torch.bincount(outcomes, minlength=len(p)).double()
     generator = torch.Generator().manual_seed(seed)
-    draws = torch.multinomial(p.expand(REPEATS, -1), len(tokens), replacement=True, generator=generator)
-    exact = torch.zeros(REPEATS, len(p), dtype=torch.float64)
-    null = kind(exact.scatter_add_(1, draws, torch.ones_like(draws, dtype=torch.float64)), p)
-    without = torch.stack([counts - histogram(truth, part) for part in tokens.chunk(PARTS)])
+    # Counts of an exact sample are Poisson given their sum, which is near enough to the sample's size.
+    null = kind(torch.poisson(len(outcomes) * p.expand(REPEATS, -1), generator=generator), p)
+    parts = outcomes.chunk(PARTS)
+    without = counts - torch.stack([torch.bincount(part, minlength=len(p)).double() for part in parts])
     return Distance(
         value=float(kind(counts, p)),
         null=float(null.mean()),
         null_high=float(null.quantile(0.975)),
         error=jackknife_error(kind(without, p)),
     )
+
+
+def modes(truth: Codewords, tokens: Tensor) -> Tensor:
+    """[B] long: the likeliest word of each grid [B, N] and in how many cells they differ, as one number below
+    words * (N + 1). Of what a mixture of words can show this holds nearly all: which words there are, and how well
+    formed."""
+    words = truth.word_of(tokens)
+    return words * (truth.cells + 1) + (tokens != truth.words[words]).sum(1)
+
+
+def law_of_modes(truth: Codewords, label: int = 0, draws: int = 200_000, seed: int = 0) -> Tensor:
+    """[words * (N + 1)] float64: how often exact draws show each of `modes`, of so many that they stand for the truth.
+    Total variation from it is `of_outcomes(modes(...), law_of_modes(...))`."""
+    exact = exact_sample(truth, label, draws, seed)
+    seen = torch.cat([modes(truth, part) for part in exact.split(AT_ONCE)])
+    counts = torch.bincount(seen, minlength=len(truth.words) * (truth.cells + 1)).double()
+    return counts / counts.sum()
 
 
 def jackknife_error(without: Tensor) -> float:

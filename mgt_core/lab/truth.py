@@ -11,6 +11,7 @@ from ..errors import MGTError, whole_number
 from ..types import UNCONDITIONAL
 
 MOST_STATES = 2**21  # full grids that are listed at once
+AT_ONCE = 1000  # grids whose log-probability is computed at once there
 DRAWS = 20_000  # behind an entropy that has no closed form
 
 
@@ -84,7 +85,8 @@ class Truth(Predictor):
         """In nats, of the whole grid: here the mean of -log p over exact draws."""
         labels = torch.full((draws,), label)
         tokens = self.draw(labels, torch.Generator().manual_seed(seed))
-        return Estimate.of(-self.log_probability(tokens, labels))
+        parts = zip(tokens.split(AT_ONCE), labels.split(AT_ONCE), strict=True)
+        return Estimate.of(-torch.cat([self.log_probability(*part) for part in parts]))
 
     @property
     def states(self) -> int:

@@ -78,6 +78,24 @@ class TestDistances:
         assert found.value > found.null_high + 10 * found.error
 
 
+class TestModes:
+    TRUTH = LARGE["codewords"]
+
+    def test_by_hand(self):
+        tokens = self.TRUTH.words.clone()
+        tokens[2, :3] = (tokens[2, :3] + 1) % self.TRUTH.codes
+        found = measures.modes(self.TRUTH, tokens)
+        assert found.tolist() == [36 * word + 3 * (word == 2) for word in range(6)]
+
+    def test_exact_draws_are_at_the_null_and_others_beyond(self):
+        law = measures.law_of_modes(self.TRUTH, draws=50_000)
+        found = measures.of_outcomes(measures.modes(self.TRUTH, exact(self.TRUTH, 2000)), law)
+        assert abs(found.excess) < 4 * found.error and found.value < 1.2 * found.null_high
+        half = exact(self.TRUTH, 2000)
+        half[1000:] = self.TRUTH.words[0]  # one word, without a flaw
+        assert measures.of_outcomes(measures.modes(self.TRUTH, half), law).value > 0.4
+
+
 class TestSurprise:
     def test_of_exact_draws_there_is_none(self):
         for name, truth in LARGE.items():

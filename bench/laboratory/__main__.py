@@ -1,0 +1,88 @@
+"""What each decoding choice does where the truth is known, by steps and by errors of the model.
+
+    python -m bench.laboratory [--only STUDY ...] [--into DIR]      everything; docs/laboratory.md is made of it
+    python -m bench.laboratory --quick [--json FILE]                does docs/laboratory.json hold here?
+
+Figures are kept case by case in --work: a run that was stopped goes on there, and a second process that is started with
+the same arguments shares the work. The last one to finish writes DIR/laboratory.json, DIR/laboratory.md and its plots.
+Remove that folder after a change of the code.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from ..files import replace_file
+from . import quick
+from .plan import STUDIES
+from .plots import draw_all
+from .report import report, wanted, written
+from .tables import write_page
+from .work import Store, work
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def parser() -> argparse.ArgumentParser:
+    found = argparse.ArgumentParser(prog="bench.laboratory", description=__doc__.splitlines()[0])
+    found.add_argument("--quick", action="store_true", help="check a published report with other random numbers")
+    found.add_argument("--against", type=Path, default=DOCS / "laboratory.json", help="the report that --quick checks")
+    found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
+    found.add_argument(
+        "--only", nargs="+", default=(), choices=tuple(STUDIES), metavar="STUDY", help=", ".join(STUDIES)
+    )
+    found.add_argument("--seed", type=int, default=0)
+    found.add_argument("--work", type=Path, default=ROOT / "output" / "laboratory", help="where figures are kept")
+    found.add_argument("--into", type=Path, default=DOCS, help="folder of laboratory.json, .md and images/laboratory")
+    found.add_argument("--report", action="store_true", help="only write them, from what is kept")
+    return found
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def full(options: argparse.Namespace) -> int:
+    cases = work(wanted(tuple(options.only)), Store(options.work, options.seed), say, not options.report)
+    if cases is None:
+        print("other cases are being measured by another process, which will write the report, or not measured yet")
+        return 0
+    found = report(cases, options.seed)
+    options.into.mkdir(parents=True, exist_ok=True)
+    draw_all(found, options.into / "images" / "laboratory")
+    replace_file(options.into / "laboratory.json", written(found).encode())
+    write_page(options.into / "laboratory.md", found)
+    print(f"wrote {options.into / 'laboratory.json'}, laboratory.md and {options.into / 'images' / 'laboratory'}")
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """0 where the published figures hold, 1 where one does not, 2 where there are none."""
+    published = json.loads(options.against.read_text(encoding="utf-8"))
+    if not published.keys() >= {"seed", "cases", "hypotheses"}:
+        print(f"{options.against} is no report of this bench; python -m bench.laboratory writes one", file=sys.stderr)
+        return 2
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:  # what was kept by other code would tell nothing of this
+        found = work(quick.wanted(published), Store(Path(folder), published["seed"] + quick.FAR), say)
+    checks = quick.compare(published, found)
+    failed = quick.failed(checks)
+    print(f"{quick.told(checks)} ({time.perf_counter() - started:.0f} s)")
+    if options.json:
+        told = {"cases": found, "checks": [asdict(each) for each in checks], "held": not failed}
+        replace_file(options.json, (json.dumps(told, indent=1) + "\n").encode())
+    return bool(failed)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    return (check if options.quick else full)(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

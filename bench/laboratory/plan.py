@@ -1,0 +1,108 @@
+"""Which cases there are, by study."""
+
+from dataclasses import dataclass
+
+from . import choices, settings
+from .choices import CHOICES, HALTON, ON_HALTON, ON_VANILLA, ORDERS, VANILLA, Choice
+from .settings import BLIND, CLASSES, EXACT, FIELD, FOUR, NOISE, SMOOTH, TARGET, TREE, WEAK, WEAK_FIELD, WORDS
+
+STEPS = (4, 8, 16, 32, 64)
+BUDGETS = {TREE: (8, 32), FIELD: (3, 9), WORDS: (8, 32)}  # passes, few and many
+WEIGHTS = (1.0, 1.5, 2.0, 3.0, 5.0)
+GUIDED_STEPS = 32
+PLANE = 16  # passes of the plane of likelihood and diversity
+ALL_AT_ONCE = 256  # cells of the tree
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to decode one model. budget: passes at the most, of which the choice makes as many steps as they are good
+    for; a guided pass counts as one here, for all choices alike. cfg: guidance."""
+
+    model: str
+    error: str
+    choice: str
+    budget: int
+    cfg: float = 1.0
+
+    @property
+    def name(self) -> str:
+        guided = f", guidance {self.cfg:g}" if self.cfg != 1 else ""
+        return f"{self.model}, {self.error}: {self.choice}, {self.budget} passes{guided}"
+
+    @property
+    def made(self) -> Choice:
+        return CHOICES[self.choice]
+
+    @property
+    def steps(self) -> int:
+        return self.made.steps(self.budget)
+
+
+def schedules() -> list[Case]:
+    """Orders and counts against passes, exact and with errors."""
+    exact = [Case(TREE, EXACT, choice.name, steps) for choice in ORDERS for steps in STEPS]
+    wrong = [Case(TREE, error, HALTON, steps) for error in (NOISE, SMOOTH, BLIND) for steps in STEPS]
+    return [*exact, *wrong, Case(TREE, EXACT, HALTON, ALL_AT_ONCE)]
+
+
+def confidence() -> list[Case]:
+    """What an order that looks at its draws does from few steps to one cell a step, and what noise on the logits
+    mends."""
+    noise = "noise regularization 2"
+    return [Case(WEAK_FIELD, EXACT, choice, steps) for choice in (VANILLA, noise, HALTON) for steps in range(1, 10)]
+
+
+def on_logits() -> list[Case]:
+    """What acts on the logits in a fixed order."""
+    return [
+        Case(TREE, error, name, budget)
+        for error in FOUR
+        for name in (HALTON, *(choice.name for choice in ON_HALTON))
+        for budget in BUDGETS[TREE]
+    ]
+
+
+def ways(model: str) -> list[Case]:
+    """Everything that is chosen beside vanilla."""
+    names = (VANILLA, *(choice.name for choice in ON_VANILLA))
+    return [Case(model, error, name, budget) for error in FOUR for name in names for budget in BUDGETS[model]]
+
+
+def plane() -> list[Case]:
+    """Likelihood against diversity."""
+    return [Case(TREE, EXACT, name, PLANE) for name in (VANILLA, *(choice.name for choice in ON_VANILLA))]
+
+
+def guidance() -> list[Case]:
+    return [Case(CLASSES, error, HALTON, GUIDED_STEPS, weight) for error in (EXACT, WEAK, TARGET) for weight in WEIGHTS]
+
+
+def zigzag() -> list[Case]:
+    """With guidance, by which the published zigzags go forth and back."""
+    names = (VANILLA, "Z-Sampling", *(choice.name for choice in choices.ZIGZAGS))
+    return [
+        Case(WORDS, error, name, budget, 2.0) for error in (EXACT, WEAK) for name in names for budget in BUDGETS[WORDS]
+    ]
+
+
+STUDIES = {
+    "schedules": schedules,
+    "confidence": confidence,
+    "on logits": on_logits,
+    "field": lambda: ways(FIELD),
+    "words": lambda: ways(WORDS),
+    "plane": plane,
+    "guidance": guidance,
+    "zigzag": zigzag,
+}
+
+
+def plan() -> dict[str, Case]:
+    """Every case once, by name."""
+    return {case.name: case for study in STUDIES.values() for case in study()}
+
+
+def pictures(case: Case) -> int:
+    """A run of one cell a step is exact picture by picture, so a few tell."""
+    return 16 if case.budget >= ALL_AT_ONCE else settings.MODELS[case.model].pictures

@@ -1,0 +1,80 @@
+"""Does a published report hold here? A few cases again, with other random numbers.
+
+Both runs are samples of the same thing, so each figure is compared by a test of two independent estimates, at a level
+such that a faultless report fails one of them in 1 of 100 checks. Steps and passes must agree exactly.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mgt_core.lab.truth import Estimate
+
+from .choices import HALTON, VANILLA
+from .figures import normal_p
+from .plan import Case, pictures
+from .settings import BLIND, CLASSES, EXACT, FIELD, NOISE, SMOOTH, TREE, WEAK, WEAK_FIELD, WORDS
+
+LEVEL = 0.01
+FAR = 1_000_003  # between the published seed and this check's
+# A few of every study, cheap ones.
+CASES = (
+    Case(TREE, EXACT, HALTON, 8),
+    Case(TREE, EXACT, "Halton, arccos counts", 16),
+    Case(TREE, EXACT, "Raster, cosine counts", 8),
+    Case(TREE, NOISE, HALTON, 8),
+    Case(TREE, BLIND, "Halton, top-p 0.9", 8),
+    Case(TREE, EXACT, VANILLA, 16),
+    Case(WEAK_FIELD, EXACT, VANILLA, 9),
+    Case(WEAK_FIELD, EXACT, "noise regularization 2", 9),
+    Case(FIELD, SMOOTH, "Z-Sampling", 9),
+    Case(WORDS, EXACT, "differential sampling 0.75", 8),
+    Case(WORDS, NOISE, "masked Z-Sampling", 8),
+    Case(CLASSES, WEAK, HALTON, 32, 2.0),
+)
+COUNTS = ("steps", "passes")
+DRAWN = ("kl", "surprise", "variation", "diversity", "near", "far")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure of one case. p: how likely two samples of one kind are to differ as much, 0 or 1 for exact ones."""
+
+    case: str
+    figure: str
+    published: float
+    here: float
+    p: float
+
+
+def wanted(published: Mapping) -> dict[Case, int]:
+    """Cases that the report has, with as many pictures, on which the null of a histogram depends."""
+    return {case: pictures(case) for case in CASES if case.name in published["cases"]}
+
+
+def compare(published: Mapping, here: Mapping) -> list[Check]:
+    checks = []
+    for name, own in here.items():
+        other = published["cases"][name]
+        checks += [Check(name, kind, other[kind], own[kind], float(other[kind] == own[kind])) for kind in COUNTS]
+        for kind in DRAWN:
+            if kind in own["figures"]:
+                first, second = (Estimate(*of["figures"][kind]) for of in (other, own))
+                checks.append(Check(name, kind, first.value, second.value, normal_p(first.minus(second))))
+    return checks
+
+
+def failed(checks: list[Check]) -> list[Check]:
+    """Bonferroni over all that chance has a part in."""
+    level = LEVEL / max(1, sum(check.figure not in COUNTS for check in checks))
+    return [check for check in checks if check.p < level]
+
+
+def told(checks: list[Check]) -> str:
+    bad = failed(checks)
+    lines = [f"{'case':64} {'figure':10} {'published':>10} {'here':>10} {'p':>8}"]
+    for check in checks:
+        mark = "  DIFFERS" if check in bad else ""
+        lines.append(
+            f"{check.case:64.64} {check.figure:10} {check.published:10.4g} {check.here:10.4g} {check.p:8.2g}{mark}"
+        )
+    return "\n".join([*lines, f"{len(checks) - len(bad)} of {len(checks)} figures hold"])

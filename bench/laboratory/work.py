@@ -1,0 +1,55 @@
+"""Figures of every case, kept on disk case by case: a stop loses one, and several processes share the work."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ..files import claimed, replace_file
+from .measuring import measure
+from .plan import Case
+
+
+class Store:
+    """A folder of finished cases. seed: of all their draws."""
+
+    def __init__(self, root: Path, seed: int):
+        self.folder, self.seed = root / f"seed-{seed}", seed
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def path(self, case: Case) -> Path:
+        return self.folder / f"{hashlib.sha256(case.name.encode()).hexdigest()[:16]}.json"
+
+    def read(self, case: Case, count: int) -> dict | None:
+        """Its figures, where there are any of as many pictures."""
+        if not self.path(case).is_file():
+            return None
+        found = json.loads(self.path(case).read_text())
+        return found if found["pictures"] == count else None
+
+    def write(self, case: Case, figures: dict) -> None:
+        replace_file(self.path(case), json.dumps(figures).encode())
+
+
+def seed_of(case: Case, seed: int) -> int:
+    """Cases draw other numbers, so that their figures are independent."""
+    return int(hashlib.sha256(f"{seed}/{case.name}".encode()).hexdigest()[:12], 16)
+
+
+def work(
+    wanted: Mapping[Case, int],
+    store: Store,
+    tell: Callable[[str], None] = lambda line: None,
+    drawing: bool = True,
+) -> dict[str, dict] | None:
+    """Measure what no process has measured yet. wanted: pictures of every case. -> figures by the case's name, or None
+    while others still work. drawing: False to look only at what is there."""
+    for number, (case, count) in enumerate(wanted.items()):
+        if store.read(case, count) is None and drawing:
+            with claimed(store.path(case)) as mine:
+                if mine and store.read(case, count) is None:
+                    figures = measure(case, count, seed_of(case, store.seed))
+                    store.write(case, figures)
+                    tell(f"{number + 1} of {len(wanted)}: {case.name}, {figures['seconds']:.1f} s")
+    found = {case.name: store.read(case, count) for case, count in wanted.items()}
+    return None if None in found.values() else found
