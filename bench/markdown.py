@@ -12,5 +12,5 @@ def table(head: str, rows: Iterable[Iterable[str]]) -> str:
 
 def percent(share: Mapping, digits: int = 0) -> str:
     """Of a share with its interval."""
-    low, high = share["interval95"]
+    low, high = (max(0.0, end) for end in share["interval95"])
     return f"{100 * share['share']:.{digits}f} % ({100 * low:.0f}–{100 * high:.0f})"

@@ -62,4 +62,5 @@ def draw(
     if note:
         figure.supxlabel(note, fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=DPI)
+    small = {"pil_kwargs": {"lossless": True, "quality": 100}} if file.suffix == ".webp" else {}
+    figure.savefig(file, dpi=DPI, **small)

@@ -81,9 +81,9 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
         say(f"the number of tokens kept was chosen for the model {tuned()['model']}, and this is {model}")
     if not options.report:
         warm_up(pipe, settings)
-    whole = options.report or draw_suites(pipe, suites.jobs, chunks, say)
+        draw_suites(pipe, suites.jobs, chunks, say)
     plan = work(pipe, settings, extent, store, say, options.only, not options.report)
-    if plan is None or not whole or not all(chunks.path(job).is_file() for job in suites.jobs):
+    if plan is None or not all(chunks.path(job).is_file() for job in suites.jobs):
         print("other pictures are being made by another process, which will write the report, or not made yet")
         return 0
     found = report(pipe, model, settings, extent, store, plan)

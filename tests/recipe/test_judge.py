@@ -114,4 +114,4 @@ class TestCalibration:
         assert len(scenes) == 40 and {len(each.items) for each in scenes} == {1, 2, 3}
 
     def test_the_faintest_object_is_told_from_nothing(self):
-        assert faintest() > 2 * thresholds().departure
+        assert faintest() > thresholds().departure

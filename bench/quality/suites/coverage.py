@@ -34,8 +34,6 @@ def repeats(counts: np.ndarray) -> float:
 
 def resampled(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the mean of independent values [N], by a bootstrap over them."""
-    if len(values) < 2:
-        return -1.0, 1.0
     chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(values[chosen].mean(1), (0.025, 0.975))
     return float(low), float(high)

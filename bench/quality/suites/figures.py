@@ -105,10 +105,10 @@ class Answers:
     def valid(self) -> np.ndarray:
         return self.kinds != OUTSIDE
 
-    def counts(self, caption: int) -> np.ndarray:
-        """[kinds], of the valid pictures of one caption."""
+    def counts(self, caption: int, most: int | None = None) -> np.ndarray:
+        """[kinds], of the valid pictures of one caption, of the first `most` of them."""
         kinds = self.kinds[:, caption]
-        return np.bincount(kinds[kinds != OUTSIDE], minlength=len(self.questions[caption].weights))
+        return np.bincount(kinds[kinds != OUTSIDE][:most], minlength=len(self.questions[caption].weights))
 
     def coverage(self) -> list[dict]:
         """Of every caption: total variation, that of as many draws from the truth, repeats, those of the truth; NaN
@@ -125,9 +125,16 @@ class Answers:
         return found
 
 
-def excess(answers: Answers) -> np.ndarray:
-    """[captions] total variation beyond that of as many draws from the truth."""
-    return np.array([each["variation"] - each["null"] for each in answers.coverage()])
+def nearer(ours: Answers, theirs: Answers) -> np.ndarray:
+    """[captions] what the total variation of `ours` is smaller by, on as many valid pictures of both, so that chance
+    has the same part in either; NaN where one has fewer than two."""
+    found = []
+    for caption, question in enumerate(ours.questions):
+        number = min(int(answers.counts(caption).sum()) for answers in (ours, theirs))
+        own, other = (answers.counts(caption, number) for answers in (ours, theirs))
+        told = number > 1
+        found.append(variation(other, question.weights) - variation(own, question.weights) if told else np.nan)
+    return np.array(found)
 
 
 def open_figures(several: list[Answers]) -> dict:
@@ -158,12 +165,13 @@ def open_figures(several: list[Answers]) -> dict:
 
 def open_change(ours: list[Answers], theirs: list[Answers]) -> dict:
     """Against vanilla, caption by caption, over one axis or several; more is better: valid pictures, and coverage,
-    which is what the total variation beyond chance falls by."""
+    which is what the total variation falls by, where two captions have enough valid pictures in both."""
     valid = np.concatenate([a.valid.mean(0) - b.valid.mean(0) for a, b in zip(ours, theirs, strict=True)])
-    covered = np.concatenate([excess(b) - excess(a) for a, b in zip(ours, theirs, strict=True)])
-    return {"valid": over_captions(valid), "coverage": over_captions(covered[~np.isnan(covered)])}
+    covered = np.concatenate([nearer(a, b) for a, b in zip(ours, theirs, strict=True)])
+    told = {"valid": valid, "coverage": covered[~np.isnan(covered)]}
+    return {name: over_captions(values) for name, values in told.items() if len(values) > 1}
 
 
 def over_captions(differences: np.ndarray) -> dict:
-    value = float(differences.mean()) if len(differences) else 0.0
-    return {"value": value, "interval95": list(resampled(differences)), "p": flip_p(differences)}
+    value, ends = float(differences.mean()), list(resampled(differences))
+    return {"value": value, "interval95": ends, "p": flip_p(differences)}

@@ -67,7 +67,7 @@ def tested(changes: Mapping[str, Mapping[str, Mapping]]) -> list[dict]:
     better; hypotheses of what was not made are left out."""
     found = []
     for suite in dict.fromkeys(each.suite for each in HYPOTHESES):
-        made = [h for h in HYPOTHESES if h.suite == suite and h.case in changes.get(suite, {})]
+        made = [h for h in HYPOTHESES if h.suite == suite and h.figure in changes.get(suite, {}).get(h.case, {})]
         raised = holm({h.claim: changes[suite][h.case][h.figure]["p"] for h in made})
         for each in made:
             change, p = changes[suite][each.case][each.figure], raised[each.claim]

@@ -18,9 +18,9 @@ class Extent:
     of each axis; rounds: pictures of each caption. start: the first scene; seed: of the captions and the draws."""
 
     completion: int = 1000
-    others: int = 150
-    captions: int = 12
-    rounds: int = 4
+    others: int = 100
+    captions: int = 10
+    rounds: int = 3
     start: int = 0
     seed: int = 0
 

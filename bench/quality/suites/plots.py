@@ -21,13 +21,13 @@ LINES = {
         BLUE,
         "s",
     ),
-    "steps 1, 4, 8, 16": (("vanilla, 1 step", "vanilla, 4 steps", VANILLA, "vanilla, 16 steps"), GREEN, "^"),
+    "steps 1, 4, 8": (("vanilla, 1 step", "vanilla, 4 steps", VANILLA), GREEN, "^"),
 }
 MARKS = "DvPX*<>hpd"
 
 
 def draw_suites(report: Mapping, folder: Path) -> None:
-    regime_map(report, folder / "regimes.png")
+    regime_map(report, folder / "regimes.webp")
     tradeoff(report["suites"]["open"]).savefig(folder / "tradeoff.png", dpi=DPI)
 
 
@@ -48,7 +48,7 @@ def regime_map(report: Mapping, file: Path) -> None:
         file,
         "What a choice changes against vanilla, in percent points; more is better",
         "green, red: told from vanilla (p < 0.05 after Holm's correction within a column); below: 95 % interval; "
-        "coverage: what the total variation beyond chance falls by; named prompts: win rate beyond 50 %",
+        "coverage: what the total variation falls by; named prompts: win rate beyond 50 %",
     )
 
 
@@ -67,6 +67,7 @@ def tradeoff(suites: Mapping):
         line(panel, cases, (CODEC.name,), colour="black", marker="*", label="the truth, through the codec", size=11)
         panel.axhline(0, color=GREY, lw=0.8)
         panel.invert_yaxis()
+        panel.margins(0.12)
         panel.set_title(axis if axis != ALL else "all of them (95 % intervals)", fontsize=10)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)

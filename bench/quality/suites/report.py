@@ -116,8 +116,8 @@ def regimes(suites: Mapping, cases: Mapping[str, Mapping]) -> dict:
         columns[RIGHT][name], columns[VALID][name] = dict(change["right"]), dict(change["valid"])
     for axis in [ALL, *(axis for axis in suites["open"] if axis != ALL)]:
         for figure in ("valid", "coverage"):
-            own = {n: c["against_vanilla"][figure] for n, c in suites["open"][axis].items() if "against_vanilla" in c}
-            columns[f"{axis}, {figure}"] = {name: dict(change) for name, change in own.items()}
+            told = {name: case.get("against_vanilla", {}) for name, case in suites["open"][axis].items()}
+            columns[f"{axis}, {figure}"] = {name: dict(own[figure]) for name, own in told.items() if figure in own}
     for own in columns.values():
         for name, p in holm({name: change["p"] for name, change in own.items()}).items():
             own[name]["p_of_all"] = p

@@ -43,7 +43,7 @@ def opened(report: Mapping) -> str:
     rows = []
     for name, case in report["suites"]["open"][ALL].items():
         change = case.get("against_vanilla")
-        told = [points(change["valid"]), points(change["coverage"])] if change else ["", ""]
+        told = [points(change[kind]) if change and kind in change else "" for kind in ("valid", "coverage")]
         rows.append([name, percent(case["valid"]), told[0], *covered(case), told[1], percent(case["blank"])])
     return table(
         "Choice | Valid | Change, points | Total variation | By chance | Beyond chance | Coverage, points | Blank", rows

@@ -94,7 +94,11 @@ class TestReport:
         assert set(report["sweeps"]) == {"steps", "quantization"}
         page = (run / "docs" / "quality.md").read_text()
         assert page.count("<!-- generated:") == len(PARTS) and "| Z-Sampling on half the steps |" in page
-        for place in [*(f"{n}.png" for n in (*report["sweeps"], "win_rates", "regimes", "tradeoff")), "choices.webp"]:
+        for place in [
+            *(f"{n}.png" for n in (*report["sweeps"], "win_rates", "tradeoff")),
+            "regimes.webp",
+            "choices.webp",
+        ]:
             assert f"images/quality/{place}" in page
             assert (run / "docs" / "images" / "quality" / place).stat().st_size > 3000
 
@@ -156,7 +160,7 @@ class TestQuick:
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_a_wrong_share_of_a_suite_is_caught(self, run, monkeypatch, published):
-        published["suites"]["completion"][VANILLA]["right"] |= {"hits": 0, "of": 1000, "share": 0.0}
+        published["suites"]["completion"][VANILLA]["right"] |= {"hits": 1000, "of": 1000, "share": 1.0}
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_a_wrong_number_of_passes_is_caught(self, run, monkeypatch, published):

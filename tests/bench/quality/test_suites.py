@@ -112,6 +112,15 @@ class TestCoverage:
         assert found["valid"]["hits"] == found["pictures"] * 0.3 and found["captions_covered"] == 3
         assert found["variation"] == 0 and found["blank"]["share"] == 0.7
 
+    def test_fewer_valid_pictures_alone_cover_no_more(self):
+        """Of three pictures that are alike one is invalid: what is left is as much alike."""
+        same, fewer = np.ones((3, 12), int), np.ones((3, 12), int)
+        fewer[0] = OUTSIDE
+        change = open_change([answers(fewer)], [answers(same)])
+        assert change["valid"]["value"] == pytest.approx(-1 / 3) and change["coverage"]["value"] == 0
+        fewer[1] = OUTSIDE
+        assert "coverage" not in open_change([answers(fewer)], [answers(same)])
+
     def test_changes_point_to_the_better(self):
         rng = np.random.default_rng(4)
         good, same = answers(rng.integers(4, size=(6, 12))), answers(np.ones((6, 12), int))
