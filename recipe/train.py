@@ -50,7 +50,7 @@ def main() -> None:
         device=options.device,
         steps=options.codec_steps,
         minutes=None if options.codec_steps else options.codec_minutes,
-        again=options.start is not None,
+        again=options.start is not None or (work / "transformer_start.pt").exists(),
     )
     bank = build_bank(work, subjects, sprites, count=options.scenes, device=options.device)
     if options.start:

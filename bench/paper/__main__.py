@@ -22,7 +22,7 @@ from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
 from ..files import replace_file
-from ..sweep.run import Cluster, make
+from ..sweep.run import Cluster, make, store_of
 from ..sweep.spec import DTYPES, PARTS, Spec
 from ..sweep.store import Store
 from .choices import NEGATIVE, SETS, read_choices
@@ -185,7 +185,7 @@ def compare(options: argparse.Namespace) -> int:
     choices = len(comparison.spec.settings)
     say(f"{choices} × {len(comparison.prompts)} pictures, and vanilla's at as many passes; first one of each:")
     out = options.out or OUTPUT / Path(options.model).name
-    store, cluster = Store(out), Cluster(options.ray, options.workers, options.gpus)
+    store, cluster = store_of(comparison.spec, out), Cluster(options.ray, options.workers, options.gpus)
     tried = attempt(comparison, store, cluster)
     for name, sentence in tried.refused.items():
         say(f"left out: {name}, since {sentence}")

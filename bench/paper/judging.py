@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mgt_core.errors import MGTError
 
-from .judges.base import lacking, unasked, weights_of
+from .judges.base import lacking, unasked, unfound, weights_of
 from .prompts import Prompt
 from .score import LACKING
 
@@ -44,7 +44,8 @@ class Bench:
             return sentence
         done = self.process(name, "--check")
         if done.returncode in (0, LACKING):
-            return last_line(done.stderr) if done.returncode else None
+            # The other Python may find files where this one, which keeps the scores by them, does not look.
+            return last_line(done.stderr) if done.returncode else unfound(name, self.root)
         return f"the Python of the judge {name}, {self.python(name)}, cannot run it: {last_line(done.stderr)}"
 
     def score(self, name: str, work: Path) -> str | None:

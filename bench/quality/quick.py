@@ -17,7 +17,7 @@ from .suites import plan as plans
 from .suites.report import ALL, suites_report
 from .suites.store import Chunks
 from .suites.store import work as draw_suites
-from .work import Extent
+from .work import FAR, Extent
 
 LEVEL = 0.01
 PROMPTS = 12
@@ -56,7 +56,7 @@ def suites(pipe: mgt_core.Pipeline, published: Mapping, folder: Path, tell: Call
     chunk = plans.Completion.chunk
     start = -(-theirs["completion"] // chunk) * chunk
     extent = plans.Extent(SCENES, SCENES, CAPTIONS, ROUNDS, start, theirs["seed"])
-    plan = plans.plan(settings_of(published), extent, SUITES, caption_seed=theirs["seed"] + 1)
+    plan = plans.plan(settings_of(published), extent, SUITES, caption_seed=theirs["seed"] + FAR)
     chunks = Chunks(folder, published["model"])
     draw_suites(pipe, plan.jobs, chunks, tell)
     return suites_report(plan, chunks, extent)

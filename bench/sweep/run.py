@@ -7,6 +7,7 @@ from pathlib import Path
 from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
+from ..files import sampled_hash
 from .on_ray import run_on_ray
 from .spec import Job, Spec
 from .store import Done, Store, failure
@@ -37,8 +38,7 @@ def sweep(
 
     ray, workers, gpus: as Cluster has them. on_done: told of every finished job.
     """
-    find_bundle(spec.model)
-    jobs, store, rows = list(spec.jobs()), Store(folder), {}
+    jobs, store, rows = list(spec.jobs()), store_of(spec, folder), {}
     try:
         make(jobs, store, rows, Cluster(ray, workers, gpus), on_done)
     finally:
@@ -66,6 +66,23 @@ def make(
         run_on_ray(missing, store, done, cluster.address, cluster.workers, cluster.gpus)
     else:
         run_here(missing, store, done)
+
+
+def store_of(spec: Spec, folder: Path) -> Store:
+    """Raises MGTError for a model that there is not, and for a folder with pictures of other weights."""
+    sources = [find_bundle(spec.model), *(find_bundle(path, part) for part, path in spec.parts.items())]
+    store = Store(folder)
+    store.of_weights(spec.model, weights_mark(sources))
+    return store
+
+
+def weights_mark(sources: list[Path]) -> str:
+    """What tells the files of models and parts of them from others at the same place."""
+    files = {}
+    for number, source in enumerate(sources):
+        found = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
+        files |= {f"{number}/{file.name if file == source else file.relative_to(source)}": file for file in found}
+    return sampled_hash(files)
 
 
 def run_here(jobs: list[Job], store: Store, done: Done) -> None:

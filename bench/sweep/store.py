@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
+from mgt_core.errors import MGTError
+
 from ..files import replace_file
 from .sheet import contact_sheet
 from .spec import Job
@@ -21,6 +23,17 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         (folder / "images").mkdir(parents=True, exist_ok=True)
+
+    def of_weights(self, model: str, mark: str) -> None:
+        """Raises MGTError where the folder holds pictures of other weights at the same place. mark: of those there."""
+        file = self.folder / "weights.json"
+        known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        if known.setdefault(model, mark) != mark:
+            raise MGTError(
+                f"{self.folder} holds pictures of other weights that lay at {model!r} before; give another folder, or "
+                "remove it"
+            )
+        replace_file(file, json.dumps(known, indent=1).encode())
 
     def picture(self, job: Job) -> Path:
         return self.folder / "images" / f"{job.name}.png"

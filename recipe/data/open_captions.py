@@ -99,12 +99,23 @@ AXES: dict[str, Draw] = {
 def open_captions(subjects: Sequence[Subject], axis: str, count: int, seed: int = 0) -> list[OpenCaption]:
     """`count` different captions with `axis` open (one of AXES), fewer where there are no more."""
     rng, found = np.random.default_rng([seed, list(AXES).index(axis)]), {}
+    meant = twice_meant(subjects)
     for _ in range(50 * count):
         if len(found) == count:
             break
         drawn = AXES[axis](subjects, rng)
-        found.setdefault(drawn.caption, drawn)
+        if not any(subjects[item.subject].name in meant for item in drawn.scenes[0].items) or axis == "subject":
+            found.setdefault(drawn.caption, drawn)
     return list(found.values())
+
+
+def twice_meant(subjects: Sequence[Subject]) -> set[str]:
+    """Names of which a caption may mean another subject too: "two houses", "a small airplane"."""
+    said: dict[str, set[str]] = {}
+    for subject in subjects:
+        for words in (with_article(subject.name), sized_name("small", subject.name), f"two {plural(subject.name)}"):
+            said.setdefault(words, set()).add(subject.name)
+    return {name for names in said.values() if len(names) > 1 for name in names}
 
 
 def _asked(subject: str, colour: str) -> bool:

@@ -41,7 +41,9 @@ class Muon(torch.optim.Optimizer):
             for shape, weights in alike.items():
                 updates = []
                 for weight in weights:
-                    held = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                    if "momentum" not in self.state[weight]:
+                        self.state[weight]["momentum"] = torch.zeros_like(weight)
+                    held = self.state[weight]["momentum"]
                     held.lerp_(weight.grad, 1 - group["momentum"])
                     updates.append(weight.grad.lerp(held, group["momentum"]))
                 scale = group["lr"] * 0.2 * max(shape) ** 0.5

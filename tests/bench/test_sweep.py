@@ -13,11 +13,12 @@ from PIL import Image
 
 import mgt_core
 from bench.sweep.__main__ import main
-from bench.sweep.run import sweep
+from bench.sweep.run import store_of, sweep
 from bench.sweep.settings import arguments
 from bench.sweep.spec import Job, Spec
 from bench.sweep.store import Store
 from bench.sweep.worker import Worker
+from mgt_core.errors import MGTError
 from mgt_core.views.pictures import to_pil
 from support.bundles import copy_bundle
 from support.encoders import clip_model
@@ -50,6 +51,18 @@ def test_in_process_then_resumed(tmp_path, monkeypatch):
     again = sweep(spec(prompts=["a red heart"], settings=FEW | {"more": {"steps": 1}}, seeds=[0]), out)
     assert [job.settings_name for job in made] == ["merged", "more"]
     assert [row["settings_name"] for row in again] == ["quick", "merged", "more"]
+
+
+def test_other_weights_at_the_same_place_are_told(tmp_path):
+    """Or the pictures of those that lay there before would count as theirs."""
+    bundle, out = copy_bundle(tmp_path / "model"), tmp_path / "out"
+    store_of(spec(model=str(bundle)), out)
+    store_of(spec(model=str(bundle)), out)
+    file = next((bundle / "transformer").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(MGTError, match="holds pictures of other weights"):
+        sweep(spec(model=str(bundle)), out)
+    store_of(spec(), out)  # another model may share the folder
 
 
 def test_pictures_are_those_of_sample(tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from recipe import curves
 from recipe.data.groups import COUNTS, GROUPS, plural
-from recipe.data.open_captions import AXES, open_captions
+from recipe.data.open_captions import AXES, open_captions, twice_meant
 from recipe.data.scenes import (
     HALF,
     Renderer,
@@ -118,6 +118,16 @@ def test_open_captions(axis):
         pairs = {(subjects[i.subject].name, s.colour) for s in one.scenes for i in s.items}
         expected = axis in ("place", "arrangement", "count")
         assert {held_out(*pair) for pair in pairs} == {expected}, one.caption
+
+
+def test_captions_that_mean_two_subjects_are_not_asked():
+    assert twice_meant(load_subjects()) == {"house", "houses", "airplane", "small airplane"}
+    for axis in AXES:
+        if axis != "subject":
+            texts = [one.caption for one in open_captions(load_subjects(), axis, 150)]
+            assert not [
+                text for text in texts if re.search(r"\b(house|houses|airplane)( |$)", text) and "with" not in text
+            ]
 
 
 def test_the_conditional_is_that_of_the_generator():

@@ -1,6 +1,5 @@
 """What a judge is, and where its files lie."""
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,10 @@ from torch import Tensor
 from mgt_core.errors import MGTError
 from mgt_core.registry import Registry
 
+from ...files import sampled_hash
 from ..prompts import Prompt
 
 JUDGES: Registry[type["Judge"]] = Registry("judge")
-SAMPLES, SAMPLE_BYTES = 16, 2**20  # of a weight file, which may hold gigabytes, to tell it from others
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,15 @@ def lacking(name: str, root: Path, prompts: Sequence[Prompt] = ()) -> str | None
             f"the judge {name} needs the package {' and '.join(packages)} (pip install {' '.join(packages)}); install "
             f"it, or name a Python that has it by --judge-python {name}=PATH"
         )
-    if missing := [repository for repository in kind.repositories if repository.find(root) is None]:
+    return unfound(name, root) or unasked(name, prompts)
+
+
+def unfound(name: str, root: Path) -> str | None:
+    """The files of the judge `name` that this process does not find."""
+    if missing := [repository for repository in JUDGES.get(name).repositories if repository.find(root) is None]:
         wanted = ", and ".join(repository.advice(root) for repository in missing)
         return f"the judge {name} needs {wanted}; put it there, or name another folder by --judge-dir"
-    return unasked(name, prompts)
+    return None
 
 
 def unasked(name: str, prompts: Sequence[Prompt]) -> str | None:
@@ -103,17 +107,13 @@ def unasked(name: str, prompts: Sequence[Prompt]) -> str | None:
 
 
 def weights_of(name: str, root: Path) -> str:
-    """What tells the judge's weights from others: a hash of the sizes of all its files and of parts of each."""
-    digest = hashlib.sha256()
+    """What tells the judge's weights from others. Raises MGTError where they cannot be found."""
+    files = {}
     for repository in JUDGES.get(name).repositories:
-        for wanted, file in sorted(repository.find(root).items()):
-            size = file.stat().st_size
-            digest.update(f"{wanted} {size}\n".encode())
-            with file.open("rb") as stream:
-                for place in range(SAMPLES):
-                    stream.seek(max(0, size - SAMPLE_BYTES) * place // (SAMPLES - 1))
-                    digest.update(stream.read(SAMPLE_BYTES))
-    return digest.hexdigest()[:12]
+        if (found := repository.find(root)) is None:
+            raise MGTError(f"the judge {name} needs {repository.advice(root)}")
+        files |= {f"{repository.name}/{wanted}": file for wanted, file in found.items()}
+    return sampled_hash(files)
 
 
 def checked(what: str, scores: Tensor, count: int) -> Tensor:

@@ -48,7 +48,8 @@ def plan(
     the open suites instead of the extent's own."""
     base = choices.base(settings)
     completion = Completion(base, tuned()["kept"], extent.seed)
-    opened = {axis: OpenCaptions(base, axis, extent.captions, caption_seed or extent.seed) for axis in axes()}
+    captions_from = extent.seed if caption_seed is None else caption_seed
+    opened = {axis: OpenCaptions(base, axis, extent.captions, captions_from) for axis in axes()}
 
     def chosen(suite: str, cases: list[Case]) -> list[Case]:
         return [case for case in (*cases, CODEC) if only is None or case.name in only[suite]]
