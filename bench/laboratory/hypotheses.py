@@ -148,7 +148,7 @@ def guided() -> Iterator[Hypothesis]:
 HYPOTHESES = (*counts(), *scored(), *modal(), *logits(), *guided())
 
 
-def tested(cases: Mapping[str, Mapping]) -> list[dict]:
+def outcomes(cases: Mapping[str, Mapping]) -> list[dict]:
     """What became of each of those whose cases were made: both figures, their difference with its interval, p raised by
     Holm's method, and a verdict."""
     made = [h for h in HYPOTHESES if all(side is None or side.name in cases for side in (h.ours, h.theirs))]

@@ -53,7 +53,7 @@ def report(cases: Mapping[str, Mapping], seed: int) -> dict:
             "hardware": in_short(),
             "processor_seconds": sum(case["seconds"] for case in cases.values()),
             "models": models,
-            "hypotheses": hypotheses.tested(cases),
+            "hypotheses": hypotheses.outcomes(cases),
             "prototype": prototype(cases),
             "maps": {study: regimes(cases, *told) for study, told in MAPS.items()},
             "cases": dict(cases),
