@@ -3,6 +3,7 @@
     python -m bench                             speed, a part and a technique at a time (bench.speed)
     python -m bench.speed.head                  the token head on masked cells alone
     python -m bench.quality                     what each choice does to pictures
+    python -m bench.laboratory                  what each choice does where the truth is known
     python -m bench.quantization                what quantization does to size and pictures
     python -m bench.quantization.second_calibration    what its second calibration is worth
     python -m bench.quantization.full_size      bytes and peak memory at full size

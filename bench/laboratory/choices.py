@@ -15,13 +15,15 @@ HOT = (1000.0, 1000.0)
 
 @dataclass(frozen=True)
 class Choice:
-    """passes: how many a run of T steps takes, a T - b, as (a, b). guided: whether it says what guidance is."""
+    """passes: how many a run of T steps takes, a T - b, as (a, b). draws: whether it draws more than tokens, such as
+    noise on the logits."""
 
     name: str
     sampler: Sampler
     schedule: str = "cosine"
     attach: Attach = field(default=lambda model: model)
     passes: tuple[int, int] = (1, 0)
+    draws: bool = False
 
     @property
     def ready(self) -> Sampler:
@@ -29,8 +31,14 @@ class Choice:
 
     @property
     def fixed(self) -> bool:
-        """Whether order and counts are fixed in advance, so that KL is exact."""
+        """Whether order and counts do not look at what was drawn, so that the run records log q, or a bound of it."""
         return isinstance(self.sampler, FixedOrder)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the recorded KL is an upper bound alone: that of pictures and whatever else was drawn together, which
+        may be many times that of the pictures."""
+        return self.fixed and (self.draws or self.sampler.order == "random")
 
     def steps(self, budget: int) -> int:
         """As many as do not take more passes than that, at least one."""
@@ -63,9 +71,9 @@ def order(name: str, counts: str) -> Choice:
 
 
 # What acts on the logits, whatever the order.
-LOGITS: dict[str, tuple[Attach, tuple[int, int]]] = {
-    "noise regularization 0.5": (noisy(0.5), (1, 0)),
-    "noise regularization 2": (noisy(2.0), (1, 0)),
+LOGITS: dict[str, tuple] = {
+    "noise regularization 0.5": (noisy(0.5), (1, 0), True),
+    "noise regularization 2": (noisy(2.0), (1, 0), True),
     "differential sampling 0.75": (modified(mgt_core.DifferentialSampling(0.75)), (1, 0)),
     "differential sampling 0.75, formula": (modified(mgt_core.DifferentialSampling(0.75, rule="formula")), (1, 0)),
     "entropy temperature": (modified(mgt_core.EntropyTemperature()), (1, 0)),

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 
+from mgt_core.lab.measures import PARTS
 from mgt_core.lab.truth import Estimate
 
+from ..quality.statistics import student_p
 from .plan import Case
 
 
@@ -17,11 +19,11 @@ def has(cases: Mapping[str, Mapping], case: Case, figure: str) -> bool:
     return case.name in cases and figure in cases[case.name]["figures"]
 
 
-def normal_p(difference: Estimate) -> float:
-    """Two-sided p that it is none, by the normal law."""
+def p_of(difference: Estimate) -> float:
+    """Two-sided p that it is none, by Student's law with as few degrees of freedom as a jackknife leaves."""
     if not difference.error:
         return float(difference.value == 0)
-    return math.erfc(abs(difference.value) / difference.error / math.sqrt(2))
+    return student_p(difference.value / difference.error, PARTS - 1)
 
 
 def ratio(ours: Estimate, theirs: Estimate) -> Estimate | None:

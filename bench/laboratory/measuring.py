@@ -59,9 +59,10 @@ def decode(case: Case, count: int, seed: int) -> tuple[TokenState, int, float]:
 def measure(case: Case, count: int, seed: int = 0) -> dict:
     """Figures of `count` pictures, each as [value, standard error].
 
-    In nats a token `kl`, of KL(q || p), where order and counts are fixed in advance, and `surprise`, -log p beyond the
-    entropy; `variation`, total variation from the truth, on small truths, and from its modes on words; differences from
-    the truth's `diversity`, and from how often pairs agree, `near` and `far`.
+    In nats a token `kl`, of KL(q || p), where order and counts are fixed in advance (`kl_bound`, which it is at the
+    most, where more than tokens is drawn), and `surprise`, -log p beyond the entropy; `variation`, total variation from
+    the truth, on small truths, and from its modes on words; differences from the truth's `diversity`, and from how
+    often pairs agree, `near` and `far`.
     """
     truth = truth_of(case.model)
     state, passes, seconds = decode(case, count, seed)
@@ -74,7 +75,7 @@ def measure(case: Case, count: int, seed: int = 0) -> dict:
         found[name] = own.minus(theirs)
     if case.made.fixed:
         ratios = exact_kl.log_ratios(truth, all_masked(truth, count), state, labels)
-        found["kl"] = Estimate.of(ratios).over(truth.cells)
+        found["kl_bound" if case.made.bounded else "kl"] = Estimate.of(ratios).over(truth.cells)
     told = {name: [figure.value, figure.error] for name, figure in found.items()}
     if case.model in (FIELD, WEAK_FIELD, WORDS):
         by_modes = case.model == WORDS

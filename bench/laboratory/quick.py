@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mgt_core.lab.truth import Estimate
 
 from .choices import HALTON, VANILLA
-from .figures import normal_p
+from .figures import p_of
 from .plan import Case, pictures
 from .settings import BLIND, CLASSES, EXACT, FIELD, NOISE, SMOOTH, TREE, WEAK, WEAK_FIELD, WORDS
 
@@ -59,7 +59,7 @@ def compare(published: Mapping, here: Mapping) -> list[Check]:
         for kind in DRAWN:
             if kind in own["figures"]:
                 first, second = (Estimate(*of["figures"][kind]) for of in (other, own))
-                checks.append(Check(name, kind, first.value, second.value, normal_p(first.minus(second))))
+                checks.append(Check(name, kind, first.value, second.value, p_of(first.minus(second))))
     return checks
 
 

@@ -8,7 +8,7 @@ from ..quality.report import rounded
 from ..quality.statistics import holm
 from . import hypotheses
 from .choices import HALTON, ON_HALTON, ON_VANILLA, VANILLA
-from .figures import has, normal_p, of, ratio
+from .figures import has, of, p_of, ratio
 from .measuring import reference
 from .plan import BUDGETS, STUDIES, Case, pictures
 from .settings import EXACT, FIELD, FOUR, MODELS, TREE, WEAK_FIELD, WORDS, truth_of
@@ -53,7 +53,7 @@ def report(cases: Mapping[str, Mapping], seed: int) -> dict:
             "hardware": in_short(),
             "processor_seconds": sum(case["seconds"] for case in cases.values()),
             "models": models,
-            "hypotheses": hypotheses.tested(cases),
+            "hypotheses": hypotheses.outcomes(cases),
             "prototype": prototype(cases),
             "maps": {study: regimes(cases, *told) for study, told in MAPS.items()},
             "cases": dict(cases),
@@ -83,7 +83,7 @@ def regimes(cases: Mapping[str, Mapping], model: str, figure: str, base: str, ro
             made = {row: Case(model, error, row, budget) for row in rows}
             made = {row: case for row, case in made.items() if has(cases, case, figure) and has(cases, theirs, figure)}
             gains = {row: of(cases, theirs, figure).minus(of(cases, case, figure)) for row, case in made.items()}
-            raised = holm({row: normal_p(gain) for row, gain in gains.items()})
+            raised = holm({row: p_of(gain) for row, gain in gains.items()})
             columns[f"{error}, {budget}"] = {
                 row: {"value": gain.value, "interval95": list(gain.interval), "p_of_all": raised[row]}
                 for row, gain in gains.items()

@@ -42,10 +42,9 @@ def setup(report: Mapping) -> str:
         f"- **{name}**: {model['told']}; entropy {model['entropy']:.3f} nats a token; {model['pictures']} pictures."
         for name, model in report["models"].items()
     ]
-    lines.append(
-        f"\n{len(report['cases'])} cases, seed {report['seed']}, {report['processor_seconds'] / 60:.0f} minutes of one processor "
-        f"({report['hardware']}).\n"
-    )
+    minutes = report["processor_seconds"] / 60
+    told = f"{len(report['cases'])} cases, seed {report['seed']}, {minutes:.0f} minutes of one processor"
+    lines.append(f"\n{told} ({report['hardware']}).\n")
     return "\n".join(lines)
 
 
