@@ -64,9 +64,9 @@ def on_logits() -> list[Case]:
 
 
 def ways(model: str) -> list[Case]:
-    """Everything that is chosen beside vanilla."""
+    """Everything that is chosen beside vanilla, with an exact model and a noisy one."""
     names = (VANILLA, *(choice.name for choice in ON_VANILLA))
-    return [Case(model, error, name, budget) for error in FOUR for name in names for budget in BUDGETS[model]]
+    return [Case(model, error, name, budget) for error in (EXACT, NOISE) for name in names for budget in BUDGETS[model]]
 
 
 def plane() -> list[Case]:
