@@ -12,7 +12,7 @@ from mgt_core.lab.truth import Estimate
 from .choices import HALTON, VANILLA
 from .figures import p_of
 from .plan import Case, pictures
-from .settings import BLIND, CLASSES, EXACT, FIELD, NOISE, SMOOTH, TREE, WEAK, WEAK_FIELD, WORDS
+from .settings import BLIND, CLASSES, EXACT, FIELD, NOISE, TREE, WEAK, WEAK_FIELD, WORDS
 
 LEVEL = 0.01
 FAR = 1_000_003  # between the published seed and this check's
@@ -26,7 +26,7 @@ CASES = (
     Case(TREE, EXACT, VANILLA, 16),
     Case(WEAK_FIELD, EXACT, VANILLA, 9),
     Case(WEAK_FIELD, EXACT, "noise regularization 2", 9),
-    Case(FIELD, SMOOTH, "Z-Sampling", 9),
+    Case(FIELD, NOISE, "Z-Sampling", 9),
     Case(WORDS, EXACT, "differential sampling 0.75", 8),
     Case(WORDS, NOISE, "masked Z-Sampling", 8),
     Case(CLASSES, WEAK, HALTON, 32, 2.0),
