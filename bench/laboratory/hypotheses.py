@@ -173,6 +173,17 @@ def outcomes(cases: Mapping[str, Mapping]) -> list[dict]:
     return found
 
 
+def untested(cases: Mapping[str, Mapping]) -> list[str]:
+    """Claims about runs of which no more than a bound is known."""
+    sides = {h.claim: [side for side in (h.ours, h.theirs) if side] for h in HYPOTHESES}
+    figures = {h.claim: h.figure for h in HYPOTHESES}
+    return [
+        claim
+        for claim, own in sides.items()
+        if all(side.name in cases for side in own) and not all(has(cases, side, figures[claim]) for side in own)
+    ]
+
+
 def verdict(each: Hypothesis, difference: Estimate, p: float | None) -> str:
     if each.within is not None:
         return "holds" if max(map(abs, difference.interval)) < each.within else "not shown"

@@ -54,6 +54,7 @@ def report(cases: Mapping[str, Mapping], seed: int) -> dict:
             "processor_seconds": sum(case["seconds"] for case in cases.values()),
             "models": models,
             "hypotheses": hypotheses.outcomes(cases),
+            "untested": hypotheses.untested(cases),
             "prototype": prototype(cases),
             "maps": {study: regimes(cases, *told) for study, told in MAPS.items()},
             "cases": dict(cases),

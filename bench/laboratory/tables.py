@@ -72,6 +72,10 @@ def summary(report: Mapping) -> str:
         f"Of {len(verdicts)} hypotheses {counts['holds']} hold, of {counts['the opposite holds']} the opposite holds, "
         f"{counts['not shown']} are not shown.\n"
     )
+    if report["untested"]:
+        text += (
+            f"\nNot tested, since of such runs no more than a bound of KL is known: {'; '.join(report['untested'])}.\n"
+        )
     return text + ("\nThe opposite holds of:\n\n" + "".join(f"- {claim}\n" for claim in wrong) if wrong else "")
 
 
