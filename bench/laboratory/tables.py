@@ -144,6 +144,8 @@ def regimes(report: Mapping) -> str:
     for study, found in report["maps"].items():
         lines.append(f"- **{study}**, against {found['base']}:")
         for column, rows in found["columns"].items():
+            if not rows:
+                continue
             sure = [(row, own["value"]) for row, own in rows.items() if own["p_of_all"] < SURE]
             better, worse = ([row for row, value in sure if (value > 0) == good] for good in (True, False))
             lines.append(
