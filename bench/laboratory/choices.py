@@ -38,7 +38,7 @@ class Choice:
     def bounded(self) -> bool:
         """Whether the recorded KL is an upper bound alone: that of pictures and whatever else was drawn together, which
         may be many times that of the pictures."""
-        return self.fixed and (self.draws or self.sampler.order == "random")
+        return self.fixed and (self.draws or self.sampler.roll or self.sampler.order == "random")
 
     def steps(self, budget: int) -> int:
         """As many as do not take more passes than that, at least one."""
@@ -82,6 +82,7 @@ LOGITS: dict[str, tuple] = {
     "Self-Guidance stand-in 0.5": (self_guided, (2, 0)),
 }
 BASE = order("halton", "cosine")
+ROLLED = Choice("Halton begun anywhere, cosine counts", FixedOrder(counts="schedule", roll=True))
 ORDERS = [order("halton", counts) for counts in ("arccos", "cosine", "square", "linear", "cubic", "root")]
 ORDERS += [order(name, "cosine") for name in ("random", "raster")]
 ON_HALTON = [
@@ -99,6 +100,7 @@ ON_VANILLA = [
     Choice("masked Z-Sampling", MaskedZSampling((2.0, 0.0)), passes=(3, 2)),
     BASE,
     order("halton", "arccos"),
+    ROLLED,
 ]
 PLAIN = Choice(VANILLA, MaskGIT((2.0, 0.0)))
 # With guidance, which a zigzag's way back goes without, or with weight 1.

@@ -9,8 +9,8 @@ from mgt_core.views.plots import new_figure
 from .. import regimes
 from .choices import HALTON, ON_VANILLA, ORDERS, VANILLA
 from .figures import has, of
-from .plan import GUIDED_STEPS, PLANE, STEPS, WEIGHTS, Case
-from .settings import BLIND, CLASSES, EXACT, NOISE, SMOOTH, TARGET, TREE, WEAK, WEAK_FIELD
+from .plan import BUDGETS, GUIDED_STEPS, PLANE, STEPS, WEIGHTS, Case
+from .settings import BLIND, CLASSES, EXACT, NOISE, SMOOTH, TARGET, TREE, WEAK, WEAK_FIELD, WORDS
 
 SURE = 0.05
 DPI = 90
@@ -86,26 +86,37 @@ def steps(cases: Mapping):
 
 
 def plane(cases: Mapping):
-    """Surprise against diversity on the exact tree."""
-    figure = new_figure((8.5, 5.6))
-    axes = figure.subplots()
-    axes.axhline(0, color="#BBBBBB", lw=1)
-    axes.axvline(0, color="#BBBBBB", lw=1)
-    axes.plot(0, 0, "*", color="black", markersize=14, label="the truth")
-    for place, name in enumerate((VANILLA, *(choice.name for choice in ON_VANILLA))):
-        case = Case(TREE, EXACT, name, PLANE)
-        if not has(cases, case, "surprise"):
-            continue
-        across, up = (of(cases, case, kind) for kind in ("diversity", "surprise"))
-        style = {"color": COLOURS[place % 8], "marker": MARKERS[(place + place // 8) % 8], "capsize": 2, "ls": "none"}
-        reach = {"xerr": 1.96 * across.error, "yerr": 1.96 * up.error}
-        axes.errorbar(across.value, up.value, **reach, **style, label=name, markersize=6)
-    axes.set(
-        title=f"tree, exact model, {PLANE} passes",
-        xlabel="diversity beyond the truth's (share of cells in which two pictures differ)",
-        ylabel="-log p beyond the entropy, nats a token",
+    """Surprise against diversity, exact models. On the tree all codes are alike, so that pictures cannot grow alike; what
+    is lost there is lost within a picture."""
+    figure = new_figure((12.5, 5))
+    panels = figure.subplots(1, 2)
+    shown = (
+        (TREE, PLANE, "far", -1, "within a picture: cells 8 apart that differ"),
+        (WORDS, BUDGETS[WORDS][-1], "diversity", 1, "between pictures: cells that differ in two of them"),
     )
-    finished(axes, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    for axes, (model, budget, figures, sign, label) in zip(panels, shown):
+        axes.axhline(0, color="#BBBBBB", lw=1)
+        axes.axvline(0, color="#BBBBBB", lw=1)
+        axes.plot(0, 0, "*", color="black", markersize=14, label="the truth")
+        for place, name in enumerate((VANILLA, *(choice.name for choice in ON_VANILLA))):
+            case = Case(model, EXACT, name, budget)
+            if not has(cases, case, figures):
+                continue
+            across, up = (of(cases, case, kind) for kind in (figures, "surprise"))
+            style = {
+                "color": COLOURS[place % 8],
+                "marker": MARKERS[(place + place // 8) % 8],
+                "capsize": 2,
+                "ls": "none",
+            }
+            reach = {"xerr": 1.96 * across.error, "yerr": 1.96 * up.error}
+            axes.errorbar(sign * across.value, up.value, **reach, **style, label=name, markersize=6)
+        axes.set(title=f"{model}, {budget} passes", xlabel=f"{label}, beyond the truth")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("surprise: -log p beyond the entropy, nats a token")
+    if len(handles := panels[1].get_legend_handles_labels()[0]):
+        figure.legend(handles=handles, loc="outside right center", fontsize=8, frameon=False)
     return figure
 
 

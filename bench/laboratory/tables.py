@@ -89,11 +89,18 @@ def known(report: Mapping) -> str:
     return table("Truth | Choice | Steps | Figure | Prototype | Here | Here / prototype", rows)
 
 
+def divergence(cases: Mapping, case: Case) -> str:
+    """KL of a case, or what it is at the most."""
+    if has(cases, case, "kl_bound"):
+        return f"≤ {of(cases, case, 'kl_bound').interval[1]:.4f}"
+    return told(of(cases, case, "kl")) if has(cases, case, "kl") else "–"
+
+
 def orders(report: Mapping) -> str:
     cases, rows = report["cases"], []
     for choice in ORDERS:
         made = [Case(TREE, EXACT, choice.name, n) for n in STEPS]
-        rows.append([choice.name, *(told(of(cases, c, "kl")) if has(cases, c, "kl") else "–" for c in made)])
+        rows.append([choice.name, *(divergence(cases, c) for c in made)])
     return table(" | ".join(["Choice", *(f"{n} steps" for n in STEPS)]), rows)
 
 
@@ -110,7 +117,7 @@ def errors(report: Mapping) -> str:
     cases, rows = report["cases"], []
     for error in (EXACT, NOISE, SMOOTH, BLIND):
         made = [Case(TREE, error, HALTON, n) for n in STEPS]
-        rows.append([error, *(told(of(cases, c, "kl")) if has(cases, c, "kl") else "–" for c in made)])
+        rows.append([error, *(divergence(cases, c) for c in made)])
     return table(" | ".join(["Model", *(f"{n} steps" for n in STEPS)]), rows)
 
 
@@ -118,7 +125,7 @@ def guidance(report: Mapping) -> str:
     cases, rows = report["cases"], []
     for error in (EXACT, WEAK, TARGET):
         made = [Case(CLASSES, error, HALTON, GUIDED_STEPS, w) for w in WEIGHTS]
-        rows.append([error, *(told(of(cases, c, "kl")) if has(cases, c, "kl") else "–" for c in made)])
+        rows.append([error, *(divergence(cases, c) for c in made)])
     return table(" | ".join(["Model", *(f"w = {w:g}" for w in WEIGHTS)]), rows)
 
 
@@ -144,6 +151,10 @@ def regimes(report: Mapping) -> str:
     for study, found in report["maps"].items():
         lines.append(f"- **{study}**, against {found['base']}:")
         for column, rows in found["columns"].items():
+            if not rows:
+                continue
+            if not rows:
+                continue
             sure = [(row, own["value"]) for row, own in rows.items() if own["p_of_all"] < SURE]
             better, worse = ([row for row, value in sure if (value > 0) == good] for good in (True, False))
             lines.append(
