@@ -86,8 +86,8 @@ def steps(cases: Mapping):
 
 
 def plane(cases: Mapping):
-    """Surprise against diversity, exact models. On the tree all codes are alike, so that pictures cannot grow alike; what
-    is lost there is lost within a picture."""
+    """Surprise against diversity, exact models. The tree's codes are all alike, so that pictures of it cannot grow alike:
+    what is lost there is lost within a picture."""
     figure = new_figure((12.5, 5))
     panels = figure.subplots(1, 2)
     shown = (
