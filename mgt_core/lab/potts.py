@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import MGTError, finite_number
 from .truth import Estimate, Truth, check_sizes, draw_rows, pick, with_mixture
 
-MOST_SUMS = 2**26  # entries of the table, 4 bytes each
+MOST_SUMS = 2**27  # entries of the table, 4 bytes each
 
 
 def neighbours(grid: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -52,8 +52,8 @@ class Potts(Truth):
         sums = (codes + 1) ** self.cells
         if sums * (self.classes + 1) > MOST_SUMS:
             raise MGTError(
-                f"the table of a {self.grid[0]} x {self.grid[1]} field with {codes} codes has {sums} sums a class; "
-                f"at most {MOST_SUMS} in all are held"
+                f"the table of a {self.grid[0]} x {self.grid[1]} field with {codes} codes has {sums} sums for "
+                f"each of its classes and for none; at most {MOST_SUMS} in all are held"
             )
         fields = [self._field(coupling, own.double()) for own in bias]
         self.full = with_mixture(torch.stack(fields))  # [classes + 1, V^N] float64
