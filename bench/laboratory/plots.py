@@ -86,7 +86,7 @@ def steps(cases: Mapping):
 
 
 def plane(cases: Mapping):
-    """Surprise against diversity, exact models. The tree's codes are all alike, so that pictures of it cannot grow alike:
+    """Surprise against diversity, exact models. The tree's codes are all alike, so that its pictures cannot grow alike:
     what is lost there is lost within a picture."""
     figure = new_figure((12.5, 5))
     panels = figure.subplots(1, 2)

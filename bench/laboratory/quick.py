@@ -27,6 +27,7 @@ CASES = (
     Case(WEAK_FIELD, EXACT, VANILLA, 9),
     Case(WEAK_FIELD, EXACT, "noise regularization 2", 9),
     Case(FIELD, NOISE, "Z-Sampling", 9),
+    Case(FIELD, NOISE, "Halton begun anywhere, cosine counts", 9),
     Case(WORDS, EXACT, "differential sampling 0.75", 8),
     Case(WORDS, NOISE, "masked Z-Sampling", 8),
     Case(CLASSES, WEAK, HALTON, 32, 2.0),
