@@ -16,6 +16,8 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from ..checks import failed as checks_failed
+from ..checks import told as checks_told
 from ..files import replace_file
 from . import quick
 from .plan import STUDIES
@@ -71,8 +73,8 @@ def check(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:  # what was kept by other code would tell nothing of this
         found = work(quick.wanted(published), Store(Path(folder), published["seed"] + quick.FAR), say)
     checks = quick.compare(published, found)
-    failed = quick.failed(checks)
-    print(f"{quick.told(checks)} ({time.perf_counter() - started:.0f} s)")
+    failed = checks_failed(checks)
+    print(f"{checks_told(checks, 64)} ({time.perf_counter() - started:.0f} s)")
     if options.json:
         told = {"cases": found, "checks": [asdict(each) for each in checks], "held": not failed}
         replace_file(options.json, (json.dumps(told, indent=1) + "\n").encode())

@@ -5,16 +5,15 @@ such that a faultless report fails one of them in 1 of 100 checks. Steps and pas
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from mgt_core.lab.truth import Estimate
 
+from ..checks import Check
 from .choices import HALTON, VANILLA
 from .figures import p_of
 from .plan import Case, pictures
 from .settings import BLIND, CLASSES, EXACT, FIELD, NOISE, TREE, WEAK, WEAK_FIELD, WORDS
 
-LEVEL = 0.01
 FAR = 1_000_003  # between the published seed and this check's
 # A few of every study, cheap ones.
 CASES = (
@@ -36,17 +35,6 @@ COUNTS = ("steps", "passes")
 DRAWN = ("kl", "surprise", "variation", "diversity", "near", "far")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One figure of one case. p: how likely two samples of one kind are to differ as much, 0 or 1 for exact ones."""
-
-    case: str
-    figure: str
-    published: float
-    here: float
-    p: float
-
-
 def wanted(published: Mapping) -> dict[Case, int]:
     """Cases that the report has, with as many pictures, on which the null of a histogram depends."""
     return {case: pictures(case) for case in CASES if case.name in published["cases"]}
@@ -62,20 +50,3 @@ def compare(published: Mapping, here: Mapping) -> list[Check]:
                 first, second = (Estimate(*of["figures"][kind]) for of in (other, own))
                 checks.append(Check(name, kind, first.value, second.value, p_of(first.minus(second))))
     return checks
-
-
-def failed(checks: list[Check]) -> list[Check]:
-    """Bonferroni over all that chance has a part in."""
-    level = LEVEL / max(1, sum(check.figure not in COUNTS for check in checks))
-    return [check for check in checks if check.p < level]
-
-
-def told(checks: list[Check]) -> str:
-    bad = failed(checks)
-    lines = [f"{'case':64} {'figure':10} {'published':>10} {'here':>10} {'p':>8}"]
-    for check in checks:
-        mark = "  DIFFERS" if check in bad else ""
-        lines.append(
-            f"{check.case:64.64} {check.figure:10} {check.published:10.4g} {check.here:10.4g} {check.p:8.2g}{mark}"
-        )
-    return "\n".join([*lines, f"{len(checks) - len(bad)} of {len(checks)} figures hold"])

@@ -23,6 +23,8 @@ import torch
 import mgt_core
 from recipe.judge.pictures import model_settings
 
+from ..checks import failed as checks_failed
+from ..checks import told as checks_told
 from ..files import replace_file
 from . import quick
 from .cases import VANILLA
@@ -119,8 +121,8 @@ def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
         found = report(pipe, model, settings, extent, store, plan, codec=False)
         found["suites"] = quick.suites(pipe, published, Path(folder), say)
     checks = quick.compare(published, found)
-    failed = quick.failed(checks)
-    print(f"{quick.told(checks)} ({time.perf_counter() - started:.0f} s)")
+    failed = checks_failed(checks)
+    print(f"{checks_told(checks)} ({time.perf_counter() - started:.0f} s)")
     if options.json:
         write_json(options.json, found | {"checks": [asdict(each) for each in checks], "held": not failed})
     return bool(failed)

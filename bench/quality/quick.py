@@ -6,11 +6,11 @@ Fisher's for shares, Welch's for means. The level of each test is such that a fa
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import mgt_core
 
+from ..checks import Check
 from .cases import VANILLA
 from .statistics import Mean, fisher_p, welch_p
 from .suites import plan as plans
@@ -19,7 +19,6 @@ from .suites.store import Chunks
 from .suites.store import work as draw_suites
 from .work import FAR, Extent
 
-LEVEL = 0.01
 PROMPTS = 12
 # Cheap and dear ones, good and bad ones, an approximation.
 CASES = (VANILLA, "entropy temperature", "everything approximate")
@@ -32,17 +31,6 @@ SCENES, CAPTIONS, ROUNDS = 50, 6, 2
 SHARES = ("right", "background", "object", "layout")
 MEANS = ("distance", "sharpness", "diversity")
 COUNTS = ("calls", "passes")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One figure of one case. p: how likely two samples of one kind are to differ as much, 0 or 1 for exact ones."""
-
-    case: str
-    figure: str
-    published: float
-    here: float
-    p: float
 
 
 def extent(published: Mapping, count: int = PROMPTS) -> Extent:
@@ -118,20 +106,3 @@ def figures(published: Mapping, own: Mapping) -> Iterator[tuple[str, float, floa
         first, second = (of["against_vanilla"]["win_rate"] for of in (published, own))
         wins = (first["wins"], first["wins"] + first["losses"], second["wins"], second["wins"] + second["losses"])
         yield "win rate", first["share"], second["share"], fisher_p(*wins)
-
-
-def failed(checks: list[Check]) -> list[Check]:
-    """Bonferroni over all that chance has a part in."""
-    level = LEVEL / max(1, sum(check.figure not in COUNTS for check in checks))
-    return [check for check in checks if check.p < level]
-
-
-def told(checks: list[Check]) -> str:
-    bad = failed(checks)
-    lines = [f"{'case':44} {'figure':12} {'published':>10} {'here':>10} {'p':>8}"]
-    for check in checks:
-        mark = "  DIFFERS" if check in bad else ""
-        lines.append(
-            f"{check.case:44.44} {check.figure:12} {check.published:10.4g} {check.here:10.4g} {check.p:8.2g}{mark}"
-        )
-    return "\n".join([*lines, f"{len(checks) - len(bad)} of {len(checks)} figures hold"])

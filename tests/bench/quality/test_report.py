@@ -8,6 +8,7 @@ import pytest
 
 import mgt_core
 from bench import regimes
+from bench.checks import failed
 from bench.quality import __main__ as command
 from bench.quality import measuring, plots, quick, work
 from bench.quality import report as reporting
@@ -201,7 +202,7 @@ class TestQuick:
                 {"cases": {name: figures(count) for name in quick.CASES}, "suites": suites(20 * count, count // 8)}
                 for count in (48, 18)
             )
-            bad += bool(quick.failed(quick.compare(*sides)))
+            bad += bool(failed(quick.compare(*sides)))
         assert bad <= 5
 
 
