@@ -9,11 +9,12 @@ missing is named, with where it is to be had. See docs/paper.md.
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -51,6 +52,19 @@ class Once(logging.Filter):
         new = record.levelno < logging.WARNING or told not in self.heard
         self.heard.add(told)
         return new
+
+
+@contextlib.contextmanager
+def heard_once() -> Iterator[None]:
+    """Whoever called this in its own process hears everything again afterwards."""
+    filters = {handler: Once() for handler in logging.getLogger().handlers}
+    for handler, once in filters.items():
+        handler.addFilter(once)
+    try:
+        yield
+    finally:
+        for handler, once in filters.items():
+            handler.removeFilter(once)
 
 
 def say(line: str) -> None:
@@ -219,10 +233,9 @@ def pictures(comparison: Comparison, store: Store, cluster: Cluster) -> dict[str
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(Once())
     try:
-        return compare(options)
+        with heard_once():
+            return compare(options)
     except MGTError as error:
         sys.exit(f"paper: {error}")
     except KeyboardInterrupt:

@@ -96,7 +96,7 @@ FULL = Sizes(
 TINY = Sizes(
     "tiny",
     transformer_config(2, 3, 3, [4, 6, 6], text=40, codes=64, spare=8),
-    text_config(40, 3, 2, 1557, 48),
+    text_config(40, 3, 2, 1024, 48),
     vqvae_config([4, 8, 8], 8, 64, 4, layers=1),
     pixels=64,
 )
@@ -110,8 +110,10 @@ def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     shutil.copytree(MODEL_DIR / "tokenizer", folder / "tokenizer")
     words = json.loads((folder / "tokenizer/tokenizer_config.json").read_text()) | {"model_max_length": 77}
     write_json(folder / "tokenizer/tokenizer_config.json", words)
-    end = json.loads((folder / "tokenizer/vocab.json").read_text())[words["eos_token"]]
+    vocabulary = json.loads((folder / "tokenizer/vocab.json").read_text())
+    end = vocabulary[words["eos_token"]]
     text = sizes.text_encoder | {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    text["vocab_size"] = max(text["vocab_size"], len(vocabulary))  # of TINY: as many as the tokenizer has
     with torch.device("meta"):
         networks = {
             "transformer": MeissonicTransformer(MeissonicConfig.from_dict(sizes.transformer)),

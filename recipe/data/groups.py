@@ -51,7 +51,7 @@ PLURALS = frozenset(
     "glasses sunglasses jeans eyes scissors gloves socks fries cherries grapes footprints fireworks lungs shorts "
     "skis books houses".split()
 )
-IRREGULAR = {"tooth": "teeth", "leaf": "leaves"}
+IRREGULAR = {"tooth": "teeth", "leaf": "leaves", "scarf": "scarves", "snowman": "snowmen"}
 UNCHANGED = frozenset("fish dice broccoli sushi swords biceps springs points bags".split())
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import logging
 import sys
 
 import pytest
@@ -113,6 +114,17 @@ def test_stopped_in_the_middle(run, made, here, monkeypatch):
     assert len(made) == 8 and batches == [3, 3]
     monkeypatch.setattr(JUDGES.get("clip"), "score", lambda *given: batches.append(len(given[1])) or own(*given))
     assert run(wanted="clip") == 0 and batches == [3, 3, 2] and len(made) == 8
+
+
+def test_a_warning_that_repeats_is_heard_once_and_only_there(run, here, monkeypatch, caplog):
+    keep, warning = Worker.make, logging.getLogger("a part").warning
+    monkeypatch.setattr(Worker, "make", lambda self, job: warning("the same of every picture") or keep(self, job))
+    run("--plan")
+    assert [record.getMessage() for record in caplog.records].count("the same of every picture") == 1
+    caplog.clear()
+    warning("twice")
+    warning("twice")
+    assert len(caplog.records) == 2
 
 
 def test_a_plan_makes_the_first_pictures_alone(run, made, here, capsys):
