@@ -5,7 +5,7 @@
 
 Figures are kept case by case in --work: a run that was stopped goes on there, and a second process that is started with
 the same arguments shares the work. The last one to finish writes DIR/laboratory.json, DIR/laboratory.md and its plots.
-Remove that folder after a change of the code.
+A change of truths, errors, choices or measures begins a folder of its own; remove it after one of the samplers'.
 """
 
 import argparse
@@ -19,11 +19,12 @@ from pathlib import Path
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..files import replace_file
+from ..markdown import write_page
 from . import quick
 from .plan import STUDIES
 from .plots import draw_all
 from .report import report, wanted, written
-from .tables import write_page
+from .tables import PARTS
 from .work import Store, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--against", type=Path, default=DOCS / "laboratory.json", help="the report that --quick checks")
     found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
     found.add_argument(
-        "--only", nargs="+", default=(), choices=tuple(STUDIES), metavar="STUDY", help=", ".join(STUDIES)
+        "--only", nargs="+", default=(), choices=tuple(STUDIES), metavar="STUDY", help="measure: " + ", ".join(STUDIES)
     )
     found.add_argument("--seed", type=int, default=0)
     found.add_argument("--work", type=Path, default=ROOT / "output" / "laboratory", help="where figures are kept")
@@ -54,11 +55,14 @@ def full(options: argparse.Namespace) -> int:
     if cases is None:
         print("other cases are being measured by another process, which will write the report, or not measured yet")
         return 0
+    if options.only:
+        print(f"measured: {len(cases)} cases of {', '.join(options.only)}; the report is of all studies")
+        return 0
     found = report(cases, options.seed)
     options.into.mkdir(parents=True, exist_ok=True)
     draw_all(found, options.into / "images" / "laboratory")
     replace_file(options.into / "laboratory.json", written(found).encode())
-    write_page(options.into / "laboratory.md", found)
+    write_page(options.into / "laboratory.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {options.into / 'laboratory.json'}, laboratory.md and {options.into / 'images' / 'laboratory'}")
     return 0
 

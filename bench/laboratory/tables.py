@@ -1,13 +1,11 @@
 """The generated parts of docs/laboratory.md, from the report."""
 
 import math
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from mgt_core.lab.truth import Estimate
 
-from ..markdown import table
+from ..markdown import listed, table
 from ..quality.format import chance
 from .choices import HALTON, ORDERS, VANILLA, ZIGZAGS
 from .figures import has, of
@@ -16,7 +14,6 @@ from .plan import BUDGETS, GUIDED_STEPS, STEPS, WEIGHTS, Case
 from .report import ratio_told
 from .settings import BLIND, CLASSES, EXACT, NOISE, SMOOTH, TARGET, TREE, WEAK, WORDS
 
-PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURE = 0.05
 UNITS = {"kl": "KL, nats a token", "surprise": "surprise, nats a token", "variation": "total variation"}
 UNITS |= {"diversity": "diversity"}
@@ -153,8 +150,6 @@ def regimes(report: Mapping) -> str:
         for column, rows in found["columns"].items():
             if not rows:
                 continue
-            if not rows:
-                continue
             sure = [(row, own["value"]) for row, own in rows.items() if own["p_of_all"] < SURE]
             better, worse = ([row for row, value in sure if (value > 0) == good] for good in (True, False))
             lines.append(
@@ -162,10 +157,6 @@ def regimes(report: Mapping) -> str:
                 f"{len(rows) - len(sure)} of {len(rows)} cannot be told."
             )
     return "\n".join(lines) + "\n"
-
-
-def listed(names: list[str]) -> str:
-    return ", ".join(f"*{name}*" for name in names) if names else "none"
 
 
 PARTS = {
@@ -181,14 +172,3 @@ PARTS = {
     "zigzag": zigzag,
     "regimes": regimes,
 }
-
-
-def fill(page: str, report: Mapping) -> str:
-    """The page with what stands between its markers made anew."""
-    return PART.sub(lambda part: f"{part[1]}{PARTS[part[2]](report)}{part[3]}", page)
-
-
-def write_page(target: Path, report: Mapping) -> None:
-    """Fills the page, which begins as page.md beside this file."""
-    page = (target if target.is_file() else Path(__file__).with_name("page.md")).read_text(encoding="utf-8")
-    target.write_text(fill(page, report), encoding="utf-8")

@@ -5,16 +5,29 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from mgt_core import lab
+
 from ..files import claimed, replace_file
 from .measuring import measure
 from .plan import Case
+
+HERE = Path(__file__).parent
+SETTING = [HERE / f"{name}.py" for name in ("choices", "measuring", "plan", "settings")]
+
+
+def setting_hash() -> str:
+    """What tells these truths, errors, choices and measures from what they were before a change: their source."""
+    digest = hashlib.sha256()
+    for file in [*SETTING, *sorted(Path(lab.__file__).parent.glob("*.py"))]:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 class Store:
     """A folder of finished cases. seed: of all their draws."""
 
     def __init__(self, root: Path, seed: int):
-        self.folder, self.seed = root / f"seed-{seed}", seed
+        self.folder, self.seed = root / f"{setting_hash()}-seed-{seed}", seed
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, case: Case) -> Path:

@@ -26,6 +26,7 @@ from recipe.judge.pictures import model_settings
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..files import replace_file
+from ..markdown import write_page
 from . import quick
 from .cases import VANILLA
 from .decoding import Case, decode
@@ -40,7 +41,7 @@ from .suites.plots import draw_suites as plot_suites
 from .suites.report import regimes, suites_report
 from .suites.store import Chunks
 from .suites.store import work as draw_suites
-from .tables import write_page
+from .tables import PARTS
 from .work import Extent, Store, fingerprint, work
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +100,7 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
     sheet(pictures, side=112).save(images / "choices.webp", quality=85, method=6)
     write_json(options.into / "quality.json", found)
-    write_page(options.into / "quality.md", found)
+    write_page(options.into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {options.into / 'quality.json'}, quality.md and {images}")
     return 0
 

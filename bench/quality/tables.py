@@ -1,16 +1,13 @@
 """The generated parts of docs/quality.md, from the report."""
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
-from ..markdown import percent, table
+from ..markdown import listed, percent, table
 from .cases import VANILLA
 from .format import chance, change, number
 from .report import point
 from .suites.tables import SUITE_PARTS
 
-PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SURE = 0.05
 
 
@@ -109,10 +106,6 @@ def verdict(report: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
-def listed(names: list[str]) -> str:
-    return ", ".join(f"*{name}*" for name in names) if names else "none"
-
-
 def chosen(report: Mapping) -> list[tuple[str, dict]]:
     return [(name, report["cases"][name]) for name in report["choices"]]
 
@@ -126,14 +119,3 @@ PARTS = {
     "figures": figures,
     "sweeps": sweep_parts,
 }
-
-
-def fill(page: str, report: Mapping) -> str:
-    """The page with what stands between its markers made anew."""
-    return PART.sub(lambda part: f"{part[1]}{PARTS[part[2]](report)}{part[3]}", page)
-
-
-def write_page(target: Path, report: Mapping) -> None:
-    """Fills the page, which begins as page.md beside this file."""
-    page = (target if target.is_file() else Path(__file__).with_name("page.md")).read_text(encoding="utf-8")
-    target.write_text(fill(page, report), encoding="utf-8")

@@ -158,8 +158,9 @@ def train_transformer(
         for weight, parts in fused.items():
             for part, gradient in zip(parts, weight.grad.chunk(len(parts)), strict=True):
                 part.grad = gradient
-        for optimizer in optimizers:
-            optimizer.step()
+        with fast_precision(where):  # of Muon's products
+            for optimizer in optimizers:
+                optimizer.step()
         averages.update(step)
         step += 1
         losses.append(loss.item())

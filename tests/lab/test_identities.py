@@ -11,8 +11,8 @@ from mgt_core.lab.backbone import all_masked, given
 from mgt_core.lab.branch import LabBranch
 from mgt_core.lab.errors import Reach, WeakCondition, WrongTarget, spoiled
 from mgt_core.lab.exact_kl import log_ratios
-from mgt_core.lab.fit import pooled_p
 from mgt_core.lab.potts import Potts
+from support.fit import pooled_p
 from support.lab import FIELD, HOT, LARGE, LEVEL, SMALL, SURE, bias, exact, marginals, p_of, product, run, sampled
 
 small = pytest.mark.parametrize("name", SMALL)

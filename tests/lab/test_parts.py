@@ -6,8 +6,11 @@ import torch
 import mgt_core
 from mgt_core import MODIFIERS, ORDERS, PATCHES, SAMPLERS, SCHEDULES
 from mgt_core.backbones.branch import fresh_branch
-from mgt_core.lab import models
-from mgt_core.lab.backbone import all_masked, labelled
+from mgt_core.lab.backbone import all_masked, lab_model, labelled
+from mgt_core.lab.codewords import Codewords
+from mgt_core.lab.errors import Smoothed, spoiled
+from mgt_core.lab.potts import Potts
+from mgt_core.lab.quadtree import Quadtree
 from support.families import ACTING
 from support.lab import LARGE, run, sampled
 
@@ -69,13 +72,9 @@ def test_fresh_branches_forget_half(name):
     assert branch.blank_share == 0.5 and model.with_self_guidance(branch).patch("self_guidance") is not None
 
 
-def test_models_by_one_call_each():
-    error = mgt_core.lab.errors.Smoothed(0.1)
-    for model in (
-        models.potts_model(),
-        models.quadtree_model([error], side=4),
-        models.codewords_model(grid=(3, 5)),
-    ):
+def test_a_predictor_as_a_model():
+    for predictor in (Potts(), spoiled(Quadtree(side=4), [Smoothed(0.1)]), Codewords(grid=(3, 5))):
+        model = lab_model(predictor)
         state = all_masked(model.network.predictor, 2)
         out = mgt_core.sample(model, state, labelled(0), steps=3)
         assert out.tokens.shape == (2, *model.network.trained_grid) and not out.masked.any()

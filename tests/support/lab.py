@@ -8,10 +8,10 @@ import mgt_core
 from mgt_core.lab.backbone import all_masked, lab_model, labelled
 from mgt_core.lab.codewords import Codewords
 from mgt_core.lab.draws import BatchDraws
-from mgt_core.lab.fit import fit_p
 from mgt_core.lab.measures import histogram
 from mgt_core.lab.potts import Potts
 from mgt_core.lab.quadtree import Quadtree
+from support.fit import fit_p
 
 # A test of chance fails a right library once in 10,000; with fixed seeds it always gives the same answer.
 LEVEL = 1e-4

@@ -14,7 +14,8 @@ from bench.laboratory.hypotheses import HYPOTHESES, Hypothesis, outcomes, untest
 from bench.laboratory.plan import STUDIES, WEIGHTS, Case, pictures, plan
 from bench.laboratory.report import MAPS, regimes, wanted, written
 from bench.laboratory.settings import CLASSES, EXACT, FIELD, MODELS, NOISE, TREE, WEAK_FIELD, WORDS
-from bench.laboratory.tables import PARTS, fill
+from bench.laboratory.tables import PARTS
+from bench.markdown import fill
 from mgt_core.lab.truth import Estimate
 
 FAKE = {"seconds": 0.5, "steps": 3, "passes": 3}
@@ -140,6 +141,19 @@ class TestWork:
         fewer = dict.fromkeys(cases, 3)
         assert all(found["pictures"] == 3 for found in work.work(fewer, store).values())
 
+    def test_other_settings_have_another_folder(self, tmp_path, monkeypatch):
+        before, changed = work.Store(tmp_path, 0), tmp_path / "settings.py"
+        changed.write_text("STAY = (0.5,)")
+        assert work.Store(tmp_path, 0).folder == before.folder != work.Store(tmp_path, 1).folder
+        monkeypatch.setattr(work, "SETTING", [*work.SETTING[:-1], changed])
+        assert work.Store(tmp_path, 0).folder != before.folder
+
+    def test_some_studies_are_measured_without_a_report(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(work, "measure", fake())
+        told = ["--work", str(tmp_path / "work"), "--into", str(tmp_path / "docs"), "--only", "guidance"]
+        assert command.main(told) == 0 and not (tmp_path / "docs").exists()
+        assert "15 cases of guidance" in capsys.readouterr().out
+
     def test_cases_draw_other_numbers(self):
         seeds = {work.seed_of(case, seed) for case in plan().values() for seed in (0, 1)}
         assert len(seeds) == 2 * len(plan()) and max(seeds) < 2**48
@@ -173,9 +187,9 @@ class TestReport:
     def test_text_by_hand_stays(self, run):
         report = json.loads((run / "docs" / "laboratory.json").read_text())
         page = "by hand\n<!-- generated: setup -->\nold\n<!-- end -->\nalso by hand\n"
-        new = fill(page, report)
+        new = fill(page, PARTS, report)
         assert new.startswith("by hand\n") and new.endswith("also by hand\n") and "old" not in new
-        assert fill(new, report) == new
+        assert fill(new, PARTS, report) == new
 
     def test_json_has_a_line_for_every_case(self, run):
         text = (run / "docs" / "laboratory.json").read_text()
@@ -233,5 +247,5 @@ def test_pictures_of_a_case():
 def test_the_published_report_fits_its_page():
     report = json.loads((command.DOCS / "laboratory.json").read_text())
     page = (command.DOCS / "laboratory.md").read_text()
-    assert fill(page, report) == page and report["cases"].keys() == plan().keys()
+    assert fill(page, PARTS, report) == page and report["cases"].keys() == plan().keys()
     assert quick.wanted(report).keys() == set(quick.CASES)

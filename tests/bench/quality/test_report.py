@@ -9,6 +9,7 @@ import pytest
 import mgt_core
 from bench import regimes
 from bench.checks import failed
+from bench.markdown import fill
 from bench.quality import __main__ as command
 from bench.quality import measuring, plots, quick, work
 from bench.quality import report as reporting
@@ -20,7 +21,7 @@ from bench.quality.suites import plots as suite_plots
 from bench.quality.suites import store
 from bench.quality.suites.completion import Completion
 from bench.quality.suites.questions import UNPROMPTED
-from bench.quality.tables import PARTS, fill
+from bench.quality.tables import PARTS
 from bench.quality.work import Extent, planned
 from recipe.judge.placements import Placed
 from recipe.judge.scores import share
@@ -119,9 +120,9 @@ class TestReport:
     def test_text_by_hand_stays(self, run):
         report = json.loads((run / "docs" / "quality.json").read_text())
         page = "by hand\n<!-- generated: setup -->\nold\n<!-- end -->\nalso by hand\n"
-        new = fill(page, report)
+        new = fill(page, PARTS, report)
         assert new.startswith("by hand\n") and new.endswith("also by hand\n") and "old" not in new
-        assert fill(new, report) == new
+        assert fill(new, PARTS, report) == new
 
     def test_again_from_what_is_kept(self, run, monkeypatch):
         monkeypatch.setattr(work, "decode", lambda *_: 1 / 0)
@@ -210,5 +211,5 @@ class TestQuick:
 def test_the_published_report_fits_its_page():
     report = json.loads((command.DOCS / "quality.json").read_text())
     page = (command.DOCS / "quality.md").read_text()
-    assert fill(page, report) == page
+    assert fill(page, PARTS, report) == page
     assert set(quick.cases(report)) == set(quick.CASES)
