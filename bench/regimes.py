@@ -13,13 +13,12 @@ DPI = 110
 
 @dataclass(frozen=True)
 class Cell:
-    """A choice in a regime. value: the change against vanilla, more being better, with its 95 % interval; sure: whether
-    it can be told from none after correction for many tests. text: what stands above the interval, by default the value
-    in percent points."""
+    """A choice in a regime. value: the change against vanilla, more being better; interval: its 95 % one, where there
+    is one; sure: whether it can be told from none after correction for many tests. text: what stands above the
+    interval, by default the value in percent points."""
 
     value: float
-    low: float
-    high: float
+    interval: Sequence[float] | None
     sure: bool
     text: str | None = None
 
@@ -50,7 +49,7 @@ def draw(
                 continue
             text = cell.text or f"{100 * cell.value:+.{digits}f}"
             axes.text(x, y - 0.17, text, ha="center", va="center", fontsize=9, weight="bold" if cell.sure else "normal")
-            ends = f"{100 * cell.low:+.{digits}f} to {100 * cell.high:+.{digits}f}"
+            ends = " to ".join(f"{100 * end:+.{digits}f}" for end in cell.interval or ())
             axes.text(x, y + 0.24, ends, ha="center", va="center", fontsize=6.5, color="#333333")
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
     axes.set_xticks(range(len(columns)), columns, fontsize=8)

@@ -130,7 +130,7 @@ def finished(axes, **where) -> None:
 def regime_map(study: str, told: Mapping, file: Path) -> None:
     names = {column: column.replace(", ", "\n") for column, rows in told["columns"].items() if rows}
     cells = {
-        (row, names[column]): regimes.Cell(own["value"], *own["interval95"], own["p_of_all"] < SURE)
+        (row, names[column]): regimes.Cell(own["value"], own["interval95"], own["p_of_all"] < SURE)
         for column, rows in told["columns"].items()
         for row, own in rows.items()
         if math.isfinite(own["value"])

@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rounds", type=int, default=wide.rounds, help="pictures of every open caption")
     found.add_argument("--prompts", type=int, default=Extent.prompts, help="that name everything, of the choices")
     found.add_argument("--sweep-prompts", type=int, default=Extent.sweep_prompts, help="of what only a sweep asks for")
-    found.add_argument("--only", nargs="+", default=(), metavar="CASE", help="names of the cases to make")
+    found.add_argument("--only", nargs="+", default=(), metavar="CASE", help="cases to make, of named prompts")
     found.add_argument("--seed", type=int, default=Extent.seed)
     found.add_argument("--work", type=Path, default=ROOT / "output" / "quality", help="where pictures are kept")
     found.add_argument("--into", type=Path, default=DOCS, help="folder of quality.json, quality.md and images/quality")
@@ -80,12 +80,17 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     store = Store(options.work, model, settings, extent)
     wide = SuiteExtent(options.completion, options.others, options.captions, options.rounds, 0, options.seed)
     chunks, suites = Chunks(options.work, model), suites_plan(settings, wide)
+    if options.only:
+        warm_up(pipe, settings)
+        plan = work(pipe, settings, extent, store, say, options.only)
+        say(f"made: {', '.join(plan or ())}; the report is of everything")
+        return 0
     if tuned()["model"] != model:
         say(f"the number of tokens kept was chosen for the model {tuned()['model']}, and this is {model}")
     if not options.report:
         warm_up(pipe, settings)
         draw_suites(pipe, suites.jobs, chunks, say)
-    plan = work(pipe, settings, extent, store, say, options.only, not options.report)
+    plan = work(pipe, settings, extent, store, say, drawing=not options.report)
     if plan is None or not all(chunks.path(job).is_file() for job in suites.jobs):
         print("other pictures are being made by another process, which will write the report, or not made yet")
         return 0

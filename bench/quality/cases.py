@@ -53,11 +53,12 @@ def hotter(start: float) -> Case:
     return Case(f"hotter confidence, {start:g} → 0", settings={"temperature": (start, 0.0)})
 
 
-def halton(counts: str, p: float = 1.0) -> Case:
-    """counts: how many cells a step reveals, "arccos" as published or "cosine". p: of nucleus sampling."""
-    order = mgt_core.FixedOrder(counts="arccos" if counts == "arccos" else "schedule")
+def halton(counts: str, p: float = 1.0, roll: bool = False) -> Case:
+    """counts: how many cells a step reveals, "arccos" as published or "cosine". p: of nucleus sampling. roll: whether
+    every picture begins somewhere else."""
+    order = mgt_core.FixedOrder(counts="arccos" if counts == "arccos" else "schedule", roll=roll)
     settings = {"sampler": order, "schedule": "cosine"}
-    name = f"Halton order, {counts} counts"
+    name = f"Halton order{' begun anywhere' if roll else ''}, {counts} counts"
     return Case(name, settings=settings) if p == 1 else Case(f"{name}, top-p {p:g}", nucleus(p), settings)
 
 

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 
 def number(figure: Mapping, digits: int = 2) -> str:
+    """With its interval, where there is one."""
+    if figure["interval95"] is None:
+        return f"{figure['value']:.{digits}f}"
     low, high = figure["interval95"]
     return f"{figure['value']:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
 

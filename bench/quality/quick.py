@@ -1,6 +1,6 @@
-"""Does a published report hold here? A few cases again, on prompts and seeds that it did not use.
+"""Does a published report hold here? A few cases again, on prompts, captions, cells and seeds that it did not use.
 
-The prompts being new, both runs are samples of the same thing, and each figure is compared by a test of two samples:
+These being new, both runs are samples of the same thing, and each figure is compared by a test of two samples:
 Fisher's for shares, Welch's for means. The level of each test is such that a faultless report fails one of them in 1 of
 100 checks. Numbers of calls and passes must agree exactly.
 """
@@ -22,7 +22,7 @@ from .work import FAR, Extent
 PROMPTS = 12
 # Cheap and dear ones, good and bad ones, an approximation.
 CASES = (VANILLA, "entropy temperature", "everything approximate")
-# Of the suites: new scenes, and new captions.
+# Of the suites.
 SUITES = {
     "completion": [VANILLA, "hotter confidence, 8 → 0", "Halton order, cosine counts", "vanilla, 1 step"],
     "open": [VANILLA, "guidance 4"],
@@ -39,7 +39,8 @@ def extent(published: Mapping, count: int = PROMPTS) -> Extent:
 
 
 def suites(pipe: mgt_core.Pipeline, published: Mapping, folder: Path, tell: Callable[[str], None]) -> dict:
-    """Figures of a few cases of the suites, of scenes that follow the published ones and of other captions."""
+    """Figures of a few cases of the suites, of completions that follow the published ones (the same scenes with other
+    cells kept and other seeds) and of other captions."""
     theirs = published["suites"]["extent"]
     chunk = plans.Completion.chunk
     start = -(-theirs["completion"] // chunk) * chunk
@@ -80,16 +81,13 @@ def suite_pairs(published: Mapping, own: Mapping) -> Iterator[tuple[str, Mapping
 
 
 def suite_figures(published: Mapping, own: Mapping) -> Iterator[tuple[str, float, float, float]]:
-    """Passes exactly; objects by Fisher's test; valid pictures of open captions by Welch's over captions, as those of
-    one caption are alike."""
+    """Passes exactly; the others by Welch's test, objects over subjects and valid pictures of open captions over
+    captions, as those of one are alike."""
     if "passes" in own:
         yield "passes", published["passes"], own["passes"], float(published["passes"] == own["passes"])
-    if "right" in own:
-        one, two = published["right"], own["right"]
-        yield "right", one["share"], two["share"], fisher_p(one["hits"], one["of"], two["hits"], two["of"])
-    else:
-        first, second = Mean.read(published["valid_by_caption"]), Mean.read(own["valid_by_caption"])
-        yield "valid", first.value, second.value, welch_p(first, second)
+    name, kind = ("right", "right_by_subject") if "right" in own else ("valid", "valid_by_caption")
+    first, second = Mean.read(published[kind]), Mean.read(own[kind])
+    yield name, first.value, second.value, welch_p(first, second)
 
 
 def figures(published: Mapping, own: Mapping) -> Iterator[tuple[str, float, float, float]]:

@@ -6,7 +6,10 @@ from ..markdown import listed, percent, table
 from .cases import VANILLA
 from .format import chance, change, number
 from .report import point
+from .statistics import sign_p
+from .suites.plan import Extent as SuiteExtent
 from .suites.tables import SUITE_PARTS
+from .work import Extent
 
 SURE = 0.05
 
@@ -87,8 +90,18 @@ def setup(report: Mapping) -> str:
         f"seeds from {report['seed']}. Vanilla: MaskGIT, {settings['schedule']} schedule, {settings['steps']} steps, "
         f"guidance {settings['cfg']:g}, temperature {hot:g} to {cold:g}. {report['hardware']}, float32; "
         f"{report['processor_seconds'] / 60:.0f} minutes of one processor for {len(report['cases'])} ways to decode. "
-        f"Model `{report['model']}` (a hash of its weights).\n"
+        f"Model `{report['model']}` (a hash of its weights).\n\nMade by `{command(report)}`.\n"
     )
+
+
+def command(report: Mapping) -> str:
+    """What makes the same report: options that differ from their defaults."""
+    own = report["suites"]["extent"]
+    suites, named = SuiteExtent(), Extent()
+    made = {name: (own[name], getattr(suites, name)) for name in ("completion", "others", "captions", "rounds")}
+    made |= {name: (report[name], getattr(named, name)) for name in ("prompts", "sweep_prompts", "seed")}
+    told = [f" --{name.replace('_', '-')} {value}" for name, (value, usual) in made.items() if value != usual]
+    return f"python -m bench.quality{''.join(told)}"
 
 
 def verdict(report: Mapping) -> str:
@@ -99,9 +112,12 @@ def verdict(report: Mapping) -> str:
         sure = [(name, rate) for name, rate in told if rate["p_of_all"] < SURE]
         better = [name for name, rate in sure if rate["wins"] > rate["losses"]]
         worse = [name for name, rate in sure if rate["wins"] < rate["losses"]]
+        few = ""
+        if told and max(sign_p(rate["of"], 0) for _, rate in told) * len(told) >= SURE:
+            few = " So few prompts could tell of no choice, were it better or worse on all of them."
         lines.append(
             f"- Against vanilla {words}, {len(told)} comparisons: nearer to what was asked for {listed(better)}; "
-            f"farther {listed(worse)}; the other {len(told) - len(sure)} cannot be told from vanilla."
+            f"farther {listed(worse)}; the other {len(told) - len(sure)} cannot be told from vanilla.{few}"
         )
     return "\n".join(lines) + "\n"
 

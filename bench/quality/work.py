@@ -27,7 +27,7 @@ class Extent:
     start: the first of the list."""
 
     prompts: int = 15
-    sweep_prompts: int = 9
+    sweep_prompts: int = 12
     seed: int = 0
     start: int = 0
 

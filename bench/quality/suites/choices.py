@@ -34,6 +34,7 @@ def choices() -> list[Case]:
         halton("arccos"),
         halton("cosine"),
         halton("cosine", 0.9),
+        halton("cosine", roll=True),
         Case("top-p 0.9", nucleus(0.9)),
         differential(0.75),
         masked_zigzag(),

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 4000
+PATTERNS, BLOCK = 100_000, 4000  # of signs: a p of 0.05 is then known to 0.0014
+FEWEST, DIFFERENT = 8, 3  # values, and different ones, below which a bootstrap's ends say nothing
 EXACT = 12  # up to so many differences every pattern of signs is tried
 
 
@@ -32,8 +34,11 @@ def repeats(counts: np.ndarray) -> float:
     return float((counts * (counts - 1)).sum() / (number * (number - 1)))
 
 
-def resampled(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean of independent values [N], by a bootstrap over them."""
+def resampled(values: np.ndarray, draws: int = DRAWS, seed: int = 0) -> tuple[float, float] | None:
+    """95 % interval of the mean of independent values [N], by a bootstrap over them; None where they are too few or too
+    much alike for one."""
+    if len(values) < FEWEST or len(np.unique(values.round(9))) < DIFFERENT:
+        return None
     chosen = np.random.default_rng(seed).integers(len(values), size=(draws, len(values)))
     low, high = np.quantile(values[chosen].mean(1), (0.025, 0.975))
     return float(low), float(high)
@@ -48,11 +53,16 @@ def flip_p(differences: np.ndarray, seed: int = 0) -> float:
         return 1.0
     if number <= EXACT:
         patterns = (np.arange(2**number)[:, None] >> np.arange(number)) & 1
-    else:
-        patterns = np.random.default_rng(seed).integers(2, size=(DRAWS, number))
-    sums = np.abs(((1 - 2 * patterns) * differences).sum(1))
-    reached = int((sums >= abs(differences.sum()) - 1e-9).sum())
-    return reached / len(patterns) if number <= EXACT else (reached + 1) / (len(patterns) + 1)
+        return reached(patterns, differences) / len(patterns)
+    rng = np.random.default_rng(seed)
+    blocks = (rng.integers(2, size=(BLOCK, number), dtype=np.int8) for _ in range(PATTERNS // BLOCK))
+    return (1 + sum(reached(block, differences) for block in blocks)) / (1 + PATTERNS)
+
+
+def reached(patterns: np.ndarray, differences: np.ndarray) -> int:
+    """How many patterns of signs [P, N] carry the sum as far from 0 as the differences' own is."""
+    sums = np.abs((1 - 2 * patterns) @ differences)
+    return int((sums >= abs(differences.sum()) - 1e-9).sum())
 
 
 def clustered(values: np.ndarray, groups: Sequence[int], draws: int = DRAWS, seed: int = 0) -> tuple[float, float]:

@@ -45,20 +45,35 @@ def completed(scenes: list[Scene], images: np.ndarray, real: np.ndarray | None =
     )
 
 
-def completion_figures(own: Completed) -> dict:
-    count = len(own.right)
+def completion_figures(scenes: list[Scene], own: Completed) -> dict:
+    """Intervals of shares allow for scenes of one subject being alike."""
+    count, groups = len(own.right), subjects_of(scenes)
+    shares = {}
+    for name, values in (("right", own.right), ("valid", own.valid)):
+        ends = clustered(values.astype(float), groups)
+        shares[name] = share(int(values.sum()), count) | {"interval95": list(ends)}
     return {
         "scenes": count,
-        "right": share(int(own.right.sum()), count),
-        "valid": share(int(own.valid.sum()), count),
+        **shares,
+        "right_by_subject": mean_figure(means_of(own.right, groups)),
         **{name: mean_interval(getattr(own, name)) for name in ("residual", "distance", "sharpness")},
     }
+
+
+def subjects_of(scenes: list[Scene]) -> list[int]:
+    return [scene.items[0].subject for scene in scenes]
+
+
+def means_of(values: np.ndarray, groups: list[int]) -> np.ndarray:
+    """[G] the mean of each group's values."""
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.bincount(place, values) / sizes
 
 
 def completion_change(scenes: list[Scene], own: Completed, vanilla: Completed) -> dict:
     """Against vanilla on the scenes that both have. Interval and test allow for scenes of one subject being alike."""
     count = min(len(own.right), len(vanilla.right))
-    groups = [scene.items[0].subject for scene in scenes[:count]]
+    groups = subjects_of(scenes[:count])
     ours, theirs = own.right[:count], vanilla.right[:count]
     gained, lost = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     found = {"gained": gained, "lost": lost, "of": count}
@@ -103,17 +118,25 @@ class Answers:
     def valid(self) -> np.ndarray:
         return self.kinds != OUTSIDE
 
-    def counts(self, caption: int, most: int | None = None) -> np.ndarray:
-        """[kinds], of the valid pictures of one caption, of the first `most` of them."""
-        kinds = self.kinds[:, caption]
-        return np.bincount(kinds[kinds != OUTSIDE][:most], minlength=len(self.questions[caption].weights))
+    @property
+    def asked(self) -> list[tuple[Question, list[int]]]:
+        """Every question with its columns: the empty caption stands in several, and is one."""
+        columns: dict[str, list[int]] = {}
+        for place, question in enumerate(self.questions):
+            columns.setdefault(question.caption, []).append(place)
+        return [(self.questions[places[0]], places) for places in columns.values()]
+
+    def counts(self, columns: list[int], most: int | None = None) -> np.ndarray:
+        """[kinds], of the valid pictures of one question, of the first `most` of them."""
+        kinds = self.kinds[:, columns].ravel()
+        return np.bincount(kinds[kinds != OUTSIDE][:most], minlength=len(self.questions[columns[0]].weights))
 
     def coverage(self) -> list[dict]:
-        """Of every caption: total variation, that of as many draws from the truth, repeats, those of the truth; NaN
+        """Of every question: total variation, that of as many draws from the truth, repeats, those of the truth; NaN
         where fewer than two pictures are valid."""
         found = []
-        for caption, question in enumerate(self.questions):
-            counts = self.counts(caption)
+        for question, columns in self.asked:
+            counts = self.counts(columns)
             if counts.sum() < 2:
                 found.append(dict.fromkeys(("variation", "null", "repeats", "true_repeats"), np.nan))
                 continue
@@ -124,12 +147,12 @@ class Answers:
 
 
 def nearer(ours: Answers, theirs: Answers) -> np.ndarray:
-    """[captions] what the total variation of `ours` is smaller by, on as many valid pictures of both, so that chance
+    """[questions] what the total variation of `ours` is smaller by, on as many valid pictures of both, so that chance
     has the same part in either; NaN where one has fewer than two."""
     found = []
-    for caption, question in enumerate(ours.questions):
-        number = min(int(answers.counts(caption).sum()) for answers in (ours, theirs))
-        own, other = (answers.counts(caption, number) for answers in (ours, theirs))
+    for question, columns in ours.asked:
+        number = min(int(answers.counts(columns).sum()) for answers in (ours, theirs))
+        own, other = (answers.counts(columns, number) for answers in (ours, theirs))
         told = number > 1
         found.append(variation(other, question.weights) - variation(own, question.weights) if told else np.nan)
     return np.array(found)
@@ -156,8 +179,8 @@ def open_figures(several: list[Answers]) -> dict:
     again = np.array([figure["repeats"] - figure["true_repeats"] for figure in known])
     if known:
         found |= {name: float(np.mean([figure[name] for figure in known])) for name in known[0]}
-        found["excess"] = {"value": float(beyond.mean()), "interval95": list(resampled(beyond))}
-        found["repeats_excess"] = {"value": float(again.mean()), "interval95": list(resampled(again))}
+        for name, values in (("excess", beyond), ("repeats_excess", again)):
+            found[name] = {"value": float(values.mean()), "interval95": resampled(values)}
     return found
 
 
@@ -171,5 +194,4 @@ def open_change(ours: list[Answers], theirs: list[Answers]) -> dict:
 
 
 def over_captions(differences: np.ndarray) -> dict:
-    value, ends = float(differences.mean()), list(resampled(differences))
-    return {"value": value, "interval95": ends, "p": flip_p(differences)}
+    return {"value": float(differences.mean()), "interval95": resampled(differences), "p": flip_p(differences)}

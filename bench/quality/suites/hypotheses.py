@@ -73,6 +73,7 @@ def tested(changes: Mapping[str, Mapping[str, Mapping]]) -> list[dict]:
             change, p = changes[suite][each.case][each.figure], raised[each.claim]
             direction = each.sign * change["value"]
             verdict = "not shown" if p >= SURE else "holds" if direction > 0 else "the opposite holds"
-            own = {"value": change["value"], "interval95": list(change["interval95"])}
-            found.append({"claim": each.claim, "suite": suite, "case": each.case, **own, "p": p, "verdict": verdict})
+            told = {"claim": each.claim, "suite": suite, "case": each.case, "figure": each.figure}
+            own = {"value": change["value"], "interval95": change["interval95"]}
+            found.append({**told, **own, "p": p, "verdict": verdict})
     return found

@@ -20,7 +20,7 @@ class Extent:
     completion: int = 1000
     others: int = 100
     captions: int = 10
-    rounds: int = 3
+    rounds: int = 4
     start: int = 0
     seed: int = 0
 

@@ -1,5 +1,6 @@
 """Plots of the suites: the regime map, and validity against coverage."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def draw_suites(report: Mapping, folder: Path) -> None:
 def regime_map(report: Mapping, file: Path) -> None:
     told = report["regimes"]
     cells = {
-        (row, column): regimes.Cell(own["value"], *own["interval95"], own["p_of_all"] < SURE)
+        (row, column): regimes.Cell(own["value"], own["interval95"], own["p_of_all"] < SURE)
         for column, rows in told["columns"].items()
         for row, own in rows.items()
     }
@@ -47,7 +48,8 @@ def regime_map(report: Mapping, file: Path) -> None:
         cells,
         file,
         "What a choice changes against vanilla, in percent points; more is better",
-        "green, red: told from vanilla (p < 0.05 after Holm's correction within a column); below: 95 % interval; "
+        "green, red: told from vanilla (p < 0.05 after Holm's correction, of what a hypothesis named over those, of "
+        "the rest over the column);\nbelow: 95 % interval, where captions are enough for one; "
         "coverage: what the total variation falls by; named prompts: win rate beyond 50 %",
     )
 
@@ -87,7 +89,7 @@ def line(panel, cases: Mapping, names, *, bars=False, colour=None, color=None, s
         return
     x, y = [case["valid"]["share"] for case in held], [case["excess"]["value"] for case in held]
     if bars:
-        ends = [(case["valid"]["interval95"], case["excess"]["interval95"]) for case in held]
+        ends = [(case["valid"]["interval95"], case["excess"]["interval95"] or (math.inf, -math.inf)) for case in held]
         across = [[max(v - e[0][0], 0) for v, e in zip(x, ends)], [max(e[0][1] - v, 0) for v, e in zip(x, ends)]]
         up = [[max(v - e[1][0], 0) for v, e in zip(y, ends)], [max(e[1][1] - v, 0) for v, e in zip(y, ends)]]
         panel.errorbar(x, y, up, across, color=colour or GREY, linestyle="none", lw=0.7, alpha=0.6)

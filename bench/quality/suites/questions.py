@@ -89,4 +89,5 @@ class OpenCaptions:
 
     def truth(self, start: int) -> list[Scene]:
         """What training might show for the chunk that starts there."""
-        return [q.draw(np.random.default_rng([self.seed, start + i])) for i, q in enumerate(self.questions)]
+        own = [self.seed, axes().index(self.axis)]
+        return [q.draw(np.random.default_rng([*own, start + i])) for i, q in enumerate(self.questions)]

@@ -11,7 +11,6 @@ from .choices import GUIDANCE, STEPS
 from .completion import tuned
 from .figures import (
     Answers,
-    Completed,
     completed,
     completion_change,
     completion_figures,
@@ -24,6 +23,12 @@ from .store import CODEC, Chunks, Pictures
 
 ALL = "all"
 NAMED, RIGHT, VALID = "named prompts", "completion, right", "completion, valid"
+COLUMNS = {  # of what hypotheses are about
+    ("completion", "right"): RIGHT,
+    ("completion", "valid"): VALID,
+    ("open", "valid"): f"{ALL}, valid",
+    ("open", "coverage"): f"{ALL}, coverage",
+}
 
 
 def costs(pictures: Pictures) -> dict:
@@ -51,17 +56,10 @@ def completion_part(plan: Plan, chunks: Chunks) -> dict[str, dict]:
         pictures = chunks.all_of(wanted)
         scenes = plan.completion.scenes(wanted[0].start, len(pictures.images))
         own[name] = completed(scenes, pictures.images)
-        cases[name] = costs(pictures) | completion_figures(own[name])
+        cases[name] = costs(pictures) | completion_figures(scenes, own[name])
         if name not in (VANILLA, CODEC.name) and VANILLA in own:
             cases[name]["against_vanilla"] = completion_change(scenes, own[name], own[VANILLA])
-            # Vanilla on the same scenes, where it has more.
-            count = len(own[name].right)
-            cases[name]["vanilla_on_these"] = completion_figures(first(own[VANILLA], count))["right"]
     return cases
-
-
-def first(own: Completed, count: int) -> Completed:
-    return Completed(**{name: values[:count] for name, values in vars(own).items()})
 
 
 def open_part(plan: Plan, chunks: Chunks) -> dict[str, dict[str, dict]]:
@@ -102,8 +100,9 @@ def changes(suites: Mapping) -> dict[str, dict[str, dict]]:
 
 
 def regimes(suites: Mapping, cases: Mapping[str, Mapping]) -> dict:
-    """The regime map: column -> choice -> change against vanilla, p raised over the choices of a column. cases: those
-    of the named prompts, by the same names; theirs is the win rate beyond one half."""
+    """The regime map: column -> choice -> change against vanilla. p of what a hypothesis names is raised over the
+    hypotheses of its suite, that of the others over the other choices of the column. cases: those of the named prompts,
+    by the same names; theirs is the win rate beyond one half."""
     columns: dict[str, dict[str, dict]] = {NAMED: {}, RIGHT: {}, VALID: {}}
     told = changes(suites)
     rows = list(dict.fromkeys([*told["completion"], *told["open"]]))
@@ -118,7 +117,9 @@ def regimes(suites: Mapping, cases: Mapping[str, Mapping]) -> dict:
         for figure in ("valid", "coverage"):
             told = {name: case.get("against_vanilla", {}) for name, case in suites["open"][axis].items()}
             columns[f"{axis}, {figure}"] = {name: dict(own[figure]) for name, own in told.items() if figure in own}
-    for own in columns.values():
-        for name, p in holm({name: change["p"] for name, change in own.items()}).items():
-            own[name]["p_of_all"] = p
+    for column, own in columns.items():
+        foreseen = {h["case"]: h["p"] for h in suites["hypotheses"] if column == COLUMNS[h["suite"], h["figure"]]}
+        others = holm({name: change["p"] for name, change in own.items() if name not in foreseen})
+        for name, change in own.items():
+            change["p_of_all"] = foreseen[name] if name in foreseen else others[name]
     return {"rows": rows, "columns": columns}

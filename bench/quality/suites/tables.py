@@ -11,8 +11,11 @@ from .store import CODEC
 
 def points(change: Mapping) -> str:
     """Of a share, or of a total variation, in hundredths."""
+    told = f"{100 * change['value']:+.1f}"
+    if change["interval95"] is None:
+        return told
     low, high = (100 * end for end in change["interval95"])
-    return f"{100 * change['value']:+.1f} ({low:+.1f} to {high:+.1f})"
+    return f"{told} ({low:+.1f} to {high:+.1f})"
 
 
 def hypotheses(report: Mapping) -> str:

@@ -55,9 +55,15 @@ def fake_verdicts(images):
 
 
 AXES = ["place", UNPROMPTED]
-FEW = ["--prompts", "24", "--sweep-prompts", "6", "--only", *quick.CASES, "Z-Sampling on half the steps"]
-FEW += ["vanilla, 4 steps", "vanilla, 12 steps", "hotter confidence, 8 → 0", "W4A8"]
+NAMED = [*quick.CASES, "Z-Sampling on half the steps", "vanilla, 4 steps", "vanilla, 12 steps"]
+NAMED += ["hotter confidence, 8 → 0", "W4A8"]
+FEW = ["--prompts", "24", "--sweep-prompts", "6"]
 FEW += ["--completion", "100", "--others", "50", "--captions", "3", "--rounds", "2"]
+
+
+def few_named(*told, **more):
+    """In the place of `work`: of the cases of named prompts only a few are made."""
+    return work.work(*told[:5], *(told[5:] or [NAMED]), **more)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,7 @@ def run(tmp_path_factory, pipe):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(work, "decode", fake())
         patch.setattr(command, "decode", fake())
+        patch.setattr(command, "work", few_named)
         for module in (plots, suite_plots, regimes):
             patch.setattr(module, "DPI", 50)
         patch.setattr(store, "decode", lambda *told: fake()(*told[:5]))
@@ -87,7 +94,7 @@ class TestReport:
     def test_everything_is_written(self, run):
         report = json.loads((run / "docs" / "quality.json").read_text())
         plan = planned(report["settings"], Extent(24, 6), {name: c["passes"] for name, c in report["cases"].items()})
-        plan = {name: entry for name, entry in plan.items() if name in FEW}
+        plan = {name: entry for name, entry in plan.items() if name in NAMED}
         assert report["cases"].keys() == plan.keys() and len(plan) == 8
         assert all(report["cases"][name]["prompts"] == count for name, (_, count) in plan.items())
         zigzag = report["cases"]["Z-Sampling on half the steps"]
@@ -126,6 +133,7 @@ class TestReport:
 
     def test_again_from_what_is_kept(self, run, monkeypatch):
         monkeypatch.setattr(work, "decode", lambda *_: 1 / 0)
+        monkeypatch.setattr(command, "work", few_named)
         monkeypatch.setattr(command, "draw_all", lambda *_: None)  # drawn before
         before = (run / "docs" / "quality.json").read_text()
         command.main(["--report", *FEW, "--work", str(run / "work"), "--into", str(run / "docs")])
@@ -162,12 +170,20 @@ class TestQuick:
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_a_wrong_share_of_a_suite_is_caught(self, run, monkeypatch, published):
-        published["suites"]["completion"][VANILLA]["right"] |= {"hits": 1000, "of": 1000, "share": 1.0}
+        published["suites"]["completion"][VANILLA]["right_by_subject"]["value"] += 0.9
         assert self.check(run, monkeypatch, published)[0] == 1
 
     def test_a_wrong_number_of_passes_is_caught(self, run, monkeypatch, published):
         published["cases"]["entropy temperature"]["passes"] += 1
         assert self.check(run, monkeypatch, published)[0] == 1
+
+    def test_some_cases_are_made_without_a_report(self, run, monkeypatch, tmp_path, capsys):
+        monkeypatch.setattr(work, "decode", fake())
+        monkeypatch.setattr(command, "decode", fake())
+        monkeypatch.setattr(command, "draw_suites", lambda *_: 1 / 0)
+        told = ["--work", str(tmp_path / "work"), "--into", str(tmp_path / "docs"), "--only", "masked Z-Sampling"]
+        assert command.main([*told, "--prompts", "6"]) == 0 and not (tmp_path / "docs").exists()
+        assert "made: masked Z-Sampling; the report is of everything" in capsys.readouterr().out
 
     def test_another_model_is_told(self, run, published, capsys):
         file = run / "other.json"
@@ -191,8 +207,8 @@ class TestQuick:
             return {**shares, **means, "calls": 1, "passes": 2, "against_vanilla": {"win_rate": rate}}
 
         def suites(count, captions):
-            hits = int(rng.binomial(count, 0.55))
-            completed = {"passes": 8, "right": {"hits": hits, "of": count, "share": hits / count}}
+            right = vars(Mean.of(rng.binomial(4, 0.55, count // 4) / 4))
+            completed = {"passes": 8, "right": {}, "right_by_subject": right}
             valid = {"valid_by_caption": vars(Mean.of(rng.binomial(captions, 0.8, 6) / captions))}
             opened = {axis: dict.fromkeys(quick.SUITES["open"], valid) for axis in AXES}
             return {"completion": dict.fromkeys(quick.SUITES["completion"], completed), "open": opened}

@@ -73,6 +73,9 @@ class TestQuestions:
             assert question.weights.sum() == pytest.approx(1) and len(question.answers) == len(question.weights)
             assert 0 <= question.answer(reading(scene)) < len(question.weights)
             assert question.answer(reading(scene, good=False)) == OUTSIDE
+        assert [q.draw(np.random.default_rng([0, axes().index(axis), i])) for i, q in enumerate(suite.questions)] == (
+            suite.truth(0)
+        )
         assert suite.truth(0) == suite.truth(0) and (axis == UNPROMPTED or suite.truth(0) != suite.truth(300))
 
     def test_what_a_caption_does_not_allow_is_no_answer(self):
@@ -86,7 +89,7 @@ class TestQuestions:
 
 def answers(kinds, weights=(0.25,) * 4):
     kinds = np.array(kinds)
-    asked = [Question("", {}, np.array(weights), ())] * kinds.shape[1]
+    asked = [Question(f"caption {i}", {}, np.array(weights), ()) for i in range(kinds.shape[1])]
     none = np.zeros(kinds.shape)
     return Answers(asked, kinds, none, none, kinds == OUTSIDE)
 
@@ -101,9 +104,25 @@ class TestCoverage:
         assert low < 0 < high
 
     def test_one_that_draws_always_the_same_is(self):
-        found = open_figures([answers(np.ones((6, 20), int))])
-        assert found["variation"] == pytest.approx(0.75) and found["excess"]["interval95"][0] > 0.3
-        assert found["repeats"] == 1 and found["true_repeats"] == pytest.approx(0.25)
+        kinds = np.ones((6, 20), int)
+        kinds[0, 0] = kinds[:3, 1] = 2
+        found = open_figures([answers(kinds)])
+        assert found["variation"] == pytest.approx(0.73, abs=0.02) and found["excess"]["interval95"][0] > 0.3
+        assert found["repeats"] > 0.9 and found["true_repeats"] == pytest.approx(0.25)
+
+    def test_captions_that_are_few_or_all_alike_give_no_interval(self):
+        for kinds in (np.ones((6, 20), int), np.random.default_rng(0).integers(4, size=(6, 5))):
+            found = open_figures([answers(kinds)])
+            assert found["excess"]["interval95"] is None and found["excess"]["value"] != 0
+
+    def test_one_caption_in_several_columns_is_one_question(self):
+        kinds = np.random.default_rng(0).integers(4, size=(6, 10))
+        asked = answers(kinds)
+        one = Answers(
+            [asked.questions[0]] * 10, *(getattr(asked, n) for n in ("kinds", "residual", "sharpness", "blank"))
+        )
+        (found,), counts = one.coverage(), np.bincount(kinds.ravel())
+        assert found["variation"] == pytest.approx(abs(counts / 60 - 0.25).sum() / 2) and len(asked.coverage()) == 10
 
     def test_pictures_of_nothing_that_is_allowed_are_not_covered(self):
         kinds = np.full((4, 10), OUTSIDE)
@@ -126,7 +145,7 @@ class TestCoverage:
         good, same = answers(rng.integers(4, size=(6, 12))), answers(np.ones((6, 12), int))
         change = open_change([good], [same])
         assert change["coverage"]["value"] > 0.3 and change["coverage"]["p"] < 0.01
-        assert change["valid"] == {"value": 0.0, "interval95": [0.0, 0.0], "p": 1.0}
+        assert change["valid"] == {"value": 0.0, "interval95": None, "p": 1.0}
         worse = open_change([same], [good])["coverage"]
         assert worse["value"] == -change["coverage"]["value"] and worse["p"] == change["coverage"]["p"]
 
