@@ -31,7 +31,8 @@ BROKEN, LACKING = 1, 3  # how the process ends
 
 
 def scores_file(work: Path, judge: str, weights: str) -> Path:
-    return work / "scores" / f"{judge}-{weights}.json"
+    revision = JUDGES.get(judge).revision
+    return work / "scores" / f"{judge}-{weights}{f'-{revision}' if revision else ''}.json"
 
 
 def kept_scores(work: Path, judge: str, weights: str) -> dict[str, float]:

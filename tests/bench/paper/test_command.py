@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench.paper.__main__ import main
 from bench.paper.judges.base import JUDGES
-from bench.paper.score import score
+from bench.paper.score import kept_scores, score, scores_file
 from bench.sweep.worker import Worker
 from mgt_core import CalibrationRun
 from support.bundles import amused_bundle
@@ -230,3 +230,13 @@ def test_scores_file_is_of_the_weights(run, here, tmp_path):
     second = json.loads((run.out / "report.json").read_text())
     assert first["judges"]["clip"]["weights"] != second["judges"]["clip"]["weights"]
     assert len(list((run.out / "scores").glob("clip-*.json"))) == 2
+
+
+def test_scores_are_of_what_a_judge_computes_now(tmp_path, monkeypatch):
+    """Those of a judge that saw pictures otherwise are not mixed with new ones."""
+    file = scores_file(tmp_path, "clip", "0")
+    file.parent.mkdir()
+    file.write_text(json.dumps({"scores": {"a": 1.0}}))
+    assert kept_scores(tmp_path, "clip", "0") == {"a": 1.0}
+    monkeypatch.setattr(JUDGES.get("clip"), "revision", 1)
+    assert kept_scores(tmp_path, "clip", "0") == {}
