@@ -1,13 +1,14 @@
 """A sweep from its spec to its summaries: what is missing is made, here or on Ray."""
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import sampled_hash
+from ..files import PAUSE, sampled_hash
 from .on_ray import run_on_ray
 from .spec import Job, Spec
 from .store import Done, Store, failure
@@ -86,11 +87,29 @@ def weights_mark(sources: list[Path]) -> str:
 
 
 def run_here(jobs: list[Job], store: Store, done: Done) -> None:
-    """One job after the other in this process."""
-    worker = Worker()
-    for job in jobs:
-        try:
-            row = store.keep(job, worker.make(job), 1)
-        except MGTError as error:
-            row = failure(job, 1, str(error))
-        done(job, row)
+    """One job after the other in this process. What another process is making is left to it and looked for later, so
+    that several processes share the jobs; one whose process died is made here."""
+    worker, waiting, told = Worker(), jobs, False
+    while waiting:
+        others = []
+        for job in waiting:
+            with store.claimed(job) as mine:
+                row = store.finished(job) or (made(worker, job, store) if mine else None)
+            if row:
+                done(job, row)
+            else:
+                others.append(job)
+        if len(others) == len(waiting):
+            if not told:
+                log.info("%d pictures are being made by another process; waiting for them", len(others))
+            told = True
+            time.sleep(PAUSE)
+        waiting = others
+
+
+def made(worker: Worker, job: Job, store: Store) -> dict:
+    """The row of a picture, which is kept, or of what went wrong."""
+    try:
+        return store.keep(job, worker.make(job), 1)
+    except MGTError as error:
+        return failure(job, 1, str(error))

@@ -4,12 +4,13 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 from mgt_core.errors import MGTError
 
-from ..files import replace_file
+from ..files import claimed, replace_file
 from .sheet import contact_sheet
 from .spec import Job
 from .worker import Picture
@@ -22,7 +23,8 @@ class Store:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        for kind in ("images", "claims"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
 
     def of_weights(self, model: str, mark: str) -> None:
         """Raises MGTError where the folder holds pictures of other weights at the same place. mark: of those there."""
@@ -46,6 +48,10 @@ class Store:
         if self.picture(job).is_file() and self.sidecar(job).is_file():
             return json.loads(self.sidecar(job).read_text("utf-8"))
         return None
+
+    def claimed(self, job: Job) -> AbstractContextManager[bool]:
+        """Whether the picture of a job is this process's to make, for as long as the context lasts."""
+        return claimed(self.folder / "claims" / job.name)
 
     def keep(self, job: Job, made: Picture, attempts: int) -> dict:
         row = {"file": f"images/{job.name}.png", **asdict(job), **made.figures, "attempts": attempts, "error": ""}

@@ -1,5 +1,6 @@
 """Sweeps: every picture once, whatever dies on the way."""
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import mgt_core
+from bench import files
 from bench.sweep.__main__ import main
 from bench.sweep.run import store_of, sweep
 from bench.sweep.settings import arguments
@@ -63,6 +65,27 @@ def test_other_weights_at_the_same_place_are_told(tmp_path):
     with pytest.raises(MGTError, match="holds pictures of other weights"):
         sweep(spec(model=str(bundle)), out)
     store_of(spec(), out)  # another model may share the folder
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
+@pytest.mark.parametrize("dies", [False, True])
+def test_another_process_s_picture_is_waited_for_and_made_where_that_died(tmp_path, monkeypatch, dies):
+    wanted = spec(prompts=["a red heart"], settings=FEW, seeds=[0, 7])
+    first, store, made, make = next(iter(wanted.jobs())), Store(tmp_path), [], Worker.make
+    with contextlib.ExitStack() as claims:
+        assert claims.enter_context(store.claimed(first))
+
+        def sleep(seconds):
+            if not dies:
+                store.keep(first, make(Worker("cpu"), first), 1)
+            claims.close()
+
+        monkeypatch.setattr("bench.sweep.run.time.sleep", sleep)
+        monkeypatch.setattr(Worker, "make", lambda self, job: made.append(job) or make(self, job))
+        rows = sweep(wanted, tmp_path)
+    jobs = list(wanted.jobs())
+    assert made == jobs[1:] + [first] * dies
+    assert [row["file"] for row in rows] == [f"images/{job.name}.png" for job in jobs]
 
 
 def test_pictures_are_those_of_sample(tmp_path):
