@@ -8,7 +8,8 @@ from pathlib import Path
 from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import PAUSE, sampled_hash
+from ..files import PAUSE
+from .marks import mark_of_all, weights_mark
 from .on_ray import run_on_ray
 from .spec import Job, Spec
 from .store import Done, Store, failure
@@ -71,19 +72,11 @@ def make(
 
 def store_of(spec: Spec, folder: Path) -> Store:
     """Raises MGTError for a model that there is not, and for a folder with pictures of other weights."""
-    sources = [find_bundle(spec.model), *(find_bundle(path, part) for part, path in spec.parts.items())]
+    sources = {"model": find_bundle(spec.model)}
+    sources |= {part: find_bundle(path, part) for part, path in spec.parts.items()}
     store = Store(folder)
-    store.of_weights(spec.model, weights_mark(sources))
+    store.of_weights(spec.model, spec.parts, weights_mark(sources), lambda: mark_of_all(sources))
     return store
-
-
-def weights_mark(sources: list[Path]) -> str:
-    """What tells the files of models and parts of them from others at the same place."""
-    files = {}
-    for number, source in enumerate(sources):
-        found = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
-        files |= {f"{number}/{file.name if file == source else file.relative_to(source)}": file for file in found}
-    return sampled_hash(files)
 
 
 def run_here(jobs: list[Job], store: Store, done: Done) -> None:
@@ -101,7 +94,7 @@ def run_here(jobs: list[Job], store: Store, done: Done) -> None:
                 others.append(job)
         if len(others) == len(waiting):
             if not told:
-                log.info("%d pictures are being made by another process; waiting for them", len(others))
+                log.info("waiting for %d pictures of another process", len(others))
             told = True
             time.sleep(PAUSE)
         waiting = others
