@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,7 @@ except ImportError:  # Windows, where one process at a time has to do
     fcntl = None
 
 
+PAUSE = 1.0  # seconds between two looks at what another process has claimed
 SAMPLES, SAMPLE_BYTES = 16, 2**20  # of a weight file, which may hold gigabytes, to tell it from others
 
 
@@ -42,7 +44,24 @@ def claimed(path: Path) -> Iterator[bool]:
         try:
             if fcntl:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             yield False
             return
+        except OSError:  # a file system without locks is as Windows
+            pass
         yield True
+
+
+@contextmanager
+def waited_for(path: Path, told: Callable[[], None]) -> Iterator[None]:
+    """`path` is this process's to write, as soon as it is no other's. told: called once, where that is not at once."""
+    first = True
+    while True:
+        with claimed(path) as mine:
+            if mine:
+                yield
+                return
+        if first:
+            told()
+        first = False
+        time.sleep(PAUSE)

@@ -4,8 +4,8 @@
 
 Makes paired pictures of vanilla and of each choice, and of vanilla at as many passes; has them judged in a second
 process; prints win rates with intervals and writes page.md, report.json and pictures into --out. A run that was stopped
-goes on there; one with more prompts, choices or judges makes only what is missing. Nothing is downloaded: what is
-missing is named, with where it is to be had. See docs/paper.md.
+goes on there; one with more prompts, choices or judges makes only what is missing, and two at once share the pictures.
+Nothing is downloaded: what is missing is named, with where it is to be had. See docs/paper.md.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ import torch
 from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import replace_file
+from ..files import replace_file, waited_for
 from ..sweep.run import Cluster, make, store_of
 from ..sweep.spec import DTYPES, PARTS, Spec
 from ..sweep.store import Store
@@ -166,22 +166,31 @@ def plan(tried: Tried, store: Store) -> str:
     )
 
 
-def judged(bench: Bench, names: list[str], out: Path, left_out: dict[str, str]) -> dict[str, dict]:
-    """What each judge says, by its name; one that fails is told and goes to those left out."""
+def judged(
+    bench: Bench, names: list[str], out: Path, left_out: dict[str, str], listed: Collection[str]
+) -> dict[str, dict]:
+    """What each judge says, by its name; one that fails is told and goes to those left out, and so does one without a
+    score of every listed picture, whose win rates would be of other pairs than it seems."""
     found = {}
     for name in names:
         kind, weights = JUDGES.get(name), bench.weights(name)
-        if sentence := bench.score(name, out):
+        sentence, scores = bench.score(name, out), kept_scores(out, name, weights)
+        unscored = sum(picture not in scores for picture in listed)
+        if not sentence and unscored:
+            sentence = (
+                f"the judge {name} has left {unscored} of {len(listed)} pictures without a score; the same command has "
+                "them judged again"
+            )
+        if sentence:
             say(f"left out: {sentence}")
             left_out[name] = sentence
             continue
-        scores = kept_scores(out, name, weights)
         found[name] = {"title": kind.title, "unit": kind.unit, "weights": weights, "scores": scores}
     return found
 
 
-def list_pictures(out: Path, comparison: Comparison, rows: Mapping[str, dict]) -> None:
-    """For the judges."""
+def list_pictures(out: Path, comparison: Comparison, rows: Mapping[str, dict]) -> list[str]:
+    """For the judges; the names of the pictures."""
     listed = []
     for name in comparison.spec.settings:
         for index, prompt in enumerate(comparison.prompts):
@@ -189,6 +198,7 @@ def list_pictures(out: Path, comparison: Comparison, rows: Mapping[str, dict]) -
             if row and not row["error"]:
                 listed.append({"name": row["name"], "file": row["file"], "prompt": prompt.text, "asked": prompt.asked})
     replace_file(out / LIST, json.dumps(listed, indent=1, ensure_ascii=False).encode())
+    return [entry["name"] for entry in listed]
 
 
 def compare(options: argparse.Namespace) -> int:
@@ -210,12 +220,15 @@ def compare(options: argparse.Namespace) -> int:
     failed = [row["error"] for row in rows.values() if row["error"]]
     if failed:
         say(f"{len(failed)} of {len(rows)} pictures could not be made, first: {failed[0]}")
-    list_pictures(out, tried.comparison, rows)
-    judges = judged(bench, names, out, left_out)
-    if not judges:
-        raise MGTError(f"no judge has spoken; the pictures are in {out}, and the same command has them judged again")
-    found = report(tried, rows, judges, left_out)
-    written = write(out, found, by_choice(tried.comparison, rows))
+    # The list and the report are one for all processes; what one of them scored the next finds.
+    with waited_for(out / LIST, lambda: say("another process is having pictures judged here; waiting for it")):
+        judges = judged(bench, names, out, left_out, list_pictures(out, tried.comparison, rows))
+        if not judges:
+            raise MGTError(
+                f"no judge has spoken; the pictures are in {out}, and the same command has them judged again"
+            )
+        found = report(tried, rows, judges, left_out)
+        written = write(out, found, by_choice(tried.comparison, rows))
     say(tables(found))
     say(f"wrote {' and '.join(map(str, written))}")
     return int(bool(failed or left_out))

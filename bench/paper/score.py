@@ -3,7 +3,8 @@
     python -m bench.paper.score --judge clip --judge-dir DIR --work DIR
 
 WORK/scoring.json lists the pictures and their prompts; scores are kept in WORK/scores, by name of the picture and by
-the judge's weights, after every batch: a run that was stopped goes on there.
+the judge's weights, after every batch: a run that was stopped goes on there. While another process scores with the
+same weights this one waits, since each writes the whole file.
 """
 
 import argparse
@@ -18,7 +19,7 @@ from mgt_core.errors import MGTError
 from mgt_core.placement import pick_device
 from mgt_core.registry import import_modules
 
-from ..files import replace_file
+from ..files import replace_file, waited_for
 from . import judges
 from .judges.base import JUDGES, lacking, weights_of
 from .prompts import Prompt
@@ -31,7 +32,8 @@ BROKEN, LACKING = 1, 3  # how the process ends
 
 
 def scores_file(work: Path, judge: str, weights: str) -> Path:
-    return work / "scores" / f"{judge}-{weights}.json"
+    revision = JUDGES.get(judge).revision
+    return work / "scores" / f"{judge}-{weights}{f'-{revision}' if revision else ''}.json"
 
 
 def kept_scores(work: Path, judge: str, weights: str) -> dict[str, float]:
@@ -53,21 +55,28 @@ def score(name: str, root: Path, work: Path) -> None:
     """Score what has no score yet. Raises MGTError for weights or pictures that cannot be read."""
     kind, weights = JUDGES.get(name), weights_of(name, root)
     listed = json.loads((work / LIST).read_text("utf-8"))
-    scores = kept_scores(work, name, weights)
+    file = scores_file(work, name, weights)
+    file.parent.mkdir(exist_ok=True)
+    busy = f"{kind.title}: another process is scoring pictures here; waiting for it"
+    with waited_for(file, lambda: print(busy, flush=True)):
+        add_scores(name, root, work, weights, listed)
+
+
+def add_scores(name: str, root: Path, work: Path, weights: str, listed: list[dict]) -> None:
+    """Score those of the listed pictures that have no score; the file of scores is this process's to write."""
+    kind, scores = JUDGES.get(name), kept_scores(work, name, weights)
     missing = [entry for entry in listed if entry["name"] not in scores]
     print(f"{kind.title}: {len(listed) - len(missing)} of {len(listed)} scores are there already", flush=True)
     if not missing:
         return
     judge = kind(root, pick_device(None))
-    file = scores_file(work, name, weights)
-    file.parent.mkdir(exist_ok=True)
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
         images = [opened(work / entry["file"]) for entry in batch]
         found = judge.score(images, [Prompt(entry["prompt"], asked=entry["asked"]) for entry in batch]).tolist()
         scores |= dict(zip((entry["name"] for entry in batch), found, strict=True))
         told = {"judge": name, "title": kind.title, "unit": kind.unit, "weights": weights, "scores": scores}
-        replace_file(file, json.dumps(told, indent=1).encode())
+        replace_file(scores_file(work, name, weights), json.dumps(told, indent=1).encode())
         print(f"{kind.title}: {len(scores)} of {len(listed)}", flush=True)
 
 

@@ -1,13 +1,15 @@
 """A sweep from its spec to its summaries: what is missing is made, here or on Ray."""
 
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from mgt_core.errors import MGTError
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import sampled_hash
+from ..files import PAUSE
+from .marks import mark_of_all, weights_mark
 from .on_ray import run_on_ray
 from .spec import Job, Spec
 from .store import Done, Store, failure
@@ -70,27 +72,37 @@ def make(
 
 def store_of(spec: Spec, folder: Path) -> Store:
     """Raises MGTError for a model that there is not, and for a folder with pictures of other weights."""
-    sources = [find_bundle(spec.model), *(find_bundle(path, part) for part, path in spec.parts.items())]
+    sources = {"model": find_bundle(spec.model)}
+    sources |= {part: find_bundle(path, part) for part, path in spec.parts.items()}
     store = Store(folder)
-    store.of_weights(spec.model, weights_mark(sources))
+    store.of_weights(spec.model, spec.parts, weights_mark(sources), lambda: mark_of_all(sources))
     return store
 
 
-def weights_mark(sources: list[Path]) -> str:
-    """What tells the files of models and parts of them from others at the same place."""
-    files = {}
-    for number, source in enumerate(sources):
-        found = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
-        files |= {f"{number}/{file.name if file == source else file.relative_to(source)}": file for file in found}
-    return sampled_hash(files)
-
-
 def run_here(jobs: list[Job], store: Store, done: Done) -> None:
-    """One job after the other in this process."""
-    worker = Worker()
-    for job in jobs:
-        try:
-            row = store.keep(job, worker.make(job), 1)
-        except MGTError as error:
-            row = failure(job, 1, str(error))
-        done(job, row)
+    """One job after the other in this process. What another process is making is left to it and looked for later, so
+    that several processes share the jobs; one whose process died is made here."""
+    worker, waiting, told = Worker(), jobs, False
+    while waiting:
+        others = []
+        for job in waiting:
+            with store.claimed(job) as mine:
+                row = store.finished(job) or (made(worker, job, store) if mine else None)
+            if row:
+                done(job, row)
+            else:
+                others.append(job)
+        if len(others) == len(waiting):
+            if not told:
+                log.info("waiting for %d pictures of another process", len(others))
+            told = True
+            time.sleep(PAUSE)
+        waiting = others
+
+
+def made(worker: Worker, job: Job, store: Store) -> dict:
+    """The row of a picture, which is kept, or of what went wrong."""
+    try:
+        return store.keep(job, worker.make(job), 1)
+    except MGTError as error:
+        return failure(job, 1, str(error))

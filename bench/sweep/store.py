@@ -3,17 +3,19 @@
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 from mgt_core.errors import MGTError
 
-from ..files import replace_file
+from ..files import claimed, replace_file, waited_for
 from .sheet import contact_sheet
 from .spec import Job
 from .worker import Picture
 
+MARKS, EARLIER = "marks.json", "weights.json"  # of weights: by model and parts, and by model alone
 Done = Callable[[Job, dict], None]  # told of a job that has come to an end, and of its row
 
 
@@ -21,19 +23,44 @@ class Store:
     """The folder of results. A picture counts as finished when its sidecar is there, which is written last."""
 
     def __init__(self, folder: Path):
-        self.folder = folder
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        self.folder, self.unmarked = folder, None
+        for kind in ("images", "claims"):
+            (folder / kind).mkdir(parents=True, exist_ok=True)
 
-    def of_weights(self, model: str, mark: str) -> None:
-        """Raises MGTError where the folder holds pictures of other weights at the same place. mark: of those there."""
-        file = self.folder / "weights.json"
-        known = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        if known.setdefault(model, mark) != mark:
+    def of_weights(self, model: str, parts: Mapping[str, str], mark: str, mark_of_all: Callable[[], str]) -> None:
+        """Raises MGTError where the folder holds pictures of other weights at the same places. mark: of those there,
+        kept from the first picture on. mark_of_all: as earlier versions kept it, by the model's name alone."""
+        key = json.dumps([model, parts], sort_keys=True)
+        marks, earlier = marks_in(self.folder / MARKS), marks_in(self.folder / EARLIER).get(model)
+        if key in marks:
+            self.mark(key, mark)
+        elif not self.holds(model, parts):  # weights that make none may yet be mended
+            self.unmarked = key, mark
+        elif earlier is None or earlier == mark_of_all():
+            self.mark(key, mark)
+        else:
             raise MGTError(
-                f"{self.folder} holds pictures of other weights that lay at {model!r} before; give another folder, or "
-                "remove it"
+                f"{self.folder} holds pictures of {model!r}, where other files lay when they were made; give another "
+                f"folder, or, where the weights are the same, remove {self.folder / EARLIER}"
             )
-        replace_file(file, json.dumps(known, indent=1).encode())
+
+    def mark(self, key: str, mark: str) -> None:
+        with waited_for(self.folder / MARKS, lambda: None):
+            marks = marks_in(self.folder / MARKS)
+            if marks.get(key) == mark:
+                return
+            if key in marks:
+                model, parts = json.loads(key)
+                raise MGTError(
+                    f"{self.folder} holds pictures of other weights that lay at "
+                    f"{' and '.join(map(repr, [model, *parts.values()]))} before; give another folder, or remove it"
+                )
+            replace_file(self.folder / MARKS, json.dumps(marks | {key: mark}, indent=1).encode())
+
+    def holds(self, model: str, parts: Mapping[str, str]) -> bool:
+        """Whether there are pictures of a model with parts from elsewhere."""
+        rows = (json.loads(file.read_text("utf-8")) for file in (self.folder / "images").glob("*.json"))
+        return any((row["model"], row.get("parts", {})) == (model, parts) for row in rows)
 
     def picture(self, job: Job) -> Path:
         return self.folder / "images" / f"{job.name}.png"
@@ -47,8 +74,15 @@ class Store:
             return json.loads(self.sidecar(job).read_text("utf-8"))
         return None
 
+    def claimed(self, job: Job) -> AbstractContextManager[bool]:
+        """Whether the picture of a job is this process's to make, for as long as the context lasts."""
+        return claimed(self.folder / "claims" / job.name)
+
     def keep(self, job: Job, made: Picture, attempts: int) -> dict:
         row = {"file": f"images/{job.name}.png", **asdict(job), **made.figures, "attempts": attempts, "error": ""}
+        if self.unmarked:
+            self.mark(*self.unmarked)
+            self.unmarked = None
         replace_file(self.picture(job), made.png)
         replace_file(self.sidecar(job), json.dumps(row, indent=1, ensure_ascii=False).encode())
         return row
@@ -66,6 +100,10 @@ class Store:
             png = io.BytesIO()
             sheet.save(png, "PNG")
             replace_file(self.folder / "contact_sheet.png", png.getvalue())
+
+
+def marks_in(file: Path) -> dict[str, str]:
+    return json.loads(file.read_text("utf-8")) if file.is_file() else {}
 
 
 def failure(job: Job, attempts: int, error: str) -> dict:

@@ -1,5 +1,6 @@
 """Sweeps: every picture once, whatever dies on the way."""
 
+import contextlib
 import csv
 import importlib.util
 import json
@@ -12,7 +13,9 @@ import torch
 from PIL import Image
 
 import mgt_core
+from bench import files
 from bench.sweep.__main__ import main
+from bench.sweep.marks import mark_of_all, weights_mark
 from bench.sweep.run import store_of, sweep
 from bench.sweep.settings import arguments
 from bench.sweep.spec import Job, Spec
@@ -53,16 +56,112 @@ def test_in_process_then_resumed(tmp_path, monkeypatch):
     assert [row["settings_name"] for row in again] == ["quick", "merged", "more"]
 
 
-def test_other_weights_at_the_same_place_are_told(tmp_path):
-    """Or the pictures of those that lay there before would count as theirs."""
-    bundle, out = copy_bundle(tmp_path / "model"), tmp_path / "out"
-    store_of(spec(model=str(bundle)), out)
-    store_of(spec(model=str(bundle)), out)
+ONE = {"prompts": ["a dog"], "settings": {"quick": {"steps": 1, "cfg": 1.0}}, "seeds": [0]}
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    return copy_bundle(tmp_path / "model")
+
+
+def changed(bundle, last=b"x"):
     file = next((bundle / "transformer").glob("*.safetensors"))
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(MGTError, match="holds pictures of other weights"):
-        sweep(spec(model=str(bundle)), out)
+    file.write_bytes(file.read_bytes()[:-1] + last)
+
+
+def test_other_weights_at_the_same_place_are_told(tmp_path, bundle):
+    """Or the pictures of those that lay there before would count as theirs."""
+    out, wanted = tmp_path / "out", spec(model=str(bundle), **ONE)
+    store_of(wanted, out)
+    changed(bundle)
+    sweep(wanted, out)  # nothing was made of the others
+    sweep(wanted, out)
+    changed(bundle, b"y")
+    with pytest.raises(MGTError, match="holds pictures of other weights that lay at '.*model' before"):
+        sweep(wanted, out)
     store_of(spec(), out)  # another model may share the folder
+
+
+def test_weights_are_those_of_a_model_and_its_parts(tmp_path, bundle):
+    out, encoder = tmp_path / "out", clip_model(tmp_path / "encoder")
+    own, other = (spec(model=str(bundle), parts=parts, **ONE) for parts in ({}, {"text_encoder": str(encoder)}))
+    for wanted in (own, other, own, other):
+        assert len(sweep(wanted, out)) == 1
+    assert len(list((out / "images").glob("*.png"))) == 2
+    file = encoder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    store_of(own, out)
+    with pytest.raises(MGTError, match="other weights that lay at '.*model' and '.*encoder' before"):
+        store_of(other, out)
+
+
+def test_what_loading_does_not_read_is_no_part_of_the_weights(bundle):
+    before = weights_mark({"model": bundle})
+    for name in ("README.md", ".DS_Store", "transformer/LICENSE.txt", ".cache/download/config.json"):
+        (bundle / name).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / name).write_text("{}")
+    assert weights_mark({"model": bundle}) == before
+    marks = {before, weights_mark({"transformer": bundle})}
+    for name in ("transformer/config.json", "tokenizer/merges.txt", "transformer/calibration.w4a8.json"):
+        with (bundle / name).open("a") as stream:
+            stream.write(" ")
+        marks.add(weights_mark({"model": bundle}))
+    assert len(marks) == 5
+
+
+def test_a_weight_file_is_marked_with_its_configs_alone(tmp_path):
+    file = tmp_path / "net.pth"
+    for name in ("net.pth", "net.json", "network.json", "other.pth"):
+        (tmp_path / name).write_text("{}")
+    before = weights_mark({"model": file})
+    for name, same in (("network.json", True), ("other.pth", True), ("net.json", False)):
+        (tmp_path / name).write_text("{ }")
+        assert (weights_mark({"model": file}) == before) is same
+
+
+def test_folders_that_earlier_versions_marked_go_on(tmp_path, bundle):
+    out, wanted = tmp_path / "out", spec(model=str(bundle), **ONE)
+    parts = spec(model=str(bundle), parts={"text_encoder": str(clip_model(tmp_path / "encoder"))}, **ONE)
+
+    def as_before():
+        (out / "marks.json").unlink()
+        (out / "weights.json").write_text(json.dumps({str(bundle): mark_of_all({"model": bundle})}))
+
+    sweep(wanted, out)
+    as_before()
+    store_of(parts, out)  # of which there is no picture
+    store_of(wanted, out)
+    assert list(json.loads((out / "marks.json").read_text())) == [json.dumps([str(bundle), {}])]
+    (bundle / "README.md").write_text("new")
+    store_of(wanted, out)
+
+    as_before()
+    (bundle / "README.md").write_text("newer")
+    with pytest.raises(MGTError, match="where other files lay when they were made; .* remove .*weights.json"):
+        store_of(wanted, out)
+    (out / "weights.json").unlink()
+    store_of(wanted, out)
+
+
+@pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
+@pytest.mark.parametrize("dies", [False, True])
+def test_another_process_s_picture_is_waited_for_and_made_where_that_died(tmp_path, monkeypatch, dies):
+    wanted = spec(prompts=["a red heart"], settings=FEW, seeds=[0, 7])
+    first, store, made, make = next(iter(wanted.jobs())), Store(tmp_path), [], Worker.make
+    with contextlib.ExitStack() as claims:
+        assert claims.enter_context(store.claimed(first))
+
+        def sleep(seconds):
+            if not dies:
+                store.keep(first, make(Worker("cpu"), first), 1)
+            claims.close()
+
+        monkeypatch.setattr("bench.sweep.run.time.sleep", sleep)
+        monkeypatch.setattr(Worker, "make", lambda self, job: made.append(job) or make(self, job))
+        rows = sweep(wanted, tmp_path)
+    jobs = list(wanted.jobs())
+    assert made == jobs[1:] + [first] * dies
+    assert [row["file"] for row in rows] == [f"images/{job.name}.png" for job in jobs]
 
 
 def test_pictures_are_those_of_sample(tmp_path):

@@ -58,13 +58,15 @@ class Repository:
 
 class Judge(ABC):
     """Tells how good pictures are. title: what figures call it. unit: of its scores. packages: what it imports, by the
-    name under which that is installed. asks: whether prompts must say what is to be seen (Prompt.asked)."""
+    name under which that is installed. asks: whether prompts must say what is to be seen (Prompt.asked). revision: one
+    more whenever the same weights come to score otherwise, so that scores from before are not mixed with new ones."""
 
     title: ClassVar[str]
     unit: ClassVar[str]
     packages: ClassVar[Mapping[str, str]]
     repositories: ClassVar[tuple[Repository, ...]]
     asks: ClassVar[bool] = False
+    revision: ClassVar[int] = 0
 
     @abstractmethod
     def __init__(self, root: Path, device: torch.device):

@@ -6,7 +6,7 @@ from mgt_core.errors import MGTError, join_some, reason
 from mgt_core.loading.weights import open_pickle, read_json
 
 from .base import JUDGES, Judge, Repository, checked
-from .pixels import clip_pixels
+from .pixels import whole_pixels
 
 WEIGHTS = "HPS_v2.1_compressed.pt"
 REPOSITORY = Repository("xswu/HPSv2", (WEIGHTS,))
@@ -21,6 +21,7 @@ class HPS(Judge):
     in float32, where the released code lets a GPU round to 16 bits."""
 
     title = "HPSv2.1"
+    revision = 1  # sees whole pictures
     unit = "100 × cosine"
     packages = {"open_clip": "open-clip-torch"}
     repositories = (REPOSITORY,)
@@ -38,7 +39,7 @@ class HPS(Judge):
         self.tokenizer = open_clip.SimpleTokenizer(context_length=config["text_cfg"]["context_length"])
 
     def score(self, images, prompts):
-        seen = self.model.encode_image(clip_pixels(images, self.size).to(self.device), normalize=True)
+        seen = self.model.encode_image(whole_pixels(images, self.size).to(self.device), normalize=True)
         words = self.tokenizer([prompt.text for prompt in prompts]).to(self.device)
         read = self.model.encode_text(words, normalize=True)
         return checked("hps", 100 * (seen * read).sum(-1), len(images))

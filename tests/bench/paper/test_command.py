@@ -1,5 +1,6 @@
 """The whole command on a tiny bundle with tiny judges: what is there is not made again, and what is broken is said."""
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -8,9 +9,10 @@ import sys
 import pytest
 from PIL import Image
 
+from bench import files
 from bench.paper.__main__ import main
 from bench.paper.judges.base import JUDGES
-from bench.paper.score import score
+from bench.paper.score import kept_scores, score, scores_file
 from bench.sweep.worker import Worker
 from mgt_core import CalibrationRun
 from support.bundles import amused_bundle
@@ -230,3 +232,68 @@ def test_scores_file_is_of_the_weights(run, here, tmp_path):
     second = json.loads((run.out / "report.json").read_text())
     assert first["judges"]["clip"]["weights"] != second["judges"]["clip"]["weights"]
     assert len(list((run.out / "scores").glob("clip-*.json"))) == 2
+
+
+@pytest.fixture
+def others(monkeypatch):
+    """What another process has claimed: others(path, before), where `before` happens before it lets go."""
+
+    @contextlib.contextmanager
+    def hold(path, before=lambda: None):
+        with contextlib.ExitStack() as claims:
+            assert claims.enter_context(files.claimed(path))
+            monkeypatch.setattr(files.time, "sleep", lambda seconds: (before(), claims.close()))
+            yield
+
+    return hold
+
+
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
+
+
+@needs_locks
+def test_judges_wait_for_those_of_another_process(run, here, others, capsys):
+    run("--plan")
+    seen = []
+    with others(run.out / "scoring.json", lambda: seen.append((run.out / "report.json").exists())):
+        assert run(wanted="clip") == 0
+    assert seen == [False]
+    assert "another process is having pictures judged here; waiting for it" in capsys.readouterr().out
+
+
+@needs_locks
+def test_scores_of_another_process_are_kept(run, here, others, judges, capsys):
+    run(wanted="clip")
+    (file,) = (run.out / "scores").glob("clip-*.json")
+    told = json.loads(file.read_text())
+    names = list(told["scores"])
+    file.unlink()
+    other = told | {"scores": {names[0]: 1.0, "of a list of its own": 2.0}}
+    with others(file, lambda: file.write_text(json.dumps(other))):
+        score("clip", judges, run.out)
+    found = json.loads(file.read_text())["scores"]
+    assert set(found) == {*names, "of a list of its own"} and found[names[0]] == 1.0
+    assert "another process is scoring pictures here; waiting for it" in capsys.readouterr().out
+
+
+def test_a_judge_without_every_score_is_left_out(run, here, monkeypatch, capsys):
+    def without_one(out, name, weights):
+        scores = kept_scores(out, name, weights)
+        return dict(list(scores.items())[name == "clip" :])
+
+    monkeypatch.setattr("bench.paper.__main__.kept_scores", without_one)
+    assert run() == 1
+    told = "the judge clip has left 1 of 8 pictures without a score; the same command has them judged again"
+    assert f"left out: {told}" in capsys.readouterr().out
+    found = json.loads((run.out / "report.json").read_text())
+    assert set(found["judges"]) == {"pick"} and found["judges_left_out"] == {"clip": told}
+
+
+def test_scores_are_of_what_a_judge_computes_now(tmp_path, monkeypatch):
+    """Those of a judge that saw pictures otherwise are not mixed with new ones."""
+    file = scores_file(tmp_path, "clip", "0")
+    file.parent.mkdir()
+    file.write_text(json.dumps({"scores": {"a": 1.0}}))
+    assert kept_scores(tmp_path, "clip", "0") == {"a": 1.0}
+    monkeypatch.setattr(JUDGES.get("clip"), "revision", 1)
+    assert kept_scores(tmp_path, "clip", "0") == {}
