@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ...markdown import percent, table
 from ..cases import VANILLA
 from ..format import chance, number
+from .completion import scenes
 from .report import ALL
 from .store import CODEC
 
@@ -36,8 +37,8 @@ def completion(report: Mapping) -> str:
         costs = [str(case["passes"]), f"{case['seconds']:.2f}"] if case["passes"] else ["–", "–"]
         rows.append([name, str(case["scenes"]), percent(case["right"]), *told, percent(case["valid"]), *means, *costs])
     return table(
-        "Choice | Scenes | Object right | Change, points | Gained / lost | p | Valid | Residual | Distance | Sharpness "
-        "| Passes | Seconds",
+        "Choice | Completions | Object right | Change, points | Gained / lost | p | Valid | Residual | Distance "
+        "| Sharpness | Passes | Seconds",
         rows,
     )
 
@@ -88,11 +89,11 @@ def suites(report: Mapping) -> str:
     seconds = sum(case["seconds"] * case["scenes"] for case in own["completion"].values())
     seconds += sum(case["seconds"] * case["pictures"] for case in own["open"][ALL].values())
     return (
-        f"Suites: {own['steps']} steps, guidance {own['guidance']:g}, otherwise the model's settings; "
-        f"{extent['completion']} scenes completed by vanilla and each choice that a hypothesis names, "
-        f"{extent['others']} by the others, with {tuned['kept']} tokens kept inside the object; {extent['captions']} "
-        f"captions of each axis, "
-        f"{extent['rounds']} pictures each; {seconds / 60:.0f} minutes of one processor.\n"
+        f"Suites: {own['steps']} steps, guidance {own['guidance']:g}, otherwise the model's settings. "
+        f"{extent['completion']} completions by vanilla and each choice that a hypothesis names, {extent['others']} by "
+        f"the others, of {len(scenes())} held-out scenes in turn, each time with other cells kept and another seed; "
+        f"{tuned['kept']} tokens are kept inside the object. {extent['captions']} captions of each axis, "
+        f"{extent['rounds']} pictures each. {seconds / 60:.0f} minutes of one processor.\n"
     )
 
 
