@@ -82,8 +82,8 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     chunks, suites = Chunks(options.work, model), suites_plan(settings, wide)
     if options.only:
         warm_up(pipe, settings)
-        plan = work(pipe, settings, extent, store, say, options.only)
-        say(f"made: {', '.join(plan or ())}; the report is of everything")
+        plan = work(pipe, settings, extent, store, say, options.only, not options.report)
+        say("not all of them are made yet" if plan is None else f"made: {', '.join(plan)}; the report is of everything")
         return 0
     if tuned()["model"] != model:
         say(f"the number of tokens kept was chosen for the model {tuned()['model']}, and this is {model}")

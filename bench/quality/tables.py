@@ -113,7 +113,7 @@ def verdict(report: Mapping) -> str:
         better = [name for name, rate in sure if rate["wins"] > rate["losses"]]
         worse = [name for name, rate in sure if rate["wins"] < rate["losses"]]
         few = ""
-        if told and max(sign_p(rate["of"], 0) for _, rate in told) * len(told) >= SURE:
+        if told and min(sign_p(rate["of"], 0) for _, rate in told) * len(told) >= SURE:
             few = " So few prompts could tell of no choice, were it better or worse on all of them."
         lines.append(
             f"- Against vanilla {words}, {len(told)} comparisons: nearer to what was asked for {listed(better)}; "

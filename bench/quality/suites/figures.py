@@ -1,5 +1,6 @@
 """Figures of the suites' pictures: what the judge reads, and each choice against vanilla, picture by picture."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,16 +49,21 @@ def completed(scenes: list[Scene], images: np.ndarray, real: np.ndarray | None =
 def completion_figures(scenes: list[Scene], own: Completed) -> dict:
     """Intervals of shares allow for scenes of one subject being alike."""
     count, groups = len(own.right), subjects_of(scenes)
-    shares = {}
-    for name, values in (("right", own.right), ("valid", own.valid)):
-        ends = clustered(values.astype(float), groups)
-        shares[name] = share(int(values.sum()), count) | {"interval95": list(ends)}
     return {
         "scenes": count,
-        **shares,
+        "right": grouped_share(own.right, groups),
+        "valid": grouped_share(own.valid, groups),
         "right_by_subject": mean_figure(means_of(own.right, groups)),
         **{name: mean_interval(getattr(own, name)) for name in ("residual", "distance", "sharpness")},
     }
+
+
+def grouped_share(values: np.ndarray, groups: Sequence[int]) -> dict:
+    """Of bool values [N], those of one group being alike; where all are the same, with Wilson's interval."""
+    found, hits = share(int(values.sum()), len(values)), int(values.sum())
+    if 0 < hits < len(values):
+        found["interval95"] = list(clustered(values.astype(float), groups))
+    return found
 
 
 def subjects_of(scenes: list[Scene]) -> list[int]:
@@ -115,6 +121,15 @@ class Answers:
         )
 
     @property
+    def groups(self) -> np.ndarray:
+        """[rounds, captions]: pictures of one caption are alike, those without a caption are not."""
+        found = np.tile(np.arange(self.kinds.shape[1]), (len(self.kinds), 1))
+        for _, columns in self.asked:
+            if len(columns) > 1:
+                found[:, columns] = found.size + np.arange(found[:, columns].size).reshape(len(found), -1)
+        return found
+
+    @property
     def valid(self) -> np.ndarray:
         return self.kinds != OUTSIDE
 
@@ -163,15 +178,16 @@ def open_figures(several: list[Answers]) -> dict:
     captions with an interval by a bootstrap over them."""
     valid = np.concatenate([answers.valid.ravel() for answers in several])
     blank = np.concatenate([answers.blank.ravel() for answers in several])
+    groups = np.concatenate([answers.groups.ravel() + 10**6 * axis for axis, answers in enumerate(several)])
     each = [figure for answers in several for figure in answers.coverage()]
     known = [figure for figure in each if not np.isnan(figure["variation"])]
     found = {
         "pictures": len(valid),
         "captions": len(each),
         "captions_covered": len(known),
-        "valid": share(int(valid.sum()), len(valid)),
+        "valid": grouped_share(valid, groups),
         "valid_by_caption": mean_figure(np.concatenate([answers.valid.mean(0) for answers in several])),
-        "blank": share(int(blank.sum()), len(blank)),
+        "blank": grouped_share(blank, groups),
         "residual": mean_interval(np.concatenate([answers.residual.ravel() for answers in several])),
         "sharpness": mean_interval(np.concatenate([answers.sharpness.ravel() for answers in several])),
     }

@@ -25,7 +25,6 @@ ALL = "all"
 NAMED, RIGHT, VALID = "named prompts", "completion, right", "completion, valid"
 COLUMNS = {  # of what hypotheses are about
     ("completion", "right"): RIGHT,
-    ("completion", "valid"): VALID,
     ("open", "valid"): f"{ALL}, valid",
     ("open", "coverage"): f"{ALL}, coverage",
 }

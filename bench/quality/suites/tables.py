@@ -33,12 +33,13 @@ def completion(report: Mapping) -> str:
         change = case.get("against_vanilla")
         told = [points(change["right"]), f"{change['gained']} / {change['lost']}"] if change else ["", ""]
         told += [chance(report["regimes"]["columns"]["completion, right"][name]["p_of_all"]) if change else ""]
+        told += [percent(case["valid"]), points(change["valid"]) if change else ""]
         means = [number(case[kind]) for kind in ("residual", "distance", "sharpness")]
         costs = [str(case["passes"]), f"{case['seconds']:.2f}"] if case["passes"] else ["–", "–"]
-        rows.append([name, str(case["scenes"]), percent(case["right"]), *told, percent(case["valid"]), *means, *costs])
+        rows.append([name, str(case["scenes"]), percent(case["right"]), *told, *means, *costs])
     return table(
-        "Choice | Completions | Object right | Change, points | Gained / lost | p | Valid | Residual | Distance "
-        "| Sharpness | Passes | Seconds",
+        "Choice | Completions | Object right | Change, points | Gained / lost | p | Valid | Change, points "
+        "| Residual | Distance | Sharpness | Passes | Seconds",
         rows,
     )
 
@@ -50,14 +51,18 @@ def opened(report: Mapping) -> str:
         told = [points(change[kind]) if change and kind in change else "" for kind in ("valid", "coverage")]
         rows.append([name, percent(case["valid"]), told[0], *covered(case), told[1], percent(case["blank"])])
     return table(
-        "Choice | Valid | Change, points | Total variation | By chance | Beyond chance | Coverage, points | Blank", rows
+        "Choice | Valid | Change, points | Captions | Total variation | By chance | Beyond chance | Coverage, points "
+        "| Blank",
+        rows,
     )
 
 
 def covered(case: Mapping) -> list[str]:
+    """Captions that have enough valid pictures to tell, and their total variation."""
+    told = f"{case['captions_covered']} of {case['captions']}"
     if "excess" not in case:
-        return ["–"] * 3
-    return [f"{case['variation']:.2f}", f"{case['null']:.2f}", number(case["excess"])]
+        return [told, *["–"] * 3]
+    return [told, f"{case['variation']:.2f}", f"{case['null']:.2f}", number(case["excess"])]
 
 
 def by_axis(report: Mapping) -> str:
@@ -69,7 +74,7 @@ def by_axis(report: Mapping) -> str:
             case = cases[name]
             again = [number(case["repeats_excess"])] if "repeats_excess" in case else ["–"]
             rows.append([axis, name, str(case["pictures"]), percent(case["valid"]), *covered(case), *again])
-    head = "Open | Decoded by | Pictures | Valid | Total variation | By chance | Beyond chance | Repeats"
+    head = "Open | Decoded by | Pictures | Valid | Captions | Total variation | By chance | Beyond chance | Repeats"
     return table(head, rows)
 
 
