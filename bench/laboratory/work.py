@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mgt_core import lab
 
-from ..files import claimed, replace_file
+from ..files import claimed, replace_file, sampled_hash
 from .measuring import measure
 from .plan import Case
 
@@ -17,10 +17,8 @@ SETTING = [HERE / f"{name}.py" for name in ("choices", "measuring", "plan", "set
 
 def setting_hash() -> str:
     """What tells these truths, errors, choices and measures from what they were before a change: their source."""
-    digest = hashlib.sha256()
-    for file in [*SETTING, *sorted(Path(lab.__file__).parent.glob("*.py"))]:
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:8]
+    files = [*SETTING, *Path(lab.__file__).parent.glob("*.py")]
+    return sampled_hash({f"{file.parent.name}/{file.name}": file for file in files})
 
 
 class Store:

@@ -78,17 +78,17 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     settings, model = model_settings(pipe), fingerprint(pipe)
     extent = Extent(options.prompts, options.sweep_prompts, options.seed)
     store = Store(options.work, model, settings, extent)
-    wide = SuiteExtent(options.completion, options.others, options.captions, options.rounds, 0, options.seed)
-    chunks, suites = Chunks(options.work, model), suites_plan(settings, wide)
-    if options.only:
+    if not options.report:
         warm_up(pipe, settings)
+    if options.only:
         plan = work(pipe, settings, extent, store, say, options.only, not options.report)
         say("not all of them are made yet" if plan is None else f"made: {', '.join(plan)}; the report is of everything")
         return 0
+    wide = SuiteExtent(options.completion, options.others, options.captions, options.rounds, 0, options.seed)
+    chunks, suites = Chunks(options.work, model), suites_plan(settings, wide)
     if tuned()["model"] != model:
         say(f"the number of tokens kept was chosen for the model {tuned()['model']}, and this is {model}")
     if not options.report:
-        warm_up(pipe, settings)
         draw_suites(pipe, suites.jobs, chunks, say)
     plan = work(pipe, settings, extent, store, say, drawing=not options.report)
     if plan is None or not all(chunks.path(job).is_file() for job in suites.jobs):

@@ -60,7 +60,8 @@ def completion_figures(scenes: list[Scene], own: Completed) -> dict:
 
 def grouped_share(values: np.ndarray, groups: Sequence[int]) -> dict:
     """Of bool values [N], those of one group being alike; where all are the same, with Wilson's interval."""
-    found, hits = share(int(values.sum()), len(values)), int(values.sum())
+    hits = int(values.sum())
+    found = share(hits, len(values))
     if 0 < hits < len(values):
         found["interval95"] = list(clustered(values.astype(float), groups))
     return found
