@@ -28,6 +28,7 @@ from .modifiers.noise import NoiseRegularization
 from .modifiers.truncation import TopKTopP
 from .patches.base import Patch
 from .patches.compile import Compile
+from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
 from .patches.self_guidance import SelfGuidance
@@ -85,6 +86,7 @@ __all__ = [
     "Calibration",
     "CalibrationRun",
     "Codec",
+    "CUDAGraphs",
     "Compile",
     "Condition",
     "ConditionPart",

@@ -18,6 +18,7 @@ from .errors import MGTError, finite_number
 from .modifiers.base import Modifier
 from .patches.base import Patch, RunPatch, in_turn
 from .patches.compile import Compile
+from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
 from .patches.self_guidance import SelfGuidance
@@ -125,6 +126,10 @@ class MGTModel:
     def with_compile(self, mode: str = "default", backend: str = "inductor") -> "MGTModel":
         """Compiled by torch.compile when it is first evaluated (see Compile); replaces the settings of one before."""
         return self.with_patch(Compile(mode, backend))
+
+    def with_cuda_graphs(self) -> "MGTModel":
+        """Evaluations recorded as CUDA graphs when first made, and launched from then on (see CUDAGraphs)."""
+        return self.with_patch(CUDAGraphs())
 
     def with_self_guidance(
         self, branch: Branch, scale: float = 1.0, start: float = 0.0, end: float = 1.0

@@ -1,5 +1,6 @@
 """What a network has to offer to be sampled. One file per architecture implements it."""
 
+import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -11,6 +12,16 @@ from ..loading.published import Published
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .hooks import NO_HOOKS, Hooks
+
+WIDEST_ALIVE = 3  # results of the widest layer, about, that an evaluation holds at once
+
+
+class Watchers(weakref.WeakSet):
+    """What is to be told when weights may have moved (`weights_moved`). A network that shares them shares it, a copy
+    with weights of its own begins without."""
+
+    def __deepcopy__(self, memo: dict) -> "Watchers":
+        return Watchers()
 
 
 class Backbone(nn.Module, Published):
@@ -27,6 +38,17 @@ class Backbone(nn.Module, Published):
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
+
+    def __init__(self):
+        super().__init__()
+        self.watchers = Watchers()
+
+    def _apply(self, *args, **kwargs) -> "Backbone":
+        """What moves and converts weights, in torch and in hosts."""
+        result = super()._apply(*args, **kwargs)
+        for watcher in self.watchers:
+            watcher.weights_moved()
+        return result
 
     @classmethod
     def configure(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:
@@ -69,6 +91,11 @@ class Backbone(nn.Module, Published):
     def kept_width(self) -> int:
         """Numbers that the token cache keeps of every row; 0 where it is not supported."""
         return 0
+
+    @property
+    def widest(self) -> int:
+        """Most numbers that a layer makes of one row."""
+        return max((getattr(module, "out_features", 1) for module in self.modules()), default=1)
 
     def row_cells(self, tokens: Tensor) -> Tensor:
         """[B, h, w] -> [B, n, row_side ** 2], the cells of every image row."""

@@ -1,6 +1,6 @@
 """What the blocks of a backbone let others do inside them, during one evaluation."""
 
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Hashable, MutableSequence, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +21,35 @@ class Merging(Protocol):
         ...
 
 
-class RowCache(Protocol):
+class Keeper(Protocol):
+    """A hook that keeps tensors from call to call, and acts by device operations alone: the same ones in every call
+    of the same `kind` on tensors of the same shapes.
+
+    owner: what keeps them, as long as they are in use.
+    """
+
+    kind: Hashable
+    owner: object
+
+    def reads(self) -> list[Tensor]:
+        """Tensors that are others in every call."""
+        ...
+
+    def state(self) -> list[Tensor]:
+        """Tensors that it reads and writes in place; none before a first call has made them."""
+        ...
+
+    @classmethod
+    def on(cls, reads: list[Tensor], state: list[Tensor]) -> "Keeper":
+        """One that does the same with these."""
+        ...
+
+    def borrow(self, state: list[Tensor]) -> None:
+        """Use these from now on, which a call of the same kind has made, and make none."""
+        ...
+
+
+class RowCache(Keeper, Protocol):
     """Rows that need not be computed: `select` before the blocks, a `memory` for each of them, `whole` after them.
 
     rows: [B, m] the image rows to compute, None for all of them.
@@ -62,5 +90,16 @@ class Hooks:
         if self.taps is not None:
             self.taps.append(states)
 
+    @property
+    def keepers(self) -> dict[str, Keeper]:
+        """Those that act, by field."""
+        return {name: getattr(self, name) for name in KEEPERS if getattr(self, name) is not None}
 
+    @property
+    def fixed(self) -> bool:
+        """Whether all that acts does the same operations in every call of its kind; others decide anew each time."""
+        return self == Hooks(**self.keepers)
+
+
+KEEPERS = ("cache",)
 NO_HOOKS = Hooks()

@@ -31,6 +31,11 @@ def sides(of: Tensor | None) -> Iterator[None]:
         _now.of = before
 
 
+def current_sides() -> Tensor | None:
+    """What `sides` was told, whatever the layer."""
+    return _now.of
+
+
 def sides_of(x: Tensor) -> Tensor | None:
     """[B] long for x [B, ...], or None where it is not known."""
     of = _now.of

@@ -16,8 +16,8 @@ States = dict[Entry, Tensor]  # [B, N, C] what the token head reads, by conditio
 Features = Callable[..., Tensor]  # Backbone.features, or what is called in its place
 
 # Where patches act, in the order in which they get their turn, whatever the order in which they were attached:
-# "network" puts another function in the place of the network's, and "step" wraps what is there then.
-PLACES = ("network", "step", "blocks", "rows", "conditions", "guidance", "second pass")
+# "network" puts another function in the place of the network's, "launch" and "step" wrap what is there then.
+PLACES = ("network", "launch", "step", "blocks", "rows", "conditions", "guidance", "second pass")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """torch.compile as a patch of a model."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,8 @@ class CompiledFeatures:
     """`Backbone.features` of one network, compiled; the weights are the network's own.
 
     Sizes, batches and devices may change: torch checks what it has compiled for and compiles anew, and
-    CUDA graphs are recorded anew. Calls with hooks inside the blocks run as they are.
+    CUDA graphs are recorded anew. Calls with hooks that decide something inside the blocks run as they are, and so does
+    the first of a run in which a token cache acts, which makes its memory.
     """
 
     def __init__(self, network: Backbone, settings: "Compile"):
@@ -34,22 +36,38 @@ class CompiledFeatures:
     @cached_property
     def compiled(self) -> Features:
         mode = self.settings.mode if self.settings.backend == "inductor" else None
-        return torch.compile(self.plain, backend=self.settings.backend, mode=mode)
+        return torch.compile(on_tensors(self.plain), backend=self.settings.backend, mode=mode)
 
     def __call__(self, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks = NO_HOOKS) -> Tensor:
-        if hooks is not NO_HOOKS and hooks != NO_HOOKS or not self.possible:
+        keepers = hooks.keepers
+        if not (self.possible and hooks.fixed and all(keeper.state() for keeper in keepers.values())):
             return self.plain(tokens, timestep, prepared, hooks)
         try:
             torch.compiler.cudagraph_mark_step_begin()
+            parts = {name: (type(k), k.reads(), k.state()) for name, k in keepers.items()}
             # A CUDA graph writes its next result where this one lies.
-            return self.compiled(tokens, timestep, prepared).clone()
+            return self.compiled(tokens, timestep, prepared, parts).clone()
         except (MGTError, torch.OutOfMemoryError):
             raise
         except Exception as error:
-            result = self.plain(tokens, timestep, prepared)  # raises by itself when compilation is not to blame
+            result = self.plain(tokens, timestep, prepared, hooks)  # raises by itself when compiling is not to blame
             self.possible = False
             log.warning("the network cannot be compiled here (%s); it runs as it is", reason(error))
             return result
+
+
+def on_tensors(features: Features) -> Callable[..., Tensor]:
+    """`features` with hooks that are made from their tensors inside, so that a compiler sees tensors alone."""
+
+    def run(
+        tokens: Tensor, timestep: Tensor, prepared: Any, parts: dict[str, tuple[type, list[Tensor], list[Tensor]]]
+    ) -> Tensor:
+        if not parts:
+            return features(tokens, timestep, prepared)
+        hooks = Hooks(**{name: kind.on(reads, state) for name, (kind, reads, state) in parts.items()})
+        return features(tokens, timestep, prepared, hooks)
+
+    return run
 
 
 @PATCHES.register("compile")

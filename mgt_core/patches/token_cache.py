@@ -57,24 +57,43 @@ class TokenCache(Patch):
 
 
 @dataclass
-class Kept:
-    """Every row of some conditions as it was last computed.
+class Computed:
+    """What the blocks made of every row when it was last computed.
 
     keys, values: of each block, [B, heads, S, D], text rows first, keys rotated. features: [B, n, C], the
-    image rows after the last block. cells: [B, n, c] the cells that each row stood for. age: [B, n] float,
-    evaluations since the row was computed.
+    image rows after the last block.
     """
 
-    cells: Tensor
-    age: Tensor
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     features: Tensor | None = None
 
+    def tensors(self) -> list[Tensor]:
+        """All of them in one list; none before the first evaluation."""
+        return [] if self.features is None else [*self.keys, *self.values, self.features]
+
+    def take(self, tensors: list[Tensor]) -> "Computed":
+        """Holds these instead, as `tensors` gives them."""
+        *own, self.features = tensors
+        self.keys, self.values = own[: len(own) // 2], own[len(own) // 2 :]
+        return self
+
+    def images(self, part: slice) -> "Computed":
+        return Computed().take([tensor[part] for tensor in self.tensors()])
+
+
+@dataclass
+class Kept:
+    """Every row of some conditions. cells: [B, n, c] the cells that each row stood for when it was last computed.
+    age: [B, n] float, evaluations since then."""
+
+    cells: Tensor
+    age: Tensor
+    computed: Computed = field(default_factory=Computed)
+
     def images(self, part: slice) -> "Kept":
         """The same memory for some of the images."""
-        keys, values = ([tensor[part] for tensor in tensors] for tensors in (self.keys, self.values))
-        return Kept(self.cells[part], self.age[part], keys, values, self.features[part])
+        return Kept(self.cells[part], self.age[part], self.computed.images(part))
 
 
 class RunCache(RunPatch):
@@ -118,12 +137,12 @@ class RunCache(RunPatch):
         if due:
             kept.cells.copy_(cells)
             kept.age.zero_()
-            return ActiveCache(kept)
+            return ActiveCache(kept.computed)
         count = math.ceil(self.settings.share * cells.shape[1])
         rows = urgency(kept, cells, mask_id, grid).argsort(dim=1, descending=True, stable=True)[:, :count]
         kept.cells.scatter_(1, wide(rows, cells), cells.gather(1, wide(rows, cells)))
         kept.age.add_(1).scatter_(1, rows, 0)
-        return ActiveCache(kept, rows)
+        return ActiveCache(kept.computed, rows)
 
     def _find(self, entries: tuple[Entry, ...]) -> Kept | None:
         if entries in self.kept or len(entries) > 1:
@@ -155,8 +174,8 @@ class ActiveCache:
     """One call, as the backbone sees it (see RowCache). Rows that are computed are kept; text rows are computed with
     all image rows only."""
 
-    def __init__(self, kept: Kept, rows: Tensor | None = None):
-        self.kept, self.rows, self.block = kept, rows, 0
+    def __init__(self, computed: Computed, rows: Tensor | None = None):
+        self.computed, self.rows, self.block = computed, rows, 0
         self.places: tuple[Tensor, Tensor] | None = None
 
     def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
@@ -172,7 +191,7 @@ class ActiveCache:
         return partial(self._exchange, self.block - 1)
 
     def _exchange(self, block: int, keys: Tensor, values: Tensor, merge: Merge | None) -> tuple[Tensor, Tensor]:
-        kept = self.kept
+        kept = self.computed
         if self.rows is None:
             for held, new in ((kept.keys, keys), (kept.values, values)):
                 keep(held, block, new if merge is None else spread_heads(merge, new))
@@ -183,10 +202,31 @@ class ActiveCache:
 
     def whole(self, image: Tensor) -> Tensor:
         if self.rows is not None:
-            return self.kept.features.scatter_(1, wide(self.rows, image), image)
-        if self.kept.features is None:
-            self.kept.features = image.clone()
-        return self.kept.features.copy_(image)
+            return self.computed.features.scatter_(1, wide(self.rows, image), image)
+        if self.computed.features is None:
+            self.computed.features = image.clone()
+        return self.computed.features.copy_(image)
+
+    @property
+    def kind(self) -> str:
+        return "all rows" if self.rows is None else "some rows"
+
+    @property
+    def owner(self) -> Computed:
+        return self.computed
+
+    def reads(self) -> list[Tensor]:
+        return [] if self.rows is None else [self.rows]
+
+    def state(self) -> list[Tensor]:
+        return self.computed.tensors()
+
+    @classmethod
+    def on(cls, reads: list[Tensor], state: list[Tensor]) -> "ActiveCache":
+        return cls(Computed().take(state), *reads)
+
+    def borrow(self, state: list[Tensor]) -> None:
+        self.computed.take(state)
 
 
 def keep(held: list[Tensor], place: int, new: Tensor) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..kernels.as_it_is import as_it_is
+
 
 def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str:
     """Name of the first layer whose weights or output are not finite while `evaluate` runs.
@@ -29,7 +31,7 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
     # Hooks of inner modules run before those of the modules that hold them.
     handles = [module.register_forward_hook(watch(name)) for name, module in network.named_modules() if name]
     try:
-        with torch.compiler.set_stance("force_eager"):  # what has been compiled calls no hooks
+        with as_it_is():  # what has been compiled or recorded calls no hooks
             evaluate()
     finally:
         for handle in handles:

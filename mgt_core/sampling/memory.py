@@ -1,5 +1,6 @@
 """What a run takes beside the weights."""
 
+from ..backbones.base import WIDEST_ALIVE
 from ..model import MGTModel
 from ..types import TokenState
 from . import draws
@@ -16,8 +17,7 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int, modifie
     network = model.network
     rows = cells // network.row_side**2
     held = sum(patch.held_bytes(network, rows, evaluated, size) for patch in model.patches)
-    width = max((getattr(m, "out_features", 1) for m in network.modules()), default=1)
-    held += min(evaluated, AT_ONCE) * 3 * rows * width * size
+    held += min(evaluated, AT_ONCE) * WIDEST_ALIVE * rows * network.widest * size
     evaluated += sum(patch.extra_passes for patch in model.patches)
     table = 4 * model.codebook_size * (cells if at_once else min(cells, max(draws.ROWS, state.batch)))
     drawing = 3 * 4 * model.codebook_size * min(cells, draws.ROWS)  # softmax, and its sum in float64

@@ -81,3 +81,13 @@ def test_unknown_settings(settings):
     first = getattr(compiling, f"{name.upper()}S")[0]
     with pytest.raises(mgt_core.MGTError, match=f"compile {name} is '{value}'; accepted are {first}"):
         PIPE.model.with_compile(**settings)
+
+
+def test_steps_with_a_token_cache_are_compiled(caplog):
+    cached = PIPE.model.with_token_cache(0.25, every=3)
+    model = cached.with_compile(backend=NOT_REALLY)
+    for grid, batch in (((8, 8), 1), ((8, 8), 2)):
+        found, wanted = (run(m, grid, batch, steps=7) for m in (model, cached))
+        assert torch.equal(found.tokens, wanted.tokens)
+    made = torch._dynamo.utils.counters
+    assert not warnings(caplog) and made["stats"]["unique_graphs"] > 0 and not made["graph_break"]

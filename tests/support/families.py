@@ -38,7 +38,7 @@ def acting(model: MGTModel, name: str, kind: type) -> MGTModel:
 
 ATTACHED |= {f"patch {n}": lambda model, n=n: acting(model, n, PATCHES.get(n)) for n in PATCHES}
 ATTACHED |= {f"modifier {n}": lambda model, n=n: acting(model, n, MODIFIERS.get(n)) for n in MODIFIERS}
-EXACT = {f"patch {n}" for n in PATCHES if PATCHES.get(n).place == "network"}  # the same tokens, another way
+EXACT = {f"patch {n}" for n in PATCHES if PATCHES.get(n).place in ("network", "launch")}  # the same tokens, another way
 SAMPLED: dict[str, dict] = {
     "no guidance": {"cfg": 1.0},
     "negative alone": {"cfg": 0.0},

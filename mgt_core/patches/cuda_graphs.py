@@ -1,0 +1,179 @@
+"""CUDA graphs as a patch: an evaluation is recorded once and then launched as one piece.
+
+A step on a fast GPU is bound by its launches: about a thousand kernels, each of them asked for by Python, take longer
+to start than to run. A recording is replayed without Python, on tensors that stay where they are.
+"""
+
+import logging
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backbones.base import WIDEST_ALIVE, Backbone
+from ..backbones.flat import FlatCall, flat_call, form, leaves
+from ..backbones.hooks import NO_HOOKS, Hooks, Keeper
+from ..errors import MGTError, reason
+from ..kernels.as_it_is import wants_as_it_is
+from ..kernels.cuda_graph import RECORDERS, Recorder
+from ..registry import PATCHES
+from .base import Call, Features, Patch, RunPatch
+
+log = logging.getLogger(__name__)
+
+MOST = 12  # recordings of a network that are held: a few sizes, with and without guidance, whole and cached
+
+
+class Recording:
+    """One kind of call. Its inputs are copied to where the recording reads them, and its result from where it is
+    written."""
+
+    def __init__(self, call: FlatCall, recorder: Recorder):
+        self.inputs, self.constants = ([value.clone() for value in held] for held in (call.inputs, call.constants))
+        self.sources, self.state = list(call.constants), call.state  # held, so that no other tensor gets their address
+        self.launch, self.output = recorder.record(lambda: call.run(self.inputs, self.constants, self.state))
+
+    def replay(self, call: FlatCall) -> Tensor:
+        for own, value in zip(self.inputs, call.inputs, strict=True):
+            own.copy_(value)
+        for place, value in enumerate(call.constants):
+            if self.sources[place] is not value:
+                self.constants[place].copy_(value)
+                self.sources[place] = value
+        self.launch()
+        return self.output.clone()
+
+
+@dataclass
+class Lent:
+    """State that recordings know. owner: of the hook that uses it, or did."""
+
+    state: list[Tensor]
+    owner: weakref.ref
+
+
+class Recordings:
+    """Those of one network, from run to run, until its weights move."""
+
+    def __init__(self, network: Backbone):
+        self.held: OrderedDict[Hashable, Recording] = OrderedDict()
+        self.lent: dict[Hashable, list[Lent]] = {}
+        self.holders = [own for module in network.modules() for own in (module._parameters, module._buffers)]
+        self.addresses: list[int] = []
+        self.recorder: Recorder | None = None
+        self.possible, self.told = True, False
+        network.watchers.add(self)
+
+    def features(self, plain: Features, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks) -> Tensor:
+        """What `plain` gives, which is called where nothing can be recorded."""
+        if wants_as_it_is() or not self.ready(tokens.device):
+            return plain(tokens, timestep, prepared, hooks)
+        new = [(name, keeper) for name, keeper in hooks.keepers.items() if not keeper.state()]
+        places = {name: (name, form(tokens), leaves(prepared)[2]) for name, _ in new}
+        missing = [(name, keeper) for name, keeper in new if not self.lend(places[name], keeper)]
+        if missing or not hooks.fixed:
+            out = plain(tokens, timestep, prepared, hooks)
+            for name, keeper in missing:
+                self.lent.setdefault(places[name], []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
+            return out
+        call = flat_call(plain, tokens, timestep, prepared, hooks)
+        try:
+            recording = self.recording(call)
+        except (MGTError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            self.drop()
+            result = plain(tokens, timestep, prepared, hooks)  # raises by itself when recording is not to blame
+            self.possible = False
+            log.warning("the network cannot be recorded as a CUDA graph here (%s); it runs as it is", reason(error))
+            return result
+        return recording.replay(call)
+
+    def recording(self, call: FlatCall) -> Recording:
+        """Of this kind of call on this state, made when it is first asked for."""
+        key = call.kind, tuple(value.data_ptr() for value in call.state)
+        if key not in self.held:
+            while len(self.held) >= MOST:
+                self.held.popitem(last=False)
+            self.held[key] = Recording(call, self.recorder)
+        self.held.move_to_end(key)
+        return self.held[key]
+
+    def lend(self, place: Hashable, keeper: Keeper) -> bool:
+        """Gives a hook the state of a run that is over, which recordings know already; False where there is none."""
+        lent = next((lent for lent in self.lent.get(place, ()) if lent.owner() is None), None)
+        if lent is None:
+            return False
+        keeper.borrow(lent.state)
+        lent.owner = weakref.ref(keeper.owner)
+        return True
+
+    def ready(self, device: torch.device) -> bool:
+        """Whether calls on this device can be recorded."""
+        if device.type not in RECORDERS:
+            if not self.told:
+                log.warning("CUDA graphs have no effect on %s; the network runs as it is", device)
+            self.told = True
+            return False
+        self.weights_moved()
+        if self.recorder is None and self.possible and all(value.device == device for value in self.weights()):
+            self.addresses = [value.data_ptr() for value in self.weights()]
+            self.recorder = RECORDERS[device.type](device)
+        return self.recorder is not None
+
+    def weights(self) -> Iterator[Tensor]:
+        return (value for own in self.holders for value in own.values() if value is not None)
+
+    def weights_moved(self) -> None:
+        """Told when the weights may have moved: drops everything if they have."""
+        if self.recorder is not None and self.addresses != [value.data_ptr() for value in self.weights()]:
+            self.drop()
+
+    def drop(self) -> None:
+        self.held.clear()
+        self.lent.clear()
+        self.recorder = None
+
+
+@PATCHES.register("cuda_graphs")
+@dataclass(frozen=True)
+class CUDAGraphs(Patch):
+    """It has no settings. Evaluations in which token merging, Self-Guidance or noise on the embeddings act are not
+    recorded, nor is a network whose weights do not all lie on the GPU."""
+
+    slot = "cuda_graphs"
+    title = "CUDA graphs"
+    place = "launch"
+    neutral = {}
+
+    _made: dict[Backbone, Recordings] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def held_bytes(self, network: Backbone, rows: int, conditions: int, size: int) -> int:
+        """What an evaluation needs, which stays reserved between them."""
+        return conditions * rows * network.widest * size * WIDEST_ALIVE
+
+    def recordings(self, network: Backbone) -> Recordings:
+        """Those of `network`, the same from run to run."""
+        if network not in self._made:
+            self._made[network] = Recordings(network)
+        return self._made[network]
+
+    def begin(self, network: Backbone) -> RunPatch:
+        return Launched(self.recordings(network))
+
+
+class Launched(RunPatch):
+    """During one run."""
+
+    def __init__(self, recordings: Recordings):
+        self.recordings = recordings
+
+    def around(self, features: Features, call: Call) -> Features:
+        def launched(tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks = NO_HOOKS) -> Tensor:
+            return self.recordings.features(features, tokens, timestep, prepared, hooks)
+
+        return launched
