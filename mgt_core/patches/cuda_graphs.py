@@ -5,6 +5,7 @@ to start than to run. A recording is replayed without Python, on tensors that st
 """
 
 import logging
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator
@@ -66,6 +67,7 @@ class Recordings:
         self.addresses: list[int] = []
         self.recorder: Recorder | None = None
         self.possible, self.told = True, False
+        self.lock = threading.Lock()  # of what recordings read and write
         network.watchers.add(self)
 
     def features(self, plain: Features, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks) -> Tensor:
@@ -82,7 +84,8 @@ class Recordings:
             return out
         call = flat_call(plain, tokens, timestep, prepared, hooks)
         try:
-            recording = self.recording(call)
+            with self.lock:
+                return self.recording(call).replay(call)
         except (MGTError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -91,7 +94,6 @@ class Recordings:
             self.possible = False
             log.warning("the network cannot be recorded as a CUDA graph here (%s); it runs as it is", reason(error))
             return result
-        return recording.replay(call)
 
     def recording(self, call: FlatCall) -> Recording:
         """Of this kind of call on this state, made when it is first asked for."""

@@ -1,0 +1,44 @@
+"""float32 times half-precision weights, as precise as in float32 and on the units that multiply half precision.
+
+GPUs multiply half precision about ten times as fast as float32, add up in float32, and can give that sum. A float32
+number is the sum of three bfloat16 ones, or of two float16 ones to within 2^-22; each product with a weight is
+exact, so the sum of the products of the pieces is the product, but for the rounding of sums.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+PIECES = {torch.bfloat16: 3, torch.float16: 2}
+
+
+def pieces(x: Tensor, dtype: torch.dtype) -> list[Tensor]:
+    """x float32 -> tensors of `dtype` whose sum it is, the largest first."""
+    found = []
+    for _ in range(PIECES[dtype]):
+        found.append(x.to(dtype))
+        x = x - found[-1]  # exact: what a piece leaves fits into float32
+    return found
+
+
+def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
+    """x [..., K] float32 times weight [N, K] of any type, transposed -> [..., N] float32."""
+    if not (x.is_cuda and weight.dtype in PIECES and x.numel() and gives_float32()):
+        return F.linear(x, weight.to(x.dtype))
+    return by_pieces(x.flatten(0, -2), weight.T, torch.mm, torch.addmm).unflatten(0, x.shape[:-1])
+
+
+def by_pieces(x: Tensor, weight: Tensor, mm: Callable[..., Tensor], addmm: Callable[..., Tensor]) -> Tensor:
+    """[M, K] float32 times [K, N] in half precision -> [M, N] float32, by mm and addmm as torch's are on CUDA."""
+    first, *others = pieces(x, weight.dtype)
+    out = mm(first, weight, out_dtype=torch.float32)
+    for piece in others:
+        out = addmm(out, piece, weight, out_dtype=torch.float32)
+    return out
+
+
+def gives_float32() -> bool:
+    """Whether torch can give the float32 sum of a product of half precision (2.8 can)."""
+    return "dtype" in torch.ops.aten.addmm.overloads()
