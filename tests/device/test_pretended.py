@@ -149,3 +149,33 @@ def test_modules_move():
         assert layer(table()).dtype == torch.float32
     with pytest.raises(RuntimeError, match="not there any more"):
         layer.weight + 1
+
+
+def test_a_graph_does_its_work_when_it_is_replayed(watch):
+    x, kept = table(), torch.zeros(3, device="cuda")
+
+    def work():
+        doubled = x * 2
+        doubled[0] = 1.0
+        kept.add_(doubled.sum(1))
+        return nn.functional.softmax(doubled[:, :2], -1), doubled[1:]
+
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        soft, rows = work()
+    watch.reset()
+    assert soft.isnan().all().item() and kept.tolist() == [0, 0, 0]
+    watch.reset()
+    graph.replay()
+    assert {note.what: n for note, n in watch.whole.kernels.items()} == {"graph launch": 1}
+    assert kept.tolist() == [4, 44, 76] and rows.tolist() == (table() * 2)[1:].tolist()
+    x.zero_()
+    graph.replay()
+    assert kept.tolist() == [8, 44, 76] and torch.equal(soft, torch.full_like(soft, 0.5))
+
+
+def test_a_capture_can_not_wait(watch):
+    x, graph = table(), torch.cuda.CUDAGraph()
+    with pytest.raises(RuntimeError, match="not permitted while a graph is captured"), torch.cuda.graph(graph):
+        x.sum().item()
+    assert not torch.cuda.is_current_stream_capturing()

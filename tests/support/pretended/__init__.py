@@ -7,7 +7,8 @@
 
 Tensors say that they are on cuda:0, and `.item()` and `.cpu()` give what was computed, so a run can be compared with
 the same on the CPU. tensor: what stands for a tensor there. device: every operation. calls: what torch does in Python
-or C++ before an operation is dispatched. host: generators, events, streams. notes: what was seen, and where.
+or C++ before an operation is dispatched. host: generators, events, streams. graphs: CUDA graphs.
+notes: what was seen, and where.
 """
 
 from .device import DeviceMix, PretendedCUDA

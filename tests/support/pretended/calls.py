@@ -90,7 +90,7 @@ def get(watch, tensor, index):
         watch.mix("a tensor on the CPU indexed by one on the device")
     if masks(index):
         watch.wait("index with a mask")
-    return watch.given(tensor.held[own], "index", {}, view=not advanced)
+    return watch.done(lambda: tensor.held[own], "index", view=not advanced)
 
 
 @instead_of(Tensor.__setitem__)
@@ -106,8 +106,14 @@ def put(watch, tensor, index, value) -> None:
         watch.wait("values of the CPU put into a tensor of the device")
     elif masks(index):
         watch.wait("index_put_ with a mask")
-    tensor.held[own] = value.held if isinstance(value, DeviceTensor) else value
-    watch.note("kernels", "index_put_" if advanced else "copy_" if isinstance(value, Tensor) else "fill_")
+    values = held(value)
+
+    def write() -> Tensor:
+        tensor.held[own] = values
+        return tensor.held
+
+    name = "index_put_" if advanced else "copy_" if isinstance(value, Tensor) else "fill_"
+    watch.done(write, name, [tensor], [tensor])
 
 
 @instead_of(Tensor.copy_)
@@ -145,5 +151,9 @@ def attention(watch, query, key, value, attn_mask=None, dropout_p=0.0, is_causal
     if not all(isinstance(each, DeviceTensor) for each in given):
         watch.mix("attention over tensors of both devices")
     q, k, v, *mask = (each.held for each in given)
-    out = F.scaled_dot_product_attention(q, k, v, *mask, dropout_p=dropout_p, is_causal=is_causal, **kwargs)
-    return watch.given(out.transpose(1, 2).contiguous().transpose(1, 2), "attention", {}, view=False)
+
+    def compute() -> Tensor:
+        out = F.scaled_dot_product_attention(q, k, v, *mask, dropout_p=dropout_p, is_causal=is_causal, **kwargs)
+        return out.transpose(1, 2).contiguous().transpose(1, 2)
+
+    return watch.done(compute, "attention")

@@ -1,7 +1,7 @@
 """Every operation on the pretended device, from the dispatcher down: where it is computed, and what is noted."""
 
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import calls
+from .graphs import CUDAGraph
 from .host import Arrivals, stand_ins
 from .notes import Note, Seen, place
 from .tensor import CPU, NESTED, DeviceTensor, held, is_cuda, mapped, tensors_in
@@ -49,6 +50,7 @@ class PretendedCUDA(TorchDispatchMode):
         self.pinned: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
         self.storages: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
         self.live = 0
+        self.capture: CUDAGraph | None = None
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -57,7 +59,7 @@ class PretendedCUDA(TorchDispatchMode):
     def __enter__(self) -> "PretendedCUDA":
         self.depth += 1
         if self.depth == 1:  # deeper: for what an operation is made of
-            self.stack = stand_ins(self.arrivals, self.wait)
+            self.stack = stand_ins(self)
             self.stack.enter_context(calls.Calls(self))
         return super().__enter__()
 
@@ -96,6 +98,8 @@ class PretendedCUDA(TorchDispatchMode):
 
     def wait(self, what: str) -> None:
         self.note("waits", what)
+        if self.capture is not None:
+            raise RuntimeError(f"{what}: not permitted while a graph is captured, at {place()}")
         self.arrivals.arrive()
 
     def mix(self, what: str) -> None:
@@ -179,12 +183,12 @@ class PretendedCUDA(TorchDispatchMode):
         if device.type == "cuda":
             self.note("uploads", what) if free else self.wait(f"copy to the device, {what}")
             if target is not None:
-                target.held.copy_(source)
-                return target
-            return self.wrapped(aten._to_copy(source, **kwargs | {"device": CPU, "non_blocking": False}))
+                return self.done(lambda: target.held.copy_(source), "", [target], [target])
+            kwargs = kwargs | {"device": CPU, "non_blocking": False}
+            return self.done(lambda: aten._to_copy(source, **kwargs), "")
         if free:
             self.note("downloads", what)
-            self.arrivals.add(target, source.held)
+            self.done(lambda: self.arrivals.add(target, source.held), "")
             return target
         self.wait(f"copy to the CPU, {what}")
         if target is not None:
@@ -193,18 +197,38 @@ class PretendedCUDA(TorchDispatchMode):
 
     def computed(self, func, name: str, args, kwargs, here: list[DeviceTensor]):
         """By the CPU; what it gives is on the device, and a tensor that was written to stays the one it was."""
-        owners = {id(tensor.held): tensor for tensor in here}
-        out = func(*mapped(held, args), **{key: mapped(held, (value,))[0] for key, value in kwargs.items()})
-        return out if name in READ else self.given(out, name, owners, func.is_view or name in FREE)
+        own = mapped(held, args), {key: mapped(held, (value,))[0] for key, value in kwargs.items()}
+        if name in READ:
+            return func(*own[0], **own[1])
+        written = here if func._schema.is_mutable else []
+        return self.done(lambda: func(*own[0], **own[1]), name, written, here, func.is_view or name in FREE)
 
-    def given(self, out, name: str, owners: Mapping[int, DeviceTensor], view: bool):
-        """What an operation gave, wrapped and noted."""
+    def done(
+        self,
+        compute: Callable[[], object],
+        name: str,
+        written: Sequence[DeviceTensor] = (),
+        here: Sequence[DeviceTensor] = (),
+        view: bool = False,
+    ):
+        """What `compute` gives, wrapped and noted.
+
+        written: tensors that it may write to. here: those whose own memory it may give back. view: no work of the
+        device."""
+        if self.capture is not None:
+            for tensor in written:
+                self.capture.writes(tensor.held)
+        out = compute()
         outs = out if type(out) in NESTED else (out,)
         results = tensors_in(outs)
         if not view and any(result.numel() for result in results):
-            self.note("kernels", name)
+            if name:
+                self.note("kernels", name)
             if any(result.dtype in LONG for result in results):
                 self.note("float64", name)
+            if self.capture is not None:
+                self.capture.add(compute, results, bool(written))
+        owners = {id(tensor.held): tensor for tensor in here}
         wrapped = mapped(lambda value: self.wrapped(value, owners), outs)
         return wrapped if outs is out else wrapped[0]
 

@@ -9,6 +9,7 @@ import torch.__future__ as future
 
 from mgt_core.kernels import kitchen
 
+from .graphs import CUDAGraph, graph
 from .tensor import CUDA
 
 
@@ -54,13 +55,12 @@ class Arrivals:
         self.done = max(self.done, until)
 
 
-def stand_ins(arrivals: Arrivals, wait: Callable[[str], None]) -> ExitStack:
-    """Everything that is put in the place of torch's own, until the stack is closed.
-
-    wait: told where the host waits for the device."""
+def stand_ins(watch) -> ExitStack:
+    """Everything that is put in the place of torch's own, until the stack is closed."""
+    arrivals = watch.arrivals
 
     def waited(what: str, until: int | None = None) -> None:
-        wait(what)
+        watch.note("waits", what)
         arrivals.arrive(until)
 
     class Event:
@@ -114,6 +114,10 @@ def stand_ins(arrivals: Arrivals, wait: Callable[[str], None]) -> ExitStack:
     for target, name, value in (
         (torch, "Generator", Generator),
         (torch.cuda, "Event", Event),
+        (torch.cuda, "CUDAGraph", type("CUDAGraph", (CUDAGraph,), {"watch": watch})),
+        (torch.cuda, "graph", graph),
+        (torch.cuda, "graph_pool_handle", lambda: (0, 1)),
+        (torch.cuda, "is_current_stream_capturing", lambda: watch.capture is not None),
         (torch.cuda, "Stream", Stream),
         (torch.cuda, "stream", stream),
         (torch.cuda, "current_stream", lambda device=None: one),
