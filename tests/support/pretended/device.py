@@ -52,10 +52,6 @@ class PretendedCUDA(TorchDispatchMode):
         self.live = 0
         self.capture: CUDAGraph | None = None
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # nothing is compiled in here, and to say so would load the compiler
-
     def __enter__(self) -> "PretendedCUDA":
         self.depth += 1
         if self.depth == 1:  # deeper: for what an operation is made of
@@ -211,24 +207,24 @@ class PretendedCUDA(TorchDispatchMode):
         here: Sequence[DeviceTensor] = (),
         view: bool = False,
     ):
-        """What `compute` gives, wrapped and noted.
+        """What `compute` gives, wrapped and noted as a kernel of that name ("" for none).
 
-        written: tensors that it may write to. here: those whose own memory it may give back. view: no work of the
-        device."""
+        written: tensors that it may write to. here: those whose own memory it may give back. view: whether it is no
+        work for the device at all."""
         if self.capture is not None:
             for tensor in written:
                 self.capture.writes(tensor.held)
         out = compute()
         outs = out if type(out) in NESTED else (out,)
         results = tensors_in(outs)
-        if not view and any(result.numel() for result in results):
-            if name:
+        owners = {id(tensor.held): tensor for tensor in here}
+        if not view:
+            if name and any(result.numel() for result in results):
                 self.note("kernels", name)
             if any(result.dtype in LONG for result in results):
-                self.note("float64", name)
+                self.note("float64", name or "copy to the device")
             if self.capture is not None:
-                self.capture.add(compute, results, bool(written))
-        owners = {id(tensor.held): tensor for tensor in here}
+                self.capture.add(compute, results, owners)
         wrapped = mapped(lambda value: self.wrapped(value, owners), outs)
         return wrapped if outs is out else wrapped[0]
 

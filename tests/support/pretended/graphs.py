@@ -1,6 +1,6 @@
 """torch.cuda's graphs: what is captured is not done, but done again at every replay, with the memory of the capture."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from contextlib import contextmanager
 
 import torch
@@ -55,10 +55,9 @@ class CUDAGraph:
     def writes(self, target: Tensor) -> None:
         self.before.append((target, target.clone()))
 
-    def add(self, compute: Callable[[], object], results: list[Tensor], written: bool) -> None:
-        """Work that gave `results`, new ones but where they were written to."""
-        if not written:
-            self.made += results
+    def add(self, compute: Callable[[], object], results: list[Tensor], known: Container[int]) -> None:
+        """Work that gave `results`, of which those whose ids are `known` were there before."""
+        self.made += [result for result in results if id(result) not in known]
 
         def again() -> None:
             for result, values in zip(results, tensors_in((compute(),)), strict=True):
