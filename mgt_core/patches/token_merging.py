@@ -65,27 +65,32 @@ def match(metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed
     Masked tokens are all alike before the first block: ties go to the nearest destination, and sources
     that tie are taken from all over the grid.
     metric: [B, h * w, C]; is_destination: [h, w] bool, on the CPU. A count is limited to the tokens that
-    are no destinations. allowed: [B, h * w] bool, the tokens that may share a row at all; asks the device
-    how many there are. None when there is nothing to merge.
+    are no destinations. allowed: [B, h * w] bool, the tokens that may share a row at all. How many there are only a
+    CPU is asked: elsewhere there are as many rows as tokens, some of them empty, which is the same but for rounding.
+    None when there is nothing to merge.
     """
     unit = F.normalize(metric.float(), dim=-1)
     sources, targets, farness = (sent(table, metric.device) for table in sides(is_destination))
-    similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
     counts = [min(count, len(sources)) for count in counts]
+    if not any(counts):
+        return None
+    similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
+    gone = sent(torch.tensor(counts)[:, None], metric.device)
     if allowed is not None:
         pairs = allowed[:, sources, None] & allowed[:, None, targets]
         similarity = similarity.masked_fill(~pairs, -torch.inf)
-        counts = [min(pair) for pair in zip(counts, pairs.any(-1).sum(1).tolist(), strict=True)]
-    if not any(counts):
-        return None
+        gone = torch.minimum(gone, pairs.any(-1).sum(1, keepdim=True))
+        # To ask a GPU is to wait for all that it has still to do.
+        counts = gone[:, 0].tolist() if metric.device.type == "cpu" else None
+        if counts is not None and not any(counts):
+            return None
     best, target = similarity.max(-1)
     rank = best.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    gone = sent(torch.tensor(counts)[:, None], metric.device)
     slot = torch.empty(metric.shape[:2], dtype=torch.long, device=metric.device)
     slot[:, targets] = torch.arange(len(targets), device=metric.device)
     slot[:, sources] = torch.where(rank < gone, target, len(targets) + rank - gone)
-    size, filled = metric.shape[1] - min(counts), None
-    if min(counts) < max(counts):
+    size, filled = metric.shape[1] - (min(counts) if counts else 0), None
+    if counts is None or min(counts) < max(counts):
         filled = torch.arange(size, device=metric.device) < metric.shape[1] - gone
     return Merge(slot, size, filled)
 
@@ -163,7 +168,7 @@ class RunMerging(RunPatch):
         if not self.acting:
             return hooks
         known = None
-        if self.settings.known_only:
+        if self.settings.known_only and not all(call.moment.all_masked):
             known = (call.network.row_cells(call.tokens) != call.network.mask_id).all(-1)
         active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
         active.begin(call.moment.all_masked * len(call.entries), known)

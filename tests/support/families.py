@@ -102,7 +102,7 @@ def one_of(condition: Condition, index: int) -> Condition:
     return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
 
 
-def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1)) -> torch.Tensor:
+def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1), callback=None) -> torch.Tensor:
     """Tokens of some of the two images of a run."""
     model = ATTACHED.get(technique, lambda model: model)(pipe.model)
     chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": 2.0, **SAMPLED.get(technique, {})}
@@ -119,7 +119,7 @@ def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1
         positive = mgt_core.Conditions(
             (mgt_core.ConditionPart(positive, 1.0), mgt_core.ConditionPart(negative, 2.0, end=0.5))
         )
-    out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], **chosen)
+    out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], callback=callback, **chosen)
     assert not out.masked.any() and out.tokens.max() < pipe.codec.codebook_size
     assert torch.equal(out.tokens[state.fixed], state.tokens[state.fixed])
     return out.tokens

@@ -4,6 +4,7 @@ Parameter names are those of the published checkpoints.
 """
 
 import math
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +25,12 @@ def sinusoid(values: Tensor, dim: int) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # training may come to use what sampling made
 def rotary_tables(text_length: int, grid: tuple[int, int], axes: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
-    """cos and sin [text_length + h*w, sum(axes) / 2] float32 for positions (0, y, x); text sits at (0, 0, 0)."""
+    """cos and sin [text_length + h*w, sum(axes) / 2] float32 for positions (0, y, x); text sits at (0, 0, 0).
+
+    On the CPU, and kept there: not to be written to."""
     h, w = grid
     y, x = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
     image = torch.stack([torch.zeros_like(y), y, x], dim=-1).reshape(-1, 3)

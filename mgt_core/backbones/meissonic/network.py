@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...conditioning.clip import LAION
 from ...kernels.widened import widened
+from ...placement import sent
 from ...registry import BACKBONES
 from ...types import Condition
 from ..base import Backbone
@@ -124,8 +125,8 @@ class MeissonicTransformer(Backbone):
         return Prepared(
             context=context,
             pooled=self.time_text_embed.text_embedder(pooled),
-            cos=cos.to(context.device),
-            sin=sin.to(context.device),
+            cos=sent(cos, context.device),
+            sin=sent(sin, context.device),
             grid=inner,
         )
 

@@ -1,0 +1,50 @@
+"""On a GPU no step waits for the device, mixes devices or computes in float64, and none starts more kernels than it
+did; and the tokens are those of the CPU. Every family with every sampler, patch and modifier, on a pretended device."""
+
+from functools import cache
+
+import pytest
+import torch
+
+import mgt_core
+from support.families import FAMILIES
+from support.on_device import CASES, DRAWS, MORE, RecordedKernels, on_device, possible, tokens_of, watched
+
+RECORDED = RecordedKernels()
+PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
+# What is computed in another type only where a patch does something inside the network.
+HALF = [pair for pair in PAIRS if pair[1] in ("sampler maskgit", *MORE) or pair[1].startswith("patch ")]
+
+
+@pytest.fixture(scope="module")
+def pipes(tmp_path_factory):
+    """By family and type of numbers, on the CPU and on the device."""
+    root = tmp_path_factory.mktemp("device")
+
+    @cache
+    def both(family: str, dtype: torch.dtype = torch.float32):
+        source = FAMILIES[family](root / f"{family} {dtype}")
+        pipe = mgt_core.load(source, dtype=dtype, device="cpu")
+        return pipe, on_device(pipe)
+
+    return both
+
+
+def check(run, key: str) -> None:
+    assert list(run.watch.steady.waits) == []
+    assert [note for note in run.watch.whole.float64 if not note.place.startswith(DRAWS)] == []
+    allowed = RECORDED.allowed(key, run.kernels)
+    assert len(allowed) == len(run.kernels) and all(map(int.__le__, run.kernels, allowed)), (run.kernels, allowed)
+
+
+@pytest.mark.parametrize(("family", "case"), PAIRS)
+def test_a_run_is_clean_and_right(pipes, family, case):
+    cpu, device = pipes(family)
+    run = watched(device, case)
+    check(run, f"{family}: {case}")
+    assert torch.equal(run.tokens, tokens_of(cpu, case))
+
+
+@pytest.mark.parametrize(("family", "case"), HALF)
+def test_half_precision_is_clean(pipes, family, case):
+    check(watched(pipes(family, torch.bfloat16)[1], case), f"{family}, bfloat16: {case}")

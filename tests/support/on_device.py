@@ -1,0 +1,140 @@
+"""Runs of two pictures on the pretended device, and how many kernels a step of each may start.
+
+`MGT_UPDATE_KERNELS=1 ./mgt test tests/device` records the counts anew, after a change that is meant to move them.
+"""
+
+import copy
+import json
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+import mgt_core
+from mgt_core import BACKBONES, ConditionPart, Conditions, MGTModel, Pipeline
+
+from .families import REFUSED, TECHNIQUES, conditions, run
+from .pretended import PretendedCUDA
+
+UPDATE = bool(os.environ.get("MGT_UPDATE_KERNELS"))
+SLACK = 1.03  # of the kernels that are recorded
+TIMES = 4  # steps of the runs here, so that what goes on and off does both between the first and the last
+DRAWS = "sampling/draws.py"  # where numbers are accumulated in float64
+
+Attach = Callable[[MGTModel], MGTModel]
+
+
+def half_known(pipe: Pipeline) -> mgt_core.TokenState:
+    """Half of the first image's cells are given, of the second's none."""
+    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    tokens = state.tokens.clone()
+    tokens[0, :4] = 1
+    return replace(state, tokens=tokens, fixed=tokens != state.mask_id)
+
+
+def regions(pipe: Pipeline) -> dict:
+    """A part of the picture each, one of them for a part of the run alone; the rest is nobody's."""
+    positive, negative = conditions(pipe)
+    upper = torch.zeros(1, 8, 8)
+    upper[:, :4] = 1
+    parts = ConditionPart(positive, upper), ConditionPart(negative, 1 - upper, 0.0, 0.6)
+    return {"positive": Conditions(parts), "negative": negative}
+
+
+MERGING = {"ratio": 0.5, "blocks": "all"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """attach: what is done to the model. given: what the run is given otherwise. needs: of the backbone's hooks."""
+
+    attach: Attach = lambda model: model
+    given: Callable[[Pipeline], dict] = lambda pipe: {}
+    needs: frozenset[str] = frozenset()
+
+
+# Beside the techniques that every family is tried with, what takes other settings of them.
+MERGES = frozenset({"merging"})
+MORE = {
+    "merging of known tokens": Case(
+        lambda model: model.with_token_merging(**MERGING, known_only=True),
+        lambda pipe: {"state": half_known(pipe)},
+        MERGES,
+    ),
+    "merging of some images": Case(
+        lambda model: model.with_token_merging(**MERGING, refresh=1),
+        lambda pipe: {"state": half_known(pipe)},
+        MERGES,
+    ),
+    "merging of MLPs, first cells": Case(
+        lambda model: model.with_token_merging(ratio=0.5, random=False, part="mlp"), needs=MERGES
+    ),
+    "merging, cache and reuse": Case(
+        lambda model: model.with_token_merging(**MERGING).with_token_cache(0.25, every=3).with_guidance_reuse(2),
+        needs=frozenset({"merging", "cache"}),
+    ),
+    "parts of the picture": Case(given=regions),
+    "uneven masks": Case(given=lambda pipe: {"state": half_known(pipe)}),
+}
+CASES = [name for name in TECHNIQUES if not name.startswith("schedule ")] + [*MORE]  # schedules are numbers of the host
+
+
+def possible(family: str, case: str) -> bool:
+    return (family, case) not in REFUSED and (case not in MORE or MORE[case].needs <= BACKBONES.get(family).supports)
+
+
+def on_device(pipe: Pipeline, network=None) -> Pipeline:
+    """The same with the network on the pretended device."""
+    network = copy.deepcopy(pipe.model.network if network is None else network)
+    with PretendedCUDA() as watch:
+        return replace(pipe, model=replace(pipe.model, network=watch.put(network), placement=None))
+
+
+def tokens_of(pipe: Pipeline, case: str, callback=None) -> torch.Tensor:
+    """Of a run of two pictures."""
+    if case not in MORE:
+        return run(pipe, case, callback=callback)
+    own = MORE[case]
+    positive, negative = conditions(pipe)
+    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    chosen = {"state": state, "positive": positive, "negative": negative} | own.given(pipe)
+    settings = {"sampler": "maskgit", "schedule": "cosine", "steps": TIMES, "cfg": 2.0, "temperature": (2.0, 0.0)}
+    return mgt_core.sample(own.attach(pipe.model), **chosen, **settings, seed=0, callback=callback).tokens
+
+
+@dataclass(frozen=True)
+class Watched:
+    """tokens: of the run. watch: what was seen, a part up to the end of every step and one for the end of the run."""
+
+    tokens: torch.Tensor
+    watch: PretendedCUDA
+
+    @property
+    def kernels(self) -> list[int]:
+        """Of every step, the preparations in the first."""
+        return [part.kernels.total() for part in self.watch.parts[:-1]]
+
+
+def watched(pipe: Pipeline, case: str) -> Watched:
+    with PretendedCUDA() as watch:
+        return Watched(tokens_of(pipe, case, lambda step: watch.mark()), watch)
+
+
+class RecordedKernels:
+    """Of every case the kernels of its steps, by family."""
+
+    file = Path(__file__).with_name("recorded_kernels.json")
+
+    def __init__(self):
+        self.table: dict[str, list[int]] = json.loads(self.file.read_text()) if self.file.is_file() else {}
+
+    def allowed(self, key: str, counts: list[int]) -> list[int]:
+        """The most that each step may start; where asked to, what they do start is recorded first."""
+        if UPDATE:
+            self.table[key] = counts
+            lines = (f"{json.dumps(name)}: {json.dumps(held)}" for name, held in sorted(self.table.items()))
+            self.file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        return [math.ceil(count * SLACK) for count in self.table[key]]
