@@ -31,6 +31,7 @@ from .patches.compile import Compile
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
 from .patches.self_guidance import SelfGuidance
+from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .quantization.calibration import Calibration, CalibrationRun
@@ -122,6 +123,7 @@ __all__ = [
     "SelfGuidance",
     "Settled",
     "Step",
+    "StepSkipping",
     "TEXT_ENCODERS",
     "TextEncoder",
     "TokenCache",

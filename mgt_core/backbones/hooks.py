@@ -42,6 +42,23 @@ class RowCache(Protocol):
         ...
 
 
+class Shortcut(Protocol):
+    """From the first blocks to the end of the last one.
+
+    first: blocks that run whatever happens. taken: whether the others are left out. fresh: whether what they add is
+    not known yet.
+    """
+
+    first: int
+    taken: bool
+    fresh: bool
+
+    def past(self, others: Callable[[Tensor], Tensor], states: Tensor, rows: Tensor | None = None) -> Tensor:
+        """States [B, S, C] after the last block, of those [B, m, C] after the first ones, as `others` computes them.
+        rows: [B, m] the ones that a row cache computes, None for all of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Handed to `Backbone.features`; what is None does not act. A backbone names the fields that it
@@ -50,6 +67,7 @@ class Hooks:
     top_down: for each block [B, S, C], S what the blocks see of the image, which joins what attention reads
     through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
+    skip: a way past the blocks after the first ones.
     """
 
     merging: Merging | None = None
@@ -57,6 +75,7 @@ class Hooks:
     top_down: Sequence[Tensor] | None = None
     taps: MutableSequence[Tensor] | None = None
     perturb: Callable[[Tensor], Tensor] | None = None
+    skip: Shortcut | None = None
 
     def tap(self, states: Tensor) -> None:
         if self.taps is not None:
