@@ -87,8 +87,8 @@ class MGTStepSkipping(ModelPatch):
     tooltips = {
         "every": "Evaluations of a prompt from one that runs all blocks to the next; those in between cost next to "
         "nothing. 1 changes nothing.",
-        "first": "Blocks that run in every evaluation, and so see the newest tokens: more is closer to the exact result "
-        "and slower. Of networks with two kinds of blocks, such as Meissonic's, those of the first kind at the most.",
+        "first": "Blocks that run in every evaluation and see the newest tokens: more is closer to the exact result "
+        "and slower. Of networks with two kinds of blocks, such as Meissonic's, all of the first kind at the most.",
         **interval("the skipping"),
     }
 
