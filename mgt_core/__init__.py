@@ -32,6 +32,7 @@ from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
 from .patches.self_guidance import SelfGuidance
+from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .quantization.calibration import Calibration, CalibrationRun
@@ -124,6 +125,7 @@ __all__ = [
     "SelfGuidance",
     "Settled",
     "Step",
+    "StepSkipping",
     "TEXT_ENCODERS",
     "TextEncoder",
     "TokenCache",

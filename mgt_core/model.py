@@ -22,6 +22,7 @@ from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
 from .patches.self_guidance import SelfGuidance
+from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .placement import Placement, Resident, compute_dtype
@@ -118,6 +119,11 @@ class MGTModel:
         """Token cache (see TokenCache for the settings); replaces one attached before. With token merging,
         the evaluations that compute all tokens are merged, the others not."""
         return self.with_patch(construct(TokenCache, "the token cache", share=share, **settings))
+
+    def with_step_skipping(self, every: int = 2, **settings) -> "MGTModel":
+        """Step skipping (see StepSkipping for the settings); replaces one attached before. It is decided first: with
+        the token cache, a skipped evaluation neither uses nor changes what is cached."""
+        return self.with_patch(construct(StepSkipping, "step skipping", every=every, **settings))
 
     def with_guidance_reuse(self, every: int = 2, **settings) -> "MGTModel":
         """Guidance residual reuse (see GuidanceReuse for the settings); replaces one attached before."""

@@ -112,6 +112,7 @@ def choices(settings: Mapping) -> list[Case]:
         Case("Z-Sampling on half the steps", settings={"sampler": mgt_core.ZSampling(), "steps": max(1, steps // 2)}),
         Case("token merging 0.25, joint blocks (as published)", lambda model: model.with_token_merging()),
         Case("token cache 0.25, every 4", lambda model: model.with_token_cache(0.25, every=4)),
+        Case("step skipping, every 2", lambda model: model.with_step_skipping(2)),
         Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),
         Case("everything approximate", approximate),
     ]

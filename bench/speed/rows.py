@@ -39,6 +39,8 @@ TECHNIQUES = {
     "token_cache": Technique(
         "token cache, a tenth recomputed, refreshed every 8th step", mgt_core.TokenCache(0.1, every=8)
     ),
+    "step_skipping": Technique("step skipping, all blocks every 2nd step", mgt_core.StepSkipping()),
+    "step_skipping_4": Technique("step skipping, all blocks every 4th step", mgt_core.StepSkipping(4)),
     "guidance_reuse": Technique("guidance residual every 4th step", mgt_core.GuidanceReuse(every=4)),
 }
 # Patches that none of these attaches, each as it is by default.

@@ -97,6 +97,16 @@ class Backbone(nn.Module, Published):
         """Most numbers that a layer makes of one row."""
         return max((getattr(module, "out_features", 1) for module in self.modules()), default=1)
 
+    @property
+    def row_width(self) -> int:
+        """Numbers of a row between its blocks; 0 where step skipping is not supported."""
+        return 0
+
+    @property
+    def lead_rows(self) -> int:
+        """Rows that step skipping keeps beside those of the image."""
+        return 0
+
     def row_cells(self, tokens: Tensor) -> Tensor:
         """[B, h, w] -> [B, n, row_side ** 2], the cells of every image row."""
         side = self.row_side

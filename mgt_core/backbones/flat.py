@@ -41,7 +41,7 @@ def flat_call(
         given, kept = iter(inputs), iter(state)
         tokens, timestep, of = next(given), next(given), None if side is None else next(given)
         own = {
-            name: keeper.on(list(islice(given, len(reads[name]))), list(islice(kept, len(states[name]))))
+            name: keeper.on(keeper.kind, list(islice(given, len(reads[name]))), list(islice(kept, len(states[name]))))
             for name, keeper in keepers.items()
         }
         with sides(of):

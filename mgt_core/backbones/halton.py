@@ -5,7 +5,9 @@ that follows from the width in all released variants. Parameter names are those 
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -155,7 +157,7 @@ class HaltonTransformer(ClassGridBackbone):
     """Tokens and a class to logits. The head shares the token embedding; its column for the mask is not used."""
 
     config_class = HaltonConfig
-    supports = frozenset({"merging", "perturb"})
+    supports = frozenset({"merging", "perturb", "skip"})
     needs_config = False
 
     def __init__(self, config: HaltonConfig):
@@ -219,6 +221,14 @@ class HaltonTransformer(ClassGridBackbone):
     def row_side(self) -> int:
         return self.config.proj
 
+    @property
+    def row_width(self) -> int:
+        return self.config.hidden
+
+    @property
+    def lead_rows(self) -> int:
+        return self.config.registers
+
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         labels = condition.labels.masked_fill(condition.labels == UNCONDITIONAL, self.num_classes)
         embedded = self.cls_emb(labels)[:, None]
@@ -235,9 +245,18 @@ class HaltonTransformer(ClassGridBackbone):
         x = x.flatten(1, 2)
         if lead:  # first here, last in the published network: their order has no meaning
             x = torch.cat([self.reg_tokens.weight.expand(len(x), -1, -1), x], dim=1)
-        for block, parts in zip(self.transformer["layers"], prepared.blocks, strict=True):
-            merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
-            x = block(x, parts, merges.after(lead))
+
+        def through(x: Tensor, blocks: Iterable[tuple[Block, tuple[Tensor, ...]]]) -> Tensor:
+            for block, parts in blocks:
+                merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
+                x = block(x, parts, merges.after(lead))
+            return x
+
+        blocks, skip = zip(self.transformer["layers"], prepared.blocks, strict=True), hooks.skip
+        if skip:
+            x = skip.past(lambda states: through(states, blocks), through(x, islice(blocks, skip.first)))
+        else:
+            x = through(x, blocks)
         x = x[:, lead:].unflatten(1, grid)
         if self.config.proj > 1:
             x = self.double(x)

@@ -25,10 +25,11 @@ class Keeper(Protocol):
     """A hook that keeps tensors from call to call, and acts by device operations alone: the same ones in every call
     of the same `kind` on tensors of the same shapes.
 
-    owner: what keeps them, as long as they are in use.
+    fresh: whether they hold nothing yet that a later call may read. owner: what keeps them, as long as they are in use.
     """
 
     kind: Hashable
+    fresh: bool
     owner: object
 
     def reads(self) -> list[Tensor]:
@@ -36,16 +37,16 @@ class Keeper(Protocol):
         ...
 
     def state(self) -> list[Tensor]:
-        """Tensors that it reads and writes in place; none before a first call has made them."""
+        """Tensors that it reads and writes in place; none where a first call is to make them."""
         ...
 
     @classmethod
-    def on(cls, reads: list[Tensor], state: list[Tensor]) -> "Keeper":
-        """One that does the same with these."""
+    def on(cls, kind: Hashable, reads: list[Tensor], state: list[Tensor]) -> "Keeper":
+        """One of this kind on these."""
         ...
 
     def borrow(self, state: list[Tensor]) -> None:
-        """Use these from now on, which a call of the same kind has made, and make none."""
+        """Use these from now on, which a fresh one on the same shapes had."""
         ...
 
 
@@ -70,6 +71,21 @@ class RowCache(Keeper, Protocol):
         ...
 
 
+class Shortcut(Keeper, Protocol):
+    """From the first blocks to the end of the last one.
+
+    first: blocks that run whatever happens. taken: whether the others are left out.
+    """
+
+    first: int
+    taken: bool
+
+    def past(self, others: Callable[[Tensor], Tensor], states: Tensor, rows: Tensor | None = None) -> Tensor:
+        """States [B, S, C] after the last block, of those [B, m, C] after the first ones, as `others` computes them.
+        rows: [B, m] the ones that a row cache computes, None for all of them."""
+        ...
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Handed to `Backbone.features`; what is None does not act. A backbone names the fields that it
@@ -78,6 +94,7 @@ class Hooks:
     top_down: for each block [B, S, C], S what the blocks see of the image, which joins what attention reads
     through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
+    skip: a way past the blocks after the first ones.
     """
 
     merging: Merging | None = None
@@ -85,6 +102,7 @@ class Hooks:
     top_down: Sequence[Tensor] | None = None
     taps: MutableSequence[Tensor] | None = None
     perturb: Callable[[Tensor], Tensor] | None = None
+    skip: Shortcut | None = None
 
     def tap(self, states: Tensor) -> None:
         if self.taps is not None:
@@ -101,5 +119,5 @@ class Hooks:
         return self == Hooks(**self.keepers)
 
 
-KEEPERS = ("cache",)
+KEEPERS = ("cache", "skip")
 NO_HOOKS = Hooks()

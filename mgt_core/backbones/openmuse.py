@@ -7,7 +7,9 @@ from the same file by whoever wants it, and acts through the `Hooks` of an evalu
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -208,7 +210,7 @@ class OpenMuseTransformer(ClassGridBackbone):
 
     config_class = OpenMuseConfig
     self_guidance_branch = ClassBranch
-    supports = frozenset({"merging", "top_down", "taps", "perturb"})
+    supports = frozenset({"merging", "top_down", "taps", "perturb", "skip"})
 
     def __init__(self, config: OpenMuseConfig):
         super().__init__()
@@ -246,6 +248,14 @@ class OpenMuseTransformer(ClassGridBackbone):
     def cells(self) -> int:
         return self.config.num_vq_tokens
 
+    @property
+    def row_width(self) -> int:
+        return self.config.hidden_size
+
+    @property
+    def lead_rows(self) -> int:
+        return 1
+
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         return Prepared(self.config.codebook_size + condition.labels[:, None], grid)
 
@@ -262,13 +272,22 @@ class OpenMuseTransformer(ClassGridBackbone):
         hooks.top_down: the value of layer l becomes value(x) + value(top_down[l]) (Self-Guidance,
         arXiv 2410.13136, section 4). hooks.perturb changes the image's embeddings alone.
         """
-        x, merging, above = self.embed(ids), hooks.merging, iter(hooks.top_down or ())
+        x, merging, skip, above = self.embed(ids), hooks.merging, hooks.skip, iter(hooks.top_down or ())
         if hooks.perturb is not None:
             x = torch.cat([x[:, :1], hooks.perturb(x[:, 1:].unflatten(1, self.trained_grid)).flatten(1, 2)], dim=1)
-        for layer in self.transformer_layers:
-            hooks.tap(x)
-            merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
-            x = layer(x, next(above, None), merges.after(1))
+
+        def through(x: Tensor, layers: Iterable[Layer]) -> Tensor:
+            for layer in layers:
+                hooks.tap(x)
+                merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
+                x = layer(x, next(above, None), merges.after(1))
+            return x
+
+        layers = iter(self.transformer_layers)
+        if skip:
+            x = skip.past(lambda states: through(states, layers), through(x, islice(layers, skip.first)))
+        else:
+            x = through(x, layers)
         hooks.tap(x)
         return x
 

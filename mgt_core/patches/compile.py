@@ -44,7 +44,7 @@ class CompiledFeatures:
             return self.plain(tokens, timestep, prepared, hooks)
         try:
             torch.compiler.cudagraph_mark_step_begin()
-            parts = {name: (type(k), k.reads(), k.state()) for name, k in keepers.items()}
+            parts = {name: (type(k), k.kind, k.reads(), k.state()) for name, k in keepers.items()}
             # A CUDA graph writes its next result where this one lies.
             return self.compiled(tokens, timestep, prepared, parts).clone()
         except (MGTError, torch.OutOfMemoryError):
@@ -59,12 +59,10 @@ class CompiledFeatures:
 def on_tensors(features: Features) -> Callable[..., Tensor]:
     """`features` with hooks that are made from their tensors inside, so that a compiler sees tensors alone."""
 
-    def run(
-        tokens: Tensor, timestep: Tensor, prepared: Any, parts: dict[str, tuple[type, list[Tensor], list[Tensor]]]
-    ) -> Tensor:
+    def run(tokens: Tensor, timestep: Tensor, prepared: Any, parts: dict[str, tuple]) -> Tensor:
         if not parts:
             return features(tokens, timestep, prepared)
-        hooks = Hooks(**{name: kind.on(reads, state) for name, (kind, reads, state) in parts.items()})
+        hooks = Hooks(**{name: made.on(kind, reads, state) for name, (made, kind, reads, state) in parts.items()})
         return features(tokens, timestep, prepared, hooks)
 
     return run

@@ -72,25 +72,28 @@ class Recordings:
 
     def features(self, plain: Features, tokens: Tensor, timestep: Tensor, prepared: Any, hooks: Hooks) -> Tensor:
         """What `plain` gives, which is called where nothing can be recorded."""
+        call = tokens, timestep, prepared, hooks
         if wants_as_it_is() or not self.ready(tokens.device):
-            return plain(tokens, timestep, prepared, hooks)
-        new = [(name, keeper) for name, keeper in hooks.keepers.items() if not keeper.state()]
-        places = {name: (name, form(tokens), leaves(prepared)[2]) for name, _ in new}
-        missing = [(name, keeper) for name, keeper in new if not self.lend(places[name], keeper)]
-        if missing or not hooks.fixed:
-            out = plain(tokens, timestep, prepared, hooks)
-            for name, keeper in missing:
-                self.lent.setdefault(places[name], []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
-            return out
-        call = flat_call(plain, tokens, timestep, prepared, hooks)
+            return plain(*call)
+        places = {name: (name, form(tokens), leaves(prepared)[2]) for name in hooks.keepers}
+        new = {places[n]: k for n, k in hooks.keepers.items() if k.fresh and not self.lend(places[n], k)}
+        # What makes its memory itself makes it in a call that is not recorded.
+        possible = hooks.fixed and all(keeper.state() for keeper in new.values())
+        out = self.launched(plain, call) if possible else plain(*call)
+        for place, keeper in new.items():
+            self.lent.setdefault(place, []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
+        return out
+
+    def launched(self, plain: Features, call: tuple) -> Tensor:
+        flat = flat_call(plain, *call)
         try:
             with self.lock:
-                return self.recording(call).replay(call)
+                return self.recording(flat).replay(flat)
         except (MGTError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             self.drop()
-            result = plain(tokens, timestep, prepared, hooks)  # raises by itself when recording is not to blame
+            result = plain(*call)  # raises by itself when recording is not to blame
             self.possible = False
             log.warning("the network cannot be recorded as a CUDA graph here (%s); it runs as it is", reason(error))
             return result

@@ -22,6 +22,7 @@ from ..registry import PATCHES
 from ..settings import share as share_of
 from ..settings import whole
 from .base import Call, Entry, Moment, Patch, RunPatch
+from .pieces import Pieces
 from .spread import spread
 
 REACH = 5  # rows and columns of the window within which a change is near
@@ -91,18 +92,20 @@ class Kept:
     age: Tensor
     computed: Computed = field(default_factory=Computed)
 
-    def images(self, part: slice) -> "Kept":
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, part: slice) -> "Kept":
         """The same memory for some of the images."""
         return Kept(self.cells[part], self.age[part], self.computed.images(part))
 
 
 class RunCache(RunPatch):
-    """What a run keeps, for each condition. Those evaluated together lie in one piece; one that is then
-    evaluated alone uses its part of it."""
+    """What a run keeps, for each condition."""
 
     def __init__(self, settings: TokenCache):
         self.settings = settings
-        self.kept: dict[tuple[Entry, ...], Kept] = {}
+        self.kept: Pieces[Kept] = Pieces()
         self.uses: dict[Entry, int] = {}  # evaluations of a condition since all its rows were computed
         self.acting = True
 
@@ -110,29 +113,34 @@ class RunCache(RunPatch):
         self.acting = in_interval(self.settings.start, self.settings.end, moment.index, moment.total)
 
     def hooks(self, hooks: Hooks, call: Call) -> Hooks:
+        skip = hooks.skip
+        if skip is not None and skip.taken:
+            return hooks  # the few blocks that run compute all rows, and what is kept stays as it is
         side, mask_id = call.network.row_side, call.network.mask_id
         grid = call.tokens.shape[1] // side, call.tokens.shape[2] // side
-        active = self.evaluation(call.entries, call.network.row_cells(call.tokens), mask_id, grid)
+        # What step skipping keeps for the first time is wanted of all rows.
+        anew = skip is not None and skip.fresh
+        active = self.evaluation(call.entries, call.network.row_cells(call.tokens), mask_id, grid, anew)
         # Between refreshes the few rows that are computed are not merged.
         few = active is not None and active.rows is not None
         return replace(hooks, cache=active, merging=None if few else hooks.merging)
 
     def evaluation(
-        self, entries: tuple[Entry, ...], cells: Tensor, mask_id: int, grid: tuple[int, int]
+        self, entries: tuple[Entry, ...], cells: Tensor, mask_id: int, grid: tuple[int, int], anew: bool = False
     ) -> "ActiveCache | None":
         """For one evaluation of the conditions `entries`, one below the other in the batch.
 
-        cells: [B, n, c] the cells of every row, on a `grid` of rows. Refreshes depend on the number of
-        evaluations alone, never on the images.
+        cells: [B, n, c] the cells of every row, on a `grid` of rows. anew: whether to refresh in any case.
+        Refreshes depend on the number of evaluations alone, never on the images.
         """
         if not self.acting or self.settings.every == 1 or self.settings.share == 1:
             self.kept.clear()
             return None
-        kept = self._find(entries)
-        due = kept is None or max(self.uses[entry] for entry in entries) >= self.settings.every
+        kept = self.kept.find(entries)
+        due = kept is None or anew or max(self.uses[entry] for entry in entries) >= self.settings.every
         self.uses |= {entry: 1 if due else self.uses[entry] + 1 for entry in entries}
         if kept is None:
-            self.kept = {held: old for held, old in self.kept.items() if not set(held) & set(entries)}
+            self.kept.forget(entries)
             kept = self.kept[entries] = Kept(cells.clone(), torch.zeros_like(cells[..., 0], dtype=torch.float32))
         if due:
             kept.cells.copy_(cells)
@@ -143,16 +151,6 @@ class RunCache(RunPatch):
         kept.cells.scatter_(1, wide(rows, cells), cells.gather(1, wide(rows, cells)))
         kept.age.add_(1).scatter_(1, rows, 0)
         return ActiveCache(kept.computed, rows)
-
-    def _find(self, entries: tuple[Entry, ...]) -> Kept | None:
-        if entries in self.kept or len(entries) > 1:
-            return self.kept.get(entries)
-        for held, kept in self.kept.items():
-            if entries[0] in held:
-                images = len(kept.cells) // len(held)
-                first = held.index(entries[0]) * images
-                return kept.images(slice(first, first + images))
-        return None
 
 
 def urgency(kept: Kept, cells: Tensor, mask_id: int, grid: tuple[int, int]) -> Tensor:
@@ -212,6 +210,10 @@ class ActiveCache:
         return "all rows" if self.rows is None else "some rows"
 
     @property
+    def fresh(self) -> bool:
+        return self.computed.features is None
+
+    @property
     def owner(self) -> Computed:
         return self.computed
 
@@ -222,7 +224,7 @@ class ActiveCache:
         return self.computed.tensors()
 
     @classmethod
-    def on(cls, reads: list[Tensor], state: list[Tensor]) -> "ActiveCache":
+    def on(cls, kind: str, reads: list[Tensor], state: list[Tensor]) -> "ActiveCache":
         return cls(Computed().take(state), *reads)
 
     def borrow(self, state: list[Tensor]) -> None:

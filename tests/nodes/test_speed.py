@@ -3,7 +3,7 @@
 import pytest
 
 import mgt_core
-from mgt_core import GuidanceReuse, TokenCache, TokenMerging
+from mgt_core import GuidanceReuse, StepSkipping, TokenCache, TokenMerging
 from support.golden import bundles, pipeline
 from support.node_runs import run
 from support.pack import load_pack
@@ -32,6 +32,7 @@ PATCHES = {
         TokenMerging(0.3, (3, 1), False, 4, 7, "joint", "mlp", 0.1, 0.9, 1, 2, True),
     ),
     "MGTTokenCache": ("token_cache", {"share": 0.4, "every": 7, **BOUNDS}, TokenCache(0.4, 7, **BOUNDS)),
+    "MGTStepSkipping": ("step_skipping", {"every": 7, "first": 2, **BOUNDS}, StepSkipping(7, 2, **BOUNDS)),
     "MGTGuidanceReuse": ("guidance_reuse", {"every": 7, **BOUNDS}, GuidanceReuse(7, **BOUNDS)),
 }
 every_patch = pytest.mark.parametrize("name", PATCHES)

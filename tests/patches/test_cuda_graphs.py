@@ -186,3 +186,20 @@ def test_few_are_held(tape, monkeypatch):
 def test_quantized_layers_know_their_sides(tape, scheme):
     model = quantized(scheme).model
     assert torch.equal(tokens(graphed(model)), tokens(model)) and tape.made == 1
+
+
+def test_skipped_steps(tape):
+    skipping = PIPE.model.with_step_skipping(3)
+    model = graphed(skipping)
+    for seed in range(3):
+        assert torch.equal(tokens(model, seed=seed, steps=8), tokens(skipping, seed=seed, steps=8))
+    # All blocks with what they add written, skipped, and the last step as it is: whatever the run.
+    assert (tape.made, tape.played) == (3, 24)
+
+
+def test_skipped_and_cached_steps(tape):
+    both = PIPE.model.with_step_skipping(2).with_token_cache(0.25, every=4).with_guidance_reuse(every=3)
+    model = graphed(both)
+    for seed in range(2):
+        assert torch.equal(tokens(model, seed=seed, steps=12), tokens(both, seed=seed, steps=12))
+    assert tape.played > 20

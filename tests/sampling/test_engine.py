@@ -113,6 +113,7 @@ SAVINGS = {
     "merging": lambda model: model.with_token_merging(0.5),
     "cache": lambda model: model.with_token_cache(0.5, every=2),
     "guidance reuse": lambda model: model.with_guidance_reuse(2),
+    "skipping": lambda model: model.with_step_skipping(2),
     "all": lambda model: model.with_token_merging(0.5).with_token_cache(0.5, every=2).with_guidance_reuse(2),
 }
 

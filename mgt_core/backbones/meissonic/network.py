@@ -4,7 +4,9 @@ Parameter names are those of the published checkpoints, so that they load unchan
 the 1024 px one halves the token grid before the blocks (downsample / upsample), the 512 px one does not.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +51,7 @@ class MeissonicTransformer(Backbone):
     config_class = MeissonicConfig
     self_guidance_branch = PooledBranch
     condition_fields = ("hidden", "pooled", "micro")
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip"})
     block_kinds = ("joint", "single")
 
     @property
@@ -106,6 +108,10 @@ class MeissonicTransformer(Backbone):
         return 2 * self.config.width * (self.config.num_layers + self.config.num_single_layers)
 
     @property
+    def row_width(self) -> int:
+        return self.config.width
+
+    @property
     def condition_widths(self) -> dict[str, int]:
         return {"hidden": self.config.joint_attention_dim, "pooled": self.config.pooled_projection_dim, "micro": 5}
 
@@ -146,18 +152,31 @@ class MeissonicTransformer(Backbone):
         if cache:
             image, text, tables = cache.select(image, text, tables)
         above = iter(hooks.top_down or ())
-        for block in self.transformer_blocks:
-            hooks.tap(image)
-            merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
-            image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
-        joined, lead = torch.cat([text, image], dim=1), text.shape[1]
-        for block in self.single_transformer_blocks:
-            hooks.tap(joined[:, lead:])
-            own = next(above, None)
-            own = None if own is None else F.pad(own, (0, 0, lead, 0))
-            merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-            joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own)
-        image = cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
+        skip = hooks.skip
+        # Text rows are of no use after the blocks, so that a shortcut past the single ones needs the image's alone.
+        first = min(skip.first, len(self.transformer_blocks)) if skip else 0
+
+        def joint(blocks: Iterable[JointBlock], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+            for block in blocks:
+                hooks.tap(image)
+                merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
+                image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
+            return image, text
+
+        def others(image: Tensor) -> Tensor:
+            """Image rows after the last block, of those after the first ones."""
+            image, words = joint(islice(self.transformer_blocks, first, None), image, text)
+            joined, lead = torch.cat([words, image], dim=1), words.shape[1]
+            for block in self.single_transformer_blocks:
+                hooks.tap(joined[:, lead:])
+                own = next(above, None)
+                own = None if own is None else F.pad(own, (0, 0, lead, 0))
+                merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
+                joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own)
+            return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
+
+        image, text = joint(islice(self.transformer_blocks, first), image, text)
+        image = skip.past(others, image, cache and cache.rows) if skip else others(image)
         hooks.tap(image)
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
         x = image.unflatten(1, prepared.grid)
