@@ -221,10 +221,7 @@ class PackedLayer(nn.Module, ABC):
     def quantized(self, given: Input) -> tuple[Tensor, Tensor]:
         """Codes of the input [..., K], and their scale: one [1], or one a row or image [..., 1]."""
         if self.settings.activations == "static":
-            scale = scale_for(self.input_scale, given.x)
-            if self.largest != GRID:  # it was measured for int8
-                scale = scale * (GRID / self.largest)
-            scale = scale.clamp(min=SMALLEST)
+            scale = static_scale(self.input_scale, given.x, self.largest)
             return self.coded(given.x, scale if scale.ndim else scale[None], clip=True)
         if self.codes not in given.dynamic:
             peak = torch.linalg.vector_norm(given.x, float("inf"), -1, keepdim=True, dtype=torch.float32)
@@ -311,10 +308,18 @@ def scale_for(scales: Tensor, x: Tensor) -> Tensor:
     return scales.amax() if of is None else scales[of].view(-1, *[1] * (x.ndim - 1))
 
 
-def rounded(x: Tensor, scales: Tensor) -> Tensor:
-    """x [B, ...] on the int8 grid of its scale, in its own type."""
-    scale = scale_for(scales, x).clamp(min=SMALLEST)
-    return ((x.float() / scale).round().clamp(-GRID, GRID) * scale).to(x.dtype)
+def static_scale(scales: Tensor, x: Tensor, largest: float) -> Tensor:
+    """The same for codes that reach `largest`."""
+    scale = scale_for(scales, x)
+    return (scale if largest == GRID else scale * (GRID / largest)).clamp(min=SMALLEST)  # measured for int8
+
+
+def rounded(x: Tensor, scales: Tensor, form: type[PackedLayer] = PackedLayer) -> Tensor:
+    """x [B, ...] as the codes of `form` have it, int8 by default, in its own type."""
+    scale = static_scale(scales, x, form.largest)
+    values = (x.float() / scale).clamp(-form.largest, form.largest)
+    values = values.round() if form.codes == torch.int8 else values.to(form.codes).float()
+    return (values * scale).to(x.dtype)
 
 
 def packed_layers(network: nn.Module) -> dict[str, PackedLayer]:

@@ -134,17 +134,18 @@ def test_a_layer_computes_what_its_weights_say(kind, settings, bias):
 
 
 @pytest.mark.parametrize("activations", ["static", "dynamic"])
-@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
-def test_int8_inputs(kind, activations):
+@pytest.mark.parametrize("kind, most", [("asym_w4a8_int8", 0.02), ("int8_tensorwise", 0.02), ("float8_e4m3fn", 0.04)])
+def test_8_bit_inputs(kind, most, activations):
     torch.manual_seed(0)
     linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
-    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, 64, activations))
-    turned = packing.rotate(x, 64)
+    rotation = 1 if kind == "float8_e4m3fn" else 64
+    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, rotation, activations))
+    turned = packing.rotate(x, rotation)
     if activations == "static":
         layer.input_scale.fill_(float(turned.abs().max()) / GRID)
     with torch.no_grad():
         exact = F.linear(x, layer.weight_matrix(), linear.bias)
-        assert 0 < (layer(x) - exact).norm() < 0.02 * exact.norm()
+        assert 0 < (layer(x) - exact).norm() < most * exact.norm()
         one = layer(x[:1])
         assert torch.allclose(one, layer(x)[:1], atol=1e-6)  # an image does not depend on its batch
 
@@ -165,6 +166,21 @@ def test_products_of_codes_change_nothing(kind, activations, monkeypatch):
             fast = layer(given)
             layer.backend = "plain"
             assert torch.equal(fast, layer(given))
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_fp8_inputs_are_fp8(activations):
+    """Inputs that are e4m3 times the scale come through as they are, others as the nearest."""
+    x = (torch.randn(5, 64) * 30).to(packing.FLOAT8).float()
+    x[:, 0] = packing.FLOAT8_MAX
+    layer = FORMATS.get("float8_e4m3fn").pack(nn.Linear(64, 40), LayerSettings(activations=activations))
+    if activations == "static":
+        layer.input_scale.fill_(packing.FLOAT8_MAX / GRID)
+    with torch.no_grad():
+        exact = F.linear(x, layer.weight_matrix(), layer.bias)
+        assert torch.allclose(layer(x), exact, rtol=1e-5, atol=1e-3)
+        more = 1.01 if activations == "dynamic" else 1.0  # where the scale follows, and where the grid stays
+        assert torch.allclose(layer(x * 1.01) - layer.bias, (exact - layer.bias) * more, rtol=1e-5, atol=1e-3)
 
 
 def test_layers_of_one_input_share_its_codes(monkeypatch):
