@@ -1,7 +1,7 @@
 """Linear layers of 8-bit codes by torch's own products: `_int_mm` for int8, `_scaled_mm` for fp8 (e4m3).
 
 Codes stand for `codes * scale`. Where torch has no product for a machine or a shape, or it fails when tried, the same
-is computed in float32. What torch (2.4 to 2.13) takes is read from its sources, ATen's native/cuda/Blas.cpp and what
+is computed in floats. What torch (2.4 to 2.13) takes is read from its sources, ATen's native/cuda/Blas.cpp and what
 became of it:
 
 - int8 on CUDA: compute capability 7.5 and up, more than 16 rows of `codes` (fewer are padded), both sides of the
@@ -123,7 +123,8 @@ def linear(
     """
     factor, flat = factor.view(-1), codes.reshape(-1, codes.shape[-1])
     if not (fast and flat.numel() and has_product(codes.device, codes.dtype, *weight.shape)):
-        return finished(F.linear(codes.float(), weight.float()), scale, factor, bias, dtype)
+        wide = torch.bfloat16 if dtype == torch.bfloat16 and codes.is_cuda else torch.float32  # both hold every code
+        return finished(F.linear(codes.to(wide), weight.to(wide)), scale, factor, bias, dtype)
     shape = (*codes.shape[:-1], len(weight))
     if codes.dtype == FP8 and scale.numel() == len(flat) and has_rows(codes.device, dtype):
         return scaled_by_row(flat, weight, scale.reshape(-1, 1), factor, bias, dtype).view(shape)

@@ -278,3 +278,15 @@ def test_empty_inputs_stay_away_from_kernels(activations, monkeypatch):
     assert layer(torch.empty(2, 0, 16)).shape == (2, 0, 8)
     with pytest.raises((AttributeError, TypeError)):
         layer(torch.ones(2, 1, 16))
+
+
+@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise", "float8_e4m3fn"])
+def test_layers_of_one_input_compile_to_one_graph(kind):
+    torch.manual_seed(0)
+    packed = {
+        name: FORMATS.get(kind).pack(nn.Linear(64, 16), LayerSettings(16, 1, "dynamic")) for name in ("to_q", "to_k")
+    }
+    packed["to_v"] = packed["to_k"].treated(Treatment())
+    layer, x = Apart(packed), torch.randn(2, 5, 64)
+    with torch.no_grad():
+        assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
