@@ -137,6 +137,13 @@ def test_both_orders_of_scaling_agree(rows, factors, bias, dtype):
     torch.testing.assert_close(few, recorded, rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [INT8, FP8])
+def test_halves_hold_every_code(dtype):
+    """What is multiplied on a card that has no product of codes."""
+    every = torch.arange(256).to(torch.uint8).view(dtype)
+    assert torch.equal(every.bfloat16().float().nan_to_num(), every.float().nan_to_num())
+
+
 def test_a_product_that_fails_is_done_without(monkeypatch, caplog):
     """As in builds that lack it: the same numbers, and one line that says so."""
 
