@@ -45,7 +45,7 @@ from .quantization.pipeline import (
     quantize_text,
 )
 from .quantization.quantize import quantize
-from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A16, Scheme
+from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A8FP8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
@@ -137,6 +137,7 @@ __all__ = [
     "W4A8",
     "W8A16",
     "W8A8",
+    "W8A8FP8",
     "ZSampling",
     "calibration_conditions",
     "empty_state",

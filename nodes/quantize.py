@@ -60,7 +60,7 @@ class MGTSCQCalibrate:
                 ),
                 "int8_share": number(
                     "Share of the layers, those with the smallest output scales, whose inputs are rounded to 8 bits "
-                    "too; the paper takes a third. Meant for w4a8 and w8a8, the others ignore it.",
+                    "too; the paper takes a third. Meant for w4a8, w8a8 and w8a8_fp8, the others ignore it.",
                     0.333,
                     0.0,
                     1.0,

@@ -129,7 +129,7 @@ def interval(what: str) -> dict[str, str]:
 def quantization_input(tooltip: str, *others: str) -> Declaration:
     """A registered scheme; `others` are offered before them."""
     choices = " w4a8: 4-bit weights, a third of the layers with 8-bit activations (SCQ); w4a16: 4-bit weights; "
-    choices += "w8a8, w8a16: 8 bits; fp8: 8-bit floating point."
+    choices += "w8a8, w8a16: 8 bits; fp8: 8-bit floating point; w8a8_fp8: the activations too."
     return combo([*others, *mgt_core.list_quantizations()], tooltip + choices)
 
 

@@ -3,7 +3,7 @@
 import mgt_core
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.quantization.quantize import Quantized, quantize
-from mgt_core.quantization.schemes import FP8, W4A8, W4A16, W8A8, W8A16, Scheme
+from mgt_core.quantization.schemes import FP8, W4A8, W4A16, W8A8, W8A8FP8, W8A16, Scheme
 
 CASES: dict[str, Scheme] = {
     "W4A8 (SCQ)": W4A8(),
@@ -18,6 +18,7 @@ CASES: dict[str, Scheme] = {
     "W8A8": W8A8(),
     "W8A16": W8A16(),
     "FP8": FP8(),
+    "FP8, inputs too": W8A8FP8(),
 }
 
 

@@ -16,7 +16,8 @@ from ..kernels.fused_linear import FusedLinear
 from ..kernels.sides import POSITIVE, sides
 from ..sampling.draws import seeded_generator
 from ..types import Condition
-from .layers import Treatment, rounded, scales_tensor
+from .formats import FORMATS
+from .layers import PackedLayer, Treatment, rounded, scales_tensor
 from .packing import rotate
 from .schemes import Scheme, names_in
 from .session import Recorded, Session
@@ -28,9 +29,9 @@ DECAY = 0.01  # of the weights, as published
 class Rounded(nn.Module):
     """Rows of a float layer, computed as their packed form will. `stored`, of all rows, is set from outside."""
 
-    def __init__(self, whole: nn.Linear, rows: slice, how: Treatment, rotation: int):
+    def __init__(self, whole: nn.Linear, rows: slice, how: Treatment, rotation: int, form: type[PackedLayer]):
         super().__init__()
-        self.whole, self.rows, self.rotation = whole, rows, rotation
+        self.whole, self.rows, self.rotation, self.form = whole, rows, rotation, form
         self.in_features, self.out_features = whole.in_features, rows.stop - rows.start
         self.stored = whole.weight.detach()
         apart, device = max(len(how.inputs), len(how.outputs)) > 1, whole.weight.device
@@ -42,7 +43,7 @@ class Rounded(nn.Module):
         """[..., K] -> [..., N]."""
         if self.inputs is not None:
             turned = rotate(x, self.rotation)
-            x = through(x, rotate(rounded(turned.detach(), self.inputs), self.rotation))
+            x = through(x, rotate(rounded(turned.detach(), self.inputs, self.form), self.rotation))
         weight = through(self.whole.weight[self.rows], self.stored[self.rows])
         y = F.linear(x, weight, None if self.whole.bias is None else self.whole.bias[self.rows])
         return y if self.outputs is None else through(y, rounded(y.detach(), self.outputs))
@@ -60,14 +61,14 @@ class Student:
         self.scheme = scheme
         self.network = replaced(network, {}, share=False).to(device, torch.float32).requires_grad_(True)
         self.wholes: dict[nn.Linear, list[Rounded]] = {}
-        layers = {}
+        layers, form = {}, FORMATS.get(scheme.format)
         for path, module in self.network.named_modules():
             fused = isinstance(module, FusedLinear)
             for name in names_in(path, module) if fused else [path]:
                 if name not in how:
                     continue
                 rows = module.rows(name.rpartition(".")[2]) if fused else slice(0, module.out_features)
-                layers[name] = Rounded(module, rows, how[name], scheme.rotation(module))
+                layers[name] = Rounded(module, rows, how[name], scheme.rotation(module), form)
                 self.wholes.setdefault(module, []).append(layers[name])
         self.rounding = replaced(self.network, layers)
 

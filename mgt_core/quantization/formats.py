@@ -11,6 +11,7 @@ from ..registry import Registry
 from .layers import ACTIVATIONS, LayerSettings, PackedLayer
 from .packing import (
     FLOAT8,
+    FLOAT8_MAX,
     assign,
     decode_int4,
     grouped,
@@ -100,7 +101,7 @@ class Int8Layer(PackedLayer):
         return {"weight": ((rows, width), torch.int8), "weight_scale": ((rows,), torch.float32)}
 
     def rows(self, start, stop):
-        return self.weight[start:stop].float(), self.weight_scale[start:stop, None]
+        return self.weight[start:stop], self.weight_scale[start:stop, None]
 
     def fused(self, kernels, x):
         return kernels.int8_linear(
@@ -121,9 +122,10 @@ class Int8Layer(PackedLayer):
 
 @FORMATS.register("float8_e4m3fn")
 class Float8Layer(PackedLayer):
-    """8-bit floating-point weights with one scale a matrix; the inputs stay as they are."""
+    """8-bit floating-point weights with one scale a matrix."""
 
     name = "float8_e4m3fn"
+    codes, largest = FLOAT8, FLOAT8_MAX
 
     @staticmethod
     def store(weight, settings):
@@ -135,7 +137,7 @@ class Float8Layer(PackedLayer):
         return {"weight": ((rows, width), FLOAT8), "weight_scale": ((), torch.float32)}
 
     def rows(self, start, stop):
-        return self.weight[start:stop].float(), self.weight_scale.reshape(1, 1)
+        return self.weight[start:stop], self.weight_scale.reshape(1, 1)
 
 
 def config_tensor(layer: PackedLayer) -> Tensor:

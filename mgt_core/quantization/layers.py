@@ -1,14 +1,15 @@
 """Linear layers and convolutions whose weights stay packed; a tile at a time is decoded to compute.
 
 What a layer stores are parameters, named as ComfyUI names them in its files: hosts count and move
-parameters, and with these the bytes are the real ones. comfy-kitchen's kernels compute where they fit; they are
-not run on a GPU by this project's tests, which compare its eager backend with the plain path on a CPU.
+parameters, and with these the bytes are the real ones. comfy-kitchen's kernels compute where they fit, else torch's
+products of 8-bit codes, else floats. None of them are run on a GPU by this project's tests, which compare
+comfy-kitchen's eager backend and torch's int8 product with floats on a CPU.
 """
 
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import ClassVar
 
@@ -17,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..kernels import eight_bit
 from ..kernels.fused_linear import published_modules
 from ..kernels.kitchen import kitchen
 from ..kernels.sides import SIDES, sides_of
 from .packing import GRID, rotate
 
 CPU_TILE, GPU_TILE = 2**20, 2**23  # weights decoded at once
+EVEN = 16  # rows, of which a GPU's tile has a multiple: its products of 8 bits take no others
 CONVOLUTION = ("stride", "padding", "dilation", "groups")
 ACTIVATIONS = ("float", "static", "dynamic")
 SCALES = ("input_scale", "output_scale")
@@ -32,9 +35,10 @@ SMALLEST = 1e-30  # scale
 @dataclass(frozen=True)
 class LayerSettings:
     """How one layer is stored and computed. group: weights that share a scale (4 bit only). rotation: Hadamard
-    block, 1 for none. activations: "float" as they come; "static" int8 with calibrated scales; "dynamic"
-    int8 with a scale for every row. apart: whether there is a static scale for each side of guidance (see
-    kernels/sides.py), or one for both. outputs: whether the outputs, too, are rounded to int8, by scales likewise."""
+    block, 1 for none. activations: "float" as they come; "static" 8-bit codes with calibrated scales; "dynamic"
+    8-bit codes with a scale for every row. Codes are int8, or e4m3 beside weights of e4m3. apart: whether there is a
+    static scale for each side of guidance (see kernels/sides.py), or one for both. outputs: whether the outputs, too,
+    are rounded to int8, by scales likewise."""
 
     group: int = 16
     rotation: int = 1
@@ -53,15 +57,27 @@ class Treatment:
     outputs: tuple[float, ...] = ()
 
 
+@dataclass
+class Input:
+    """What packed layers of one input begin with: x [..., K], rotated. dynamic: its codes and their scales, by type,
+    once a layer has made them."""
+
+    x: Tensor
+    dynamic: dict[torch.dtype, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
 class PackedLayer(nn.Module, ABC):
     """Takes the place of a Linear or Conv2d. Subclasses store the matrix [N, K].
 
-    backend: "auto" uses comfy-kitchen's kernels on a GPU, where they were written for; the plain path needs less
-    memory on a CPU. "kitchen" uses them wherever they run, "plain" never.
+    codes, largest: type of 8-bit inputs, and what they reach.
+    backend: "auto" uses comfy-kitchen's kernels on a GPU, where they were written for, and torch's products of
+    8-bit codes (see kernels/eight_bit.py); "kitchen" the former wherever they run; "plain" computes in floats.
     """
 
     name: ClassVar[str]
     packed: ClassVar[bool] = True  # the types of its parameters are not what is computed in, see compute_dtype
+    codes: ClassVar[torch.dtype] = torch.int8
+    largest: ClassVar[float] = GRID
     settings: LayerSettings
     backend: str = "auto"
 
@@ -147,15 +163,15 @@ class PackedLayer(nn.Module, ABC):
 
     @abstractmethod
     def rows(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Decoded rows [n, K] float32, still rotated, and the factor of each [n, 1]."""
+        """Rows [n, K] in the type of `codes`, still rotated, and the factor of each [n, 1], or of all [1, 1]."""
 
     def kernels_for(self, x: Tensor) -> ModuleType | None:
-        """comfy-kitchen where it is to compute with `x`. torch's int8 product on a GPU refuses an empty one, as the
-        text is between the refreshes of a token cache."""
+        """comfy-kitchen where it is to compute with `x`, which may not be empty, as the text is between the refreshes
+        of a token cache."""
         unwanted = self.backend == "plain" or (self.backend == "auto" and x.device.type != "cuda")
         if unwanted or not x.numel():
             return None
-        return kitchen("w4a8_int8_linear", "int8_linear", "mm_int8")
+        return kitchen("w4a8_int8_linear", "int8_linear")
 
     def fused(self, kernels: ModuleType, x: Tensor) -> Tensor | None:
         """The product by a kernel that quantizes the rows of `x` itself, or None where there is none."""
@@ -168,8 +184,7 @@ class PackedLayer(nn.Module, ABC):
 
     def weight_matrix(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """[N, K] decoded and rotated back."""
-        values, factor = self.rows(0, self.out_features)
-        return rotate(values * factor, self.settings.rotation).to(dtype)
+        return rotate(decoded(*self.rows(0, self.out_features)), self.settings.rotation).to(dtype)
 
     def product(self, name: str, x: Tensor) -> Tensor:
         """As FusedLinear's: the layer `name` of those in it, without its bias."""
@@ -178,16 +193,16 @@ class PackedLayer(nn.Module, ABC):
 
     def times(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """[..., K] times rows of the matrix, all by default; x as it comes, without the bias."""
-        values, factor = self.rows(start, self.out_features if stop is None else stop)
-        return F.linear(x, rotate(values * factor, self.settings.rotation).to(x))
+        rows = self.rows(start, self.out_features if stop is None else stop)
+        return F.linear(x, rotate(decoded(*rows), self.settings.rotation).to(x))
 
-    def turned(self, x: Tensor) -> Tensor | None:
+    def turned(self, x: Tensor) -> Input | None:
         """What `forward` begins with, and may be given; None where it may do without."""
         if self.settings.activations == "dynamic" and self.kernels_for(x):
             return None
-        return rotate(x, self.settings.rotation)
+        return Input(rotate(x, self.settings.rotation))
 
-    def forward(self, x: Tensor, turned: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, turned: Input | None = None) -> Tensor:
         """[..., K] -> [..., N] (or as the convolution has it), in the type of `x`. turned: see `turned`."""
         if self.geometry is not None:
             return self.geometry(x, self.weight_matrix(x.dtype), self.bias)
@@ -195,44 +210,45 @@ class PackedLayer(nn.Module, ABC):
             out = self.fused(kernels, x)
             if out is not None:
                 return out
-        dtype = x.dtype
-        x = rotate(x, self.settings.rotation) if turned is None else turned
+        turned = turned or Input(rotate(x, self.settings.rotation))
         if self.settings.activations == "float":
-            return self.by_tiles(x, lambda values, factor: F.linear(x, (values * factor).to(dtype)))
-        codes, scale = self.quantized(x)
-        matrix = self.integer_product(codes)
-        out = self.by_tiles(x, lambda values, factor: (matrix(values) * (factor.T * scale)).to(dtype))
+            return self.by_tiles(turned.x, lambda *rows: float_linear(turned.x, *rows))
+        codes, scale = self.quantized(turned)
+        fast = self.backend != "plain"
+        out = self.by_tiles(turned.x, lambda *rows: eight_bit.linear(codes, scale, *rows, x.dtype, fast))
         return rounded(out, self.output_scale) if self.settings.outputs else out
 
-    def quantized(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """int8 values of `x` as float32, and their scale: one, or one a row or image [..., 1]."""
-        x = x.float()
+    def quantized(self, given: Input) -> tuple[Tensor, Tensor]:
+        """Codes of the input [..., K], and their scale: one [1], or one a row or image [..., 1]."""
         if self.settings.activations == "static":
-            scale = scale_for(self.input_scale, x)
+            scale = static_scale(self.input_scale, given.x, self.largest)
+            return self.coded(given.x, scale if scale.ndim else scale[None], clip=True)
+        if self.codes not in given.dynamic:
+            peak = torch.linalg.vector_norm(given.x, float("inf"), -1, keepdim=True, dtype=torch.float32)
+            given.dynamic[self.codes] = self.coded(given.x, (peak / self.largest).clamp(min=SMALLEST))
+        return given.dynamic[self.codes]
+
+    def coded(self, x: Tensor, scale: Tensor, clip: bool = False) -> tuple[Tensor, Tensor]:
+        values = x / scale  # in float32, as the scale is
+        if self.codes == torch.int8:
+            values.round_()
+        if clip:
+            values.clamp_(-self.largest, self.largest)
+        return values.to(self.codes), scale
+
+    def by_tiles(self, x: Tensor, multiply: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Tensor:
+        """[..., N] in the type of `x`, tile by tile. multiply: from rows, their factors and their bias to [..., n]."""
+        if x.device.type == "cpu":
+            height = max(1, CPU_TILE // self.in_features)
         else:
-            scale = x.abs().amax(-1, keepdim=True) / GRID
-        scale = scale.clamp(min=SMALLEST)
-        return (x / scale).round().clamp(-GRID, GRID), scale
-
-    def integer_product(self, codes: Tensor) -> Callable[[Tensor], Tensor]:
-        """codes [..., K] -> the function from rows [n, K] to [..., n]; exact either way up to K = 1040, and
-        beyond that to the last bits of float32."""
-        if not (kernels := self.kernels_for(codes)):
-            return lambda values: F.linear(codes, values)
-        flat = codes.flatten(0, -2).to(torch.int8)
-        return lambda values: (
-            kernels.mm_int8(flat, values.to(torch.int8).T.contiguous()).float().unflatten(0, codes.shape[:-1])
-        )
-
-    def by_tiles(self, x: Tensor, multiply: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """[..., N] in the type of `x`, tile by tile, with the bias."""
-        height = max(1, (CPU_TILE if x.device.type == "cpu" else GPU_TILE) // self.in_features)
+            height = max(EVEN, GPU_TILE // self.in_features // EVEN * EVEN)
+        if height >= self.out_features:
+            return multiply(*self.rows(0, self.out_features), self.bias)
         out = x.new_empty(*x.shape[:-1], self.out_features)
         for start in range(0, self.out_features, height):
-            tile = multiply(*self.rows(start, start + height))
-            if self.bias is not None:
-                tile += self.bias[start : start + height].to(tile.dtype)
-            out[..., start : start + height] = tile
+            part = slice(start, start + height)
+            bias = None if self.bias is None else self.bias[part]
+            out[..., part] = multiply(*self.rows(start, start + height), bias)
         return out
 
     def extra_repr(self) -> str:
@@ -259,6 +275,20 @@ def kernel_of(layer: nn.Module, dtype: torch.dtype) -> Tensor:
     return layer.weight
 
 
+def decoded(values: Tensor, factor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows as `PackedLayer.rows` gives them -> [n, K], rounded once."""
+    values = values if values.dtype == torch.int8 else values.float()
+    return torch.mul(values, factor, out=torch.empty(values.shape, dtype=dtype, device=values.device))
+
+
+def float_linear(x: Tensor, values: Tensor, factor: Tensor, bias: Tensor | None) -> Tensor:
+    """x [..., K] by decoded rows, in its own type."""
+    weight = decoded(values, factor, x.dtype)
+    if bias is None or x.device.type != "cpu":
+        return F.linear(x, weight, None if bias is None else bias.to(x.dtype))
+    return F.linear(x, weight).add_(bias.to(x.dtype))  # rounded as the recorded pictures are
+
+
 def parameter(value: Tensor) -> nn.Parameter:
     return nn.Parameter(value.contiguous(), requires_grad=False)
 
@@ -278,10 +308,18 @@ def scale_for(scales: Tensor, x: Tensor) -> Tensor:
     return scales.amax() if of is None else scales[of].view(-1, *[1] * (x.ndim - 1))
 
 
-def rounded(x: Tensor, scales: Tensor) -> Tensor:
-    """x [B, ...] on the int8 grid of its scale, in its own type."""
-    scale = scale_for(scales, x).clamp(min=SMALLEST)
-    return ((x.float() / scale).round().clamp(-GRID, GRID) * scale).to(x.dtype)
+def static_scale(scales: Tensor, x: Tensor, largest: float) -> Tensor:
+    """The same for codes that reach `largest`."""
+    scale = scale_for(scales, x)
+    return (scale if largest == GRID else scale * (GRID / largest)).clamp(min=SMALLEST)  # measured for int8
+
+
+def rounded(x: Tensor, scales: Tensor, form: type[PackedLayer] = PackedLayer) -> Tensor:
+    """x [B, ...] as the codes of `form` have it, int8 by default, in its own type."""
+    scale = static_scale(scales, x, form.largest)
+    values = (x.float() / scale).clamp(-form.largest, form.largest)
+    values = values.round() if form.codes == torch.int8 else values.to(form.codes).float()
+    return (values * scale).to(x.dtype)
 
 
 def packed_layers(network: nn.Module) -> dict[str, PackedLayer]:

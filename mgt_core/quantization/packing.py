@@ -130,11 +130,21 @@ def assign(weight: Tensor, relative: Tensor, channel: Tensor, levels: Tensor) ->
 
 
 def decode_int4(codes: Tensor, relative: Tensor, levels: Tensor, width: int) -> Tensor:
-    """int8 grid values [N, width] as float32, before the channel scale; still rotated."""
-    byte = torch.arange(256, device=codes.device)
-    pairs = torch.stack([levels[byte & 15], levels[byte >> 4]], dim=-1)
-    values = F.embedding(codes.view(torch.uint8).int(), pairs).flatten(1).unflatten(1, (relative.shape[1], -1))
-    return (values * relative.float()[..., None]).round_().clamp_(-GRID, GRID).flatten(1)[:, :width]
+    """Grid values [N, width] int8, before the channel scale; still rotated."""
+    # A group's scale is one of 256 too, so that a byte of codes and a byte of scale are the place of two weights.
+    grid = (levels * every_float8(levels.device)).round_().clamp_(-GRID, GRID).to(torch.int8)
+    shape = (256, LEVELS, LEVELS)
+    pairs = torch.stack([grid[:, None].expand(shape), grid[:, :, None].expand(shape)], dim=-1).view(torch.int16)
+    scales = relative.view(torch.uint8).int()
+    places = torch.add(codes.view(torch.uint8).unflatten(1, (scales.shape[1], -1)), scales[..., None], alpha=256)
+    return pairs.view(-1).index_select(0, places.view(-1)).view(torch.int8).view(len(codes), -1)[:, :width]
+
+
+@functools.lru_cache(maxsize=8)
+def every_float8(device: torch.device) -> Tensor:
+    """[256, 1] float32: what each byte is as e4m3."""
+    with torch.inference_mode(False):  # it is kept
+        return torch.arange(256, dtype=torch.uint8, device=device).view(FLOAT8).float()[:, None]
 
 
 def quantize_int8(weight: Tensor, rotation: int) -> tuple[Tensor, Tensor]:

@@ -34,14 +34,15 @@ READ_NEXT += ("*.to_out.0", "*.ff.net.2", "*.ff_context.net.2", "project_from_hi
 @dataclass(frozen=True)
 class Scheme(Settings):
     """group_size: weights that share a scale (4 bit only). int8_share: share of the layers, those with the
-    smallest output scales, whose inputs become int8 as well; layers count as checkpoints name them, queries, keys and
-    values apart. activation_scales: "static", calibrated ones as SCQ has it, or "dynamic", one for every token,
-    measured when it is used. condition_scales: of static ones two a layer, for unconditional and conditional
-    rows ("apart"), or one ("together"). outputs: "int8" rounds the outputs of int8 layers, too, where what reads them
-    takes them so (READ_NEXT). keep: layers that stay as they are, as patterns over their names or the word
-    "modulation". reconstruct: steps of layer-wise fine-tuning between the two calibrations; 0 for none (4 bit only).
-    unranked: layers whose inputs stay as they come and that do not count for the share, as `keep` names them;
-    "unlisted", SCQ's default, for those that the authors' list leaves out, in a network of Meissonic's depth.
+    smallest output scales, whose inputs become 8-bit codes as well, int8 or beside e4m3 weights e4m3; layers count as
+    checkpoints name them, queries, keys and values apart. activation_scales: "static", calibrated ones as SCQ has it,
+    or "dynamic", one for every token, measured when it is used. condition_scales: of static ones two a layer, for
+    unconditional and conditional rows ("apart"), or one ("together"). outputs: "int8" rounds the outputs of layers with
+    8-bit inputs, too, where what reads them takes them so (READ_NEXT). keep: layers that stay as they are, as patterns
+    over their names or the word "modulation". reconstruct: steps of layer-wise fine-tuning between the two
+    calibrations; 0 for none (4 bit only). unranked: layers whose inputs stay as they come and that do not count for the
+    share, as `keep` names them; "unlisted", SCQ's default, for those that the authors' list leaves out, in a network of
+    Meissonic's depth.
     """
 
     neutral = None
@@ -193,3 +194,12 @@ class FP8(Scheme):
 
     def rotation(self, layer):
         return 1
+
+
+@SCHEMES.register("w8a8_fp8")
+@dataclass(frozen=True)
+class W8A8FP8(FP8):
+    """8-bit floating-point weights, and inputs likewise with a scale for every token, in all layers."""
+
+    int8_share: float = 1.0
+    activation_scales: str = "dynamic"

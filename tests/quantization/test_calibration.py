@@ -72,7 +72,8 @@ def test_predictions_stay_close(scheme):
         model.logits(ids, pipe().text.encode("a cat"), 1.0) for model in (pipe().model, quantized(scheme).model)
     )
     together = torch.corrcoef(torch.stack([exact.flatten(), ours.flatten()]))[0, 1]
-    assert together > (0.75 if scheme.startswith("w4") else 0.95)  # a tiny random network amplifies every error
+    least = {"w4a8": 0.75, "w4a16": 0.75, "w8a8_fp8": 0.9}.get(scheme, 0.95)
+    assert together > least  # a tiny random network amplifies every error
 
 
 def test_fine_tuning_lowers_the_error():

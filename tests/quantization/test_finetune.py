@@ -16,6 +16,7 @@ from mgt_core.quantization.session import Session
 from support.quantized import RUN, conditions, pipe, quantized, tokens, with_model
 
 CPU = torch.device("cpu")
+STATIC_FP8 = mgt_core.W8A8FP8(activation_scales="static")
 TUNED = replace(RUN, finetune=3, batch=2, rate=1e-3)
 
 
@@ -64,11 +65,10 @@ def test_the_bundle_comes_back_and_the_calibration_alone_is_refused(tmp_path):
         apply(pipe().model, "w4a8", mgt_core.Calibration.load(tmp_path / "calibration.json"))
 
 
-@pytest.mark.parametrize("scheme", SCHEMES.names())
+@pytest.mark.parametrize("scheme", [*(SCHEMES.get(name)() for name in SCHEMES.names()), STATIC_FP8], ids=str)
 @torch.no_grad()
 def test_a_student_computes_what_will_be_packed(scheme):
     """The loss of the rounded float network is that of the packed one on the same masked tokens."""
-    scheme = SCHEMES.get(scheme)()
     session = Session.of(pipe().model, *conditions(1), RUN)
     session.states()
     how = {name: Treatment() for name in layers_of(pipe().model, scheme)}

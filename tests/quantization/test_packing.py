@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mgt_core.kernels import eight_bit
+from mgt_core.kernels.fused_linear import Apart
 from mgt_core.quantization import layers, packing
 from mgt_core.quantization.formats import FORMATS
-from mgt_core.quantization.layers import GRID, LayerSettings, packed_layers, stored_bytes
+from mgt_core.quantization.layers import GRID, LayerSettings, PackedLayer, Treatment, packed_layers, stored_bytes
 from mgt_core.quantization.surgery import replaced
 
 needs_kitchen = pytest.mark.skipif(
     importlib.util.find_spec("comfy_kitchen") is None, reason="comfy-kitchen is not installed"
 )
+SEEDS = st.integers(0, 1000)
 KERNEL_TOLERANCE = 2e-5  # of the largest output: float32 sums in another order
 
 
@@ -53,7 +56,27 @@ def test_int4_of_any_shape(rows, width, group):
     grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, width)
     assert grid.shape == weight.shape and grid.abs().max() <= GRID and torch.equal(grid, grid.round())
     back = packing.rotate(grid * packed.channel[:, None], rotation)
-    assert (back - weight).norm() <= 0.25 * weight.norm() + 1e-6
+    assert (back - weight).norm() <= 0.3 * weight.norm() + 1e-6
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    rows=st.integers(1, 9),
+    groups=st.integers(1, 9),
+    half=st.sampled_from([4, 8, 64]),
+    cut=st.integers(0, 7),
+    seed=SEEDS,
+)
+def test_int4_is_decoded_as_it_says(rows, groups, half, cut, seed):
+    """round(level[code] * relative), to the grid, whatever the bytes."""
+    generator = torch.Generator().manual_seed(seed)
+    packed = torch.randint(-128, 128, (rows, groups * half), generator=generator).to(torch.int8)
+    relative = (torch.rand(rows, groups, generator=generator) * 300).to(packing.FLOAT8)
+    levels = (torch.rand(16, generator=generator) * 2 - 1).sort().values
+    values = levels[packing.unpack_nibbles(packed).long()].unflatten(1, (groups, -1)) * relative.float()[..., None]
+    grid = packing.decode_int4(packed, relative, levels, 2 * groups * half - cut)
+    assert grid.dtype == torch.int8
+    assert torch.equal(grid, values.round().clamp(-GRID, GRID).flatten(1)[:, : grid.shape[1]].to(torch.int8))
 
 
 def test_int4_error_falls_with_the_group():
@@ -111,19 +134,70 @@ def test_a_layer_computes_what_its_weights_say(kind, settings, bias):
 
 
 @pytest.mark.parametrize("activations", ["static", "dynamic"])
-@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
-def test_int8_inputs(kind, activations):
+@pytest.mark.parametrize("kind, most", [("asym_w4a8_int8", 0.02), ("int8_tensorwise", 0.02), ("float8_e4m3fn", 0.04)])
+def test_8_bit_inputs(kind, most, activations):
     torch.manual_seed(0)
     linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
-    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, 64, activations))
-    turned = packing.rotate(x, 64)
+    rotation = 1 if kind == "float8_e4m3fn" else 64
+    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, rotation, activations))
+    turned = packing.rotate(x, rotation)
     if activations == "static":
         layer.input_scale.fill_(float(turned.abs().max()) / GRID)
     with torch.no_grad():
         exact = F.linear(x, layer.weight_matrix(), linear.bias)
-        assert 0 < (layer(x) - exact).norm() < 0.02 * exact.norm()
+        assert 0 < (layer(x) - exact).norm() < most * exact.norm()
         one = layer(x[:1])
         assert torch.allclose(one, layer(x)[:1], atol=1e-6)  # an image does not depend on its batch
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
+def test_products_of_codes_change_nothing(kind, activations, monkeypatch):
+    """Torch's int8 product, where a CPU has it, and several tiles of a layer."""
+    monkeypatch.setattr(layers, "CPU_TILE", 64 * 12)
+    torch.manual_seed(0)
+    linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
+    layer = FORMATS.get(kind).pack(linear, LayerSettings(16, 64, activations))
+    if activations == "static":
+        layer.input_scale.fill_(float(x.abs().max()) / GRID / 2)  # some clip
+    with torch.no_grad():
+        for given in (x, x.bfloat16(), x[0, 0]):
+            layer.backend = "auto"
+            fast = layer(given)
+            layer.backend = "plain"
+            assert torch.equal(fast, layer(given))
+
+
+@pytest.mark.parametrize("activations", ["static", "dynamic"])
+def test_fp8_inputs_are_fp8(activations):
+    """Inputs that are e4m3 times the scale come through as they are, others as the nearest."""
+    x = (torch.randn(5, 64) * 30).to(packing.FLOAT8).float()
+    x[:, 0] = packing.FLOAT8_MAX
+    layer = FORMATS.get("float8_e4m3fn").pack(nn.Linear(64, 40), LayerSettings(activations=activations))
+    if activations == "static":
+        layer.input_scale.fill_(packing.FLOAT8_MAX / GRID)
+    with torch.no_grad():
+        exact = F.linear(x, layer.weight_matrix(), layer.bias)
+        assert torch.allclose(layer(x), exact, rtol=1e-5, atol=1e-3)
+        more = 1.01 if activations == "dynamic" else 1.0  # where the scale follows, and where the grid stays
+        assert torch.allclose(layer(x * 1.01) - layer.bias, (exact - layer.bias) * more, rtol=1e-5, atol=1e-3)
+
+
+def test_layers_of_one_input_share_its_codes(monkeypatch):
+    torch.manual_seed(0)
+    parts = {name: nn.Linear(64, 16) for name in ("to_q", "to_k", "to_v")}
+    scheme = LayerSettings(16, 64, "dynamic")
+    packed = {name: FORMATS.get("int8_tensorwise").pack(layer, scheme) for name, layer in parts.items()}
+    packed["to_k"] = packed["to_k"].treated(Treatment("static", (0.02,)))
+    x, made = torch.randn(2, 5, 64), []
+    coded = PackedLayer.coded
+    monkeypatch.setattr(
+        PackedLayer, "coded", lambda self, *given, **how: made.append(self) or coded(self, *given, **how)
+    )
+    with torch.no_grad():
+        together = Apart(packed)(x)
+        assert len(made) == 2  # dynamic ones once, static ones by scales of their own
+        assert torch.equal(together, torch.cat([layer(x) for layer in packed.values()], dim=-1))
 
 
 def test_a_tight_static_scale_clips():
@@ -197,8 +271,22 @@ def test_replacing_shares_the_rest_and_spares_the_original():
 def test_empty_inputs_stay_away_from_kernels(activations, monkeypatch):
     """A GPU's integer product refuses what the text is between the refreshes of a token cache."""
     monkeypatch.setattr(layers, "kitchen", lambda *functions: object())  # which has no kernel at all
+    monkeypatch.setattr(eight_bit, "product", None)
+    monkeypatch.setattr(eight_bit, "has_product", lambda *asked: True)
     layer = FORMATS.get("int8_tensorwise").pack(nn.Linear(16, 8), LayerSettings(16, 16, activations))
     layer.backend = "kitchen"
     assert layer(torch.empty(2, 0, 16)).shape == (2, 0, 8)
-    with pytest.raises(AttributeError):
+    with pytest.raises((AttributeError, TypeError)):
         layer(torch.ones(2, 1, 16))
+
+
+@pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise", "float8_e4m3fn"])
+def test_layers_of_one_input_compile_to_one_graph(kind):
+    torch.manual_seed(0)
+    packed = {
+        name: FORMATS.get(kind).pack(nn.Linear(64, 16), LayerSettings(16, 1, "dynamic")) for name in ("to_q", "to_k")
+    }
+    packed["to_v"] = packed["to_k"].treated(Treatment())
+    layer, x = Apart(packed), torch.randn(2, 5, 64)
+    with torch.no_grad():
+        assert torch.equal(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
