@@ -1,6 +1,7 @@
 """`sample`: settles what its caller leaves open, checks its arguments, and runs a sampler."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from .model import MGTModel
 from .recommended import recommended
 from .registry import SAMPLERS
 from .samplers.base import Sampler
-from .sampling.draws import SEED_SPAN, image_seeds
+from .sampling.draws import image_seeds
 from .schedules.base import MaskSchedule, schedule_from
 from .types import Callback, TokenState
 
@@ -79,7 +80,7 @@ def sample(
     steps: int | None = None,
     cfg: float | None = None,
     temperature: float | tuple[float, float] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     callback: Callback | None = None,
     **options,
 ) -> TokenState:
@@ -89,16 +90,15 @@ def sample(
     sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
     confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
     pipeline has it). Of these, what is left out is as the model recommends (recommended.py).
-    seed: image i uses seed + i. callback: called after every step with a Step.
+    seed: image i uses seed + i; or one seed an image. callback: called after every step with a Step.
     options: further settings of the sampler. Raises MGTError for bad input, before any work.
     """
     if temperature is not None:
         options["temperature"] = temperature
-    whole_number("seed", seed, 0, SEED_SPAN - 1)
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise MGTError(f"callback is {callback!r}; expected something that can be called")
     run = settle(model, state, sampler=sampler, schedule=schedule, steps=steps, cfg=cfg, **options)
-    steps, sampler = run.steps, run.sampler
+    steps, sampler, seeds = run.steps, run.sampler, image_seeds(seed, state.batch)
     guidances = {*model.guidances(run.cfg, steps), *getattr(sampler, "guidances", ())}
     conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
@@ -114,7 +114,7 @@ def sample(
         schedule=run.schedule,
         steps=steps,
         cfg=run.cfg,
-        seeds=image_seeds(seed, state.batch),
+        seeds=seeds,
         callback=callback,
     )
 

@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--judge-python", action="append", default=[], metavar="NAME=PATH", help="a judge's own Python")
     found.add_argument("--ray", metavar="ADDRESS", help='a Ray cluster: "auto", "ray://host:port", or "local"')
     found.add_argument("--workers", type=int, help="actors on Ray (default: as many as there is room for)")
-    found.add_argument("--gpus", type=float, default=0, help="GPUs of each actor (default 0)")
+    found.add_argument("--gpus", type=float, help="GPUs of each actor (1 where the cluster has some)")
     found.add_argument("--plan", action="store_true", help="only make the first pictures, and say what the rest takes")
     return found
 

@@ -27,12 +27,3 @@ def read_of(source: Path) -> Iterator[tuple[str, Path]]:
         hidden = any(part.startswith(".") for part in name.parts)
         if not hidden and (file.suffix in READ or file.name in WORDS) and file.is_file():
             yield name.as_posix(), file
-
-
-def mark_of_all(sources: Mapping[str, Path]) -> str:
-    """As earlier versions had it: of every file."""
-    files = {}
-    for number, source in enumerate(sources.values()):
-        found = [source] if source.is_file() else [file for file in source.rglob("*") if file.is_file()]
-        files |= {f"{number}/{file.name if file == source else file.relative_to(source)}": file for file in found}
-    return sampled_hash(files)

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from mgt_core.errors import MGTError
 
 from .spec import Job
-from .store import Done, Store, failure
+from .store import Done, Store
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -16,49 +18,73 @@ ATTEMPTS = 3  # of one job, when its worker dies
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run_on_ray(jobs: list[Job], store: Store, done: Done, address: str, workers: int | None, gpus: float) -> None:
-    """Jobs over Ray actors, one job at a time each. A job whose actor died goes to another, ATTEMPTS times."""
+def run_on_ray(
+    groups: list[tuple[Job, ...]], store: Store, done: Done, address: str, workers: int | None, gpus: float | None
+) -> None:
+    """Groups of jobs over Ray actors, one group at a time each. The jobs of an actor that died go to others one by one,
+    ATTEMPTS times. gpus: of each actor, one by default where the cluster has some."""
     try:
         import ray
     except ImportError:
         raise MGTError("--ray needs the package ray; install it (pip install ray), or leave --ray out") from None
     start_ray(ray, address, workers)
-    workers = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) / (gpus or 1)))
-    remote = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus)
-    waiting, busy, attempts = list(reversed(jobs)), {}, dict.fromkeys((job.name for job in jobs), 0)
+    waiting, busy, greetings = list(reversed(groups)), {}, {}
+    attempts = {job.name: 0 for group in groups for job in group}
+
+    def started():
+        worker = remote.remote()
+        greetings[worker.where.remote()] = worker
+        return worker
 
     def give(worker) -> None:
         if waiting:
-            job = waiting.pop()
-            attempts[job.name] += 1
-            busy[worker.make.remote(job)] = (worker, job)
+            group = waiting.pop()
+            for job in group:
+                attempts[job.name] += 1
+            busy[worker.results.remote(*group)] = (worker, group)
+
+    def again(group: tuple[Job, ...]) -> None:
+        for job in reversed(group):
+            if attempts[job.name] < ATTEMPTS:
+                waiting.append((job,))
+            else:
+                done(job, store.row(job, f"its worker died {ATTEMPTS} times", ATTEMPTS))
 
     try:
-        for _ in range(min(workers, len(jobs))):
-            give(remote.remote())
+        gpus, workers = share(ray.cluster_resources(), gpus, workers)
+        remote = ray.remote(Worker).options(num_cpus=1, num_gpus=gpus)
+        log.info("%d workers with %g GPUs each", min(workers, len(groups)), gpus)
+        for _ in range(min(workers, len(groups))):
+            give(started())
         while busy:
-            (ready,), _ = ray.wait(list(busy))
-            worker, job = busy.pop(ready)
-            count = attempts[job.name]
+            (ready,), _ = ray.wait([*greetings, *busy])
+            if ready in greetings:
+                del greetings[ready]
+                with suppress(ray.exceptions.RayError):  # told with its group
+                    log.info("%s", ray.get(ready))
+                continue
+            worker, group = busy.pop(ready)
             try:
-                made = ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                if not isinstance(error.cause, MGTError):
-                    raise error.cause from None
-                give(worker)
-                done(job, failure(job, count, str(error.cause)))
+                results = ray.get(ready)
             except ray.exceptions.RayError as error:
-                log.warning("a worker died with %s (%s)", job.name, type(error).__name__)
-                if count < ATTEMPTS:
-                    waiting.append(job)
-                else:
-                    done(job, failure(job, count, f"its worker died {count} times"))
-                give(remote.remote())
+                log.warning("a worker died with %s (%s)", group[0].name, type(error).__name__)
+                ray.kill(worker)
+                again(group)
+                give(started())
             else:
                 give(worker)
-                done(job, store.keep(job, made, count))
+                for job, result in zip(group, results, strict=True):
+                    done(job, store.row(job, result, attempts[job.name]))
     finally:
         ray.shutdown()
+
+
+def share(resources: Mapping[str, float], gpus: float | None, workers: int | None) -> tuple[float, int]:
+    """GPUs of each worker, and workers, of a cluster with such resources, where they are left open."""
+    if gpus is None:
+        gpus = 1 if resources.get("GPU") else 0
+    room = resources.get("GPU", 1) / gpus if gpus else resources.get("CPU", 1)
+    return gpus, workers or max(1, int(room))
 
 
 def start_ray(ray, address: str, workers: int | None) -> None:

@@ -2,17 +2,18 @@
 
 import logging
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import whole_number
 from mgt_core.loading.layouts import find_bundle
 
 from ..files import PAUSE
-from .marks import mark_of_all, weights_mark
+from .marks import weights_mark
 from .on_ray import run_on_ray
-from .spec import Job, Spec
-from .store import Done, Store, failure
+from .spec import LARGEST_BATCH, Job, Spec, grouped
+from .store import Done, Store
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -21,11 +22,13 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Cluster:
     """Where pictures are made. address: of a Ray cluster ("auto", "local", "ray://host:port"), None for this process.
-    workers: actors, as many as there is room for by default. gpus: of each."""
+    workers: actors, as many as there is room for by default. gpus: of each, one by default where the cluster has some.
+    batch: pictures of one setting that are made together, at most."""
 
     address: str | None = None
     workers: int | None = None
-    gpus: float = 0
+    gpus: float | None = None
+    batch: int = 1
 
 
 def sweep(
@@ -33,16 +36,20 @@ def sweep(
     folder: Path,
     ray: str | None = None,
     workers: int | None = None,
-    gpus: float = 0,
+    gpus: float | None = None,
     on_done: Done | None = None,
+    batch: int | None = None,
 ) -> list[dict]:
     """Make what is missing in `folder`; all rows, in the order of the jobs, a failed one with its error.
 
-    ray, workers, gpus: as Cluster has them. on_done: told of every finished job.
+    ray, workers, gpus, batch: as Cluster has them, the batch that of the spec by default. on_done: told of every
+    finished job. A job that failed is tried again when this is called anew.
     """
+    batch = spec.batch if batch is None else batch
+    whole_number("the batch of the sweep", batch, 1, LARGEST_BATCH)
     jobs, store, rows = list(spec.jobs()), store_of(spec, folder), {}
     try:
-        make(jobs, store, rows, Cluster(ray, workers, gpus), on_done)
+        make(jobs, store, rows, Cluster(ray, workers, gpus, batch), on_done)
     finally:
         ordered = [rows[job.name] for job in jobs if job.name in rows]
         store.summary(ordered)
@@ -64,10 +71,11 @@ def make(
         if on_done:
             on_done(job, row)
 
-    if missing and cluster.address:
-        run_on_ray(missing, store, done, cluster.address, cluster.workers, cluster.gpus)
+    groups = grouped(missing, cluster.batch)
+    if groups and cluster.address:
+        run_on_ray(groups, store, done, cluster.address, cluster.workers, cluster.gpus)
     else:
-        run_here(missing, store, done)
+        run_here(groups, store, done)
 
 
 def store_of(spec: Spec, folder: Path) -> Store:
@@ -75,34 +83,38 @@ def store_of(spec: Spec, folder: Path) -> Store:
     sources = {"model": find_bundle(spec.model)}
     sources |= {part: find_bundle(path, part) for part, path in spec.parts.items()}
     store = Store(folder)
-    store.of_weights(spec.model, spec.parts, weights_mark(sources), lambda: mark_of_all(sources))
+    store.of_weights(spec.model, spec.parts, weights_mark(sources))
     return store
 
 
-def run_here(jobs: list[Job], store: Store, done: Done) -> None:
-    """One job after the other in this process. What another process is making is left to it and looked for later, so
+def run_here(groups: list[tuple[Job, ...]], store: Store, done: Done) -> None:
+    """One group after the other in this process. What another process is making is left to it and looked for later, so
     that several processes share the jobs; one whose process died is made here."""
-    worker, waiting, told = Worker(), jobs, False
+    worker, waiting, told = Worker(), groups, False
+    if groups:
+        log.info("%s", worker.where())
     while waiting:
         others = []
-        for job in waiting:
-            with store.claimed(job) as mine:
-                row = store.finished(job) or (made(worker, job, store) if mine else None)
-            if row:
-                done(job, row)
-            else:
-                others.append(job)
-        if len(others) == len(waiting):
+        for group in waiting:
+            if left := made(worker, group, store, done):
+                others.append(left)
+        if others == waiting:
             if not told:
-                log.info("waiting for %d pictures of another process", len(others))
+                log.info("waiting for %d pictures of another process", sum(map(len, others)))
             told = True
             time.sleep(PAUSE)
         waiting = others
 
 
-def made(worker: Worker, job: Job, store: Store) -> dict:
-    """The row of a picture, which is kept, or of what went wrong."""
-    try:
-        return store.keep(job, worker.make(job), 1)
-    except MGTError as error:
-        return failure(job, 1, str(error))
+def made(worker: Worker, group: tuple[Job, ...], store: Store, done: Done) -> tuple[Job, ...]:
+    """Make those of the group that no other process has made or is making; the jobs that one is."""
+    with ExitStack() as claims:
+        mine = [job for job in group if claims.enter_context(store.claimed(job))]
+        rows = {job.name: row for job in group if (row := store.finished(job))}
+        missing = [job for job in mine if job.name not in rows]
+        for job, result in zip(missing, worker.results(*missing) if missing else (), strict=True):
+            rows[job.name] = store.row(job, result, 1)
+    for job in group:
+        if job.name in rows:
+            done(job, rows[job.name])
+    return tuple(job for job in group if job.name not in rows)

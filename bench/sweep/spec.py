@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,11 +15,13 @@ from .settings import check_settings
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
 PARTS = ("transformer", "text_encoder", "tokenizer", "codec", "base")  # of `load`, which may come from elsewhere
 
+LARGEST_BATCH = 1024
+
 
 @dataclass(frozen=True)
 class Spec:
     """A sweep. settings: by name. size: (height, width) in pixels, the model's own by default. parts: of the model that
-    come from elsewhere, by the names of PARTS."""
+    come from elsewhere, by the names of PARTS. batch: pictures of one setting that are made together, at most."""
 
     prompts: list[str]
     settings: dict[str, dict] = field(default_factory=lambda: {"default": {}})
@@ -29,8 +31,10 @@ class Spec:
     negative: str = ""
     size: list[int] | None = None
     parts: dict[str, str] = field(default_factory=dict)
+    batch: int = 1
 
     def __post_init__(self):
+        whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH)
         if not isinstance(self.prompts, list) or not self.prompts or not all(isinstance(p, str) for p in self.prompts):
             raise MGTError(f"the sweep's prompts are {self.prompts!r}; expected a list of one or more texts")
         if not isinstance(self.seeds, list) or not self.seeds:
@@ -105,3 +109,16 @@ class Job:
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
         words = "".join(c if c.isalnum() else "-" for c in f"{self.settings_name}_{self.prompt}"[:48])
         return f"{words}_{self.seed}_{digest}"
+
+
+def grouped(jobs: Iterable[Job], batch: int) -> list[tuple[Job, ...]]:
+    """Jobs that differ in prompt and seed alone, up to `batch` of them together, in their order."""
+    groups: list[list[Job]] = []
+    last: dict[str, list[Job]] = {}
+    for job in jobs:
+        kind = replace(job, prompt="", seed=0).name
+        if kind not in last or len(last[kind]) == batch:
+            last[kind] = []
+            groups.append(last[kind])
+        last[kind].append(job)
+    return [tuple(group) for group in groups]

@@ -15,7 +15,7 @@ from .sheet import contact_sheet
 from .spec import Job
 from .worker import Picture
 
-MARKS, EARLIER = "marks.json", "weights.json"  # of weights: by model and parts, and by model alone
+MARKS = "marks.json"  # of weights, by model and parts
 Done = Callable[[Job, dict], None]  # told of a job that has come to an end, and of its row
 
 
@@ -27,22 +27,14 @@ class Store:
         for kind in ("images", "claims"):
             (folder / kind).mkdir(parents=True, exist_ok=True)
 
-    def of_weights(self, model: str, parts: Mapping[str, str], mark: str, mark_of_all: Callable[[], str]) -> None:
+    def of_weights(self, model: str, parts: Mapping[str, str], mark: str) -> None:
         """Raises MGTError where the folder holds pictures of other weights at the same places. mark: of those there,
-        kept from the first picture on. mark_of_all: as earlier versions kept it, by the model's name alone."""
+        kept from the first picture on."""
         key = json.dumps([model, parts], sort_keys=True)
-        marks, earlier = marks_in(self.folder / MARKS), marks_in(self.folder / EARLIER).get(model)
-        if key in marks:
+        if key in marks_in(self.folder / MARKS):
             self.mark(key, mark)
-        elif not self.holds(model, parts):  # weights that make none may yet be mended
+        else:  # weights that make none may yet be mended
             self.unmarked = key, mark
-        elif earlier is None or earlier == mark_of_all():
-            self.mark(key, mark)
-        else:
-            raise MGTError(
-                f"{self.folder} holds pictures of {model!r}, where other files lay when they were made; give another "
-                f"folder, or, where the weights are the same, remove {self.folder / EARLIER}"
-            )
 
     def mark(self, key: str, mark: str) -> None:
         with waited_for(self.folder / MARKS, lambda: None):
@@ -56,11 +48,6 @@ class Store:
                     f"{' and '.join(map(repr, [model, *parts.values()]))} before; give another folder, or remove it"
                 )
             replace_file(self.folder / MARKS, json.dumps(marks | {key: mark}, indent=1).encode())
-
-    def holds(self, model: str, parts: Mapping[str, str]) -> bool:
-        """Whether there are pictures of a model with parts from elsewhere."""
-        rows = (json.loads(file.read_text("utf-8")) for file in (self.folder / "images").glob("*.json"))
-        return any((row["model"], row.get("parts", {})) == (model, parts) for row in rows)
 
     def picture(self, job: Job) -> Path:
         return self.folder / "images" / f"{job.name}.png"
@@ -77,6 +64,10 @@ class Store:
     def claimed(self, job: Job) -> AbstractContextManager[bool]:
         """Whether the picture of a job is this process's to make, for as long as the context lasts."""
         return claimed(self.folder / "claims" / job.name)
+
+    def row(self, job: Job, result: Picture | str, attempts: int) -> dict:
+        """Of a picture, which is kept, or of why there is none."""
+        return failure(job, attempts, result) if isinstance(result, str) else self.keep(job, result, attempts)
 
     def keep(self, job: Job, made: Picture, attempts: int) -> dict:
         row = {"file": f"images/{job.name}.png", **asdict(job), **made.figures, "attempts": attempts, "error": ""}

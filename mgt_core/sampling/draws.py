@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import MGTError, whole_number
 from ..placement import sent
 from ..types import Step
 
@@ -31,8 +32,15 @@ class Draws(Protocol):
         ...
 
 
-def image_seeds(seed: int, batch: int) -> tuple[int, ...]:
-    """Seed of each image, `seed + index`."""
+def image_seeds(seed: int | Sequence[int], batch: int) -> tuple[int, ...]:
+    """Seed of each image: `seed + index`, or its own. Raises MGTError for seeds of another number of images."""
+    if isinstance(seed, (list, tuple)):
+        if len(seed) != batch:
+            raise MGTError(f"there are {len(seed)} seeds for {batch} images; give one an image, or one number")
+        for own in seed:
+            whole_number("seed", own, 0, SEED_SPAN - 1)
+        return tuple(seed)
+    whole_number("seed", seed, 0, SEED_SPAN - 1)
     return tuple((seed + index) % SEED_SPAN for index in range(batch))
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 import mgt_core
 from bench import files
 from bench.sweep.__main__ import main
-from bench.sweep.marks import mark_of_all, weights_mark
+from bench.sweep.marks import weights_mark
 from bench.sweep.run import store_of, sweep
 from bench.sweep.settings import arguments
 from bench.sweep.spec import Job, Spec
@@ -119,30 +119,6 @@ def test_a_weight_file_is_marked_with_its_configs_alone(tmp_path):
         assert (weights_mark({"model": file}) == before) is same
 
 
-def test_folders_that_earlier_versions_marked_go_on(tmp_path, bundle):
-    out, wanted = tmp_path / "out", spec(model=str(bundle), **ONE)
-    parts = spec(model=str(bundle), parts={"text_encoder": str(clip_model(tmp_path / "encoder"))}, **ONE)
-
-    def as_before():
-        (out / "marks.json").unlink()
-        (out / "weights.json").write_text(json.dumps({str(bundle): mark_of_all({"model": bundle})}))
-
-    sweep(wanted, out)
-    as_before()
-    store_of(parts, out)  # of which there is no picture
-    store_of(wanted, out)
-    assert list(json.loads((out / "marks.json").read_text())) == [json.dumps([str(bundle), {}])]
-    (bundle / "README.md").write_text("new")
-    store_of(wanted, out)
-
-    as_before()
-    (bundle / "README.md").write_text("newer")
-    with pytest.raises(MGTError, match="where other files lay when they were made; .* remove .*weights.json"):
-        store_of(wanted, out)
-    (out / "weights.json").unlink()
-    store_of(wanted, out)
-
-
 @pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
 @pytest.mark.parametrize("dies", [False, True])
 def test_another_process_s_picture_is_waited_for_and_made_where_that_died(tmp_path, monkeypatch, dies):
@@ -153,7 +129,7 @@ def test_another_process_s_picture_is_waited_for_and_made_where_that_died(tmp_pa
 
         def sleep(seconds):
             if not dies:
-                store.keep(first, make(Worker("cpu"), first), 1)
+                store.keep(first, *make(Worker("cpu"), first), 1)
             claims.close()
 
         monkeypatch.setattr("bench.sweep.run.time.sleep", sleep)
@@ -181,7 +157,7 @@ def test_a_sampler_with_settings_and_a_quantization():
     worker = Worker("cpu")
     packed = {"steps": 2, "quantization": {"name": "w8a16"}}
     jobs = [spec(settings={"x": settings}).job("a dog", 0, "x") for settings in (packed, zigzag | {"steps": 2})]
-    pictures = [worker.make(job) for job in jobs]
+    pictures = [picture for job in jobs for picture in worker.make(job)]
     assert [picture.figures["steps"] for picture in pictures] == [2, 2]
     assert [picture.figures["calls"] for picture in pictures] == [2, 4]  # one step of two is a zigzag
     kinds = [worker.pipeline(job).model.quantization for job in jobs]
@@ -194,8 +170,8 @@ def test_parts_from_elsewhere(tmp_path):
         Spec(["a"], model=str(bundle), parts=parts, settings={"x": {"steps": 1, "cfg": 1.0}}).job("a", 0, "x")
         for parts in ({}, {"text_encoder": str(encoder)})
     ]
-    own, other = (Worker("cpu").make(job).png for job in jobs)
-    assert own != other and jobs[0].name != jobs[1].name
+    (own,), (other,) = (Worker("cpu").make(job) for job in jobs)
+    assert own.png != other.png and jobs[0].name != jobs[1].name
 
 
 def test_names_of_pictures_stay_what_they_were():
@@ -242,6 +218,7 @@ def test_on_ray_with_a_worker_killed(tmp_path):
         ({"prompts": ["a"], "seed": 1}, "has seed; accepted are prompts"),
         ({"prompts": ["a"], "dtype": "float8"}, "dtype is 'float8'"),
         ({"prompts": ["a"], "size": 64}, "size is 64"),
+        ({"prompts": ["a"], "batch": 0}, "the batch of the sweep is 0"),
         ({"prompts": ["a"], "model": "nowhere"}, "model is 'nowhere'"),
         ({"prompts": ["a"], "settings": {"x": {"stepz": 1}}}, "'x' have stepz; accepted are sampler"),
         ({"prompts": ["a"], "settings": {"x": {"steps": 0}}}, "steps of the settings 'x' is 0"),

@@ -96,6 +96,12 @@ def test_global_generators_are_neither_used_nor_moved(sampler):
     assert torch.equal(first.tokens, run(sampler=sampler).tokens)
 
 
+def test_each_image_may_have_a_seed_of_its_own():
+    pair = run(empty(batch=2), seed=[9, 4])
+    for image, seed in enumerate((9, 4)):
+        assert torch.equal(pair.tokens[image], run(seed=seed).tokens[0])
+
+
 def test_seeds_wrap_at_their_end():
     last = 2**64 - 1
     assert image_seeds(last - 1, 3) == (last - 1, last, 0)
