@@ -9,8 +9,12 @@ PNG image that carries either.
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+if __name__ == "__main__":  # before torch is there: its threads then sleep while they wait, where others spin
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parent
 if str(ROOT) not in sys.path:
