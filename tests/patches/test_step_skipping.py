@@ -1,7 +1,9 @@
 """Step skipping; batches and identities are tested with the other choices."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -210,6 +212,20 @@ def test_rows_that_a_token_cache_computes_are_kept_anew():
 
     assert torch.equal(last(1.0), last(None))
     assert (last(0.6) - last(None)).norm() < 0.9 * (last(0.0) - last(None)).norm()
+
+
+@torch.inference_mode()
+def test_float16_stays_finite_at_its_limit():
+    """Blocks end at the largest number of the format; what they added to less than nothing is beyond it."""
+    network = copy.deepcopy(PIPE.model.network).half()
+    blocks = BLOCKS["meissonic"](network)
+    blocks[0].register_forward_hook(lambda module, inputs, output: (torch.full_like(output[0], -200), output[1]))
+    blocks[-1].register_forward_hook(lambda module, inputs, output: torch.full_like(output, 65504))
+    skipping = guided(PIPE, replace(PIPE.model.with_step_skipping(2), network=network), GRID)
+    for step in range(2):
+        logits = skipping.logits(tokens_of(PIPE.model, GRID, 0.5), torch.ones(2), 3.0, moment=at(step))
+        assert bool(logits.isfinite().all())
+    assert bool(skipping.patches[0].added[("negative", 0), ("positive", 0)].isinf().all())
 
 
 def test_self_guidance_follows_a_skipped_evaluation():

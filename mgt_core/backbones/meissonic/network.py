@@ -20,7 +20,7 @@ from ...types import Condition
 from ..base import Backbone
 from ..hooks import NO_HOOKS, Hooks
 from ..merge import NO_MERGES
-from .blocks import JointBlock, SingleBlock
+from .blocks import JointBlock, SingleBlock, within_half
 from .branch import PooledBranch
 from .config import MeissonicConfig
 from .ends import TIME_DIM, Double, Halve, TimeTextEmbed, TokenEmbed, TokenHead, TwoLayer, rotary_tables, sinusoid
@@ -176,7 +176,7 @@ class MeissonicTransformer(Backbone):
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
         image, text = joint(islice(self.transformer_blocks, first), image, text)
-        image = skip.past(others, image, cache and cache.rows) if skip else others(image)
+        image = within_half(skip.past(others, image, cache and cache.rows)) if skip else others(image)
         hooks.tap(image)
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
         x = image.unflatten(1, prepared.grid)
