@@ -1,0 +1,136 @@
+"""Whole runs, a row at a time: seconds, peak memory, what a step costs, and its share of what the machine can do."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from functools import partial
+from statistics import median
+
+import torch
+
+import mgt_core
+from mgt_core.quantization.layers import stored_bytes
+
+from ..speed.rows import EXACT, ROWS
+from ..speed.runs import run
+from . import counts
+from .fused import installed, without_kitchen
+from .names import COPY, PRODUCT, STEP
+from .rows import COMPILE, DeviceRow, device_rows
+from .session import Session
+from .tries import LeftOut, Tries
+
+TINY_ROWS = 8  # that a tiny run has
+
+
+def runs(session: Session, tries: Tries) -> None:
+    rows = device_rows()
+    last = [row for row in rows if COMPILE in row.parts]
+    rows = [row for row in rows if row not in last]
+    if session.tiny:
+        rows, last = rows[:TINY_ROWS], []
+    first, *larger = session.batches
+    for row in rows:
+        one_row(session, tries, row, first)
+    for batch in larger:
+        for row in rows:
+            if row.large:
+                one_row(session, tries, row, batch)
+    for row in last:
+        one_row(session, tries, row, first)
+
+
+def one_row(session: Session, tries: Tries, row: DeviceRow, batch: int) -> None:
+    name, made = f"{row.name}@{batch}", {}
+
+    def with_row(measure: Callable[..., dict]) -> dict:
+        """Both tries look at the same model, so that what it has recorded is recorded once."""
+        with nullcontext() if row.kitchen else without_kitchen():
+            if not made:
+                made["pipe"] = pipeline_of(session, row)
+            return measure(session, row, made["pipe"], batch)
+
+    timed = tries(name, partial(with_row, timing), **row.limit)
+    if batch == session.batches[0] and timed:
+        limits = tries.journal.held.get("parts", {}).get("machine", {})
+        tries(STEP + name, partial(with_row, partial(step_costs, timed=timed, limits=limits)))
+
+
+def pipeline_of(session: Session, row: DeviceRow) -> mgt_core.Pipeline:
+    """With the row's parts on its model. Raises LeftOut where this version, machine or model has none of them."""
+    if unknown := row.unknown():
+        raise LeftOut(f"this version has no patch {' or '.join(unknown)}")
+    if not row.kitchen and installed() is None:
+        raise LeftOut("comfy-kitchen is not installed, so that every row is without it")
+    pipe = session.pipeline(row.scheme)
+    try:
+        return replace(pipe, model=row.attach(pipe.model))
+    except mgt_core.MGTError as why:
+        raise LeftOut(str(why)) from None
+
+
+def timing(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
+    """Seconds of whole runs, and the peak of all of them beside what was there before."""
+    before = torch.cuda.memory_allocated(session.device) if session.gpu else 0
+    found, peaks = [], []
+    for seed in range(1 + session.repeats):
+        found.append(run(pipe, ROWS[EXACT], session.settings, batch, seed))
+        peaks.append(torch.cuda.max_memory_allocated(session.device) - before if session.gpu else found[-1].peak)
+    first, *later = found
+    return {
+        "row": asdict(row) | {"exact": row.exact, "approximate": row.approximate},
+        "batch": batch,
+        "steps": session.settings.steps,
+        "first_seconds": first.total,
+        "seconds": median(timing.total for timing in later),
+        "sample_seconds": median(timing.sample for timing in later),
+        "sample_seconds_all": [timing.sample for timing in later],
+        "text_seconds": median(timing.text for timing in later),
+        "decode_seconds": median(timing.decode for timing in later),
+        "calls": later[0].calls,
+        "passes": later[0].passes,
+        "peak_bytes": most(peaks),
+        "weight_bytes": stored_bytes(pipe.model.network),
+    }
+
+
+def most(peaks: list[int | None]) -> int | None:
+    return max((peak for peak in peaks if peak is not None), default=None)
+
+
+def step_costs(
+    session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int, timed: dict, limits: dict
+) -> dict:
+    """limits: the tries of the machine."""
+    sample, steps = counts.sampling(pipe, session.settings, batch), counts.period(row)
+    found = counts.launches(sample, steps) if session.gpu else counts.operations(sample, steps)
+    if session.gpu:
+        found |= counts.host_time(sample, steps, session.device)
+    # Counted where every product is torch's own, and every step is taken by itself.
+    plain = replace(row, parts=tuple(part for part in row.parts if part not in replays()), scheme=None)
+    with without_kitchen():
+        counted = replace(session.pipe, model=plain.attach(session.pipe.model))
+        found |= counts.arithmetic(counts.sampling(counted, session.settings, batch), steps)
+    return found | shares(found["flop_a_step"], timed, limits)
+
+
+def replays() -> set[str]:
+    """Patches that run what they have made of the network."""
+    return {name for name in mgt_core.PATCHES if mgt_core.PATCHES.get(name).place == "network"} | {"cuda_graphs"}
+
+
+def shares(flop: float, timed: dict, limits: dict) -> dict:
+    """How near a step comes to the time that its arithmetic takes at the rate of a large product, or, where that is
+    longer, to the time in which its weights are read once."""
+    rate = limits.get(PRODUCT, {}).get("figures", {}).get("tflop_a_second")
+    copy = limits.get(COPY, {}).get("figures", {}).get("bytes_a_second")
+    if not rate or not copy:
+        return {}
+    seconds = timed["sample_seconds"] / timed["steps"]
+    products, reading = flop / (rate * 1e12), timed["weight_bytes"] / copy
+    return {
+        "seconds_a_step": seconds,
+        "product_seconds_a_step": products,
+        "reading_seconds_a_step": reading,
+        "roofline_share": max(products, reading) / seconds,
+    }

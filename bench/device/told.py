@@ -1,0 +1,157 @@
+"""A report in rows of words, for the table that is printed and for the page."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .aims import aims, figures
+from .journal import DONE
+from .names import DIFFERS, GUIDED, PRODUCT, STEP, TIES
+
+NONE = "–"
+Rows = list[list[str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """head: names of the columns with " | " between them, none for sentences. short: rows that are printed."""
+
+    title: str
+    head: str
+    rows: Rows
+    short: int | None = None
+
+
+def sections(report: Mapping) -> list[Section]:
+    """Those that hold anything."""
+    found = [
+        Section("Aims", "What | Aim | Measured | Verdict", aim_rows(report)),
+        Section("Whole runs", RUNS, run_rows(report)),
+        Section("Right against the CPU", "Compared | Tries | Which", suite_rows(report)),
+        Section("Beside the original pipeline", "Figure | Value", flat(report, "original")),
+        Section("A card of 8 GB", "Figure | Value", flat(report, "budget")),
+        *(Section(*step) for step in step_sections(report)),
+        Section("Not done", "Try | What came of it | Why", undone(report)),
+    ]
+    return [section for section in found if section.rows]
+
+
+def where(report: Mapping) -> str:
+    """What it ran on, and how, in a line."""
+    hardware = figures(report, "machine").get("hardware", {})
+    product = figures(report, "machine").get(PRODUCT, {})
+    guided = figures(report, "machine").get(GUIDED, {})
+    kitchen = figures(report, "machine").get("comfy-kitchen", {})
+    name = hardware.get("gpu") or f"{hardware.get('cpu', 'unknown')}, {hardware.get('threads', '?')} threads"
+    said = [
+        f"{name}, torch {hardware.get('torch', '?')}",
+        f"comfy-kitchen {kitchen.get('comfy_kitchen') or 'absent'}" if kitchen else "",
+        f"{'tiny' if report.get('tiny') else 'full'} size, {report.get('size')} pixels, {report.get('steps')} steps, "
+        f"guidance {report.get('cfg', 0):g}, {report.get('dtype')}",
+        f"a large product {product['tflop_a_second']:.3g} TFLOP/s" if product else "",
+        f"a guided forward {guided['tflop']:.3g} TFLOP in {ms(guided['seconds'])} ms" if guided else "",
+        f"{report.get('seconds', '?')} s of {60 * report.get('minutes', 0):.0f}",
+    ]
+    return "; ".join(filter(None, said))
+
+
+def aim_rows(report: Mapping) -> Rows:
+    rows = []
+    for aim in report.get("aims") or aims(report):
+        measured = NONE if aim["measured"] is None else f"{aim['measured']:.3g} {aim['unit']} ({aim['by']})"
+        bound = "≥" if aim["least"] else "≤"
+        rows.append([aim["what"], f"{bound} {aim['wanted']:g} {aim['unit']}", measured, aim["verdict"]])
+    return rows
+
+
+RUNS = (
+    "Row | Seconds | Sampling | First run | Kernels a step | Launches a step | Host ms a step | Peak beside weights, MiB "
+    "| Weights, MiB | Roofline share"
+)
+
+
+def run_rows(report: Mapping) -> Rows:
+    found, rows = figures(report, "runs"), []
+    for name, row in found.items():
+        if name.startswith(STEP):
+            continue
+        step = found.get(STEP + name, {})
+        kernels = number(step.get("kernels_a_step"))
+        if "operations_a_step" in step:
+            kernels = f"{number(step['operations_a_step'])} operations"
+        rows.append(
+            [
+                name,
+                *(f"{row[figure]:.3g}" for figure in ("seconds", "sample_seconds", "first_seconds")),
+                kernels,
+                number(step.get("launches_a_step")),
+                ms(step.get("host_seconds_a_step")),
+                mib(row["peak_bytes"]),
+                mib(row["weight_bytes"]),
+                f"{step['roofline_share']:.2f}" if "roofline_share" in step else NONE,
+            ]
+        )
+    return rows
+
+
+def suite_rows(report: Mapping) -> Rows:
+    """Verdicts, how many tries have each, and which they are where there is something to know."""
+    found = figures(report, "suite")
+    counts, rows = Counter(entry["verdict"] for entry in found.values()), []
+    for verdict, count in counts.items():
+        names = [f"{n}{gap(entry)}" for n, entry in found.items() if entry["verdict"] == verdict]
+        rows.append([verdict, str(count), "; ".join(names) if verdict in (TIES, DIFFERS) else ""])
+    return rows
+
+
+def gap(entry: Mapping) -> str:
+    """Of a try that is not the same, behind its name."""
+    if entry["verdict"] == TIES:
+        return f": {entry['differing']} within {entry['gap']:.2g} of a border"
+    return f": {reason}" if (reason := entry.get("reason")) else f": {entry.get('error', entry.get('psnr', 0)):.3g}"
+
+
+def flat(report: Mapping, part: str) -> Rows:
+    rows = []
+    for entry in figures(report, part).values():
+        for name, value in entry.items():
+            if name.endswith("_bytes"):
+                rows.append([name.removesuffix("_bytes"), f"{mib(value)} MiB"])
+            else:
+                rows.append([name, NONE if value is None else f"{value:.4g}"])
+    return rows
+
+
+def step_sections(report: Mapping) -> list[tuple[str, str, Rows, int]]:
+    found = []
+    for name, step in figures(report, "step").items():
+        rows = [
+            [entry["name"].replace("|", "/"), number(entry["calls"]), ms(entry["seconds"]), f"{entry['share']:.1%}"]
+            for entry in step["entries"]
+        ]
+        title = f"A step, {name}: {ms(step['seconds'])} ms in {step['calls']} calls of {step['kinds']} kinds"
+        found.append((title, "Entry | Calls | ms | Share", rows, 8))
+    return found
+
+
+def undone(report: Mapping) -> Rows:
+    rows = []
+    for part, tries in report.get("parts", {}).items():
+        for name, entry in tries.items():
+            if entry["status"] != DONE:
+                rows.append([f"{part}: {name}", entry["status"], entry.get("error") or entry.get("reason", "")])
+    if why := report.get("ended"):
+        rows.append(["the command", "ended", why])
+    return rows
+
+
+def number(value: float | None) -> str:
+    return NONE if value is None else f"{value:.0f}"
+
+
+def ms(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{1000 * seconds:.3g}"
+
+
+def mib(count: float | None) -> str:
+    return NONE if count is None else f"{count / 2**20:.0f}"

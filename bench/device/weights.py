@@ -1,0 +1,60 @@
+"""A whole pipeline with random weights, made where it is to compute: no file is written or read but the tokenizer's."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+import mgt_core
+from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
+from mgt_core.codecs.vqmodel import VQModelCodec
+from mgt_core.conditioning.text import TextEncoder
+from mgt_core.loading.materialize import rebuilt_buffer
+
+from ..speed.bundle import SCHEDULE, TOKENIZER, WORDS, Sizes, spread, text_settings
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def random_pipeline(sizes: Sizes, dtype: torch.dtype, device: torch.device, seed: int = 0) -> mgt_core.Pipeline:
+    """What `mgt_core.load` gives of the bundle of `sizes` that bench.speed writes, with other numbers of the same
+    spread. dtype: of transformer and text encoder; the codec is float32, as `load` has it."""
+    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+    generator = torch.Generator(device).manual_seed(seed)
+    text = CLIPTextConfig(**text_settings(sizes))
+    network, encoder, pictures = (
+        filled(build, kind, generator)
+        for build, kind in (
+            (lambda: MeissonicTransformer(MeissonicConfig.from_dict(sizes.transformer)), dtype),
+            (lambda: CLIPTextModelWithProjection(text), dtype),
+            (lambda: VQModelCodec.build(sizes.vqvae, {}), torch.float32),
+        )
+    )
+    codec, size = VQModelCodec(pictures), (sizes.pixels, sizes.pixels)
+    model = mgt_core.MGTModel(
+        network,
+        pixels_per_token=codec.scale,
+        defaults={**network.published_settings, "schedule": SCHEDULE},
+        codec=codec,
+        trained_size=size,
+    )
+    words = CLIPTokenizer.from_pretrained(TOKENIZER, local_files_only=True, model_max_length=WORDS)
+    return mgt_core.Pipeline(model, TextEncoder(encoder, words, WORDS), codec, size, f"random, {sizes.name}")
+
+
+@torch.no_grad()
+def filled(build: Callable[[], Network], dtype: torch.dtype, generator: torch.Generator) -> Network:
+    """A network with random weights on the generator's device, drawn there in its own type."""
+    device = generator.device
+    with torch.device("meta"):
+        network = build()
+    network = nn.Module.to(network, dtype).to_empty(device=device).eval().requires_grad_(False)
+    for name, value in network.state_dict().items():
+        spread(name, value.normal_(generator=generator))
+    for module in network.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if name in module._non_persistent_buffers_set:
+                setattr(module, name, rebuilt_buffer(name, buffer, device))
+    return network
