@@ -1,8 +1,8 @@
 """What the library does on a card, in so many minutes; docs/device.md says what the figures mean.
 
-    python -m bench.device --minutes 8 --json FILE [--reference DIR --python PY]
-    python -m bench.device --device cpu --tiny --json FILE
-    python -m bench.device --page [FILE …]
+python -m bench.device --minutes 8 --json FILE [--reference DIR --python PY]
+python -m bench.device --device cpu --tiny --json FILE
+python -m bench.device --page [FILE …]
 """
 
 import argparse

@@ -25,7 +25,7 @@ def budget(session: Session, tries: Tries) -> None:
 
 
 def small_card(session: Session) -> dict:
-    """Bytes are of all that torch held on the card, weights included; the driver's own come beside them, and the limit is
+    """Bytes are of all that torch held on the card, weights included. The driver's own come beside them; the limit is
     less by those."""
     model = session.pipeline(SCHEME).model
     text, codec = resting(session, session.pipe.text), resting(session, session.pipe.codec)

@@ -13,7 +13,9 @@ NAME = "bench_device_support"
 @cache
 def table() -> ModuleType:
     """tests/support/families.py, found by its place, as another package of that name may be installed."""
-    spec = importlib.util.spec_from_file_location(NAME, SUPPORT / "__init__.py", submodule_search_locations=[str(SUPPORT)])
+    spec = importlib.util.spec_from_file_location(
+        NAME, SUPPORT / "__init__.py", submodule_search_locations=[str(SUPPORT)]
+    )
     sys.modules[NAME] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return importlib.import_module(f"{NAME}.families")

@@ -1,6 +1,7 @@
 """What was tried and what came of it: one JSON file, whole after every try."""
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,12 +13,22 @@ RUNNING, DONE, FAILED, BROKEN, LEFT_OUT, NO_TIME = "running", "done", "failed", 
 OPEN = (RUNNING, NO_TIME)  # what may be tried again
 
 
+def cleaned(value):
+    """With None for numbers that JSON does not have."""
+    if isinstance(value, dict):
+        return {name: cleaned(held) for name, held in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [cleaned(held) for held in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 @dataclass
 class Journal:
     """held: the report. A try goes by its part and its name, and is {"status": …} with, as it came, "figures"; "error"
     and "traceback"; "reason"; and the "seconds" that it took.
 
-    status: done; failed, by an exception; broken, by the end of its process; left out, for a reason that lasts; no time.
+    status: done; failed, by an exception; broken, by the end of its process; left out, for a reason that lasts; no
+    time; and running, while it is.
     """
 
     file: Path
@@ -29,7 +40,7 @@ class Journal:
 
     def save(self) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.file, (json.dumps(self.held, indent=1) + "\n").encode())
+        replace_file(self.file, (json.dumps(cleaned(self.held), indent=1, allow_nan=False) + "\n").encode())
 
     def head(self, **values) -> None:
         self.held |= values

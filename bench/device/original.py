@@ -52,4 +52,3 @@ def beside(session: Session) -> dict:
         found[f"{name}_speed"] = found["original_seconds"] / found[f"{name}_seconds"]
         found[f"{name}_sample_speed"] = found["original_sample_seconds"] / found[f"{name}_sample_seconds"]
     return found
-

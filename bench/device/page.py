@@ -12,7 +12,10 @@ from .told import Section, sections, where
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 CARDS, PAGE = DOCS / "device", DOCS / "device.md"
-NOTHING = "**No card has been measured yet.** Every figure of speed in these pages is a processor's, and its ratios do not carry over.\n"
+NOTHING = (
+    "**No card has been measured yet.** Every figure of speed in these pages is a processor's, and its ratios do not "
+    "carry over.\n"
+)
 
 
 def write(files: Sequence[Path], page: Path = PAGE) -> int:

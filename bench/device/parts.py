@@ -28,8 +28,8 @@ class Part:
 
 PARTS = (
     Part("machine", "The machine", machine, 0.2),
-    Part("suite", "Right against the CPU", suite, 0.35),
-    Part("runs", "Whole runs", runs, 0.75),
+    Part("suite", "Right against the CPU", suite, 0.3),
+    Part("runs", "Whole runs", runs, 0.65),
     Part("original", "The original pipeline", original, 0.85),
     Part("budget", "A card of 8 GB", budget, 0.9),
     Part("step", "A step", one_step, 0.95),

@@ -1,4 +1,4 @@
-"""The rows of whole runs: those of bench.speed, so that a new technique is there by itself, and with graphs and packing."""
+"""The rows of whole runs: those of bench.speed, so that a new technique is there by itself, with graphs and packing."""
 
 from dataclasses import dataclass, replace
 
@@ -8,8 +8,8 @@ from mgt_core.presets import attached
 from ..speed.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES
 
 GRAPHS, SKIPPING, COMPILE = "cuda_graphs", "step_skipping", "compile"  # registered names of patches
-LONG = 240.0  # seconds that compiling may take
-NEEDED = 100.0  # and without which it is not begun
+LONG = 240.0  # seconds that compiling or packing may take
+NEEDED = 100.0  # without which compiling is not begun
 EIGHT = ("fp8", "w8a8")  # schemes whose products are of 8 bits
 
 
@@ -45,7 +45,9 @@ class DeviceRow:
     @property
     def limit(self) -> dict[str, float]:
         """What a try of it is given."""
-        return {"needs": NEEDED, "limit": LONG} if COMPILE in self.parts else {}
+        if COMPILE in self.parts:
+            return {"needs": NEEDED, "limit": LONG}
+        return {"limit": LONG} if self.scheme else {}
 
     def unknown(self) -> list[str]:
         return [part for part in self.parts if part not in TECHNIQUES]
@@ -56,17 +58,13 @@ class DeviceRow:
 
 
 def same_tokens() -> set[str]:
-    """Techniques that change how the same is computed."""
-    kinds = {name: type(technique.part) for name, technique in TECHNIQUES.items()}
-    exact = {name for name, row in ROWS.items() if row.exact}
-    return {GRAPHS} | exact | {name for name, kind in kinds.items() if getattr(kind, "place", "") == "network"}
+    """Techniques that run the same operations another way; what is compiled rounds in its own."""
+    return {GRAPHS} | {name for name, row in ROWS.items() if row.exact}
 
 
-def device_rows() -> list[DeviceRow]:
-    """In the order of their worth; what takes longest is last."""
+def device_rows() -> tuple[list[DeviceRow], list[DeviceRow]]:
+    """Those of most worth, and the others, which come behind the larger batches; in order."""
     graphs = (GRAPHS,)
-    singles = [row.parts for row in ROWS.values() if row.dtype is None and len(row.parts) == 1]
-    others = [parts for parts in singles if parts[0] not in (GRAPHS, SKIPPING, COMPILE)]
     rows = [
         DeviceRow(large=True),
         DeviceRow(graphs, large=True),
@@ -78,9 +76,13 @@ def device_rows() -> list[DeviceRow]:
         DeviceRow((SKIPPING, GRAPHS)),
         DeviceRow(kitchen=False),
         DeviceRow(scheme="w4a8", kitchen=False),
-        DeviceRow((*APPROXIMATE, GRAPHS), scheme="w4a8"),
-        *map(DeviceRow, others),
-        *(DeviceRow(scheme=name) for name in sorted(mgt_core.list_quantizations(), key=lambda name: name not in EIGHT)),
-        DeviceRow((COMPILE,)),
+        *(DeviceRow(scheme=name) for name in EIGHT),
     ]
-    return list(dict.fromkeys(rows))
+    singles = [row.parts for row in ROWS.values() if row.dtype is None and len(row.parts) == 1]
+    others = [
+        DeviceRow((COMPILE,)),
+        DeviceRow((*APPROXIMATE, GRAPHS), scheme="w4a8"),
+        *(DeviceRow(parts) for parts in singles if parts[0] not in (GRAPHS, SKIPPING, COMPILE)),
+        *(DeviceRow(scheme=name) for name in mgt_core.list_quantizations() if name not in ("w4a8", *EIGHT)),
+    ]
+    return rows, others

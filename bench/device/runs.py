@@ -16,19 +16,17 @@ from ..speed.runs import run
 from . import counts
 from .fused import installed, without_kitchen
 from .names import COPY, PRODUCT, STEP
-from .rows import COMPILE, DeviceRow, device_rows
+from .rows import GRAPHS, DeviceRow, device_rows
 from .session import Session
-from .tries import LeftOut, Tries
+from .tries import LeftOut, Tries, release
 
 TINY_ROWS = 8  # that a tiny run has
 
 
 def runs(session: Session, tries: Tries) -> None:
-    rows = device_rows()
-    last = [row for row in rows if COMPILE in row.parts]
-    rows = [row for row in rows if row not in last]
+    rows, others = device_rows()
     if session.tiny:
-        rows, last = rows[:TINY_ROWS], []
+        rows, others = rows[:TINY_ROWS], []
     first, *larger = session.batches
     for row in rows:
         one_row(session, tries, row, first)
@@ -36,7 +34,7 @@ def runs(session: Session, tries: Tries) -> None:
         for row in rows:
             if row.large:
                 one_row(session, tries, row, batch)
-    for row in last:
+    for row in others:
         one_row(session, tries, row, first)
 
 
@@ -71,6 +69,7 @@ def pipeline_of(session: Session, row: DeviceRow) -> mgt_core.Pipeline:
 
 def timing(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
     """Seconds of whole runs, and the peak of all of them beside what was there before."""
+    release(session.device)
     before = torch.cuda.memory_allocated(session.device) if session.gpu else 0
     found, peaks = [], []
     for seed in range(1 + session.repeats):
@@ -111,12 +110,22 @@ def step_costs(
     with without_kitchen():
         counted = replace(session.pipe, model=plain.attach(session.pipe.model))
         found |= counts.arithmetic(counts.sampling(counted, session.settings, batch), steps)
+    if GRAPHS in row.parts:
+        found["tokens_as_without_graphs"] = agreement(session, row, sample, batch)
     return found | shares(found["flop_a_step"], timed, limits)
+
+
+def agreement(session: Session, row: DeviceRow, sample: counts.Sample, batch: int) -> float:
+    """Share of tokens that are those of the same row without graphs."""
+    pipe = pipeline_of(session, replace(row, parts=row.plain))
+    steps = min(session.settings.steps, 16)
+    ours, theirs = (run(steps).tokens for run in (sample, counts.sampling(pipe, session.settings, batch)))
+    return float((ours == theirs).float().mean())
 
 
 def replays() -> set[str]:
     """Patches that run what they have made of the network."""
-    return {name for name in mgt_core.PATCHES if mgt_core.PATCHES.get(name).place == "network"} | {"cuda_graphs"}
+    return {name for name in mgt_core.PATCHES if mgt_core.PATCHES.get(name).place == "network"} | {GRAPHS}
 
 
 def shares(flop: float, timed: dict, limits: dict) -> dict:

@@ -8,11 +8,12 @@ import torch
 
 import mgt_core
 from mgt_core.placement import pick_dtype
+from mgt_core.quantization.pipeline import calibration_conditions
 from mgt_core.quantization.quantize import apply, quantize
 from mgt_core.quantization.schemes import scheme_from
 
 from ..speed.bundle import FULL, TINY, Sizes
-from ..speed.runs import NEGATIVE, Settings, prompts
+from ..speed.runs import Settings, prompts
 from .tries import release
 from .weights import random_pipeline
 
@@ -67,7 +68,8 @@ class Session:
         if scheme not in self._quantized:
             self._quantized.clear()
             release(self.device)
-            self._quantized[scheme] = quantized(self.pipe, scheme)
+            model = quantized(self.pipe.model, self.pipe.text, scheme, self.settings.size)
+            self._quantized[scheme] = replace(self.pipe, model=model)
         return self._quantized[scheme]
 
     def forget(self) -> None:
@@ -77,10 +79,10 @@ class Session:
         release(self.device)
 
 
-def quantized(pipe: mgt_core.Pipeline, scheme: str) -> mgt_core.Pipeline:
-    """Calibrated, where the scheme takes that, in a few steps."""
+def quantized(model: mgt_core.MGTModel, text: mgt_core.TextEncoder | None, scheme: str, side: int) -> mgt_core.MGTModel:
+    """Calibrated, where the scheme takes that, in a few steps of pictures of so many pixels a side."""
     wanted = scheme_from(scheme)
     if not wanted.needs_calibration:
-        return replace(pipe, model=apply(pipe.model, wanted))
-    conditions = pipe.text.encode(prompts(1)), pipe.text.encode(NEGATIVE)
-    return replace(pipe, model=quantize(pipe.model, wanted, *conditions, CALIBRATION).model)
+        return apply(model, wanted)
+    run = replace(CALIBRATION, grid=model.grid_for(side, side))
+    return quantize(model, wanted, *calibration_conditions(model, text, prompts(1)), run).model

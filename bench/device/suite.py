@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 import mgt_core
-from mgt_core.quantization.pipeline import quantize_pipeline
 from mgt_core.quantization.quantize import layers_of
 from mgt_core.quantization.schemes import scheme_from
 
 from .families import table
 from .names import DIFFERS, RAN, SAME
-from .session import Session
+from .session import Session, quantized
 from .ties import NEAR, apart, compare, watched
 from .tries import LeftOut, Tries
 
@@ -60,17 +59,22 @@ def suite(session: Session, tries: Tries) -> None:
 
 def model(folder: Path, family: str, device: torch.device, dtype: torch.dtype = torch.float32) -> mgt_core.Pipeline:
     """A tiny one of the family, whose files are written when they are first asked for."""
-    made = folder / family
-    written = sorted(folder.glob(f"{family}.place"))
-    if not written:
-        place = table().FAMILIES[family](made)
-        (folder / f"{family}.place").write_text(str(place))
-    return mgt_core.load(Path((folder / f"{family}.place").read_text()), dtype=dtype, device=device)
+    return mgt_core.load(written(folder / family, family), dtype=dtype, device=device)
+
+
+@cache
+def written(folder: Path, family: str) -> Path:
+    return table().FAMILIES[family](folder)
+
+
+def side_of(pipe: mgt_core.Pipeline) -> int:
+    """Pixels that every family makes, as the table's runs have it."""
+    return 8 * pipe.codec.scale
 
 
 def state_of(pipe: mgt_core.Pipeline) -> tuple[Tensor, mgt_core.Condition]:
     """Two half-masked grids [2, h, w], and conditions for them."""
-    generator, side = torch.Generator().manual_seed(0), 8 * pipe.codec.scale
+    generator, side = torch.Generator().manual_seed(0), side_of(pipe)
     grid = (2, *pipe.model.grid_for(side, side))
     tokens = torch.randint(pipe.model.codebook_size, grid, generator=generator)
     masked = torch.rand(grid, generator=generator) < 0.5
@@ -99,7 +103,8 @@ def within(ours: Tensor, theirs: Tensor, near: float) -> dict:
 def decode(here: Models, there: Models) -> dict:
     """The same tokens as pictures."""
     generator, pipe = torch.Generator().manual_seed(0), here()
-    ids = torch.randint(pipe.codec.codebook_size, (2, *pipe.model.network.trained_grid), generator=generator)
+    grid = pipe.model.grid_for(side_of(pipe), side_of(pipe))
+    ids = torch.randint(pipe.codec.codebook_size, (2, *grid), generator=generator)
     return pictures_apart(pipe.codec.decode(ids), there().codec.decode(ids).cpu())
 
 
@@ -116,12 +121,12 @@ def finite(there: Models) -> dict:
 
 def packed(there: Models, name: str) -> dict:
     """Packed there, in the type of the device: its logits against the plain path's on the CPU."""
-    pipe, scheme = there(), scheme_from(name)
+    pipe = there()
     try:
-        layers_of(pipe.model, scheme)
+        layers_of(pipe.model, scheme_from(name))
     except mgt_core.MGTError as why:
         raise LeftOut(str(why)) from None
-    small = quantize_pipeline(replace(pipe, source=None), scheme).model
+    small = quantized(pipe.model, pipe.text, name, side_of(pipe))
     table().run(replace(pipe, model=small), PLAIN)
     theirs = small.logits(*state_of(pipe), 1.0).cpu()
     own = replace(small, network=copy.deepcopy(small.network).to(CPU))

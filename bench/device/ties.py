@@ -1,8 +1,8 @@
 """Two runs compared draw by draw: equal, but where a random number lay as near to a border as rounding reaches.
 
-The same numbers on two devices differ by rounding. A draw takes the code in whose stretch of [0, 1) its uniform lies; where
-a border between two codes moves across it, the codes differ, and what follows are two runs with nothing in common. So the
-runs are watched from the start up to the first difference, which has to be such a near-tie.
+The same numbers on two devices differ by rounding. A draw takes the code in whose stretch of [0, 1) its uniform lies;
+where a border between two codes moves across it, the codes differ, and what follows are two runs of nothing in common.
+So the runs are watched from the start up to the first difference, which has to be such a near-tie.
 """
 
 from collections.abc import Iterator, Sequence
@@ -151,8 +151,8 @@ def settle(found: Compared, count: int, gap: float, near: float, what: str) -> N
 
 
 def apart(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Largest difference of the finite values over the largest of them, and the difference itself; infinite where what is
-    finite differs."""
+    """Largest difference of the finite values over the largest of them, and the difference itself; infinite where one
+    is finite and the other is not."""
     if not torch.equal(a.isfinite(), b.isfinite()):
         return float("inf"), float("inf")
     a, b = (values[a.isfinite()] for values in (a, b))

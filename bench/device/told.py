@@ -27,7 +27,7 @@ def sections(report: Mapping) -> list[Section]:
     found = [
         Section("Aims", "What | Aim | Measured | Verdict", aim_rows(report)),
         Section("Whole runs", RUNS, run_rows(report)),
-        Section("Right against the CPU", "Compared | Tries | Which", suite_rows(report)),
+        Section("Right against the CPU", "Verdict | Tries | Why", suite_rows(report)),
         Section("Beside the original pipeline", "Figure | Value", flat(report, "original")),
         Section("A card of 8 GB", "Figure | Value", flat(report, "budget")),
         *(Section(*step) for step in step_sections(report)),
@@ -65,8 +65,8 @@ def aim_rows(report: Mapping) -> Rows:
 
 
 RUNS = (
-    "Row | Seconds | Sampling | First run | Kernels a step | Launches a step | Host ms a step | Peak beside weights, MiB "
-    "| Weights, MiB | Roofline share"
+    "Row | Seconds | Sampling | First run | Kernels a step | Launches a step | Host ms a step "
+    "| Peak beside weights, MiB | Weights, MiB | Roofline share"
 )
 
 
@@ -95,20 +95,21 @@ def run_rows(report: Mapping) -> Rows:
 
 
 def suite_rows(report: Mapping) -> Rows:
-    """Verdicts, how many tries have each, and which they are where there is something to know."""
+    """Verdicts and how many tries have each; below, each that there is something to know of."""
     found = figures(report, "suite")
-    counts, rows = Counter(entry["verdict"] for entry in found.values()), []
-    for verdict, count in counts.items():
-        names = [f"{n}{gap(entry)}" for n, entry in found.items() if entry["verdict"] == verdict]
-        rows.append([verdict, str(count), "; ".join(names) if verdict in (TIES, DIFFERS) else ""])
+    counts = Counter(entry["verdict"] for entry in found.values())
+    rows = [[verdict, str(count), ""] for verdict, count in counts.items()]
+    for verdict in (DIFFERS, TIES):
+        rows += [[verdict, n, known(entry)] for n, entry in found.items() if entry["verdict"] == verdict]
     return rows
 
 
-def gap(entry: Mapping) -> str:
-    """Of a try that is not the same, behind its name."""
+def known(entry: Mapping) -> str:
+    """Of a try that is not the same."""
     if entry["verdict"] == TIES:
-        return f": {entry['differing']} within {entry['gap']:.2g} of a border"
-    return f": {reason}" if (reason := entry.get("reason")) else f": {entry.get('error', entry.get('psnr', 0)):.3g}"
+        return f"{entry['differing']} within {entry['gap']:.2g} of a border"
+    value = entry.get("error", entry.get("psnr"))
+    return entry.get("reason") or ("not finite" if value is None else format(value, ".3g"))
 
 
 def flat(report: Mapping, part: str) -> Rows:

@@ -52,9 +52,10 @@ class Tries:
         started = time.perf_counter()
         status, found = self.tried(work)
         self.journal.note(self.part, name, status, **found, seconds=round(time.perf_counter() - started, 3))
-        release(self.device)
-        if status == FAILED and not answers(self.device):
-            raise DeviceLost(name)
+        if status == FAILED:
+            release(self.device)
+            if not answers(self.device):
+                raise DeviceLost(name)
         return found.get("figures", {})
 
     @staticmethod
@@ -70,7 +71,7 @@ class Tries:
 
 
 def release(device: torch.device) -> None:
-    """Give back what a try leaves; a failed one may hold tensors in its frames."""
+    """Give back what is held no more: the frames of what failed, what goes in circles, what the allocator keeps."""
     gc.collect()
     if device.type == "cuda":
         try:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # before what asks the network is imported
 
-from mgt_core.placement import pick_device  # noqa: E402
+import torch
 
-from .journal import Journal  # noqa: E402
-from .keeper import LOST  # noqa: E402
-from .parts import visits  # noqa: E402
-from .session import Session  # noqa: E402
-from .tries import DeviceLost, Tries  # noqa: E402
+from mgt_core.errors import MGTError
+from mgt_core.placement import pick_device
+
+from .journal import Journal
+from .keeper import LOST
+from .parts import visits
+from .session import Session
+from .tries import DeviceLost, Tries
 
 
 def arguments() -> argparse.ArgumentParser:
@@ -33,7 +36,12 @@ def arguments() -> argparse.ArgumentParser:
 def main() -> None:
     options = arguments().parse_args()
     logging.getLogger("mgt_core").setLevel(logging.ERROR)  # what is to be known is in the journal
-    device, journal = pick_device(options.device), Journal.open(options.json)
+    try:
+        device, journal = pick_device(options.device), Journal.open(options.json)
+    except MGTError as why:
+        sys.exit(f"bench.device: {why}")
+    if device.type == "cuda" and device.index is None:  # some of torch.cuda takes none without its number
+        device = torch.device("cuda", torch.cuda.current_device())
     session = Session(device, options.tiny, options.reference, options.python)
     journal.head(
         device=str(device),
