@@ -1,6 +1,7 @@
-"""A whole pipeline with random weights, made where it is to compute: no file is written or read but the tokenizer's."""
+"""A whole pipeline with random weights, made where it is to compute: no file of weights is written."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import torch
@@ -9,10 +10,9 @@ from torch import nn
 import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 from mgt_core.codecs.vqmodel import VQModelCodec
-from mgt_core.conditioning.text import TextEncoder
-from mgt_core.loading.materialize import rebuilt_buffer
+from mgt_core.conditioning.clip import CLIPText
 
-from ..speed.bundle import SCHEDULE, TOKENIZER, WORDS, Sizes, spread, text_settings
+from ..speed.bundle import SCHEDULE, WORDS, Sizes, spread, text_settings
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -20,15 +20,13 @@ Network = TypeVar("Network", bound=nn.Module)
 def random_pipeline(sizes: Sizes, dtype: torch.dtype, device: torch.device, seed: int = 0) -> mgt_core.Pipeline:
     """What `mgt_core.load` gives of the bundle of `sizes` that bench.speed writes, with other numbers of the same
     spread. dtype: of transformer and text encoder; the codec is float32, as `load` has it."""
-    from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
-
-    generator = torch.Generator(device).manual_seed(seed)
-    text = CLIPTextConfig(**text_settings(sizes))
+    generator, small = torch.Generator(device).manual_seed(seed), mgt_core.load_text_encoder("demo", device="cpu")
+    config = CLIPText.configure(text_settings(sizes), {})
     network, encoder, pictures = (
         filled(build, kind, generator)
         for build, kind in (
             (lambda: MeissonicTransformer(MeissonicConfig.from_dict(sizes.transformer)), dtype),
-            (lambda: CLIPTextModelWithProjection(text), dtype),
+            (lambda: type(small.network)(config), dtype),
             (lambda: VQModelCodec.build(sizes.vqvae, {}), torch.float32),
         )
     )
@@ -40,8 +38,9 @@ def random_pipeline(sizes: Sizes, dtype: torch.dtype, device: torch.device, seed
         codec=codec,
         trained_size=size,
     )
-    words = CLIPTokenizer.from_pretrained(TOKENIZER, local_files_only=True, model_max_length=WORDS)
-    return mgt_core.Pipeline(model, TextEncoder(encoder, words, WORDS), codec, size, f"random, {sizes.name}")
+    # The built-in model's tokenizer, with as much room as the published one has.
+    text = replace(small, network=encoder, max_length=WORDS, checkpoint="")
+    return mgt_core.Pipeline(model, text, codec, size, f"random, {sizes.name}")
 
 
 @torch.no_grad()
@@ -55,6 +54,6 @@ def filled(build: Callable[[], Network], dtype: torch.dtype, generator: torch.Ge
         spread(name, value.normal_(generator=generator))
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
-            if name in module._non_persistent_buffers_set:
-                setattr(module, name, rebuilt_buffer(name, buffer, device))
+            if name in module._non_persistent_buffers_set:  # CLIP's positions
+                setattr(module, name, torch.arange(buffer.shape[-1], device=device).expand(buffer.shape))
     return network
