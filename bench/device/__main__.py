@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from .aims import aims
+from .aims import aims, costs, rows
 from .journal import Journal
 from .keeper import keep
 from .page import CARDS, PAGE, write
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
         keep(options.json, chosen + ["--tiny"] * options.tiny, began + 60 * options.minutes)
     finally:  # also of what is there when somebody ends it
         journal = Journal.open(options.json)
-        journal.head(aims=aims(journal.held))
+        journal.head(aims=aims(journal.held), costs={name: costs(journal.held, name) for name in rows(journal.held)})
         print(table(journal.held), flush=True)
     return 1 if journal.held.get("ended") else 0
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from .names import COPY, PRODUCT, STEP
+
 MET, MISSED, NOT_MEASURED = "met", "missed", "not measured"
 GB = 1e9
 Report = Mapping
@@ -35,9 +37,37 @@ def figures(report: Report, part: str) -> dict[str, dict]:
     return {name: entry["figures"] for name, entry in tries.items() if entry["status"] == "done"}
 
 
+def costs(report: Report, name: str) -> dict:
+    """What a step of the row `name` costs, with its share of what the machine can do, as far as that was measured."""
+    own = [found for what, found in figures(report, "runs").items() if what.startswith(f"{STEP}{name}: ")]
+    found = {figure: value for each in own for figure, value in each.items()}
+    row, limits = figures(report, "runs").get(name, {}), figures(report, "machine")
+    if row and "flop_a_step" in found and PRODUCT in limits and COPY in limits:
+        found |= shares(found["flop_a_step"], row, limits[PRODUCT]["tflop_a_second"], limits[COPY]["bytes_a_second"])
+    return found
+
+
+def shares(flop: float, row: Mapping, rate: float, copy: float) -> dict[str, float]:
+    """How near a step comes to the time that its arithmetic takes at the rate of a large product, TFLOP/s, or, where
+    that is longer, to the time in which its weights are read once, at the rate of a large copy in bytes a second."""
+    seconds = row["sample_seconds"] / row["steps"]
+    products, reading = flop / (rate * 1e12), row["weight_bytes"] / copy
+    return {
+        "seconds_a_step": seconds,
+        "product_seconds_a_step": products,
+        "reading_seconds_a_step": reading,
+        "roofline_share": max(products, reading) / seconds,
+    }
+
+
+def rows(report: Report) -> dict[str, dict]:
+    """Figures of all rows."""
+    return {name: row for name, row in figures(report, "runs").items() if not name.startswith(STEP)}
+
+
 def timed(report: Report) -> dict[str, dict]:
     """Figures of the rows of one picture at a time."""
-    return {name: row for name, row in figures(report, "runs").items() if row.get("batch") == 1}
+    return {name: row for name, row in rows(report).items() if row["batch"] == 1}
 
 
 def least(rows: Iterable[tuple[str, dict]], figure: str) -> tuple[float, str] | None:

@@ -1,4 +1,4 @@
-"""docs/device.md, made of the reports in docs/device/."""
+"""docs/device.md, whose chapters of cards are made of the reports in docs/device/."""
 
 import json
 import sys
@@ -27,7 +27,7 @@ def write(files: Sequence[Path], page: Path = PAGE) -> int:
         except ValueError as why:
             print(f"bench.device: {why}", file=sys.stderr)
             return 1
-    write_page(page, Path(__file__).with_name("page.md"), {"cards": cards}, reports)
+    write_page(page, PAGE, {"cards": cards}, reports)
     print(f"wrote {page}, of {len(reports)} cards")
     return 0
 

@@ -15,7 +15,7 @@ from ..speed.rows import EXACT, ROWS
 from ..speed.runs import run
 from . import counts
 from .fused import installed, without_kitchen
-from .names import COPY, PRODUCT, STEP
+from .names import STEP
 from .rows import GRAPHS, DeviceRow, device_rows
 from .session import Session
 from .tries import LeftOut, Tries, release
@@ -42,16 +42,19 @@ def one_row(session: Session, tries: Tries, row: DeviceRow, batch: int) -> None:
     name, made = f"{row.name}@{batch}", {}
 
     def with_row(measure: Callable[..., dict]) -> dict:
-        """Both tries look at the same model, so that what it has recorded is recorded once."""
+        """All tries of a row look at the same model, so that what it has recorded is recorded once."""
         with nullcontext() if row.kitchen else without_kitchen():
             if not made:
                 made["pipe"] = pipeline_of(session, row)
             return measure(session, row, made["pipe"], batch)
 
     timed = tries(name, partial(with_row, timing), **row.limit)
-    if batch == session.batches[0] and timed:
-        limits = tries.journal.held.get("parts", {}).get("machine", {})
-        tries(STEP + name, partial(with_row, partial(step_costs, timed=timed, limits=limits)))
+    if batch != session.batches[0] or not timed:
+        return
+    for what, measure in (COSTS if session.gpu else PROCESSOR).items():
+        tries(f"{STEP}{name}: {what}", partial(with_row, measure))
+    if GRAPHS in row.parts:
+        tries(f"{STEP}{name}: tokens", partial(with_row, agreement))
 
 
 def pipeline_of(session: Session, row: DeviceRow) -> mgt_core.Pipeline:
@@ -97,30 +100,33 @@ def most(peaks: list[int | None]) -> int | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-def step_costs(
-    session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int, timed: dict, limits: dict
-) -> dict:
-    """limits: the tries of the machine."""
-    sample, steps = counts.sampling(pipe, session.settings, batch), counts.period(row)
-    found = counts.launches(sample, steps) if session.gpu else counts.operations(sample, steps)
-    if session.gpu:
-        found |= counts.host_time(sample, steps, session.device)
-    # Counted where every product is torch's own, and every step is taken by itself.
-    plain = replace(row, parts=tuple(part for part in row.parts if part not in replays()), scheme=None)
+def launches(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
+    return counts.launches(counts.sampling(pipe, session.settings, batch), counts.period(row))
+
+
+def host_time(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
+    sample = counts.sampling(pipe, session.settings, batch)
+    return counts.host_time(sample, counts.period(row), session.device)
+
+
+def operations(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
+    return counts.operations(counts.sampling(pipe, session.settings, batch), counts.period(row))
+
+
+def arithmetic(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
+    """Counted where every product is torch's own, and every step is taken by itself."""
+    plain = replace(row, parts=tuple(part for part in row.parts if part not in replays()))
     with without_kitchen():
         counted = replace(session.pipe, model=plain.attach(session.pipe.model))
-        found |= counts.arithmetic(counts.sampling(counted, session.settings, batch), steps)
-    if GRAPHS in row.parts:
-        found["tokens_as_without_graphs"] = agreement(session, row, sample, batch)
-    return found | shares(found["flop_a_step"], timed, limits)
+        return counts.arithmetic(counts.sampling(counted, session.settings, batch), counts.period(row))
 
 
-def agreement(session: Session, row: DeviceRow, sample: counts.Sample, batch: int) -> float:
+def agreement(session: Session, row: DeviceRow, pipe: mgt_core.Pipeline, batch: int) -> dict:
     """Share of tokens that are those of the same row without graphs."""
-    pipe = pipeline_of(session, replace(row, parts=row.plain))
-    steps = min(session.settings.steps, 16)
-    ours, theirs = (run(steps).tokens for run in (sample, counts.sampling(pipe, session.settings, batch)))
-    return float((ours == theirs).float().mean())
+    plain = pipeline_of(session, replace(row, parts=row.plain))
+    samples = (counts.sampling(each, session.settings, batch) for each in (pipe, plain))
+    ours, theirs = (sample(min(session.settings.steps, 16)).tokens for sample in samples)
+    return {"tokens_as_without_graphs": float((ours == theirs).float().mean())}
 
 
 def replays() -> set[str]:
@@ -128,18 +134,5 @@ def replays() -> set[str]:
     return {name for name in mgt_core.PATCHES if mgt_core.PATCHES.get(name).place == "network"} | {GRAPHS}
 
 
-def shares(flop: float, timed: dict, limits: dict) -> dict:
-    """How near a step comes to the time that its arithmetic takes at the rate of a large product, or, where that is
-    longer, to the time in which its weights are read once."""
-    rate = limits.get(PRODUCT, {}).get("figures", {}).get("tflop_a_second")
-    copy = limits.get(COPY, {}).get("figures", {}).get("bytes_a_second")
-    if not rate or not copy:
-        return {}
-    seconds = timed["sample_seconds"] / timed["steps"]
-    products, reading = flop / (rate * 1e12), timed["weight_bytes"] / copy
-    return {
-        "seconds_a_step": seconds,
-        "product_seconds_a_step": products,
-        "reading_seconds_a_step": reading,
-        "roofline_share": max(products, reading) / seconds,
-    }
+PROCESSOR = {"operations": operations, "arithmetic": arithmetic}
+COSTS = {"kernels": launches, "host": host_time, "arithmetic": arithmetic}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from .told import Section, sections, where
 
-WIDE = 72  # characters of a cell
+WIDE = 100  # characters of a cell
 
 
 def table(report: Mapping) -> str:

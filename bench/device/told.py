@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .aims import aims, figures
+from .aims import aims, costs, figures, rows
 from .journal import DONE
-from .names import DIFFERS, GUIDED, PRODUCT, STEP, TIES
+from .names import DIFFERS, GUIDED, PRODUCT, TIES
 
 NONE = "–"
 Rows = list[list[str]]
@@ -56,30 +56,28 @@ def where(report: Mapping) -> str:
 
 
 def aim_rows(report: Mapping) -> Rows:
-    rows = []
+    told = []
     for aim in report.get("aims") or aims(report):
         measured = NONE if aim["measured"] is None else f"{aim['measured']:.3g} {aim['unit']} ({aim['by']})"
         bound = "≥" if aim["least"] else "≤"
-        rows.append([aim["what"], f"{bound} {aim['wanted']:g} {aim['unit']}", measured, aim["verdict"]])
-    return rows
+        told.append([aim["what"], f"{bound} {aim['wanted']:g} {aim['unit']}", measured, aim["verdict"]])
+    return told
 
 
 RUNS = (
     "Row | Seconds | Sampling | First run | Kernels a step | Launches a step | Host ms a step "
-    "| Peak beside weights, MiB | Weights, MiB | Roofline share"
+    "| Peak beside weights, MiB | Weights, MiB | Roofline share | Tokens as without graphs"
 )
 
 
 def run_rows(report: Mapping) -> Rows:
-    found, rows = figures(report, "runs"), []
-    for name, row in found.items():
-        if name.startswith(STEP):
-            continue
-        step = found.get(STEP + name, {})
+    told = []
+    for name, row in rows(report).items():
+        step = costs(report, name)
         kernels = number(step.get("kernels_a_step"))
         if "operations_a_step" in step:
             kernels = f"{number(step['operations_a_step'])} operations"
-        rows.append(
+        told.append(
             [
                 name,
                 *(f"{row[figure]:.3g}" for figure in ("seconds", "sample_seconds", "first_seconds")),
@@ -89,19 +87,20 @@ def run_rows(report: Mapping) -> Rows:
                 mib(row["peak_bytes"]),
                 mib(row["weight_bytes"]),
                 f"{step['roofline_share']:.2f}" if "roofline_share" in step else NONE,
+                share(step.get("tokens_as_without_graphs")),
             ]
         )
-    return rows
+    return told
 
 
 def suite_rows(report: Mapping) -> Rows:
     """Verdicts and how many tries have each; below, each that there is something to know of."""
     found = figures(report, "suite")
     counts = Counter(entry["verdict"] for entry in found.values())
-    rows = [[verdict, str(count), ""] for verdict, count in counts.items()]
+    told = [[verdict, str(count), ""] for verdict, count in counts.items()]
     for verdict in (DIFFERS, TIES):
-        rows += [[verdict, n, known(entry)] for n, entry in found.items() if entry["verdict"] == verdict]
-    return rows
+        told += [[verdict, n, known(entry)] for n, entry in found.items() if entry["verdict"] == verdict]
+    return told
 
 
 def known(entry: Mapping) -> str:
@@ -113,37 +112,41 @@ def known(entry: Mapping) -> str:
 
 
 def flat(report: Mapping, part: str) -> Rows:
-    rows = []
+    told = []
     for entry in figures(report, part).values():
         for name, value in entry.items():
             if name.endswith("_bytes"):
-                rows.append([name.removesuffix("_bytes"), f"{mib(value)} MiB"])
+                told.append([name.removesuffix("_bytes"), f"{mib(value)} MiB"])
             else:
-                rows.append([name, NONE if value is None else f"{value:.4g}"])
-    return rows
+                told.append([name, NONE if value is None else f"{value:.4g}"])
+    return told
 
 
 def step_sections(report: Mapping) -> list[tuple[str, str, Rows, int]]:
     found = []
     for name, step in figures(report, "step").items():
-        rows = [
+        told = [
             [entry["name"].replace("|", "/"), number(entry["calls"]), ms(entry["seconds"]), f"{entry['share']:.1%}"]
             for entry in step["entries"]
         ]
         title = f"A step, {name}: {ms(step['seconds'])} ms in {step['calls']} calls of {step['kinds']} kinds"
-        found.append((title, "Entry | Calls | ms | Share", rows, 8))
+        found.append((title, "Entry | Calls | ms | Share", told, 8))
     return found
 
 
 def undone(report: Mapping) -> Rows:
-    rows = []
+    told = []
     for part, tries in report.get("parts", {}).items():
         for name, entry in tries.items():
             if entry["status"] != DONE:
-                rows.append([f"{part}: {name}", entry["status"], entry.get("error") or entry.get("reason", "")])
+                told.append([f"{part}: {name}", entry["status"], entry.get("error") or entry.get("reason", "")])
     if why := report.get("ended"):
-        rows.append(["the command", "ended", why])
-    return rows
+        told.append(["the command", "ended", why])
+    return told
+
+
+def share(value: float | None) -> str:
+    return NONE if value is None else f"{100 * value:.4g} %"
 
 
 def number(value: float | None) -> str:

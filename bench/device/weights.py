@@ -49,7 +49,8 @@ def filled(build: Callable[[], Network], dtype: torch.dtype, generator: torch.Ge
     device = generator.device
     with torch.device("meta"):
         network = build()
-    network = nn.Module.to(network, dtype).to_empty(device=device).eval().requires_grad_(False)
+    network = nn.Module.to(network, dtype).eval().requires_grad_(False)
+    network = network._apply(lambda like: torch.empty(like.shape, dtype=like.dtype, device=device))
     for name, value in network.state_dict().items():
         spread(name, value.normal_(generator=generator))
     for module in network.modules():

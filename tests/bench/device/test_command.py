@@ -52,7 +52,7 @@ def test_tiny_does_every_part(command, tmp_path):
     assert len(suite) > 8 and set(suite) <= {"same", "ran"}  # the same device twice
     exact = report["parts"]["runs"]["exact@1"]["figures"]
     assert exact["seconds"] > exact["sample_seconds"] > 0 and exact["calls"] == report["steps"]
-    step = report["parts"]["runs"]["a step of exact@1"]["figures"]
+    step = report["costs"]["exact@1"]
     assert step["operations_a_step"] > 50 and step["flop_a_step"] > 1e6 and 0 < step["roofline_share"] < 1
     assert report["parts"]["budget"] and report["parts"]["original"]["original pipeline"]["status"] == "left out"
     assert {aim["verdict"] for aim in report["aims"]} == {"not measured"}  # at full size alone

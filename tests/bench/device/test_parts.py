@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import mgt_core
-from bench.device import budget, counts
+from bench.device import budget, counts, original
+from bench.device.aims import over_original
 from bench.device.families import table
 from bench.device.parts import AGAIN, PARTS, visits
 from bench.device.rows import COMPILE, GRAPHS, DeviceRow, device_rows
@@ -15,7 +16,8 @@ from bench.device.session import Session, quantized
 from bench.device.tries import LeftOut
 from bench.device.weights import random_pipeline
 from bench.speed.bundle import TINY
-from bench.speed.rows import APPROXIMATE, TECHNIQUES
+from bench.speed.rows import APPROXIMATE, ROWS, TECHNIQUES
+from bench.speed.runs import run
 
 CPU = torch.device("cpu")
 
@@ -125,3 +127,35 @@ def test_every_part_comes_again_with_the_time_that_is_left():
 
 def test_the_tests_table_is_found_by_its_place():
     assert set(table().FAMILIES) <= set(mgt_core.BACKBONES) and len(table().TECHNIQUES) > 30
+
+
+class Original:
+    """Stands for the original pipeline in another interpreter: ours, behind the same calls."""
+
+    def __init__(self, checkout, python):
+        self.asked = (checkout, python)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.pipe = None
+
+    def load(self, bundle, dtype, device):
+        self.pipe = mgt_core.load(bundle, dtype, device)
+
+    def run(self, settings, batch, seed):
+        return run(self.pipe, ROWS["exact"], settings, batch, seed)
+
+    def logits(self, tokens, prompt, timestep, size):
+        return self.pipe.model.logits(tokens[None], self.pipe.text.encode(prompt, size=(size, size)), timestep)[0]
+
+
+def test_the_original_is_run_beside_on_the_same_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(original, "Reference", Original)
+    found = original.beside(Session(CPU, tiny=True, reference=tmp_path, python="python"))
+    assert found["logits_largest"] == 0 and found["logits_spread"] > 0.2
+    assert found["exact_speed"] == pytest.approx(found["original_seconds"] / found["exact_seconds"])
+    assert over_original({"parts": {"original": {"original pipeline": {"status": "done", "figures": found}}}})
+    with pytest.raises(LeftOut, match="--reference"):
+        original.beside(Session(CPU, tiny=True))

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from bench.device.__main__ import main
-from bench.device.aims import aims
+from bench.device.aims import aims, costs, shares
 from bench.device.page import CARDS, NOTHING, PAGE, cards, of_a_card, write
 from bench.device.table import table
 
@@ -42,7 +42,8 @@ SAMPLE = {
     "parts": {
         "machine": {
             "hardware": done(gpu="A card", torch="2.11", cpu="a processor", threads=8),
-            "matrix product": done(tflop_a_second=700.0, side=8192),
+            "matrix product": done(tflop_a_second=750.0, side=8192),
+            "copy": done(bytes_a_second=4.2e12, bytes=2**30),
             "guided forward": done(tflop=3.055, seconds=0.006, bound_seconds=0.005, product_tflop_a_second=600.0),
             "comfy-kitchen": done(comfy_kitchen=None),
         },
@@ -54,9 +55,10 @@ SAMPLE = {
         },
         "runs": {
             "exact@1": done(**row(0.9, exact=True)),
-            "a step of exact@1": done(
-                kernels_a_step=900.0, launches_a_step=950.0, host_seconds_a_step=0.011, roofline_share=0.4
-            ),
+            "a step of exact@1: kernels": done(kernels_a_step=900.0, launches_a_step=950.0),
+            "a step of exact@1: host": done(host_seconds_a_step=0.011),
+            "a step of exact@1: arithmetic": done(flop_a_step=3.0e12),
+            "a step of exact, graphs@1: tokens": done(tokens_as_without_graphs=1.0),
             "exact, graphs@1": done(**row(0.5, exact=True)),
             "together, graphs@1": done(**row(0.3, approximate=True)),
             "w4a8@1": done(**row(0.8)),
@@ -104,8 +106,18 @@ def test_the_table_holds_what_is_there(report):
     wanted = ("A card, torch 2.11", "exact, graphs@1", "missed", "1 within 2e-09 of a border", "not finite", "240 s")
     for words in wanted:
         assert words in text
-    assert "exact@1             1.1" in text and "950" in text and "0.40" in text
+    assert "exact@1             1.1" in text and "950" in text and "0.28" in text and "100 %" in text
     assert table({"parts": {}})  # a run that was ended before it began
+
+
+def test_costs_of_a_step_are_what_was_measured_of_them(report):
+    """4 ms of arithmetic in a step of 14; what was not measured is left out."""
+    found = costs(report, "exact@1")
+    assert found["roofline_share"] == pytest.approx(0.004 / (0.9 / 64)) and found["kernels_a_step"] == 900
+    assert costs(report, "exact, graphs@1") == {"tokens_as_without_graphs": 1.0}
+    report["parts"]["machine"]["copy"] = {"status": "failed", "error": "any"}
+    assert "roofline_share" not in costs(report, "exact@1") and costs(report, "w4a8@1") == {}
+    assert shares(1e9, row(64.0), 750.0, 2**31)["roofline_share"] == pytest.approx(1)  # bound by its weights
 
 
 def test_the_page_of_a_card(report, tmp_path):
