@@ -16,4 +16,5 @@ def text(section: Section) -> str:
     lines = [section.head.split(" | "), *([" ".join(cell.split())[:WIDE] for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines)]
     told = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
-    return "\n".join([f"== {section.title}", *told])
+    more = len(section.rows) - len(rows)
+    return "\n".join([f"== {section.title}", *told, *[f"and {more} more"] * bool(more)])

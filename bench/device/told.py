@@ -1,11 +1,11 @@
 """A report in rows of words, for the table that is printed and for the page."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .aims import aims, costs, figures, rows
-from .journal import DONE
+from .journal import DONE, LEFT_OUT, NO_TIME
 from .names import DIFFERS, GUIDED, PRODUCT, TIES
 
 NONE = "–"
@@ -31,7 +31,8 @@ def sections(report: Mapping) -> list[Section]:
         Section("Beside the original pipeline", "Figure | Value", flat(report, "original")),
         Section("A card of 8 GB", "Figure | Value", flat(report, "budget")),
         *(Section(*step) for step in step_sections(report)),
-        Section("Not done", "Try | What came of it | Why", undone(report)),
+        Section("Failed", "Try | What came of it | Why", failures(report)),
+        Section("Left out", "Try | Why", without(report), 12),
     ]
     return [section for section in found if section.rows]
 
@@ -134,15 +135,25 @@ def step_sections(report: Mapping) -> list[tuple[str, str, Rows, int]]:
     return found
 
 
-def undone(report: Mapping) -> Rows:
-    told = []
-    for part, tries in report.get("parts", {}).items():
-        for name, entry in tries.items():
-            if entry["status"] != DONE:
-                told.append([f"{part}: {name}", entry["status"], entry.get("error") or entry.get("reason", "")])
-    if why := report.get("ended"):
-        told.append(["the command", "ended", why])
-    return told
+def failures(report: Mapping) -> Rows:
+    """What ended in an error, or in the middle; their tracebacks are in the report."""
+    told = [
+        [name, entry["status"], entry.get("error", "")]
+        for name, entry in tries(report)
+        if entry["status"] not in (DONE, LEFT_OUT, NO_TIME)
+    ]
+    why = report.get("ended")
+    return [*told, ["the command", "ended", why]] if why else told
+
+
+def without(report: Mapping) -> Rows:
+    """What was not begun, for a reason that lasts or as the time was over."""
+    return [[name, entry["reason"]] for name, entry in tries(report) if entry["status"] in (LEFT_OUT, NO_TIME)]
+
+
+def tries(report: Mapping) -> Iterator[tuple[str, dict]]:
+    for part, held in report.get("parts", {}).items():
+        yield from ((f"{part}: {name}", entry) for name, entry in held.items())
 
 
 def share(value: float | None) -> str:

@@ -1,6 +1,7 @@
 """Tries things one by one: what fails is noted with its traceback, and the next goes on."""
 
 import gc
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from .journal import DONE, FAILED, LEFT_OUT, NO_TIME, RUNNING, Journal
 
 MINUTE = 60.0
 LAST_LINES = 60  # of a traceback
+SHORT = 1.0  # seconds; of what takes longer a line is printed
 
 
 class LeftOut(Exception):
@@ -51,7 +53,11 @@ class Tries:
         self.journal.note(self.part, name, RUNNING, since=time.time(), limit=limit)
         started = time.perf_counter()
         status, found = self.tried(work)
-        self.journal.note(self.part, name, status, **found, seconds=round(time.perf_counter() - started, 3))
+        seconds = round(time.perf_counter() - started, 3)
+        self.journal.note(self.part, name, status, **found, seconds=seconds)
+        if status != DONE or seconds > SHORT:
+            why = found.get("error") or found.get("reason", "")
+            print(f"{self.part}: {name}: {status}, {seconds:.1f} s", why, file=sys.stderr, flush=True)
         if status == FAILED:
             release(self.device)
             if not answers(self.device):
