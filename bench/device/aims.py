@@ -79,7 +79,7 @@ def exact(report: Report) -> list[tuple[str, dict]]:
 
 
 def approximate(report: Report) -> list[tuple[str, dict]]:
-    return [(name, row) for name, row in timed(report).items() if row["row"]["approximate"]]
+    return [(n, row) for n, row in timed(report).items() if row["row"]["approximate"] and not row["row"]["scheme"]]
 
 
 def over_original(report: Report) -> tuple[float, str] | None:

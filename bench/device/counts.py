@@ -51,7 +51,7 @@ def sampling(pipe: mgt_core.Pipeline, settings: Settings, batch: int) -> Sample:
 
 def period(row: DeviceRow) -> int:
     every = [getattr(TECHNIQUES[name].part, "every", None) for name in row.parts]
-    if row.exact:
+    if row.exact or not row.parts:
         return 2
     return lcm(2, *(n or 1 for n in every)) if any(every) else WHOLE
 

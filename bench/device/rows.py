@@ -10,7 +10,7 @@ from ..speed.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES
 GRAPHS, SKIPPING, COMPILE = "cuda_graphs", "step_skipping", "compile"  # registered names of patches
 LONG = 240.0  # seconds that compiling or packing may take
 NEEDED = 100.0  # without which compiling is not begun
-EIGHT = ("fp8", "w8a8")  # schemes whose products are of 8 bits
+EIGHT = ("w8a8_fp8", "w8a8", "fp8")  # schemes whose products are of 8 bits
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,9 @@ class DeviceRow:
 
     @property
     def name(self) -> str:
-        names = ("together",) if self.approximate else self.plain or (() if self.scheme else (EXACT,))
+        names = self.plain or (() if self.scheme else (EXACT,))
+        if self.approximate:
+            names = ("together", *names[len(APPROXIMATE) :])
         packing, graphs = (self.scheme,) * bool(self.scheme), ("graphs",) * (GRAPHS in self.parts)
         return ", ".join((*names, *packing, *graphs, *("without comfy-kitchen",) * (not self.kitchen)))
 
@@ -35,7 +37,8 @@ class DeviceRow:
 
     @property
     def approximate(self) -> bool:
-        return self.plain == APPROXIMATE
+        """Whether everything approximate acts, with or without skipping of steps."""
+        return self.plain[: len(APPROXIMATE)] == APPROXIMATE
 
     @property
     def exact(self) -> bool:
@@ -64,7 +67,7 @@ def same_tokens() -> set[str]:
 
 def device_rows() -> tuple[list[DeviceRow], list[DeviceRow]]:
     """Those of most worth, and the others, which come behind the larger batches; in order."""
-    graphs = (GRAPHS,)
+    graphs, schemes = (GRAPHS,), mgt_core.list_quantizations()
     rows = [
         DeviceRow(large=True),
         DeviceRow(graphs, large=True),
@@ -74,15 +77,16 @@ def device_rows() -> tuple[list[DeviceRow], list[DeviceRow]]:
         DeviceRow(graphs, scheme="w4a8"),
         DeviceRow((SKIPPING,), large=True),
         DeviceRow((SKIPPING, GRAPHS)),
+        DeviceRow((*APPROXIMATE, SKIPPING, GRAPHS)),
         DeviceRow(kitchen=False),
         DeviceRow(scheme="w4a8", kitchen=False),
-        *(DeviceRow(scheme=name) for name in EIGHT),
+        *(DeviceRow(scheme=name) for name in EIGHT if name in schemes),
     ]
     singles = [row.parts for row in ROWS.values() if row.dtype is None and len(row.parts) == 1]
     others = [
         DeviceRow((COMPILE,)),
         DeviceRow((*APPROXIMATE, GRAPHS), scheme="w4a8"),
         *(DeviceRow(parts) for parts in singles if parts[0] not in (GRAPHS, SKIPPING, COMPILE)),
-        *(DeviceRow(scheme=name) for name in mgt_core.list_quantizations() if name not in ("w4a8", *EIGHT)),
+        *(DeviceRow(scheme=name) for name in schemes if name not in ("w4a8", *EIGHT)),
     ]
     return rows, others

@@ -6,7 +6,8 @@ The table is that of the tests (tests/support/families.py), so that a part of a 
 import copy
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
@@ -38,7 +39,7 @@ def suite(session: Session, tries: Tries) -> None:
     families, techniques = list(table().FAMILIES), list(table().TECHNIQUES)
     if session.tiny:
         families, techniques = families[:1], techniques[::TINY_EVERY]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, plain_convolutions():
         models = cache(partial(model, Path(folder)))
         tries("built-in model", partial(built_in, session))
         for family in families:
@@ -55,6 +56,17 @@ def suite(session: Session, tries: Tries) -> None:
             for technique in techniques:
                 if (family, technique) not in table().REFUSED:
                     tries(f"{family}: {technique}", partial(same_tokens, models, family, technique, session.device))
+
+
+@contextmanager
+def plain_convolutions() -> Iterator[None]:
+    """Without TF32, which is another format than float32 and which torch allows for convolutions by default."""
+    allowed = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = allowed
 
 
 def model(folder: Path, family: str, device: torch.device, dtype: torch.dtype = torch.float32) -> mgt_core.Pipeline:

@@ -35,7 +35,8 @@ def arguments() -> argparse.ArgumentParser:
 
 def main() -> None:
     options = arguments().parse_args()
-    logging.getLogger("mgt_core").setLevel(logging.ERROR)  # what is to be known is in the journal
+    for library in ("mgt_core", "transformers", "diffusers"):  # what is to be known is in the journal
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         device, journal = pick_device(options.device), Journal.open(options.json)
     except MGTError as why:
