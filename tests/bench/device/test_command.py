@@ -60,9 +60,12 @@ def test_tiny_does_every_part(command, tmp_path):
 
 
 def test_what_fails_breaks_or_hangs_leaves_the_rest(command, tmp_path):
-    """One try raises, one ends its process, one hangs; others are as ever, before and after."""
+    """One try raises and leaves the device unusable, one ends its process, one hangs; others are as ever, before and
+    after."""
+    flag = tmp_path / "lost"
     site = """
 import os, sys, time
+from pathlib import Path
 if "bench.device.worker" in sys.orig_argv:
     from bench.device import ceilings, fused
     def fails(session):
@@ -73,14 +76,19 @@ if "bench.device.worker" in sys.orig_argv:
         time.sleep(600)
     ceilings.product, ceilings.kernels, ceilings.copy, ceilings.guided = fails, breaks, hangs, lambda session: {}
     from bench.device import tries, parts
+    def answers(device, flag=Path(FLAG)):
+        lost = not flag.exists()
+        flag.touch()
+        return not lost
+    tries.answers = answers
     tries.Tries.__call__.__defaults__ = (0.0, 8.0)
     parts.PARTS = parts.PARTS[:1]
     parts.AGAIN = ("machine",)
-"""
+""".replace("FLAG", repr(str(flag)))
     printed, said = (process := command("--device", "cpu", "--tiny", "--minutes", "10", site=site)).communicate()
     assert process.returncode == 0, said
     tries = read(tmp_path)["parts"]["machine"]
-    assert tries["hardware"]["status"] == "done"
+    assert tries["hardware"]["status"] == tries["guided forward"]["status"] == "done" and flag.exists()
     assert tries["comfy-kitchen"]["status"] == "broken" and "status 7" in tries["comfy-kitchen"]["error"]
     assert tries["matrix product"]["error"] == "ZeroDivisionError: set by the test"
     assert any("def fails" in line or "in fails" in line for line in tries["matrix product"]["traceback"])
