@@ -10,6 +10,7 @@
     python -m bench.self_guidance               Self-Guidance against vanilla at equal passes
     python -m bench.sweep SPEC.json --out DIR   prompts × settings × seeds
     python -m bench.paper --model FOLDER …      the paper's choices on published weights, by published judges
+    python -m bench.device --json FILE          what the library does on a card, in a few minutes
 
 What lies beside the folders is shared by them.
 """

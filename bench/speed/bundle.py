@@ -18,6 +18,9 @@ from recipe import MODEL_DIR
 from recipe.files import save_sharded, write_json
 
 SHARD_BYTES = 2**29  # weights held at once while writing
+TOKENIZER = MODEL_DIR / "tokenizer"
+WORDS = 77  # tokens a prompt is padded or cut to
+SCHEDULE = "cosine"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def text_config(width: int, layers: int, heads: int, words: int, projection: int
         "hidden_act": "gelu",
         "vocab_size": words,
         "projection_dim": projection,
-        "max_position_embeddings": 77,
+        "max_position_embeddings": WORDS,
     }
 
 
@@ -102,18 +105,24 @@ TINY = Sizes(
 )
 
 
+def text_settings(sizes: Sizes) -> dict:
+    """CLIPTextConfig's, of an encoder that takes the built-in model's tokenizer."""
+    words = json.loads((TOKENIZER / "tokenizer_config.json").read_text())
+    vocabulary = json.loads((TOKENIZER / "vocab.json").read_text())
+    end = vocabulary[words["eos_token"]]
+    text = sizes.text_encoder | {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
+    return text | {"vocab_size": max(text["vocab_size"], len(vocabulary))}  # of TINY: as many as the tokenizer has
+
+
 def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
     """Write a bundle with random weights into `folder`; at most SHARD_BYTES of them are held at once."""
     from diffusers import VQModel
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
-    shutil.copytree(MODEL_DIR / "tokenizer", folder / "tokenizer")
-    words = json.loads((folder / "tokenizer/tokenizer_config.json").read_text()) | {"model_max_length": 77}
+    shutil.copytree(TOKENIZER, folder / "tokenizer")
+    words = json.loads((folder / "tokenizer/tokenizer_config.json").read_text()) | {"model_max_length": WORDS}
     write_json(folder / "tokenizer/tokenizer_config.json", words)
-    vocabulary = json.loads((folder / "tokenizer/vocab.json").read_text())
-    end = vocabulary[words["eos_token"]]
-    text = sizes.text_encoder | {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
-    text["vocab_size"] = max(text["vocab_size"], len(vocabulary))  # of TINY: as many as the tokenizer has
+    text = text_settings(sizes)
     with torch.device("meta"):
         networks = {
             "transformer": MeissonicTransformer(MeissonicConfig.from_dict(sizes.transformer)),
@@ -132,15 +141,21 @@ def write_bundle(folder: Path, sizes: Sizes, seed: int = 0) -> Path:
         stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
         save_sharded(weights, folder / part, stem, SHARD_BYTES)
     mask = sizes.transformer["vocab_size"] - 1
-    scheduler = {"_class_name": "Scheduler", "mask_token_id": mask, "masking_schedule": "cosine"}
+    scheduler = {"_class_name": "Scheduler", "mask_token_id": mask, "masking_schedule": SCHEDULE}
     write_json(folder / "scheduler/scheduler_config.json", scheduler)
     write_json(folder / "model_index.json", {"_class_name": "Pipeline", "sample_size": sizes.pixels})
     return folder
 
 
 def random_weight(name: str, shape: torch.Size, generator: torch.Generator) -> torch.Tensor:
-    """float32 of `shape`: biases small, norm scales around 1, matrices of unit gain."""
-    weight = torch.randn(shape, generator=generator)
+    """float32 of `shape`, spread as below."""
+    return spread(name, torch.randn(shape, generator=generator))
+
+
+def spread(name: str, weight: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers made the weight `name` of a network, in place: biases small, norm scales around 1,
+    matrices of unit gain."""
+    shape = weight.shape
     if len(shape) < 2:
         return weight.mul_(0.02) if name.endswith("bias") else weight.mul_(0.1).add_(1)
     if "embedding" in name and "embedder" not in name:  # tables of tokens, words and positions
