@@ -12,8 +12,9 @@ from support.families import FAMILIES
 from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible, tokens_of, watched
 
 PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
-# What is computed in another type only where a patch does something inside the network.
-HALF = [pair for pair in PAIRS if pair[1] in ("sampler maskgit", *MORE) or pair[1].startswith("patch ")]
+# In another type only what acts inside the network may do otherwise.
+INSIDE = {case for case in CASES if case.startswith("patch ")} | {case for case in MORE if MORE[case].needs}
+HALF = [pair for pair in PAIRS if pair[1] in INSIDE | {"sampler maskgit"}]
 
 
 @pytest.fixture(scope="module")

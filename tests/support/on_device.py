@@ -37,6 +37,11 @@ def half_known(pipe: Pipeline) -> mgt_core.TokenState:
     return replace(state, tokens=tokens, fixed=tokens != state.mask_id)
 
 
+def repainted(pipe: Pipeline) -> mgt_core.TokenState:
+    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    return replace(state, tokens=torch.ones_like(state.tokens), strength=0.9)
+
+
 def regions(pipe: Pipeline) -> dict:
     """A part of the picture each, one of them for a part of the run alone; the rest is nobody's."""
     positive, negative = conditions(pipe)
@@ -79,6 +84,13 @@ MORE = {
         needs=frozenset({"merging", "cache"}),
     ),
     "parts of the picture": Case(given=regions),
+    "image to image, most of the run": Case(given=lambda pipe: {"state": repainted(pipe)}),
+    "known cells masked again": Case(
+        given=lambda pipe: {"sampler": mgt_core.MaskGIT((45.0, 0.0), known_confidence=20.0), "temperature": None}
+    ),
+    "differential of masked cells": Case(
+        lambda model: model.with_modifier(mgt_core.DifferentialSampling(positions="masked"))
+    ),
     "uneven masks": Case(given=lambda pipe: {"state": half_known(pipe)}),
 }
 CASES = [name for name in TECHNIQUES if not name.startswith("schedule ")] + [*MORE]  # schedules are numbers of the host
@@ -104,9 +116,10 @@ def tokens_of(pipe: Pipeline, case: str, callback=None) -> torch.Tensor:
     own = MORE[case]
     positive, negative = conditions(pipe)
     state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
-    chosen = {"state": state, "positive": positive, "negative": negative} | own.given(pipe)
-    settings = {"sampler": "maskgit", "schedule": "cosine", "steps": TIMES, "cfg": 2.0, "temperature": (2.0, 0.0)}
-    return mgt_core.sample(own.attach(pipe.model), **chosen, **settings, seed=0, callback=callback).tokens
+    chosen = {"state": state, "positive": positive, "negative": negative, "sampler": "maskgit", "temperature": (2, 0)}
+    settings = chosen | own.given(pipe)
+    run_of = {"schedule": "cosine", "steps": TIMES, "cfg": 2.0, "seed": 0, "callback": callback}
+    return mgt_core.sample(own.attach(pipe.model), **settings, **run_of).tokens
 
 
 @dataclass(frozen=True)
