@@ -105,6 +105,7 @@ def test_views_share_their_values(watch):
     view.add_(1)
     torch.mul(view, 2, out=view)
     assert x[1].tolist() == [10, 12, 102, 16]
+    assert view.data_ptr() == x.data_ptr() + 16
 
 
 def test_downloads_arrive_after_their_event(watch):
@@ -163,6 +164,7 @@ def test_a_graph_does_its_work_when_it_is_replayed(watch):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         soft, rows = work()
+    assert watch.whole.captures.total() == 1
     watch.reset()
     assert soft.isnan().all().item() and kept.tolist() == [0, 0, 0]
     watch.reset()
