@@ -119,6 +119,14 @@ def test_downloads_arrive_after_their_event(watch):
     assert event.query() and copy.tolist() == [1, 0, 2] and not watch.whole.waits
 
 
+def test_the_device_finds_what_it_has_sent(watch):
+    """Its copies follow each other in one queue."""
+    copy = torch.empty(3, pin_memory=True)
+    copy.copy_(sent(torch.tensor([1.0, 0.0, 2.0])), non_blocking=True)
+    back = copy.to("cuda", non_blocking=True)
+    assert not watch.whole.waits and back.tolist() == [1, 0, 2]
+
+
 def test_kernels_are_counted_with_their_places(watch):
     x = table()
     x[1:].flatten().unsqueeze(0).detach()

@@ -177,6 +177,7 @@ class PretendedCUDA(TorchDispatchMode):
         free = late and pinned and plain
         what = f"{list(source.shape)} {str(source.dtype).removeprefix('torch.')}"
         if device.type == "cuda":
+            self.arrivals.before(source)
             self.note("uploads", what) if free else self.wait(f"copy to the device, {what}")
             if target is not None:
                 return self.done(lambda: target.held.copy_(source), "", [target], [target])
