@@ -105,6 +105,7 @@ def test_views_share_their_values(watch):
     view.add_(1)
     torch.mul(view, 2, out=view)
     assert x[1].tolist() == [10, 12, 102, 16]
+    assert view.data_ptr() == x.data_ptr() + 16
 
 
 def test_downloads_arrive_after_their_event(watch):
@@ -116,6 +117,14 @@ def test_downloads_arrive_after_their_event(watch):
     assert not event.query()
     torch.cuda.Event().record()
     assert event.query() and copy.tolist() == [1, 0, 2] and not watch.whole.waits
+
+
+def test_the_device_finds_what_it_has_sent(watch):
+    """Its copies follow each other in one queue."""
+    copy = torch.empty(3, pin_memory=True)
+    copy.copy_(sent(torch.tensor([1.0, 0.0, 2.0])), non_blocking=True)
+    back = copy.to("cuda", non_blocking=True)
+    assert not watch.whole.waits and back.tolist() == [1, 0, 2]
 
 
 def test_kernels_are_counted_with_their_places(watch):
@@ -163,6 +172,7 @@ def test_a_graph_does_its_work_when_it_is_replayed(watch):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         soft, rows = work()
+    assert watch.whole.captures.total() == 1
     watch.reset()
     assert soft.isnan().all().item() and kept.tolist() == [0, 0, 0]
     watch.reset()

@@ -13,6 +13,7 @@ from mgt_core.backbones.merge import Merge
 from mgt_core.patches.base import Call, Moment
 from mgt_core.patches.token_merging import BLOCKS, ActiveMerging, TokenMerging, destinations, match
 from support.golden import bundles, label, pipeline
+from support.pretended import PretendedCUDA
 
 PIPE = pipeline(bundles()[0])
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
@@ -94,6 +95,25 @@ def test_only_allowed_tokens_share_a_row(known):
         shared = merge.slot[b].bincount(minlength=merge.size)[merge.slot[b]] > 1
         assert not bool((shared & ~allowed[b]).any())
     assert bool((merge.slot[1].bincount() > 1).any())
+
+
+@pytest.mark.parametrize("known", [[0, 1, 4, 5], [3], []])
+def test_a_gpu_is_not_asked_how_many_are_allowed(known):
+    """It computes more rows, the last of them empty; what share a row are the same tokens."""
+    generator = torch.Generator().manual_seed(1)
+    allowed = torch.rand(2, 36, generator=generator) < 0.6
+    allowed[0] = False
+    allowed[0, known] = True
+    given = torch.randn(2, 36, 5, generator=generator), destinations((6, 6), (2, 2), None), [30, 30]
+    own = match(*given, allowed)
+    with PretendedCUDA() as watch:
+        metric, there = (values.pin_memory().to("cuda", non_blocking=True) for values in (given[0], allowed))
+        merge = match(metric, *given[1:], there)
+        assert merge.size == 36 and not watch.whole.waits
+        rows = merge.merge(metric)
+        assert (rows.abs().sum(-1) > 0).tolist() == merge.filled.tolist()
+        assert torch.equal(merge.unmerge(rows).cpu(), own.unmerge(own.merge(given[0])))
+        assert torch.equal(merge.slot.cpu(), own.slot)
 
 
 def test_wholly_masked_images_are_not_merged():

@@ -1,6 +1,6 @@
-"""Runs of two pictures on the pretended device, and how many kernels a step of each may start.
+"""Runs of two pictures on the pretended device, and how many kernels and waits there may be.
 
-`MGT_UPDATE_KERNELS=1 ./mgt test tests/device` records the counts anew, after a change that is meant to move them.
+`MGT_UPDATE_DEVICE=1 ./mgt test tests/device` records the counts anew, after a change that is meant to move them.
 """
 
 import copy
@@ -10,17 +10,19 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 import mgt_core
-from mgt_core import BACKBONES, ConditionPart, Conditions, MGTModel, Pipeline
+from mgt_core import BACKBONES, Codec, ConditionPart, Conditions, MGTModel, Pipeline
+from mgt_core.conditioning.text import TextEncoder
 
 from .families import REFUSED, TECHNIQUES, conditions, run
 from .pretended import PretendedCUDA
 
-UPDATE = bool(os.environ.get("MGT_UPDATE_KERNELS"))
-SLACK = 1.03  # of the kernels that are recorded
+UPDATE = bool(os.environ.get("MGT_UPDATE_DEVICE"))
+SLACK = 1.03  # of the kernels that are recorded; of waits there is none
 TIMES = 4  # steps of the runs here, so that what goes on and off does both between the first and the last
 DRAWS = "sampling/draws.py"  # where numbers are accumulated in float64
 
@@ -33,6 +35,11 @@ def half_known(pipe: Pipeline) -> mgt_core.TokenState:
     tokens = state.tokens.clone()
     tokens[0, :4] = 1
     return replace(state, tokens=tokens, fixed=tokens != state.mask_id)
+
+
+def repainted(pipe: Pipeline) -> mgt_core.TokenState:
+    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    return replace(state, tokens=torch.ones_like(state.tokens), strength=0.9)
 
 
 def regions(pipe: Pipeline) -> dict:
@@ -77,6 +84,13 @@ MORE = {
         needs=frozenset({"merging", "cache"}),
     ),
     "parts of the picture": Case(given=regions),
+    "image to image, most of the run": Case(given=lambda pipe: {"state": repainted(pipe)}),
+    "known cells masked again": Case(
+        given=lambda pipe: {"sampler": mgt_core.MaskGIT((45.0, 0.0), known_confidence=20.0), "temperature": None}
+    ),
+    "differential of masked cells": Case(
+        lambda model: model.with_modifier(mgt_core.DifferentialSampling(positions="masked"))
+    ),
     "uneven masks": Case(given=lambda pipe: {"state": half_known(pipe)}),
 }
 CASES = [name for name in TECHNIQUES if not name.startswith("schedule ")] + [*MORE]  # schedules are numbers of the host
@@ -86,11 +100,13 @@ def possible(family: str, case: str) -> bool:
     return (family, case) not in REFUSED and (case not in MORE or MORE[case].needs <= BACKBONES.get(family).supports)
 
 
-def on_device(pipe: Pipeline, network=None) -> Pipeline:
-    """The same with the network on the pretended device."""
-    network = copy.deepcopy(pipe.model.network if network is None else network)
+Part = TypeVar("Part", MGTModel, TextEncoder, Codec)
+
+
+def on_device(part: Part) -> Part:
+    """The same with its network on the pretended device."""
     with PretendedCUDA() as watch:
-        return replace(pipe, model=replace(pipe.model, network=watch.put(network), placement=None))
+        return replace(part, network=watch.put(copy.deepcopy(part.network)), placement=None)
 
 
 def tokens_of(pipe: Pipeline, case: str, callback=None) -> torch.Tensor:
@@ -100,9 +116,10 @@ def tokens_of(pipe: Pipeline, case: str, callback=None) -> torch.Tensor:
     own = MORE[case]
     positive, negative = conditions(pipe)
     state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
-    chosen = {"state": state, "positive": positive, "negative": negative} | own.given(pipe)
-    settings = {"sampler": "maskgit", "schedule": "cosine", "steps": TIMES, "cfg": 2.0, "temperature": (2.0, 0.0)}
-    return mgt_core.sample(own.attach(pipe.model), **chosen, **settings, seed=0, callback=callback).tokens
+    chosen = {"state": state, "positive": positive, "negative": negative, "sampler": "maskgit", "temperature": (2, 0)}
+    settings = chosen | own.given(pipe)
+    run_of = {"schedule": "cosine", "steps": TIMES, "cfg": 2.0, "seed": 0, "callback": callback}
+    return mgt_core.sample(own.attach(pipe.model), **settings, **run_of).tokens
 
 
 @dataclass(frozen=True)
@@ -123,18 +140,25 @@ def watched(pipe: Pipeline, case: str) -> Watched:
         return Watched(tokens_of(pipe, case, lambda step: watch.mark()), watch)
 
 
-class RecordedKernels:
-    """Of every case the kernels of its steps, by family."""
+class Ceilings:
+    """What was counted of every case: the kernels of its steps, or the waits."""
 
-    file = Path(__file__).with_name("recorded_kernels.json")
+    file = Path(__file__).with_name("recorded_device.json")
 
     def __init__(self):
         self.table: dict[str, list[int]] = json.loads(self.file.read_text()) if self.file.is_file() else {}
 
-    def allowed(self, key: str, counts: list[int]) -> list[int]:
-        """The most that each step may start; where asked to, what they do start is recorded first."""
+    def exceeded(self, key: str, counts: list[int], slack: float = SLACK) -> str:
+        """In what way there are more than are recorded, "" where there are not; where asked to, they are recorded.
+
+        What is new is recorded when the table is next made."""
         if UPDATE:
             self.table[key] = counts
             lines = (f"{json.dumps(name)}: {json.dumps(held)}" for name, held in sorted(self.table.items()))
             self.file.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        return [math.ceil(count * SLACK) for count in self.table[key]]
+        most = [math.floor(count * slack) for count in self.table.get(key, counts)]
+        held = len(most) == len(counts) and all(map(int.__le__, counts, most))
+        return "" if held else f"{key}: {counts} where {most} are allowed"
+
+
+CEILINGS = Ceilings()

@@ -133,6 +133,11 @@ def invert(watch, tensor):
     return aten.bitwise_not.default(tensor)
 
 
+@instead_of(Tensor.data_ptr)
+def data_ptr(watch, tensor):
+    return tensor.held.data_ptr()
+
+
 @instead_of(Tensor.nonzero, torch.nonzero)
 def nonzero(watch, tensor, as_tuple=False):
     places = aten.nonzero.default(tensor)

@@ -177,6 +177,7 @@ class PretendedCUDA(TorchDispatchMode):
         free = late and pinned and plain
         what = f"{list(source.shape)} {str(source.dtype).removeprefix('torch.')}"
         if device.type == "cuda":
+            self.arrivals.before(source)
             self.note("uploads", what) if free else self.wait(f"copy to the device, {what}")
             if target is not None:
                 return self.done(lambda: target.held.copy_(source), "", [target], [target])
@@ -196,7 +197,7 @@ class PretendedCUDA(TorchDispatchMode):
         own = mapped(held, args), {key: mapped(held, (value,))[0] for key, value in kwargs.items()}
         if name in READ:
             return func(*own[0], **own[1])
-        written = here if func._schema.is_mutable else []
+        written = written_to(func, args, kwargs) if self.capture is not None else ()
         return self.done(lambda: func(*own[0], **own[1]), name, written, here, func.is_view or name in FREE)
 
     def done(
@@ -256,6 +257,13 @@ def composite(func) -> bool:
         has = torch._C._dispatch_has_kernel_for_dispatch_key
         _composite[func] = has(func.name(), "CompositeImplicitAutograd")
     return _composite[func]
+
+
+def written_to(func, args, kwargs) -> list[DeviceTensor]:
+    """The arguments that it writes to."""
+    given = dict(zip((argument.name for argument in func._schema.arguments), args, strict=False)) | kwargs
+    written = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return tensors_in([given.get(name) for name in written])
 
 
 def dense(tensor: Tensor) -> bool:

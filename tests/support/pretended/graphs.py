@@ -3,7 +3,6 @@
 from collections.abc import Callable, Container
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from .tensor import tensors_in
@@ -70,7 +69,8 @@ class CUDAGraph:
 @contextmanager
 def graph(cuda_graph: CUDAGraph, pool=None, stream=None, capture_error_mode: str = "global", **_):
     """Stands in for torch.cuda.graph, which waits for the device before a capture."""
-    torch.cuda.synchronize()
+    cuda_graph.watch.note("captures", "graph")
+    cuda_graph.watch.arrivals.arrive()
     cuda_graph.capture_begin(pool, capture_error_mode)
     try:
         yield

@@ -1,6 +1,5 @@
 """What torch.cuda and torch offer beside tensors: generators, events, streams."""
 
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from unittest import mock
 
@@ -37,7 +36,7 @@ class Arrivals:
     something else."""
 
     def __init__(self):
-        self.copies: list[Callable[[], None]] = []
+        self.copies: list[tuple[torch.Tensor, torch.Tensor]] = []  # of values, into memory
         self.recorded = 0  # events
         self.done = 0  # copies that have arrived
 
@@ -45,13 +44,19 @@ class Arrivals:
         values = source.clone()
         if target.numel():
             target.copy_(values.logical_not())
-        self.copies.append(lambda: target.copy_(values))
+        self.copies.append((target, values))
+
+    def before(self, source: torch.Tensor) -> None:
+        """The device reads memory in the order of its own work: what was on its way there has arrived by then."""
+        own = source.untyped_storage().data_ptr()
+        if any(target.untyped_storage().data_ptr() == own for target, _ in self.copies[self.done :]):
+            self.arrive()
 
     def arrive(self, until: int | None = None) -> None:
         """The first `until` copies of the run, or all."""
         until = len(self.copies) if until is None else until
-        for copy in self.copies[self.done : until]:
-            copy()
+        for target, values in self.copies[self.done : until]:
+            target.copy_(values)
         self.done = max(self.done, until)
 
 

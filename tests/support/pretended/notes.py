@@ -14,7 +14,7 @@ import mgt_core
 LIBRARY = str(Path(mgt_core.__file__).parent)
 PASSED = ("placement.py",)  # of the library, but not where a note belongs: it moves what others hand to it
 OUTSIDE = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
-KINDS = ("kernels", "waits", "mixes", "float64", "uploads", "downloads")
+KINDS = ("kernels", "waits", "mixes", "float64", "uploads", "downloads", "captures")
 
 
 class Note(NamedTuple):
@@ -27,8 +27,9 @@ class Note(NamedTuple):
 @dataclass
 class Seen:
     """kernels: operations that start at least one. waits: of the host for the device. mixes: of tensors of both.
-    float64: results of that type on the device. uploads, downloads: by pinned memory, without a wait. peak: bytes on
-    the device at the most, beside those that were there before the watch began."""
+    float64: results of that type on the device. uploads, downloads: by pinned memory, without a wait. captures: of
+    graphs, each of which waits once. peak: bytes on the device at the most, beside those that were there before the
+    watch began."""
 
     kernels: Counter[Note] = field(default_factory=Counter)
     waits: Counter[Note] = field(default_factory=Counter)
@@ -36,6 +37,7 @@ class Seen:
     float64: Counter[Note] = field(default_factory=Counter)
     uploads: Counter[Note] = field(default_factory=Counter)
     downloads: Counter[Note] = field(default_factory=Counter)
+    captures: Counter[Note] = field(default_factory=Counter)
     peak: int = 0
 
     def __add__(self, other: "Seen") -> "Seen":
