@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,15 +36,25 @@ def count(shapes: Shapes, name: str) -> int:
 def convolutions(tf32: bool) -> Iterator[None]:
     """Whether a GPU may round what a float32 convolution multiplies to TF32, 10 bits of mantissa, where it can.
 
-    Not to encode, where it moves latents across code borders. To decode it may: pictures stay 60 dB from float32's, for
-    which bfloat16 falls short of 50 (`python -m bench.speed.decode`), and float16 overflows with some codecs.
+    Not to encode, where it moves latents across code borders. To decode it may: pictures stay 60 dB from float32's, and
+    44 with bfloat16 (`python -m bench.speed.decode`); float16 has not the range for codecs that say `force_upcast`.
     """
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = tf32
+    where, name, values = cudnn_setting()
+    before = getattr(where, name)
+    setattr(where, name, values[tf32])
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        setattr(where, name, before)
+
+
+def cudnn_setting() -> tuple[Any, str, tuple[Any, Any]]:
+    """What holds it, its name, and its values for exact and TF32. Where torch has one for convolutions, the older one
+    cannot be read by who does not know how the two were set."""
+    newer = getattr(torch.backends.cudnn, "conv", None)
+    if hasattr(newer, "fp32_precision"):
+        return newer, "fp32_precision", ("ieee", "tf32")
+    return torch.backends.cudnn, "allow_tf32", (False, True)
 
 
 @dataclass(frozen=True)

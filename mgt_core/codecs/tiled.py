@@ -4,7 +4,7 @@ Parts that are decoded one by one differ at their seams, and in colour, because 
 whole picture. Here every layer is finished before the next begins: a strip of rows at a time is brought to the device
 with the border that the convolution reads, and the statistics are those of all strips. There are no seams to blend,
 and what is left is rounding. Maps of more than a strip lie in main memory, pinned for a GPU, which takes and gives
-them in the order of its own work: the host waits for nothing in between.
+their strips in the order of its own work; the host waits once a layer.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,21 +49,33 @@ class Strips:
     device: torch.device
     cells: int
 
+    @property
+    def background(self) -> bool:
+        """Whether copies need not be waited for: only CUDA keeps them in the order of what uses them."""
+        return self.device.type == "cuda"
+
     def rows(self, height: int, width: int) -> list[Span]:
         return list(spans(height, max(1, self.cells // width)))
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype, stays: bool) -> Tensor:
         """A map to be filled, which `stays` on the device or lies in main memory."""
-        if stays or self.device.type != "cuda":
+        if stays:
             return torch.empty(shape, dtype=dtype, device=self.device, memory_format=ROWS)
         try:
-            return torch.empty(shape, dtype=dtype, memory_format=ROWS, pin_memory=True)
+            return torch.empty(shape, dtype=dtype, memory_format=ROWS, pin_memory=self.background)
         except RuntimeError:  # systems allow only a part of memory to be pinned; the rest is waited for
             return torch.empty(shape, dtype=dtype, memory_format=ROWS)
 
     def brought(self, x: Tensor, start: int, end: int) -> Tensor:
         """Rows of [B, C, H, W]."""
-        return x[:, :, start:end].to(self.device, non_blocking=True)
+        return x[:, :, start:end].to(self.device, non_blocking=self.background)
+
+    def made(self, x: Tensor, moments: list[Moments]) -> Map:
+        """A filled map. One in main memory is waited for: pinned memory that a GPU may still read is not given out
+        anew, and a host that runs ahead would take more for every layer."""
+        if self.background and x.device != self.device:
+            torch.cuda.synchronize(self.device)
+        return Map(x, tuple(moments))
 
     def activation(self, x: Map, norm: nn.GroupNorm) -> Change:
         """Group normalization with the statistics of the whole map, then SiLU, of any strip of it."""
@@ -106,8 +118,8 @@ class Strips:
                 part += base if through is None else through(base)
             if not last:
                 moments.append(Moments.of(part))
-            out[:, :, top:bottom].copy_(part, non_blocking=True)
-        return Map(out, tuple(moments))
+            out[:, :, top:bottom].copy_(part, non_blocking=self.background)
+        return self.made(out, moments)
 
     def double(self, x: Map, layer: nn.Module) -> Map:
         """The layer, 3 x 3, over x enlarged twice (nearest)."""
@@ -121,8 +133,8 @@ class Strips:
             part = self.brought(x.values, top - 1 + missing[0], bottom + 1 - missing[1])
             part = double_and_convolve(F.pad(part, (0, 0, *missing)) if any(missing) else part, layer, framed=True)
             moments.append(Moments.of(part))
-            out[:, :, 2 * top : 2 * bottom].copy_(part, non_blocking=True)
-        return Map(out, tuple(moments))
+            out[:, :, 2 * top : 2 * bottom].copy_(part, non_blocking=self.background)
+        return self.made(out, moments)
 
     def resnet(self, x: Map, block: Any) -> Map:
         """A ResnetBlock2D of diffusers; x is overwritten."""
@@ -177,5 +189,5 @@ def encode_tiled(encoder: Any, image: Tensor, cells: int) -> Tensor:
             x = strips.resnet(x, block)
         for resampler in resamplers(level):
             x = strips.convolve(x, resampler.conv)
-    x = encoder.mid_block(x.values.to(image.device, non_blocking=True))
+    x = encoder.mid_block(strips.brought(x.values, 0, x.size[0]))
     return encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x)))

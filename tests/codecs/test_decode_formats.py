@@ -15,7 +15,7 @@ import mgt_core
 from bench.speed.decode import psnr
 from bench.speed.rounding import RoundedConvolutions, tf32, tf32_cut
 from mgt_core.codecs import maps
-from mgt_core.codecs.base import Codec, Direction, convolutions
+from mgt_core.codecs.base import Codec, Direction, convolutions, cudnn_setting
 from mgt_core.codecs.llamagen import LlamaGenCodec, LlamaGenConfig, LlamaGenVQ
 from mgt_core.codecs.maps import activated
 from mgt_core.codecs.maskgit_vqgan import MaskGitVQGAN, MaskGitVQGANCodec, VQGANConfig
@@ -42,29 +42,39 @@ def ids(codec, side):
     return torch.randint(codec.codebook_size, (1, side, side), generator=torch.Generator().manual_seed(0))
 
 
-def test_decoding_may_round_and_encoding_may_not(monkeypatch):
+@pytest.fixture(params=["this torch", "older torch"])
+def setting(request, monkeypatch):
+    """Reads and sets what convolutions may do, by either interface."""
+    if request.param == "older torch":
+        monkeypatch.setattr(torch.backends.cudnn, "conv", None, raising=False)
+    where, name, values = cudnn_setting()
+    before = getattr(where, name)
+    yield lambda *value: setattr(where, name, values[value[0]]) if value else values.index(getattr(where, name))
+    setattr(where, name, before)
+
+
+def test_decoding_may_round_and_encoding_may_not(setting, monkeypatch):
     """What the convolutions of a GPU are allowed, seen from within; `exact` decodes as one encodes."""
     seen = []
     codec = mgt_core.load("demo").codec
     for name in ("_decode", "_latents"):
         own = getattr(VQModelCodec, name)
-        monkeypatch.setattr(
-            VQModelCodec, name, lambda s, x, own=own: seen.append(torch.backends.cudnn.allow_tf32) or own(s, x)
-        )
+        monkeypatch.setattr(VQModelCodec, name, lambda s, x, own=own: seen.append(setting()) or own(s, x))
     for allowed in (False, True):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", allowed)
+        setting(allowed)
         image = codec.decode(ids(codec, 2))
         codec.decode(ids(codec, 2), exact=True)
         codec.encode(image)
-        assert torch.backends.cudnn.allow_tf32 == allowed
+        assert setting() == allowed
     assert seen == [True, False, False] * 2
 
 
-def test_a_setting_survives_an_error():
-    before = torch.backends.cudnn.allow_tf32
+def test_the_setting_survives_an_error(setting):
+    before = setting()
     with pytest.raises(ZeroDivisionError), convolutions(tf32=not before):
+        assert setting() != before
         raise ZeroDivisionError
-    assert torch.backends.cudnn.allow_tf32 == before
+    assert setting() == before
 
 
 def test_layouts():
