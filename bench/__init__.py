@@ -2,6 +2,7 @@
 
     python -m bench                             speed, a part and a technique at a time (bench.speed)
     python -m bench.speed.head                  the token head on masked cells alone
+    python -m bench.speed.decode                number formats of the decode
     python -m bench.quality                     what each choice does to pictures
     python -m bench.laboratory                  what each choice does where the truth is known
     python -m bench.quantization                what quantization does to size and pictures

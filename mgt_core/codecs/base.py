@@ -2,25 +2,24 @@
 
 import logging
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
 from ..loading.published import Published
-from ..placement import Placement, Resident, compute_dtype
+from ..placement import Placement, Resident, compute_dtype, sent
 from ..types import TokenState
 
 Shapes = dict[str, tuple[int, ...]]
 Part = Callable[[Tensor], Tensor]
-TiledPart = Callable[[Tensor, torch.device, int], Tensor]
-PIXELS_AT_ONCE = 2**21  # worked on together: two 1024 x 1024 images
+PIXELS_AT_ONCE = 2**20  # worked on together: one picture of 1024 x 1024 is work enough for any device
 SMALLEST_TILE = 16  # pixels
 FALLBACK_TILE = 512
-TILE_BYTES = 48  # beside the weights, a pixel of a tile and full-resolution channel: about a dozen float32 maps
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +33,45 @@ def count(shapes: Shapes, name: str) -> int:
 
 
 @contextmanager
-def exact_convolutions() -> Iterator[None]:
-    """No TF32, which torch allows for convolutions by default: it moves latents across code borders."""
-    allowed = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+def convolutions(tf32: bool) -> Iterator[None]:
+    """Whether a GPU may round what a float32 convolution multiplies to TF32, 10 bits of mantissa, where it can.
+
+    Not to encode, where it moves latents across code borders. To decode it may: pictures stay 60 dB from float32's, and
+    44 with bfloat16 (`python -m bench.speed.decode`); float16 has not the range for codecs that say `force_upcast`.
+    """
+    where, name, values = cudnn_setting()
+    before = getattr(where, name)
+    setattr(where, name, values[tf32])
     try:
         yield
     finally:
-        torch.backends.cudnn.allow_tf32 = allowed
+        setattr(where, name, before)
+
+
+def cudnn_setting() -> tuple[Any, str, tuple[Any, Any]]:
+    """What holds it, its name, and its values for exact and TF32. Where torch has one for convolutions, the older one
+    cannot be read by who does not know how the two were set."""
+    newer = getattr(torch.backends.cudnn, "conv", None)
+    if hasattr(newer, "fp32_precision"):
+        return newer, "fp32_precision", ("ieee", "tf32")
+    return torch.backends.cudnn, "allow_tf32", (False, True)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Decoding or encoding. whole: of a few pictures; tiled: of one on its device, in strips of so many cells.
+    memory: bytes beside the weights by pixels of a picture and most cells at once. tf32: see `convolutions`."""
+
+    whole: Part
+    tiled: Callable[[Tensor, int], Tensor]
+    memory: Callable[[int, int | None], int]
+    tf32: bool = False
+
+    def layout(self, device: torch.device) -> torch.memory_format:
+        """Convolutions of a CPU are faster with the channels of a pixel next to each other, and so are a GPU's in
+        TF32; exact ones of a GPU choose by themselves."""
+        last = device.type == "cpu" or (device.type == "cuda" and self.tf32)
+        return torch.channels_last if last else torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -107,12 +137,37 @@ class Codec(Published):
     def acquire(self, memory: int = 0) -> torch.device:
         return (self.placement or Resident(self.network)).acquire(memory)
 
+    def maps_alive(self, coming: int, width: int) -> int:
+        """Channels of all maps that are held at once by a block that is given `coming` channels and gives `width`."""
+        return max(2 * coming + width, 3 * width)
+
+    def decode_bytes(self, pixels: int, cells: int | None = None) -> int:
+        """Beside the weights, for a picture of so many pixels; cells: of a strip, where it is decoded in strips.
+
+        The maps alive at once where they are largest; what convolutions take for themselves depends on the device."""
+        widths = (*self.widths, self.widths[-1])
+        return self._bytes(zip(widths, widths[1:], strict=False), pixels, cells)
+
+    def latents_bytes(self, pixels: int, cells: int | None = None) -> int:
+        """As `decode_bytes`, for encoding."""
+        return self._bytes(zip(self.widths, (self.widths[0], *self.widths), strict=False), pixels, cells)
+
+    def _bytes(self, levels: Iterable[tuple[int, int]], pixels: int, cells: int | None) -> int:
+        """levels: channels of each, full resolution first, and those that come to it."""
+        most = 0
+        for level, (width, coming) in enumerate(levels):
+            # In strips: a strip before and after it is normalized, or the map itself where it is one; and the result.
+            alive = self.maps_alive(coming, width) if cells is None else max(2 * coming + 2 * width, 4 * width)
+            most = max(most, alive * min(pixels // 4**level, cells or pixels))
+        return most * compute_dtype(self.network).itemsize
+
     @torch.inference_mode()
-    def decode(self, tokens: TokenState | Tensor, tile_size: int = 0) -> Tensor:
+    def decode(self, tokens: TokenState | Tensor, tile_size: int = 0, exact: bool = False) -> Tensor:
         """Tokens (a state, or ids [B, h, w]) -> image [B, h * scale, w * scale, 3] float32 in 0..1.
 
-        tile_size: pixels; 0 decodes whole, and in tiles only when the device runs out of memory. The
-        picture is the same but for rounding (see tiled.py).
+        tile_size: pixels; 0 decodes whole, and in strips of as many pixels as a tile of 512 x 512 only when the device
+        runs out of memory. The picture is the same but for rounding (see tiled.py).
+        exact: float32 throughout on a GPU too, instead of TF32 (see `convolutions`).
         Raises MGTError when cells are still masked or ids are not in the codebook.
         """
         if isinstance(tokens, TokenState):
@@ -132,23 +187,24 @@ class Codec(Published):
                 f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
                 f"this codec takes 0 to {self.codebook_size - 1}"
             )
-        return self.decode_codes(self.codes(tokens), tile_size)
+        return self.decode_codes(self.codes(tokens), tile_size, exact)
 
     @torch.inference_mode()
     def codes(self, tokens: Tensor) -> Tensor:
         """Codebook vectors [B, D, h, w] of ids [B, h, w]."""
         device = self.acquire()
-        return self._vectors(tokens.to(device)).permute(0, 3, 1, 2).contiguous()
+        return self._vectors(sent(tokens, device)).permute(0, 3, 1, 2).contiguous()
 
     @torch.inference_mode()
-    def decode_codes(self, codes: Tensor, tile_size: int = 0) -> Tensor:
+    def decode_codes(self, codes: Tensor, tile_size: int = 0, exact: bool = False) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
         pixels = codes.shape[2] * codes.shape[3] * self.scale**2
-        image = self._in_parts(codes, pixels, tile_size, self._decode, self._decode_tiled)
+        direction = Direction(self._decode, self._decode_tiled, self.decode_bytes, tf32=not exact)
+        image = self._in_parts(codes, pixels, tile_size, direction)
         return image.float().clamp(0, 1).permute(0, 2, 3, 1)
 
-    def _in_parts(self, values: Tensor, pixels: int, tile_size: int, whole: Part, tiled: TiledPart) -> Tensor:
-        """`whole` of a few pictures at a time; `tiled` of one, where asked for or out of memory.
+    def _in_parts(self, values: Tensor, pixels: int, tile_size: int, direction: Direction) -> Tensor:
+        """A few pictures at a time whole; one in strips, where asked for or out of memory.
 
         values: [B, ...], each of a picture of so many `pixels`. Raises MGTError for tiles where the architecture
         cannot."""
@@ -157,43 +213,43 @@ class Codec(Published):
             raise MGTError("this codec works on whole pictures only; set tile_size to 0")
         if not tile_size:
             try:
-                return self._whole(values, pixels, whole)
+                return self._whole(values, pixels, direction)
             except torch.cuda.OutOfMemoryError:
                 if not self.takes_tiles:
                     raise
                 log.warning("out of memory: once more in tiles of %d pixels", FALLBACK_TILE)
-        side = tile_size or FALLBACK_TILE
-        device = self.acquire(side**2 * self.full_width * TILE_BYTES)
-        with exact_convolutions():
-            return torch.cat([tiled(part, device, side) for part in values.split(1)])
+        cells = (tile_size or FALLBACK_TILE) ** 2
+        device = self.acquire(direction.memory(pixels, cells))
+        with convolutions(direction.tf32):
+            return torch.cat([direction.tiled(sent(part, device), cells) for part in values.split(1)])
 
-    def _whole(self, values: Tensor, pixels: int, whole: Part) -> Tensor:
+    def _whole(self, values: Tensor, pixels: int, direction: Direction) -> Tensor:
         images = max(1, PIXELS_AT_ONCE // pixels)
-        # About three float32 maps of the widest full-resolution layer are alive at once.
-        device = self.acquire(min(images, values.shape[0]) * pixels * self.full_width * 12)
-        # A CPU's convolutions are faster with the channels of a pixel next to each other; GPUs choose by themselves.
-        layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
-        with exact_convolutions():
-            return torch.cat([whole(part.to(device, memory_format=layout)) for part in values.split(images)])
+        device = self.acquire(min(images, values.shape[0]) * direction.memory(pixels, None))
+        layout = direction.layout(device)
+        with convolutions(direction.tf32):
+            parts = (sent(part, device).contiguous(memory_format=layout) for part in values.split(images))
+            return torch.cat([direction.whole(part) for part in parts])
 
     @property
     def takes_tiles(self) -> bool:
         """Whether `_decode_tiled` and `_latents_tiled` are there for this network."""
         return False
 
-    def _decode_tiled(self, codes: Tensor, device: torch.device, side: int) -> Tensor:
-        """[1, D, h, w] -> [1, 3, H, W] on the CPU, computed on `device` in tiles of `side` pixels."""
+    def _decode_tiled(self, codes: Tensor, cells: int) -> Tensor:
+        """[1, D, h, w] -> [1, 3, H, W] on the same device, computed there in strips of so many cells of a map."""
         raise NotImplementedError
 
-    def _latents_tiled(self, image: Tensor, device: torch.device, side: int) -> Tensor:
-        """[1, 3, H, W] -> [1, D, h, w] on `device`, computed there in tiles of `side` pixels."""
+    def _latents_tiled(self, image: Tensor, cells: int) -> Tensor:
+        """[1, 3, H, W] -> [1, D, h, w], likewise."""
         raise NotImplementedError
 
     @torch.inference_mode()
     def latents(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
         image = image.permute(0, 3, 1, 2).to(dtype=compute_dtype(self.network))
-        return self._in_parts(image, image.shape[2] * image.shape[3], tile_size, self._latents, self._latents_tiled)
+        direction = Direction(self._latents, self._latents_tiled, self.latents_bytes)
+        return self._in_parts(image, image.shape[2] * image.shape[3], tile_size, direction)
 
     @torch.inference_mode()
     def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:

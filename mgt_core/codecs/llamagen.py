@@ -4,14 +4,18 @@ Published as a pickle without a config: every size is read from the tensors. Par
 checkpoint. Codebook rows and latents have unit length; inside, images lie in -1..1.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..registry import CODECS
-from .base import Codec, Shapes, count
+from .base import Codec, Part, Shapes, count
+from .maps import activated
 from .upsampling import double_and_convolve
+
+RESAMPLERS = ("downsample", "upsample")
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,8 @@ class ResBlock(nn.Module):
         self.nin_shortcut = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-        return self.nin_shortcut(x) + h
+        h = self.conv2(activated(self.conv1(activated(x, self.norm1)), self.norm2, overwrite=True))
+        return h.add_(self.nin_shortcut(x))
 
 
 class Attention(nn.Module):
@@ -95,11 +99,13 @@ class Level(nn.Module):
         self.res = nn.ModuleList(ResBlock(width if index else width_in, width) for index in range(blocks))
         self.attn = nn.ModuleList(Attention(width) for _ in range(blocks if attends else 0))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def layers(self) -> Iterator[Part]:
+        """One by one, so that no map is held while those after it are made."""
         for index, block in enumerate(self.res):
-            x = block(x)
-            x = self.attn[index](x) if self.attn else x
-        return x
+            yield block
+            if self.attn:
+                yield self.attn[index]
+        yield from (layer for name, layer in self.named_children() if name in RESAMPLERS)
 
 
 def middle(width: int) -> nn.Sequential:
@@ -124,9 +130,9 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for level in self.conv_blocks:
-            x = level(x)
-            x = level.downsample(x) if hasattr(level, "downsample") else x
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+            for layer in level.layers():
+                x = layer(x)
+        return self.conv_out(activated(self.mid(x), self.norm_out, overwrite=True))
 
 
 class Decoder(nn.Module):
@@ -149,9 +155,9 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for level in self.conv_blocks:
-            x = level(x)
-            x = level.upsample(x) if hasattr(level, "upsample") else x
-        return self.conv_out(F.silu(self.norm_out(x)))
+            for layer in level.layers():
+                x = layer(x)
+        return self.conv_out(activated(x, self.norm_out, overwrite=True))
 
 
 class LlamaGenVQ(nn.Module):

@@ -4,6 +4,7 @@ Parameter names are those of the published checkpoints, folders with a config.js
 are read from the tensors. Images and what it decodes to lie in 0..1.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..registry import CODECS
-from .base import Codec, Shapes, count
+from .base import Codec, Part, Shapes, count
+from .maps import activated
 from .upsampling import double_and_convolve
 
 SIZES = ("num_channels", "hidden_channels", "num_res_blocks", "z_channels", "num_embeddings", "quantized_embed_dim")
@@ -73,9 +75,9 @@ class ResBlock(nn.Module):
         self.nin_shortcut = nn.Conv2d(width, width, 1, bias=False) if width_in != width else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
+        h = self.conv2(activated(self.conv1(activated(x, self.norm1)), self.norm2, overwrite=True))
         # The published weights were trained with a shortcut that reads h where the width changes.
-        return h + (x if self.nin_shortcut is None else self.nin_shortcut(h))
+        return h.add_(x if self.nin_shortcut is None else self.nin_shortcut(h))
 
 
 def res_blocks(width_in: int, width: int, count: int) -> list[ResBlock]:
@@ -88,10 +90,11 @@ class Level(nn.Module):
         self.block = nn.ModuleList(res_blocks(width_in, width, count))
         self.upsample_conv = nn.Conv2d(width, width, 3, padding=1) if doubles else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        for block in self.block:
-            x = block(x)
-        return x if self.upsample_conv is None else double_and_convolve(x, self.upsample_conv)
+    def layers(self) -> Iterator[Part]:
+        """One by one, so that no map is held while those after it are made."""
+        yield from self.block
+        if self.upsample_conv is not None:
+            yield lambda x: double_and_convolve(x, self.upsample_conv)
 
 
 class Encoder(nn.Module):
@@ -108,8 +111,10 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv_in(x)
         for index, level in enumerate(self.down):
-            x = level(F.avg_pool2d(x, 2) if index else x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+            x = F.avg_pool2d(x, 2) if index else x
+            for layer in level.layers():
+                x = layer(x)
+        return self.conv_out(activated(self.mid(x), self.norm_out, overwrite=True))
 
 
 class Decoder(nn.Module):
@@ -128,8 +133,9 @@ class Decoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.mid(self.conv_in(x))
         for level in reversed(self.up):
-            x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+            for layer in level.layers():
+                x = layer(x)
+        return self.conv_out(activated(x, self.norm_out, overwrite=True))
 
 
 class MaskGitVQGAN(nn.Module):

@@ -1,13 +1,15 @@
-"""Convolutional codecs layer by layer in tiles: the numbers of the whole at a fraction of the memory.
+"""Convolutional codecs layer by layer in strips: the numbers of the whole at a fraction of the memory.
 
-Tiles that are decoded one by one differ at their seams, and in colour, because group normalization looks at the
-whole picture. Here every layer is finished before the next begins: its maps lie outside the device, a tile
-at a time is brought in with the border that the convolution reads, and the statistics are those of all
-tiles. There are no seams to blend, and what is left is rounding.
+Parts that are decoded one by one differ at their seams, and in colour, because group normalization looks at the
+whole picture. Here every layer is finished before the next begins: a strip of rows at a time is brought to the device
+with the border that the convolution reads, and the statistics are those of all strips. There are no seams to blend,
+and what is left is rounding. Maps of more than a strip lie in main memory, pinned for a GPU, which takes and gives
+their strips in the order of its own work; the host waits once a layer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -15,143 +17,177 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..quantization.layers import PackedLayer, kernel_of
+from .maps import Moments, changed
+from .upsampling import double_and_convolve
 
-Change = Callable[[Tensor], Tensor]
+ROWS = torch.channels_last  # of one picture, rows lie in one piece, as copies in the background need them
+Change = Callable[[Tensor, bool], Tensor]
 Span = tuple[int, int]
 
 
-def spans(length: int, side: int) -> Iterator[Span]:
-    for start in range(0, length, side):
-        yield start, min(start + side, length)
+def spans(length: int, step: int) -> Iterator[Span]:
+    for start in range(0, length, step):
+        yield start, min(start + step, length)
 
 
 @dataclass(frozen=True)
-class Tiles:
-    """Where tiles are computed, and their side in cells of whatever map they are of. Maps lie on the CPU."""
+class Map:
+    """values [B, C, H, W], on the device or in main memory, and the moments of the strips it was made of."""
+
+    values: Tensor
+    moments: tuple[Moments, ...] = ()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return tuple(self.values.shape[2:])
+
+
+@dataclass(frozen=True)
+class Strips:
+    """Where strips are computed, and how many cells of whatever map they are of one holds."""
 
     device: torch.device
-    side: int
+    cells: int
 
-    def places(self, height: int, width: int) -> Iterator[tuple[Span, Span]]:
-        for rows in spans(height, self.side):
-            for columns in spans(width, self.side):
-                yield rows, columns
+    @property
+    def background(self) -> bool:
+        """Whether copies need not be waited for: only CUDA keeps them in the order of what uses them."""
+        return self.device.type == "cuda"
 
-    def activation(self, x: Tensor, norm: nn.GroupNorm) -> Change:
-        """Group normalization with the statistics of the whole map [B, C, H, W], then SiLU, of any tile of it."""
-        groups = (x.shape[0], norm.num_groups)
-        total, squares = (torch.zeros(groups, dtype=torch.float64) for _ in range(2))
-        for (top, bottom), (left, right) in self.places(*x.shape[2:]):
-            part = x[:, :, top:bottom, left:right].to(self.device).unflatten(1, (norm.num_groups, -1)).flatten(2)
-            total += part.sum(-1, dtype=torch.float64).cpu()
-            squares += part.double().square_().sum(-1).cpu()
-        count = x[0].numel() // norm.num_groups
-        mean = total / count
-        spread = (squares / count - mean.square()).clamp_min(0) + norm.eps
-        per_channel = x.shape[1] // norm.num_groups
-        mean, scale = (v.repeat_interleave(per_channel, 1).to(self.device) for v in (mean, spread.rsqrt()))
-        scale = scale * norm.weight.double()
-        shift = norm.bias.double() - mean * scale
-        scale, shift = (v.to(x.dtype)[..., None, None] for v in (scale, shift))
-        return lambda part: F.silu(torch.addcmul(shift, part, scale))
+    def rows(self, height: int, width: int) -> list[Span]:
+        return list(spans(height, max(1, self.cells // width)))
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype, stays: bool) -> Tensor:
+        """A map to be filled, which `stays` on the device or lies in main memory."""
+        if stays:
+            return torch.empty(shape, dtype=dtype, device=self.device, memory_format=ROWS)
+        try:
+            return torch.empty(shape, dtype=dtype, memory_format=ROWS, pin_memory=self.background)
+        except RuntimeError:  # systems allow only a part of memory to be pinned; the rest is waited for
+            return torch.empty(shape, dtype=dtype, memory_format=ROWS)
+
+    def brought(self, x: Tensor, start: int, end: int) -> Tensor:
+        """Rows of [B, C, H, W]."""
+        return x[:, :, start:end].to(self.device, non_blocking=self.background)
+
+    def made(self, x: Tensor, moments: list[Moments]) -> Map:
+        """A filled map. One in main memory is waited for: pinned memory that a GPU may still read is not given out
+        anew, and a host that runs ahead would take more for every layer."""
+        if self.background and x.device != self.device:
+            torch.cuda.synchronize(self.device)
+        return Map(x, tuple(moments))
+
+    def activation(self, x: Map, norm: nn.GroupNorm) -> Change:
+        """Group normalization with the statistics of the whole map, then SiLU, of any strip of it."""
+        scale, shift = reduce(Moments.joined, x.moments).normalizing(norm)
+        return lambda part, overwrite: changed(part, scale, shift, overwrite)
 
     def convolve(
         self,
-        x: Tensor,
+        x: Map,
         layer: nn.Conv2d,
         before: Change | None = None,
-        add_to: Tensor | None = None,
-        doubled: bool = False,
-    ) -> Tensor:
-        """The layer over `before`(x). doubled: x is enlarged twice (nearest) first. add_to: a map that the
-        result is added to in place and that is returned."""
-        size = [side * (2 if doubled else 1) for side in x.shape[2:]]
-        step, weight = layer.stride[0], kernel_of(layer, x.dtype)
-        out = add_to
-        if out is None:
-            out = x.new_empty(x.shape[0], layer.out_channels, *(side // step for side in size))
-        for rows, columns in self.places(*out.shape[2:]):
-            part, padding = self.cut(x, rows, columns, size, layer, before, doubled)
-            part = F.conv2d(F.pad(part, padding), weight, layer.bias, layer.stride)
-            place = out[:, :, rows[0] : rows[1], columns[0] : columns[1]]
-            if add_to is None:
-                place.copy_(part)
-            else:
-                place.add_(part.to(place.device))
-        return out
+        plus: Map | None = None,
+        through: nn.Module | None = None,
+        last: bool = False,
+    ) -> Map:
+        """The layer over `before`(x). plus: a map that is added to the result; it is overwritten, unless it goes
+        `through` a layer of 1 x 1 first. last: the result stays on the device, and nothing normalizes it."""
+        step, weight = layer.stride[0], kernel_of(layer, x.values.dtype)
+        # Zeros that are on both sides the convolution adds by itself; others it is given.
+        sides = layer.padding[1]
+        height, width = (side // step for side in x.size)
+        spare = (width - 1) * step + layer.kernel_size[1] - sides - x.size[1]
+        strips = self.rows(height, width * step**2)
+        shape = len(x.values), layer.out_channels, height, width
+        reuse = plus is not None and through is None
+        out = plus.values if reuse else self.empty(shape, x.values.dtype, last or len(strips) == 1)
+        moments = []
+        for top, bottom in strips:
+            start, end = top * step - layer.padding[0], (bottom - 1) * step - layer.padding[0] + layer.kernel_size[0]
+            missing = max(-start, 0), max(end - x.size[0], 0)
+            part = self.brought(x.values, start + missing[0], end - missing[1])
+            if before:
+                part = before(part, part.device != x.values.device)
+            both = min(missing)
+            if missing[0] != missing[1] or spare != sides:
+                part = F.pad(part, (0, spare - sides, missing[0] - both, missing[1] - both))
+            part = F.conv2d(part, weight, layer.bias, layer.stride, (both, sides))
+            if plus is not None:
+                base = self.brought(plus.values, top, bottom)
+                part += base if through is None else through(base)
+            if not last:
+                moments.append(Moments.of(part))
+            out[:, :, top:bottom].copy_(part, non_blocking=self.background)
+        return self.made(out, moments)
 
-    def cut(
-        self,
-        x: Tensor,
-        rows: Span,
-        columns: Span,
-        size: list[int],
-        layer: nn.Conv2d,
-        before: Change | None,
-        doubled: bool,
-    ) -> tuple[Tensor, tuple[int, int, int, int]]:
-        """What the layer reads for a tile of its output, on the device, and the zeros missing around it."""
-        inside, padding = [], []
-        for (first, last), length, kernel, step, pad in zip(
-            (rows, columns), size, layer.kernel_size, layer.stride, layer.padding, strict=True
-        ):
-            start, end = first * step - pad, (last - 1) * step - pad + kernel
-            inside.append((max(start, 0), min(end, length)))
-            padding = [max(-start, 0), max(end - length, 0), *padding]
-        (top, bottom), (left, right) = inside
-        if not doubled:
-            part = x[:, :, top:bottom, left:right].to(self.device)
-            return (before(part) if before else part), tuple(padding)
-        part = x[:, :, top // 2 : (bottom + 1) // 2, left // 2 : (right + 1) // 2].to(self.device)
-        part = F.interpolate(part, scale_factor=2.0)
-        return part[:, :, top % 2 : top % 2 + bottom - top, left % 2 : left % 2 + right - left], tuple(padding)
+    def double(self, x: Map, layer: nn.Module) -> Map:
+        """The layer, 3 x 3, over x enlarged twice (nearest)."""
+        height, width = x.size
+        strips = self.rows(height, 4 * width)
+        shape = len(x.values), layer.out_channels, 2 * height, 2 * width
+        out = self.empty(shape, x.values.dtype, len(strips) == 1)
+        moments = []
+        for top, bottom in strips:
+            missing = int(top == 0), int(bottom == height)
+            part = self.brought(x.values, top - 1 + missing[0], bottom + 1 - missing[1])
+            part = double_and_convolve(F.pad(part, (0, 0, *missing)) if any(missing) else part, layer, framed=True)
+            moments.append(Moments.of(part))
+            out[:, :, 2 * top : 2 * bottom].copy_(part, non_blocking=self.background)
+        return self.made(out, moments)
 
-    def resnet(self, x: Tensor, block: Any) -> Tensor:
+    def resnet(self, x: Map, block: Any) -> Map:
         """A ResnetBlock2D of diffusers; x is overwritten."""
         h = self.convolve(x, block.conv1, self.activation(x, block.norm1))
-        base = x if block.conv_shortcut is None else self.convolve(x, block.conv_shortcut)
-        return self.convolve(h, block.conv2, self.activation(h, block.norm2), add_to=base)
+        return self.convolve(h, block.conv2, self.activation(h, block.norm2), plus=x, through=block.conv_shortcut)
 
 
-def can_be_tiled(part: Any) -> bool:
+def resamplers(level: Any) -> Sequence[nn.Module]:
+    """Of a level of diffusers' encoder or decoder: what halves or doubles the map at its end."""
+    return getattr(level, "upsamplers", None) or getattr(level, "downsamplers", None) or ()
+
+
+def is_plain(part: Any) -> bool:
     """Whether an encoder or decoder of diffusers' VQModel is made of the layers that are known here."""
     blocks = getattr(part, "up_blocks", None) or part.down_blocks
     resnets = [block for level in blocks for block in level.resnets]
-    resamplers = [
-        r for level in blocks for r in getattr(level, "upsamplers", None) or getattr(level, "downsamplers", None) or ()
-    ]
+    ends = [r for level in blocks for r in resamplers(level)]
     return (
         not any(getattr(level, "attentions", None) for level in blocks)
         and isinstance(part.conv_norm_out, nn.GroupNorm)
         and all(isinstance(norm, nn.GroupNorm) for r in resnets for norm in (r.norm1, r.norm2))
         and all(r.upsample is None and r.downsample is None and r.output_scale_factor == 1 for r in resnets)
-        and all(isinstance(r.conv, (nn.Conv2d, PackedLayer)) and r.norm is None for r in resamplers)
+        and all(isinstance(activation, nn.SiLU) for activation in (part.conv_act, *(r.nonlinearity for r in resnets)))
+        and all(isinstance(r.conv, (nn.Conv2d, PackedLayer)) and r.norm is None for r in ends)
+        and all(r.conv.kernel_size == (3, 3) for r in ends)
     )
 
 
-def decode_tiled(decoder: Any, codes: Tensor, side: int) -> Tensor:
-    """A decoder of diffusers' VQModel: [B, D, h, w] -> [B, 3, H, W] on the CPU.
+def decode_tiled(decoder: Any, codes: Tensor, cells: int) -> Tensor:
+    """A decoder of diffusers' VQModel: [B, D, h, w] -> [B, 3, H, W], on the device of the codes, in strips of so
+    many cells.
 
     What works on the token grid, attention included, is done whole, where the picture is smallest.
     """
-    tiles = Tiles(codes.device, side)
-    x = decoder.mid_block(decoder.conv_in(codes), None).cpu()
+    strips = Strips(codes.device, cells)
+    x = decoder.mid_block(decoder.conv_in(codes), None).contiguous(memory_format=ROWS)
+    x = Map(x, (Moments.of(x),))
     for level in decoder.up_blocks:
         for block in level.resnets:
-            x = tiles.resnet(x, block)
-        for resampler in level.upsamplers or ():
-            x = tiles.convolve(x, resampler.conv, doubled=True)
-    return tiles.convolve(x, decoder.conv_out, tiles.activation(x, decoder.conv_norm_out))
+            x = strips.resnet(x, block)
+        for resampler in resamplers(level):
+            x = strips.double(x, resampler.conv)
+    return strips.convolve(x, decoder.conv_out, strips.activation(x, decoder.conv_norm_out), last=True).values
 
 
-def encode_tiled(encoder: Any, image: Tensor, device: torch.device, side: int) -> Tensor:
-    """An encoder of diffusers' VQModel: [B, 3, H, W] on the CPU -> [B, D, h, w] on the device."""
-    tiles = Tiles(device, side)
-    x = tiles.convolve(image, encoder.conv_in)
+def encode_tiled(encoder: Any, image: Tensor, cells: int) -> Tensor:
+    """An encoder of diffusers' VQModel: [B, 3, H, W] -> [B, D, h, w] on the same device, in strips of so many cells."""
+    strips = Strips(image.device, cells)
+    x = strips.convolve(Map(image.contiguous(memory_format=ROWS)), encoder.conv_in)
     for level in encoder.down_blocks:
         for block in level.resnets:
-            x = tiles.resnet(x, block)
-        for resampler in level.downsamplers or ():
-            x = tiles.convolve(x, resampler.conv)
-    x = encoder.mid_block(x.to(device))
+            x = strips.resnet(x, block)
+        for resampler in resamplers(level):
+            x = strips.convolve(x, resampler.conv)
+    x = encoder.mid_block(strips.brought(x.values, 0, x.size[0]))
     return encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x)))

@@ -10,9 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..quantization.layers import kernel_of
-
-# Which of two neighbours each tap reads, [phase, neighbour, tap]: phase 0 is the first pixel of a doubled one.
-READS = torch.tensor([[[1.0, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]])
+from .maps import layout_of
 
 
 def can_be_folded(upsampler: nn.Module) -> bool:
@@ -22,27 +20,37 @@ def can_be_folded(upsampler: nn.Module) -> bool:
     return plain and layer.kernel_size == (3, 3) and layer.padding == (1, 1)
 
 
+def reads(device: torch.device) -> Tensor:
+    """Which of two neighbours each tap reads, [phase, neighbour, tap]: phase 0 is the first pixel of a doubled one.
+
+    [[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], made where it is used: a copy would be waited for."""
+    phase, neighbour, tap = torch.meshgrid(*(torch.arange(n, device=device) for n in (2, 2, 3)), indexing="ij")
+    return ((tap + 1 - phase) // 2 == neighbour).float()
+
+
 def folded_kernel(kernel: Tensor) -> Tensor:
     """[N, C, 3, 3] -> [4 N, C, 2, 2], output channels in the order of (row phase, column phase, N)."""
-    reads = READS.to(kernel.device)
-    return torch.einsum("ryk,sxl,nckl->rsncyx", reads, reads, kernel.float()).flatten(0, 2).to(kernel.dtype)
+    read = reads(kernel.device)
+    return torch.einsum("ryk,sxl,nckl->rsncyx", read, read, kernel.float()).flatten(0, 2).to(kernel.dtype)
 
 
-def double_and_convolve(x: Tensor, layer: nn.Module) -> Tensor:
-    """`layer`(x doubled), [B, C, h, w] -> [B, N, 2 h, 2 w]; the layer is 3 x 3 with a border of 1, packed or not."""
+def double_and_convolve(x: Tensor, layer: nn.Module, framed: bool = False) -> Tensor:
+    """`layer`(x doubled), [B, C, h, w] -> [B, N, 2 h, 2 w]; the layer is 3 x 3 with a border of 1, packed or not.
+
+    framed: x is [B, C, h + 2, w] and has the rows above and below with it, as a strip of a larger map."""
     kernel = folded_kernel(kernel_of(layer, x.dtype))
-    bias = None if layer.bias is None else layer.bias.repeat(4)
-    between = F.conv2d(x, kernel, bias, padding=1).unflatten(1, (2, 2, -1))  # at the corners of the small map's cells
-    (batch, _, height, width), channels = x.shape, between.shape[3]
+    bias = None if layer.bias is None else layer.bias.repeat(2)
+    (batch, _, height, width), channels = x.shape, layer.out_channels
+    height -= 2 * framed
     out = torch.empty(
-        (batch, channels, 2 * height, 2 * width),
-        dtype=x.dtype,
-        device=x.device,
-        memory_format=torch.channels_last if between.stride(3) == 1 else torch.contiguous_format,
+        (batch, channels, 2 * height, 2 * width), dtype=x.dtype, device=x.device, memory_format=layout_of(x)
     )
-    for row in (0, 1):
+    for row, part in enumerate(kernel.chunk(2)):
+        # At the corners of the small map's cells; a row phase at a time, or it would hold as much as the result.
+        between = F.conv2d(x, part, bias, padding=(1 - framed, 1)).unflatten(1, (2, -1))
         for column in (0, 1):
-            out[:, :, row::2, column::2] = between[:, row, column, :, row : row + height, column : column + width]
+            out[:, :, row::2, column::2] = between[:, column, :, row : row + height, column : column + width]
+        del between
     return out
 
 

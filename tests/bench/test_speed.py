@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import mgt_core
+from bench.speed import decode
 from bench.speed.__main__ import main
 from bench.speed.bundle import FULL, TINY, write_bundle
 from bench.speed.roofline import Products, measure_roofline
@@ -63,6 +64,26 @@ def test_tiny_writes_every_figure(tmp_path):
     assert 2 * inside == pytest.approx(figures[f"{EXACT}@1.sampling_seconds_median"], rel=1e-6)
     text = table.read_text()
     assert "token merging 0.5" in text and "selection_share" in text and report["hardware"]["cpu"] in text
+
+
+def test_decode_bench_tells_every_format(tmp_path, capsys):
+    out = tmp_path / "decode.json"
+    decode.main(["--tiny", "--size", "64", "--repeats", "1", "--device", "cpu", "--json", str(out)])
+    codecs = json.loads(out.read_text())["codecs"]
+    assert list(codecs) == ["built-in", "random, tiny"]
+    for rows in codecs.values():
+        assert list(rows) == ["float32", "TF32, rounded", "TF32, cut off", "bfloat16", "float16"]
+        assert rows["TF32, rounded"]["psnr"] > rows["TF32, cut off"]["psnr"] > rows["bfloat16"]["psnr"] > 30
+        assert all(("seconds" in row) != row["emulated"] for row in rows.values())
+    assert codecs["built-in"]["TF32, cut off"]["psnr"] > 50
+    assert "| built-in | bfloat16 | " in capsys.readouterr().out
+
+
+def test_decode_bench_says_where_a_format_overflows():
+    image, wanted = torch.tensor([float("nan"), 1.0]), torch.ones(2)
+    row = {"psnr": decode.psnr(image, wanted), "emulated": True}
+    assert row["psnr"] is None
+    assert "not finite" in decode.markdown({"codecs": {"a": {"float16": row}}})
 
 
 def test_roofline_counts_every_product(tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 import mgt_core
 from mgt_core.codecs import base
 from mgt_core.codecs.base import Codec
-from mgt_core.codecs.tiled import Tiles, can_be_tiled
+from mgt_core.codecs.maps import Moments
+from mgt_core.codecs.tiled import Map, Strips, is_plain, spans
 from support.golden import assert_near, assert_same_codes, bundles, label, pipeline, recorded_bundles, tensors
 from support.node_runs import run
 
@@ -46,24 +47,50 @@ def test_golden_codec_in_tiles(folder):
 
 
 @few
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 17))
-def test_tiles_cover_every_cell_once(height, width, side):
-    seen = torch.zeros(height, width)
-    for (top, bottom), (left, right) in Tiles(torch.device("cpu"), side).places(height, width):
-        assert bottom - top <= side and right - left <= side
-        seen[top:bottom, left:right] += 1
+@given(st.integers(1, 40), st.integers(1, 17))
+def test_strips_cover_every_row_once(height, step):
+    seen = torch.zeros(height)
+    for top, bottom in spans(height, step):
+        assert 0 < bottom - top <= step
+        seen[top:bottom] += 1
     assert (seen == 1).all()
 
 
 @few
-@given(st.integers(3, 20), st.integers(3, 20), st.integers(1, 9), st.sampled_from([(1, 0), (3, 1)]), st.booleans())
+@given(
+    st.integers(3, 20),
+    st.integers(3, 20),
+    st.integers(1, 90),
+    st.sampled_from([(1, 0, 1), (3, 1, 1), (3, 0, 2)]),
+    st.booleans(),
+)
 @torch.inference_mode()
-def test_a_convolution_in_tiles_is_the_convolution(height, width, side, kernel, doubled):
+def test_a_convolution_in_strips_is_the_convolution(height, width, cells, kernel, added):
+    """With the moments of its result; the one that halves has its zeros below and on the right, as in encoders."""
     torch.manual_seed(height)
-    layer, x = torch.nn.Conv2d(2, 3, kernel[0], padding=kernel[1]), torch.randn(2, 2, height, width)
-    wide = torch.nn.functional.interpolate(x, scale_factor=2.0) if doubled else x
-    ours = Tiles(torch.device("cpu"), side).convolve(x, layer, doubled=doubled)
-    torch.testing.assert_close(ours, layer(wide), atol=1e-5, rtol=1e-5)
+    size, padding, step = kernel
+    height, width = height // step * step, width // step * step
+    layer, x = torch.nn.Conv2d(2, 3, size, step, padding), torch.randn(2, 2, height, width)
+    whole = layer(torch.nn.functional.pad(x, (0, 1, 0, 1)) if step == 2 else x)
+    plus = torch.randn_like(whole)
+    expected = whole + plus if added else whole
+    ours = Strips(torch.device("cpu"), cells).convolve(Map(x), layer, plus=Map(plus.clone()) if added else None)
+    torch.testing.assert_close(ours.values, expected, atol=1e-5, rtol=1e-5)
+    joined = ours.moments[0]
+    for strip in ours.moments[1:]:
+        joined = joined.joined(strip)
+    torch.testing.assert_close(joined.mean, expected.mean((2, 3)), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(joined.variance, expected.var((2, 3), correction=0), atol=1e-5, rtol=1e-5)
+
+
+@few
+@given(st.integers(1, 20), st.integers(1, 20), st.integers(1, 90))
+@torch.inference_mode()
+def test_doubling_in_strips_is_doubling(height, width, cells):
+    torch.manual_seed(height)
+    layer, x = torch.nn.Conv2d(2, 3, 3, padding=1), torch.randn(2, 2, height, width)
+    ours = Strips(torch.device("cpu"), cells).double(Map(x), layer).values
+    torch.testing.assert_close(ours, layer(torch.nn.functional.interpolate(x, scale_factor=2.0)), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
@@ -72,13 +99,27 @@ def test_statistics_are_those_of_the_whole():
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     x = torch.randn(3, 4, 13, 10) * 5 + 40
-    change = Tiles(torch.device("cpu"), 4).activation(x, norm)
-    torch.testing.assert_close(change(x), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
+    parts = tuple(Moments.of(part) for part in x.split(4, dim=2))
+    change = Strips(torch.device("cpu"), 40).activation(Map(x, parts), norm)
+    kept = x.clone()
+    torch.testing.assert_close(change(x, False), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
+    assert torch.equal(x, kept)
+
+
+def test_memory_that_cannot_be_pinned_is_taken_unpinned(monkeypatch):
+    def refused(*shape, pin_memory=False, plain=torch.empty, **rest):
+        if pin_memory:
+            raise RuntimeError("CUDA error: out of memory")
+        return plain(*shape, **rest)
+
+    monkeypatch.setattr(torch, "empty", refused)
+    taken = Strips(torch.device("cuda"), 16).empty((1, 2, 3, 4), torch.float32, stays=False)
+    assert taken.shape == (1, 2, 3, 4) and taken.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.fixture
 def no_room(monkeypatch):
-    def full(self, values, pixels, whole):
+    def full(self, values, pixels, direction):
         raise torch.cuda.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(Codec, "_whole", full)
@@ -115,28 +156,30 @@ def test_both_ways_ask_for_memory_and_take_a_few_pictures_at_a_time(monkeypatch)
     image = torch.rand(5, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     alone = torch.cat([CODEC.latents(one) for one in image.split(1)])
     with monkeypatch.context() as patch:
-        for part in (network.encoder, network.decoder):
+        for part in (network.encoder.conv_in, network.decoder.conv_in):
             original = part.forward
             patch.setattr(part, "forward", lambda x, *rest, own=original: seen.append(len(x)) or own(x, *rest))
         latents, tokens = codec.latents(image), codec.encode(image)
         codec.decode(tokens)
     torch.testing.assert_close(latents, alone, atol=1e-4, rtol=1e-4)
     assert seen == [2, 2, 1] * 3
-    assert [memory for memory in asked if memory] == [2 * 32 * 32 * codec.full_width * 12] * 3
+    assert [memory for memory in asked if memory] == [
+        2 * codec.latents_bytes(32 * 32),
+        2 * codec.latents_bytes(32 * 32),
+        2 * codec.decode_bytes(32 * 32),
+    ]
 
 
 def test_nodes_pass_the_tile_size(monkeypatch):
     seen = []
     decode, latents = type(CODEC)._decode_tiled, type(CODEC)._latents_tiled
-    monkeypatch.setattr(type(CODEC), "_decode_tiled", lambda s, c, d, side: seen.append(side) or decode(s, c, d, side))
-    monkeypatch.setattr(
-        type(CODEC), "_latents_tiled", lambda s, i, d, side: seen.append(side) or latents(s, i, d, side)
-    )
+    monkeypatch.setattr(type(CODEC), "_decode_tiled", lambda s, c, cells: seen.append(cells) or decode(s, c, cells))
+    monkeypatch.setattr(type(CODEC), "_latents_tiled", lambda s, i, cells: seen.append(cells) or latents(s, i, cells))
     model = pipeline(bundles()[0]).model
     image = torch.rand(1, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     tokens = run("MGTEncodeImage", model=model, codec=CODEC, image=image, tile_size=64)[0]
     run("MGTDecode", tokens=tokens, codec=CODEC, tile_size=128)
-    assert seen == [64, 128]
+    assert seen == [64**2, 128**2]
 
 
 @pytest.mark.parametrize("tile_size", [-1, 3, 2.5, True])
@@ -147,7 +190,7 @@ def test_bad_tile_sizes_get_one_sentence(tile_size):
 
 def test_other_layers_are_refused(monkeypatch):
     """Rather than decoded wrongly."""
-    assert can_be_tiled(CODEC.network.decoder) and can_be_tiled(CODEC.network.encoder)
+    assert is_plain(CODEC.network.decoder) and is_plain(CODEC.network.encoder)
     monkeypatch.setattr(CODEC.network.decoder.up_blocks[0], "attentions", [1], raising=False)
     with pytest.raises(mgt_core.MGTError, match="whole pictures only"):
         CODEC.decode(ids(CODEC, 1, 2, 2), 16)
