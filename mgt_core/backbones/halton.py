@@ -5,7 +5,7 @@ that follows from the width in all released variants. Parameter names are those 
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..kernels.widened import in_float32
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .class_grid import ClassGridBackbone
@@ -77,7 +78,7 @@ class HaltonConfig:
 @dataclass(frozen=True)
 class Prepared:
     """What depends only on the class. blocks: for each block six vectors [B, 1, C] that shift, scale and gate
-    its two halves; last: shift and scale of the last norm."""
+    its two halves; last: shift and scale of the last norm. What scales is 1 + what the network says."""
 
     blocks: list[tuple[Tensor, ...]]
     last: tuple[Tensor, ...]
@@ -99,8 +100,13 @@ def modulation(dim: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), nn.Linear(dim, parts * dim))
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return torch.addcmul(shift, x, 1 + scale)
+def scaled(parts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """1 added to the scales in shift, scale, gate, shift, scale, ..."""
+    return tuple(1 + part if place % 3 == 1 else part for place, part in enumerate(parts))
+
+
+def modulate(x: Tensor, shift: Tensor, factor: Tensor) -> Tensor:
+    return torch.addcmul(shift, x, factor)
 
 
 class Attention(nn.Module):
@@ -158,6 +164,7 @@ class HaltonTransformer(ClassGridBackbone):
 
     config_class = HaltonConfig
     supports = frozenset({"merging", "perturb", "skip"})
+    widened = ("tok_emb.", "head_bias")
     needs_config = False
 
     def __init__(self, config: HaltonConfig):
@@ -232,8 +239,8 @@ class HaltonTransformer(ClassGridBackbone):
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         labels = condition.labels.masked_fill(condition.labels == UNCONDITIONAL, self.num_classes)
         embedded = self.cls_emb(labels)[:, None]
-        blocks = [block.mlp(embedded).chunk(6, dim=-1) for block in self.transformer["layers"]]
-        return Prepared(blocks, self.last_norm.mlp(embedded).chunk(2, dim=-1))
+        blocks = [scaled(block.mlp(embedded).chunk(6, dim=-1)) for block in self.transformer["layers"]]
+        return Prepared(blocks, scaled(self.last_norm.mlp(embedded).chunk(2, dim=-1)))
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
         x = (self.tok_emb(tokens).flatten(1, 2) + self.pos_emb.weight).unflatten(1, tokens.shape[1:])
@@ -280,5 +287,7 @@ class HaltonTransformer(ClassGridBackbone):
 
     def vocabulary(self, features: Tensor, width: int | None = None) -> Tensor:
         """[..., C] -> logits of the first `width` entries of the vocabulary; all, the mask last, by default."""
-        weight, bias = self.tok_emb.weight[:width], self.head_bias[:width]
-        return F.linear(features, weight.to(features.dtype), bias.to(features.dtype))
+        weight, bias = self.tok_emb.weight, self.head_bias
+        if features.dtype == torch.float32:
+            weight, bias = in_float32(weight), in_float32(bias)
+        return F.linear(features, weight[:width], bias[:width])

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Tables = tuple[Tensor, Tensor]  # cosines and sines of rotary embeddings
+Tables = Tensor  # cosines and sines of rotary embeddings, [S, D] or [B, S, D]: see rotary_table (kernels/block.py)
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Merge:
     def tables(self, tables: Tables) -> Tables:
         """Rotary tables [S, D] averaged like the tokens: [B, size, D], each sample its own."""
         source, averaged = self.kept.get("tables", (None, None))
-        if source is not tables[0]:
-            averaged = tuple(self.merge(table.expand(self.slot.shape[0], -1, -1)) for table in tables)
-            self.kept["tables"] = tables[0], averaged
+        if source is not tables:
+            averaged = self.merge(tables.expand(self.slot.shape[0], -1, -1))
+            self.kept["tables"] = tables, averaged
         return averaged
 
     @property

@@ -1,9 +1,10 @@
 """The parts of a transformer block beside its linear layers, each by the fastest way that is there.
 
-comfy-kitchen's fused kernels are used on CUDA in half precision where the package is installed; everything
-else is plain torch.
+On CUDA in half precision kernels of comfy-kitchen or of triton_block.py do several passes over memory as one;
+everything else is plain torch, which is what they are tested against.
 """
 
+from collections.abc import Sequence
 from types import ModuleType
 
 import torch
@@ -11,27 +12,74 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .kitchen import kitchen
+from .plain import needs_plain
+from .streams import Stream, heads, places
+from .written import written
 
 EPS = 1e-6
 LONG = 512  # rows from which attention head by head is the faster on a CPU
 
 
-def fused(x: Tensor) -> ModuleType | None:
-    """comfy-kitchen where it takes `x`, which may not be empty, and gains by it; torch.compile and training do
+def gains(x: Tensor) -> bool:
+    """Whether kernels of others take `x`, which may not be empty, and gain by it; torch.compile and training do
     without."""
-    wanted = x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and x.numel() > 0 and not needs_plain()
-    return kitchen("adaln", "rms_rope_") if wanted else None
+    return x.is_cuda and x.dtype in (torch.float16, torch.bfloat16) and x.numel() > 0 and not needs_plain()
 
 
-def needs_plain() -> bool:
-    return torch.compiler.is_compiling() or torch.is_grad_enabled()
+def fused(x: Tensor) -> ModuleType | None:
+    """comfy-kitchen where it is to compute with `x`."""
+    return kitchen("adaln", "rms_rope_") if gains(x) else None
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Affine-free layer norm, then scale and shift per sample. x: [B, S, C]; shift, scale: [B, C]."""
+def own(x: Tensor) -> ModuleType | None:
+    """The kernels of triton_block.py where they are to compute with `x`."""
+    return written() if gains(x) else None
+
+
+class Modulations:
+    """`count` times shift, scale and gate for the rows of a sample: views [B, 1, C] of one product [B, 3 * count * C].
+
+    1 + scale is computed for all of them at once, where it is computed at all."""
+
+    def __init__(self, product: Tensor, count: int):
+        self.parts = product[:, None].chunk(3 * count, dim=-1)
+        self.factors: Sequence[Tensor] | None = None
+        if fused(product) is None and own(product) is None:
+            self.factors = (1 + product.unflatten(-1, (count, 3, 1, -1))[:, :, 1]).unbind(1)
+
+    def shift(self, place: int) -> Tensor:
+        return self.parts[3 * place]
+
+    def scale(self, place: int) -> Tensor:
+        return self.parts[3 * place + 1]
+
+    def factor(self, place: int) -> Tensor:
+        return 1 + self.scale(place) if self.factors is None else self.factors[place]
+
+    def gate(self, place: int) -> Tensor:
+        return self.parts[3 * place + 2]
+
+
+def modulate(x: Tensor, by: Modulations, place: int) -> Tensor:
+    """Affine-free layer norm, then scale and shift `place` of each sample. x: [B, S, C]."""
     if (kernels := fused(x)) is not None:
-        return kernels.adaln(x, scale[:, None], shift[:, None], EPS)
-    return torch.addcmul(shift[:, None], F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale[:, None])
+        return kernels.adaln(x, by.scale(place), by.shift(place), EPS)
+    if (kernels := own(x)) is not None:
+        return kernels.modulate(x, by.scale(place), by.shift(place), EPS)
+    return torch.addcmul(by.shift(place), F.layer_norm(x, x.shape[-1:], eps=EPS), by.factor(place))
+
+
+def gated(x: Tensor, by: Modulations, place: int, y: Tensor) -> Tensor:
+    """x + gate * y. x, y: [B, S, C]."""
+    return torch.addcmul(x, by.gate(place), y)
+
+
+def gated_and_modulated(x: Tensor, by: Modulations, place: int, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x after `gated` by `place`, and the same modulated by the place after it."""
+    if (kernels := own(x)) is not None:
+        return kernels.gated_and_modulated(x, by.gate(place), y, by.scale(place + 1), by.shift(place + 1), EPS)
+    x = gated(x, by, place, y)
+    return x, modulate(x, by, place + 1)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -46,21 +94,55 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     return out
 
 
-def norm_rotate(
-    q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, cos: Tensor, sin: Tensor
-) -> tuple[Tensor, Tensor]:
+def rotary_table(cos: Tensor, sin: Tensor) -> Tensor:
+    """[S, D / 2] each -> [S, D]: cosine and sine of every angle side by side, as complex numbers have them."""
+    return torch.stack([cos, sin], dim=-1).flatten(-2)
+
+
+def joined(streams: Sequence[Stream], table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Streams one after the other, queries and keys normalized and rotated: three of [B, heads, S, D].
+
+    table: rotary_table of all their rows [S, D] float32, or [B, S, D] where samples differ."""
+    streams = [stream for stream in streams if stream.product.numel()] or streams[:1]
+    first = streams[0].product
+    if (kernels := own(first)) is not None and kernels.rotates(first.shape[-1]):
+        return kernels.joined(streams, table, EPS)
+    if fused(first) is not None or first.is_cuda and not needs_plain():
+        return together(streams, table)
+    parts = []
+    for stream, rows in zip(streams, places(streams), strict=True):
+        q, k, v = heads(stream.product)
+        parts.append((*norm_rotate(q, k, stream.q_weight, stream.k_weight, table[..., rows, :]), v))
+    return parts[0] if len(parts) == 1 else tuple(torch.cat(each, dim=2) for each in zip(*parts, strict=True))
+
+
+def together(streams: Sequence[Stream], table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `joined`, in few operations over everything rather than many over parts that stay in a cache."""
+    product = streams[0].product if len(streams) == 1 else torch.cat([stream.product for stream in streams], dim=1)
+    spans, dim = list(zip(streams, places(streams), strict=True)), product.shape[-1]
+    if (kernels := fused(product)) is not None and dim % 32 == 0:
+        cos, sin = (values if table.ndim == 3 else values[None] for values in table.unflatten(-1, (-1, 2)).unbind(-1))
+        turns = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))[:, :, None]
+        for stream, rows in spans:
+            # Rows before heads: it takes queries and keys of one product in this order alone.
+            q, k, _ = product[:, rows].unbind(2)
+            kernels.rms_rope_(q, k, turns[:, rows], stream.q_weight, stream.k_weight, EPS)
+        return heads(product)
+    normed = F.rms_norm(product[:, :, :2].float(), (dim,), eps=EPS)
+    for stream, rows in spans:
+        normed[:, rows, 0].mul_(stream.q_weight)
+        normed[:, rows, 1].mul_(stream.k_weight)
+    q, k = rotate(normed, turns_of(table[..., None, None, :])).to(product.dtype).permute(2, 0, 3, 1, 4)
+    return q, k, heads(product)[2]
+
+
+def norm_rotate(q: Tensor, k: Tensor, q_weight: Tensor, k_weight: Tensor, table: Tensor) -> tuple[Tensor, Tensor]:
     """RMS norm over the last dimension, then rotary embedding on neighbouring pairs, in float32 within.
 
-    q, k: [B, heads, S, D], which may be overwritten; weights: [D]; cos, sin: [S, D / 2] float32, or
-    [B, S, D / 2] where samples differ.
+    q, k: [B, heads, S, D], which may be overwritten; weights: [D]; table: as in `joined`.
     """
-    if cos.ndim == 3:
-        cos, sin = cos[:, None], sin[:, None]
-    if (kernels := fused(q)) is not None and q.shape[-1] % 32 == 0:
-        turns = torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
-        turns = turns if turns.ndim == 6 else turns[None, None]
-        return kernels.rms_rope_(q, k, turns, q_weight, k_weight, EPS)
-    return rotate(rms_norm(q, q_weight), cos, sin).to(q.dtype), rotate(rms_norm(k, k_weight), cos, sin).to(k.dtype)
+    turns = turns_of(table if table.ndim == 2 else table[:, None])
+    return rotate(rms_norm(q, q_weight), turns).to(q.dtype), rotate(rms_norm(k, k_weight), turns).to(k.dtype)
 
 
 def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
@@ -73,10 +155,17 @@ def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
     return (x * scale).mul_(weight)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """[..., S, D] float32 turned by angles whose cosines and sines [..., S, D / 2] are given; may overwrite x."""
+def turns_of(table: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """A rotary_table [..., S, D] as complex numbers, which one pass over memory multiplies by, or, for torch.compile
+    and training, as cosines and sines: [..., S, D / 2]."""
+    pairs = table.unflatten(-1, (-1, 2))
+    return pairs.unbind(-1) if needs_plain() else torch.view_as_complex(pairs)
+
+
+def rotate(x: Tensor, turns: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """[..., S, D] float32 turned by what `turns_of` gives; may overwrite x."""
     pairs = x.unflatten(-1, (-1, 2))
-    if needs_plain():
-        a, b = pairs.unbind(-1)
-        return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
-    return torch.view_as_real(torch.view_as_complex(pairs).mul_(torch.complex(cos, sin))).flatten(-2)
+    if isinstance(turns, Tensor):
+        return torch.view_as_real(torch.view_as_complex(pairs).mul_(turns)).flatten(-2)
+    (a, b), (cos, sin) = pairs.unbind(-1), turns
+    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)

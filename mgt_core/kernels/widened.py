@@ -5,16 +5,56 @@ token head, which decides it, is a small part of the work.
 """
 
 import copy
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+Copies = dict[int, tuple[Tensor, Tensor]]  # by a weight's id the weight itself, and its float32 copy
+
+
+class _Now(threading.local):
+    copies: Copies | None = None
+
+
+_now = _Now()
+
+
+@contextmanager
+def keeping(copies: Copies) -> Iterator[None]:
+    """Copies made meanwhile are kept in `copies`, and those that it holds are used: for a run, during which weights
+    stay what they are."""
+    before, _now.copies = _now.copies, copies
+    try:
+        yield
+    finally:
+        _now.copies = before
+
+
+def in_float32(weight: Tensor) -> Tensor:
+    """`weight`, or a copy of it, which is another one for every call where nobody keeps them."""
+    if weight.dtype == torch.float32:
+        return weight
+    copies = {} if _now.copies is None else _now.copies
+    if id(weight) not in copies:
+        copies[id(weight)] = weight, weight.detach().float()
+    return copies[id(weight)][1]
+
 
 def widened(module: nn.Module, x: Tensor, *more) -> Tensor:
-    """`module(x, *more)`; for a float32 `x` by a copy with converted weights, made for the call. The module itself,
-    which other runs may be using, is left alone."""
-    weights = list(module.parameters())
-    if x.dtype != torch.float32 or all(weight.dtype == x.dtype for weight in weights):
+    """`module(x, *more)`; for a float32 `x` with weights as in_float32 gives them. The module itself, which other runs
+    may be using, is left alone."""
+    if x.dtype != torch.float32 or all(weight.dtype == x.dtype for weight in module.parameters()):
         return module(x, *more)
-    own = {id(w): w if w.dtype == x.dtype else nn.Parameter(w.float(), requires_grad=False) for w in weights}
-    return copy.deepcopy(module, own)(x, *more)
+    return double(module)(x, *more)
+
+
+def double(module: nn.Module) -> nn.Module:
+    """The same module, hooks and all, around float32 weights."""
+    twin = copy.copy(module)
+    own = module._parameters.items()
+    twin._parameters = {name: value if value is None else in_float32(value) for name, value in own}
+    twin._modules = {name: double(inner) for name, inner in module._modules.items()}
+    return twin

@@ -181,8 +181,7 @@ class ActiveCache:
             return image, text, tables
         joined = text.shape[1] + self.rows
         self.places = torch.arange(len(joined), device=joined.device)[:, None], joined
-        cos, sin = (table[joined] for table in tables)
-        return image.gather(1, wide(self.rows, image)), text[:, :0], (cos, sin)
+        return image.gather(1, wide(self.rows, image)), text[:, :0], tables[joined]
 
     def memory(self) -> Memory:
         self.block += 1

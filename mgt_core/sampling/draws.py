@@ -12,7 +12,9 @@ from ..placement import sent
 from ..types import Step
 
 SEED_SPAN = 2**64
-ROWS = 1024  # rows of a float64 cumulative table held at once
+ROWS = 1024  # rows of logits held at once on a CPU
+GPU_BYTES = 2**30  # what those held at once on a GPU may take, where every part of them costs kernels
+DRAWING = 3  # float32 tables that a draw takes beside the logits: their softmax, and its sum in float64
 
 Chooser = Callable[[Tensor, Tensor], Tensor]  # (logits [B, m, V], their cells [B, m]) -> ids [B, m]
 
@@ -85,6 +87,11 @@ class GeneratorDraws:
         return -torch.log((-torch.log(u)).clamp_min(1e-20)).float().to(step.tokens.device)
 
 
+def rows_held(codes: int, device: torch.device, conditions: int = 0) -> int:
+    """Rows of logits to hold at once, those of every condition and what a draw takes."""
+    return ROWS if device.type != "cuda" else max(ROWS, GPU_BYTES // (4 * codes * (conditions + DRAWING)))
+
+
 def exact_device(device: torch.device) -> torch.device:
     """Where to accumulate in float64: Apple's GPUs cannot, so the CPU does it for them."""
     return torch.device("cpu") if device.type == "mps" else device
@@ -96,11 +103,9 @@ def inverse_cdf(logits: Tensor, uniform: Tensor) -> Tensor:
     logits: [..., V] float; uniform: [...] float64 in [0, 1) -> [...] long.
     """
     rows, u = logits.reshape(-1, logits.shape[-1]), uniform.reshape(-1, 1)
-    ids = torch.empty(rows.shape[0], dtype=torch.long, device=rows.device)
-    for start in range(0, rows.shape[0], ROWS):
-        part = slice(start, start + ROWS)
-        cumulative = rows[part].softmax(-1).double().cumsum_(-1)
+    size, ids = rows_held(rows.shape[-1], rows.device), []
+    for part, own in zip(rows.split(size), u.split(size), strict=True):
+        cumulative = part.softmax(-1).double().cumsum_(-1)
         # Scaling by the last entry keeps u below the end whatever the rounding of the softmax.
-        target = u[part] * cumulative[:, -1:]
-        ids[part] = torch.searchsorted(cumulative, target, right=True)[:, 0].clamp_max(rows.shape[-1] - 1)
-    return ids.reshape(uniform.shape)
+        ids.append(torch.searchsorted(cumulative, own * cumulative[:, -1:], right=True).clamp_max_(rows.shape[-1] - 1))
+    return (ids[0] if len(ids) == 1 else torch.cat(ids)).reshape(uniform.shape)

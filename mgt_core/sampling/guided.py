@@ -11,6 +11,7 @@ from ..backbones.base import Backbone
 from ..backbones.hooks import NO_HOOKS
 from ..conditioning.parts import ConditionInput, acting, condition_parts, unreached, weighted_mean
 from ..kernels.sides import NEGATIVE, POSITIVE, sides
+from ..kernels.widened import keeping
 from ..patches.base import Call, Entry, Moment, RunPatch, States
 from ..placement import sent
 from ..types import Condition
@@ -71,6 +72,7 @@ class GuidedNetwork:
     _prepared: dict = field(default_factory=dict)
     _known: dict = field(default_factory=dict)
     _known_sides: dict = field(default_factory=dict)
+    _float32: dict = field(default_factory=dict)  # copies of the head's weights
 
     def __post_init__(self):
         self.parts = {"negative": condition_parts(self.negative), "positive": condition_parts(self.positive)}
@@ -128,7 +130,12 @@ class GuidedNetwork:
                 guided = torch.lerp(predicted["negative"], predicted["positive"], cfg)
             return looking.steered(guided, predicted[followed], predicted[SECOND]) if followed else guided
 
-        return GuidedRows(self.network.head, states, positions, combine)
+        return GuidedRows(self.head, states, positions, combine)
+
+    def head(self, states: Tensor) -> Tensor:
+        """The network's, of [..., C]."""
+        with keeping(self._float32):
+            return self.network.head(states)
 
     def _states(self, entries: Sequence[Entry], asked: Evaluation, positions: Tensor | None) -> States:
         """[B, M, C] for each entry, and for the second pass those of the role that it follows."""

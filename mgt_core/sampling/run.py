@@ -75,7 +75,10 @@ class Run:
         parts = [len(condition_parts(condition)) for condition in (positive, negative)]
         evaluated = sum(parts) if any(w not in (0, 1) for w in self.cfgs) else max(parts)
         acting = len(model.modifiers) + plan.keeps_logits
-        self.device = model.acquire(memory.activation_bytes(model, state, evaluated, acting, self.at_once))
+        self.device, self.conditions = (
+            model.acquire(memory.activation_bytes(model, state, evaluated, acting, self.at_once)),
+            evaluated,
+        )
         self.network = GuidedNetwork(
             model.network,
             positive.to(self.device) if positive is not None else None,
@@ -188,7 +191,8 @@ class Run:
     @property
     def rows_at_once(self) -> int:
         """Cells of each image whose logits are held at once, where that is for the run to choose."""
-        return max(1, draws.ROWS // self.tokens.shape[0])
+        rows = draws.rows_held(self.model.codebook_size, self.device, self.conditions)
+        return max(1, rows // self.tokens.shape[0])
 
     def modified(self, logits: Tensor, step: Step) -> Tensor:
         for modifier in self.modifiers:
@@ -222,11 +226,10 @@ class Run:
     def accept(self, kept: Kept) -> None:
         """Make the end of a step the state of the run, note what it revealed, and tell the callback."""
         before, self.tokens, self.left = self.tokens, kept.tokens, list(kept.left)
-        known = self.tokens != self.model.mask_id
-        self.revealed_at = torch.where(known & (self.tokens != before), kept.index, self.revealed_at)
-        self.revealed_at = self.revealed_at.masked_fill(~known, -1)
+        masked = self.tokens == self.model.mask_id
+        self.revealed_at = self.revealed_at.masked_fill(self.tokens != before, kept.index).masked_fill_(masked, -1)
         self.remember(kept)
-        self.confidence = self.confidence.masked_fill(~known, 0)
+        self.confidence = self.confidence.masked_fill(masked, 0)
         if self.callback is not None:
             outcome = partial(self.now().to, self.state.tokens.device)
             self.callback(replace(self.step(before, kept.index), outcome=outcome))

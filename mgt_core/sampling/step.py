@@ -99,6 +99,8 @@ def by_parts(guided: GuidedRows, step: Step, compute: Compute, rows: int) -> tup
         part = slice(start, start + rows)
         own = replace(step, positions=step.positions[:, part], masked=step.masked[:, part])
         results.append(compute(guided.rows(part), own))
+    if len(results) == 1:
+        return results[0]
     return tuple(torch.cat(values, dim=1) for values in zip(*results, strict=True))
 
 
@@ -111,14 +113,17 @@ def first_positions(wanted: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 def chosen_log_probability(logits: Tensor, ids: Tensor) -> Tensor:
     """log softmax(logits)[id]. logits: [B, M, V], ids: [B, M] -> [B, M] float32."""
+    if logits.is_cuda:  # the same in two kernels; there logsumexp is half a dozen
+        return logits.log_softmax(-1).gather(-1, ids[..., None])[..., 0]
     return logits.gather(-1, ids[..., None])[..., 0] - logits.logsumexp(-1)
 
 
 def least_confident(confidence: Tensor, candidates: Tensor, counts: Sequence[int]) -> Tensor:
     """[B, M] bool: as many candidates of smallest confidence [B, M] as `counts` says for each image;
     ties go to the first cell."""
-    rank = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True).argsort(dim=1)
-    return rank < sent(torch.tensor(counts), rank.device)[:, None]
+    order = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True)
+    first = sent(torch.arange(order.shape[1]) < torch.tensor(counts)[:, None], order.device)
+    return torch.empty_like(first).scatter_(1, order, first)
 
 
 def take_cells(values: Tensor, positions: Tensor) -> Tensor:

@@ -12,55 +12,86 @@ from hypothesis import strategies as st
 from mgt_core.backbones.meissonic import blocks as meissonic
 from mgt_core.kernels import block as kernels
 from mgt_core.kernels.kitchen import loaded
+from mgt_core.kernels.streams import Stream
 from support.golden import bundles, pipeline
 
 DTYPES = {"float32": (torch.float32, 2e-6), "bfloat16": (torch.bfloat16, 4e-2), "float16": (torch.float16, 4e-3)}
 
 
-def inputs(batch: int, heads: int, rows: int, width: int, dtype: torch.dtype, per_sample: bool = False):
-    """Queries and keys as views of one product [B, S, 3, heads, D], norm weights, rotary tables."""
+def inputs(batch: int, heads: int, rows: tuple[int, ...], width: int, dtype: torch.dtype, per_sample: bool = False):
+    """Streams of `rows` each, and the rotary table of all of them."""
     generator = torch.Generator().manual_seed(0)
-    product = torch.randn(batch, rows, 3, heads, width, generator=generator).to(dtype)
-    q, k, _ = product.permute(2, 0, 3, 1, 4).unbind()
-    weights = (1 + 0.2 * torch.randn(2, width, generator=generator)).to(dtype).unbind()
-    angles = 6 * torch.rand(*([batch] if per_sample else []), rows, width // 2, generator=generator)
-    return q, k, *weights, angles.cos(), angles.sin()
+    streams = []
+    for count in rows:
+        product = torch.randn(batch, count, 3, heads, width, generator=generator).to(dtype)
+        streams.append(Stream(product, *(1 + 0.2 * torch.randn(2, width, generator=generator)).to(dtype)))
+    angles = 6 * torch.rand(*([batch] if per_sample else []), sum(rows), width // 2, generator=generator)
+    return streams, kernels.rotary_table(angles.cos(), angles.sin())
 
 
-def definition(x, weight, cos, sin):
-    """RMS norm and rotary embedding written out, in float64."""
-    x, weight = x.double(), weight.double()
-    x = x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight
-    cos, sin = (t.double() if t.ndim == 2 else t.double()[:, None] for t in (cos, sin))
-    out = torch.empty_like(x)
-    out[..., ::2] = x[..., ::2] * cos - x[..., 1::2] * sin
-    out[..., 1::2] = x[..., 1::2] * cos + x[..., ::2] * sin
-    return out
+def definition(streams, table):
+    """RMS norm and rotary embedding of queries and keys written out, in float64; values as they are."""
+    found = []
+    for place in range(2):
+        parts = [weighted(stream.product[:, :, place], stream[1 + place]) for stream in streams]
+        x = torch.cat(parts, dim=1).transpose(1, 2)  # [B, heads, S, D]
+        cos, sin = (t if t.ndim == 2 else t[:, None] for t in (table[..., ::2].double(), table[..., 1::2].double()))
+        out = torch.empty_like(x)
+        out[..., ::2] = x[..., ::2] * cos - x[..., 1::2] * sin
+        out[..., 1::2] = x[..., 1::2] * cos + x[..., ::2] * sin
+        found.append(out)
+    return *found, torch.cat([s.product[:, :, 2] for s in streams], dim=1).transpose(1, 2).double()
 
 
-def check(found, q, k, q_weight, k_weight, *tables, gap):
-    for x, weight, out in ((q, q_weight, found[0]), (k, k_weight, found[1])):
-        assert out.dtype == x.dtype
-        torch.testing.assert_close(out.double(), definition(x, weight, *tables), atol=gap, rtol=gap)
+def weighted(x, weight):
+    x = x.double()
+    return x / (x.square().mean(-1, keepdim=True) + 1e-6).sqrt() * weight.double()
+
+
+def check(compute, streams, table, gap):
+    dtype, expected = streams[0].product.dtype, definition(streams, table)
+    for ours, exact in zip(compute(streams, table), expected, strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours.double(), exact, atol=gap, rtol=gap)
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("rows", [(7,), (3, 4)])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_norm_and_rotation(dtype, per_sample, training):
+def test_norm_and_rotation(dtype, rows, per_sample, training):
     dtype, gap = DTYPES[dtype]
-    values = inputs(2, 3, 7, 32, dtype, per_sample)
     with torch.set_grad_enabled(training):
-        found = kernels.norm_rotate(values[0].clone(), values[1].clone(), *values[2:])
-    check(found, *values, gap=gap)
+        check(kernels.joined, *inputs(2, 3, rows, 32, dtype, per_sample), gap=gap)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("rows", [(7,), (3, 4)])
+@pytest.mark.parametrize("dtype", DTYPES)
+@torch.inference_mode()
+def test_norm_and_rotation_of_all_rows_together(dtype, rows, per_sample):
+    """As a GPU has it without kernels of others."""
+    dtype, gap = DTYPES[dtype]
+    check(kernels.together, *inputs(2, 3, rows, 32, dtype, per_sample), gap=gap)
+
+
+@torch.inference_mode()
+def test_a_stream_without_rows_changes_nothing():
+    """The token cache hands the blocks no rows of text."""
+    (stream,), table = inputs(2, 3, (7,), 32, torch.float32)
+    empty = Stream(stream.product[:, :0], *stream[1:])
+    alone = kernels.joined([stream._replace(product=stream.product.clone())], table)
+    for ours, expected in zip(kernels.joined([empty, stream], table), alone, strict=True):
+        assert torch.equal(ours, expected)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
 @torch.no_grad()
 def test_rotation_keeps_lengths(batch, heads, rows, half):
-    q, k, weight, _, cos, sin = inputs(batch, heads, rows, 2 * half, torch.float32)
-    turned, _ = kernels.norm_rotate(q.clone(), k.clone(), torch.ones_like(weight), weight, cos, sin)
+    (stream,), table = inputs(batch, heads, (rows,), 2 * half, torch.float32)
+    q = stream.product[:, :, 0].transpose(1, 2).clone()
+    turned, *_ = kernels.joined([stream._replace(q_weight=torch.ones(2 * half))], table)
     torch.testing.assert_close(turned.norm(dim=-1), F.rms_norm(q, (2 * half,), eps=1e-6).norm(dim=-1))
 
 
@@ -87,22 +118,22 @@ def kitchen(monkeypatch):
 
 
 @pytest.mark.parametrize("per_sample", [False, True])
+@pytest.mark.parametrize("rows", [(7,), (3, 4)])
 @pytest.mark.parametrize("dtype", DTYPES)
 @torch.inference_mode()
-def test_kitchen_norm_and_rotation(kitchen, dtype, per_sample):
+def test_kitchen_norm_and_rotation(kitchen, dtype, rows, per_sample):
     dtype, gap = DTYPES[dtype]
-    values = inputs(2, 3, 7, 32, dtype, per_sample)
-    check(kernels.norm_rotate(values[0].clone(), values[1].clone(), *values[2:]), *values, gap=gap)
+    check(kernels.joined, *inputs(2, 3, rows, 32, dtype, per_sample), gap=gap)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @torch.inference_mode()
 def test_kitchen_modulated_norm(dtype, kitchen, monkeypatch):
     dtype, gap = DTYPES[dtype]
-    x, shift, scale = torch.randn(2, 5, 64).to(dtype), torch.randn(2, 64).to(dtype), torch.randn(2, 64).to(dtype)
-    found = kernels.modulate(x, shift, scale)
+    x, by = torch.randn(2, 5, 64).to(dtype), kernels.Modulations(torch.randn(2, 6 * 64).to(dtype), 2)
+    found = kernels.modulate(x, by, 1)
     monkeypatch.setattr(kernels, "fused", lambda x: None)
-    torch.testing.assert_close(found, kernels.modulate(x, shift, scale), atol=gap, rtol=gap)
+    torch.testing.assert_close(found, kernels.modulate(x, by, 1), atol=gap, rtol=gap)
 
 
 def test_kitchen_in_the_network(monkeypatch):

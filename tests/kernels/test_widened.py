@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.kernels.widened import widened
+from mgt_core.kernels import widened as module
+from mgt_core.kernels.widened import keeping, widened
 from support.families import FAMILIES
 
 HALF = [torch.bfloat16, torch.float16]
@@ -32,6 +33,37 @@ def test_threads_share_a_module():
         found = list(pool.map(lambda _: widened(module, x), range(200)))
     assert all(torch.equal(each, expected) for each in found)
     assert {p.dtype for p in module.parameters()} == {torch.bfloat16}
+
+
+def test_copies_are_kept_where_somebody_keeps_them():
+    """For the calls of a run; hooks of the module act on its copies too, as those that look for the origin of a NaN."""
+    layer, copies, seen = torch.nn.Linear(5, 7).to(torch.bfloat16), {}, []
+    x = torch.randn(3, 5)
+    with keeping(copies):
+        first = widened(layer, x)
+        kept = [copy for _, copy in copies.values()]
+        handle = layer.register_forward_hook(lambda *_: seen.append(1))
+        with keeping({}):
+            widened(layer, x)  # others keep their own
+        assert torch.equal(widened(layer, x), first) and len(seen) == 2
+        handle.remove()
+    assert len(kept) == 2 and all(a is b for a, (_, b) in zip(kept, copies.values(), strict=True))
+    assert torch.equal(widened(layer, x), first) and len(copies) == 2
+
+
+def test_a_run_converts_the_head_once(tmp_path, monkeypatch):
+    pipe = mgt_core.load(FAMILIES["meissonic"](tmp_path / "model"), dtype=torch.bfloat16, device="cpu")
+    head, made = pipe.model.network.head, []
+
+    def spied(states):
+        logits = head(states)
+        made.append({id(copy) for _, copy in module._now.copies.values()})
+        return logits
+
+    monkeypatch.setattr(pipe.model.network, "head", spied)
+    state = mgt_core.empty_tokens(pipe, *(2 * [64]))
+    mgt_core.sample(pipe.model, state, *(pipe.text.encode([text]) for text in ("a cat", "")), steps=4, cfg=3.0)
+    assert len(made) >= 4 and len(made[0]) == 3 and all(each == made[0] for each in made)
 
 
 def test_float32_modules_are_called_as_they_are():

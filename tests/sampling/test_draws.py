@@ -4,8 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mgt_core.sampling.draws import ROWS, inverse_cdf
+from mgt_core.sampling import draws
+from mgt_core.sampling.draws import ROWS, inverse_cdf, rows_held
+from mgt_core.sampling.step import least_confident
 
 
 def test_draws_follow_the_distribution():
@@ -55,3 +59,26 @@ def test_rows_are_drawn_independently():
     assert whole.shape == uniform.shape
     for i, j in ((0, 0), (0, ROWS), (1, 3), (1, ROWS + 6)):
         assert int(whole[i, j]) == int(inverse_cdf(logits[i, j], uniform[i, j]))
+
+
+def test_a_gpu_holds_as_many_rows_as_memory_allows(monkeypatch):
+    """Every part of them costs kernels; on a CPU few rows stay in its caches."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert rows_held(8192, cpu, conditions=2) == ROWS
+    assert rows_held(8192, gpu, conditions=2) >= 64 * 64  # those of a picture of 1024 pixels a side
+    assert rows_held(10**9, gpu, conditions=2) == ROWS
+    monkeypatch.setattr(draws, "GPU_BYTES", 10 * 4 * 8192 * 5000)
+    assert rows_held(8192, gpu, conditions=10 - draws.DRAWING) == 5000
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(0, 2**31))
+def test_the_least_confident_are_those_of_the_lowest_rank(images, cells, seed):
+    """Ties go to the first cell, infinite ones too."""
+    generator = torch.Generator().manual_seed(seed)
+    levels = torch.tensor([-1.0, 0.0, 0.5, math.inf])
+    confidence = levels[torch.randint(4, (images, cells), generator=generator)]
+    candidates = torch.rand(images, cells, generator=generator) < 0.7
+    counts = torch.randint(cells + 1, (images,), generator=generator)
+    rank = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True).argsort(dim=1)
+    assert torch.equal(least_confident(confidence, candidates, counts.tolist()), rank < counts[:, None])

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...kernels.block import attention, modulate, needs_plain, norm_rotate
+from ...kernels.block import Modulations, Stream, attention, gated, gated_and_modulated, joined, modulate
 from ...kernels.fused_linear import FusedLinear, Fusing
+from ...kernels.linear import BlockLinear, gelu, of_parts
+from ...kernels.plain import needs_plain
 from ...kernels.sides import sides, sides_of
 from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
@@ -43,24 +44,25 @@ def told(compute: Callable[..., Tensor], of: Iterator[Tensor]) -> Callable[..., 
 
 
 class Modulation(nn.Module):
-    """SiLU and one linear layer: `parts` vectors [B, C] that shift, scale and gate a block."""
+    """What shifts, scales and gates the rows of a block, `count` times: one linear layer of the embedding [B, C]
+    after its SiLU, which is the same for all blocks."""
 
-    def __init__(self, dim: int, parts: int):
+    def __init__(self, dim: int, count: int):
         super().__init__()
-        self.parts = parts
-        self.linear = nn.Linear(dim, parts * dim)
+        self.count = count
+        self.linear = nn.Linear(dim, 3 * count * dim)
 
-    def forward(self, embedding: Tensor) -> tuple[Tensor, ...]:
-        return self.linear(F.silu(embedding)).chunk(self.parts, dim=-1)
+    def forward(self, embedding: Tensor) -> Modulations:
+        return Modulations(self.linear(embedding), self.count)
 
 
 class GELUProjection(nn.Module):
     def __init__(self, dim: int, hidden: int):
         super().__init__()
-        self.proj = nn.Linear(dim, hidden)
+        self.proj = BlockLinear(dim, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
+        return gelu(self.proj, x)
 
 
 class FeedForward(nn.Module):
@@ -73,17 +75,11 @@ class FeedForward(nn.Module):
         return in_parts(self.net, x)
 
 
-def split_heads(x: Tensor, heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values side by side [B, S, 3 * heads * D] -> three of [B, heads, S, D]."""
-    return x.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).unbind()
-
-
 class Rows(NamedTuple):
-    """The rows that an attention computes. cos, sin: their rotary tables, [S, D / 2] or [B, S, D / 2]. merge:
-    how tokens share them. memory: of a token cache, where keys and values of other rows lie."""
+    """The rows that an attention computes. table: their rotary_table, [S, D] or [B, S, D]. merge: how tokens share
+    them. memory: of a token cache, where keys and values of other rows lie."""
 
-    cos: Tensor
-    sin: Tensor
+    table: Tensor
     merge: Merge | None = None
     memory: Memory | None = None
 
@@ -106,17 +102,16 @@ class SingleAttention(Fusing):
         self.to_qkv = FusedLinear(("to_q", "to_k", "to_v"), dim, dim)
         self.norm_q, self.norm_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
 
-    def qkv(self, x: Tensor, cos: Tensor, sin: Tensor, top_down: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, C] and the rotary tables of its rows -> three of [B, heads, S, D].
-
-        top_down: [B, S, C] that joins through the value projection, without its bias: 0 changes nothing."""
-        q, k, v = split_heads(self.to_qkv(x), self.heads)
+    def stream(self, x: Tensor, top_down: Tensor | None = None) -> Stream:
+        """x: [B, S, C]. top_down: [B, S, C] that joins through the value projection, without its bias: 0 changes
+        nothing."""
+        product = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))
         if top_down is not None:
-            v = v + self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        return *norm_rotate(q, k, self.norm_q.weight, self.norm_k.weight, cos, sin), v
+            product[:, :, 2].add_(self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)))
+        return Stream(product, self.norm_q.weight, self.norm_k.weight)
 
     def forward(self, x: Tensor, rows: Rows, top_down: Tensor | None = None) -> Tensor:
-        return attend(*self.qkv(x, rows.cos, rows.sin, top_down), rows)
+        return attend(*joined([self.stream(x, top_down)], rows.table), rows)
 
 
 class JointAttention(SingleAttention):
@@ -132,13 +127,9 @@ class JointAttention(SingleAttention):
         self.to_add_out = nn.Linear(dim, dim)
 
     def forward(self, image: Tensor, text: Tensor, rows: Rows, top_down: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        lead, (cos, sin) = text.shape[1], rows[:2]
-        text_q, text_k, text_v = split_heads(self.add_qkv_proj(text), self.heads)
-        norms = self.norm_added_q.weight, self.norm_added_k.weight
-        text_q, text_k = norm_rotate(text_q, text_k, *norms, cos[..., :lead, :], sin[..., :lead, :])
-        own = self.qkv(image, cos[..., lead:, :], sin[..., lead:, :], top_down)
-        joined = (torch.cat(parts, dim=2) for parts in zip((text_q, text_k, text_v), own, strict=True))
-        out = attend(*joined, rows)
+        product = self.add_qkv_proj(text).unflatten(-1, (3, self.heads, -1))
+        texts = Stream(product, self.norm_added_q.weight, self.norm_added_k.weight)
+        out = attend(*joined([texts, self.stream(image, top_down)], rows.table), rows)
         out_text, out_image = out.split([text.shape[1], image.shape[1]], dim=1)
         return self.to_out[0](out_image), self.to_add_out(out_text)
 
@@ -149,8 +140,8 @@ class JointBlock(nn.Module):
     def __init__(self, heads: int, head_dim: int):
         super().__init__()
         dim = heads * head_dim
-        self.norm1 = Modulation(dim, 6)
-        self.norm1_context = Modulation(dim, 6)
+        self.norm1 = Modulation(dim, 2)
+        self.norm1_context = Modulation(dim, 2)
         self.attn = JointAttention(heads, head_dim)
         self.ff = FeedForward(dim)
         self.ff_context = FeedForward(dim)
@@ -165,17 +156,16 @@ class JointBlock(nn.Module):
         memory: Memory | None = None,
         top_down: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = self.norm1(embedding)
-        t_shift, t_scale, t_gate, t_mlp_shift, t_mlp_scale, t_mlp_gate = self.norm1_context(embedding)
-        normed = merged(merges.attention, modulate(image, shift, scale))
+        """image, top_down: [B, n, C]; text: [B, L, C]; embedding: [B, C] after its SiLU; tables: of text and image."""
+        by, by_text = self.norm1(embedding), self.norm1_context(embedding)
         merge = merges.after(text.shape[1]).attention
-        rows = Rows(*merged_tables(merge, tables), merge, memory)
-        attn_image, attn_text = self.attn(normed, modulate(text, t_shift, t_scale), rows, top_down)
-        image = torch.addcmul(image, gate[:, None], unmerged(merges.attention, attn_image))
-        mlp = self.ff(merged(merges.mlp, modulate(image, mlp_shift, mlp_scale)))
-        image = torch.addcmul(image, mlp_gate[:, None], unmerged(merges.mlp, mlp))
-        text = torch.addcmul(text, t_gate[:, None], attn_text)
-        text = torch.addcmul(text, t_mlp_gate[:, None], self.ff_context(modulate(text, t_mlp_shift, t_mlp_scale)))
+        rows = Rows(merged_tables(merge, tables), merge, memory)
+        normed = merged(merges.attention, modulate(image, by, 0))
+        attn_image, attn_text = self.attn(normed, modulate(text, by_text, 0), rows, top_down)
+        image, normed = gated_and_modulated(image, by, 0, unmerged(merges.attention, attn_image))
+        image = gated(image, by, 1, unmerged(merges.mlp, self.ff(merged(merges.mlp, normed))))
+        text, normed = gated_and_modulated(text, by_text, 0, attn_text)
+        text = gated(text, by_text, 1, self.ff_context(normed))
         return image, within_half(text)
 
 
@@ -185,9 +175,9 @@ class SingleBlock(nn.Module):
     def __init__(self, heads: int, head_dim: int):
         super().__init__()
         dim = heads * head_dim
-        self.norm = Modulation(dim, 3)
-        self.proj_mlp = nn.Linear(dim, 4 * dim)
-        self.proj_out = nn.Linear(5 * dim, dim)
+        self.norm = Modulation(dim, 1)
+        self.proj_mlp = BlockLinear(dim, 4 * dim)
+        self.proj_out = BlockLinear(5 * dim, dim)
         self.attn = SingleAttention(heads, head_dim)
 
     def forward(
@@ -199,24 +189,24 @@ class SingleBlock(nn.Module):
         memory: Memory | None = None,
         top_down: Tensor | None = None,
     ) -> Tensor:
-        """x, top_down: [B, S, C], text first; `merges` speak of all its rows."""
-        shift, scale, gate = self.norm(embedding)
-        normed = modulate(x, shift, scale)
-        rows = Rows(*merged_tables(merges.attention, tables), merges.attention, memory)
+        """x, top_down: [B, S, C], text first; embedding: [B, C] after its SiLU; `merges` speak of all its rows."""
+        by = self.norm(embedding)
+        normed = modulate(x, by, 0)
+        rows = Rows(merged_tables(merges.attention, tables), merges.attention, memory)
         attn = self.attn(merged(merges.attention, normed), rows, top_down)
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:
             mlp = unmerged(merges.mlp, self.mlp(merged(merges.mlp, normed)))
-            out = self.proj_out(torch.cat([unmerged(merges.attention, attn), mlp], dim=-1))
-        return within_half(torch.addcmul(x, gate[:, None], out))
+            out = of_parts(self.proj_out, unmerged(merges.attention, attn), mlp)
+        return within_half(gated(x, by, 0, out))
 
     def mlp(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj_mlp(x), approximate="tanh")
+        return gelu(self.proj_mlp, x)
 
     def out(self, attn: Tensor, x: Tensor) -> Tensor:
         """[..., C] after attention and before the MLP -> what the block adds, before its gate."""
-        return self.proj_out(torch.cat([attn, self.mlp(x)], dim=-1))
+        return of_parts(self.proj_out, attn, self.mlp(x))
 
 
 def within_half(x: Tensor) -> Tensor:

@@ -19,9 +19,15 @@ def frequencies(count: int, device: torch.device) -> Tensor:
     return torch.exp(-math.log(10000.0) * torch.arange(count, device=device, dtype=torch.float32) / count)
 
 
-def sinusoid(values: Tensor, dim: int) -> Tensor:
-    """[...] -> [..., dim] float32: cosines then sines of the values at frequencies 1 ... 1/10000."""
-    angles = values.float()[..., None] * frequencies(dim // 2, values.device)
+def time_frequencies(device: torch.device) -> Tensor:
+    """Those of the timestep's sinusoid, which are the same at every step."""
+    return frequencies(TIME_DIM // 2, device)
+
+
+def sinusoid(values: Tensor, dim: int, known: Tensor | None = None) -> Tensor:
+    """[...] -> [..., dim] float32: cosines then sines of the values at frequencies 1 ... 1/10000, or at those `known`
+    [dim / 2]."""
+    angles = values.float()[..., None] * (frequencies(dim // 2, values.device) if known is None else known)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...conditioning.clip import LAION
+from ...kernels.block import rotary_table
 from ...kernels.widened import widened
 from ...placement import sent
 from ...registry import BACKBONES
@@ -23,7 +24,18 @@ from ..merge import NO_MERGES
 from .blocks import JointBlock, SingleBlock, within_half
 from .branch import PooledBranch
 from .config import MeissonicConfig
-from .ends import TIME_DIM, Double, Halve, TimeTextEmbed, TokenEmbed, TokenHead, TwoLayer, rotary_tables, sinusoid
+from .ends import (
+    TIME_DIM,
+    Double,
+    Halve,
+    TimeTextEmbed,
+    TokenEmbed,
+    TokenHead,
+    TwoLayer,
+    rotary_tables,
+    sinusoid,
+    time_frequencies,
+)
 
 PUBLISHED_CODES = 8192
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
@@ -34,13 +46,14 @@ class Prepared:
     """What depends only on the condition and the grid: computed once a run.
 
     context: [B, L, C] projected text. pooled: [B, C] its share of the modulation input.
-    cos, sin: [L + n, head_dim / 2] float32 rotary tables, text rows first (position 0: no rotation).
+    tables: rotary_table [L + n, head_dim] float32, text rows first (position 0: no rotation).
+    frequencies: [TIME_DIM / 2] of the timestep's sinusoid.
     """
 
     context: Tensor
     pooled: Tensor
-    cos: Tensor
-    sin: Tensor
+    tables: Tensor
+    frequencies: Tensor
     grid: tuple[int, int]
 
 
@@ -131,23 +144,23 @@ class MeissonicTransformer(Backbone):
         return Prepared(
             context=context,
             pooled=self.time_text_embed.text_embedder(pooled),
-            cos=sent(cos, context.device),
-            sin=sent(sin, context.device),
+            tables=sent(rotary_table(cos, sin), context.device),
+            frequencies=time_frequencies(context.device),
             grid=inner,
         )
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
         dtype = prepared.context.dtype
         # float32 until here: 63 * 1000 is not a half-precision number.
-        time = sinusoid(timestep.float() * 1000, TIME_DIM).to(dtype)
-        embedding = self.time_text_embed.timestep_embedder(time) + prepared.pooled
+        time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(dtype)
+        embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
         x = self.embed(tokens)
         if hooks.perturb is not None:
             x = hooks.perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
-        text, tables = prepared.context, (prepared.cos, prepared.sin)
+        text, tables = prepared.context, prepared.tables
         merging, cache = hooks.merging, hooks.cache
         if cache:
             image, text, tables = cache.select(image, text, tables)
