@@ -9,6 +9,7 @@ import mgt_core
 from mgt_core.codecs import base
 from mgt_core.codecs.base import Codec
 from mgt_core.codecs.tiled import Tiles, can_be_tiled
+from support.device import DEVICE
 from support.golden import assert_near, assert_same_codes, bundles, label, pipeline, recorded_bundles, tensors
 from support.node_runs import run
 
@@ -29,10 +30,12 @@ def test_tiled_is_the_whole_but_for_rounding(folder, tile_size):
     """Everywhere, seams and borders included, for sides that tiles do not divide."""
     codec = pipeline(folder).codec
     tokens = ids(codec, 2, 7, 9)
-    torch.testing.assert_close(codec.decode(tokens, tile_size), codec.decode(tokens), atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(
+        codec.decode(tokens, tile_size), codec.decode(tokens), atol=ROUNDING, rtol=0, check_device=False
+    )
     image = torch.rand(1, 5 * codec.scale, 8 * codec.scale, 3, generator=torch.Generator().manual_seed(1))
     whole = codec.latents(image)
-    torch.testing.assert_close(codec.latents(image, tile_size), whole, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(codec.latents(image, tile_size), whole, check_device=False, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("folder", RECORDED)
@@ -60,19 +63,20 @@ def test_tiles_cover_every_cell_once(height, width, side):
 @torch.inference_mode()
 def test_a_convolution_in_tiles_is_the_convolution(height, width, side, kernel, doubled):
     torch.manual_seed(height)
-    layer, x = torch.nn.Conv2d(2, 3, kernel[0], padding=kernel[1]), torch.randn(2, 2, height, width)
+    layer = torch.nn.Conv2d(2, 3, kernel[0], padding=kernel[1]).to(DEVICE)
+    x = torch.randn(2, 2, height, width).to(DEVICE)
     wide = torch.nn.functional.interpolate(x, scale_factor=2.0) if doubled else x
-    ours = Tiles(torch.device("cpu"), side).convolve(x, layer, doubled=doubled)
+    ours = Tiles(DEVICE, side).convolve(x, layer, doubled=doubled)
     torch.testing.assert_close(ours, layer(wide), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 def test_statistics_are_those_of_the_whole():
-    norm = torch.nn.GroupNorm(2, 4)
+    norm = torch.nn.GroupNorm(2, 4).to(DEVICE)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
-    x = torch.randn(3, 4, 13, 10) * 5 + 40
-    change = Tiles(torch.device("cpu"), 4).activation(x, norm)
+    x = (torch.randn(3, 4, 13, 10) * 5 + 40).to(DEVICE)
+    change = Tiles(DEVICE, 4).activation(x, norm)
     torch.testing.assert_close(change(x), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
 
 
@@ -89,9 +93,9 @@ def test_out_of_memory_falls_back_to_tiles(monkeypatch, request, caplog):
     whole = CODEC.decode(tokens)
     latents = CODEC.latents(whole)
     request.getfixturevalue("no_room")
-    torch.testing.assert_close(CODEC.decode(tokens), whole, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(CODEC.decode(tokens), whole, check_device=False, atol=ROUNDING, rtol=0)
     assert "out of memory: once more in tiles of 512 pixels" in caplog.text
-    torch.testing.assert_close(CODEC.latents(whole), latents, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(CODEC.latents(whole), latents, check_device=False, atol=1e-3, rtol=1e-4)
 
 
 def test_out_of_memory_is_said_where_there_are_no_tiles(no_room, monkeypatch):
@@ -108,7 +112,7 @@ def test_both_ways_ask_for_memory_and_take_a_few_pictures_at_a_time(monkeypatch)
     class Asked:
         def acquire(self, memory=0):
             asked.append(memory)
-            return torch.device("cpu")
+            return DEVICE
 
     codec = CODEC.with_placement(Asked())
     monkeypatch.setattr(base, "PIXELS_AT_ONCE", 2 * 32 * 32)

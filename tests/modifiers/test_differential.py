@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 import mgt_core
 from mgt_core import DifferentialSampling, Step
 from mgt_core.modifiers.differential import RULES
+from support.device import HERE
 
 CELLS, CODES, STEPS = 12, 8, 6
 
@@ -52,7 +53,7 @@ def test_a_run_that_begins_late_leaves_its_last_step_alone(logits):
 
 
 def test_the_rules_differ_in_a_run_and_each_run_starts_anew():
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     conditions = pipe.text.encode(["a red heart"]), pipe.text.encode([""])
     tokens = {}
     for rule in RULES:
