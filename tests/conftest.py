@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from mgt_core.backbones.meissonic import ends
 from support import frequencies
+from support.device import DEVICE, ON_CPU, as_exact_as_can_be
 from support.golden import OWN
 from support.pack import ROOT, load_pack
 
@@ -20,13 +22,28 @@ class RootIsNoTestPackage:
 
 def pytest_configure(config):
     config.pluginmanager.register(RootIsNoTestPackage())
+    config.addinivalue_line("markers", "cpu_only(why): skipped where MGT_DEVICE is another device, and why")
+    as_exact_as_can_be()
     load_pack()
+
+
+def pytest_runtest_setup(item):
+    for mark in item.iter_markers("cpu_only"):
+        (why,) = mark.args  # a sentence, always
+        if not ON_CPU:
+            pytest.skip(f"only on a CPU: {why}")
 
 
 @pytest.fixture(scope="session")
 def pack():
     """The pack as ComfyUI has it: NODE_CLASS_MAPPINGS and its kin."""
     return load_pack()
+
+
+@pytest.fixture(scope="session")
+def device() -> torch.device:
+    """Where tests compute: MGT_DEVICE, by default the CPU."""
+    return DEVICE
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import torch
 
 import mgt_core
 from mgt_core import MGTModel
+from support.device import DEVICE, HERE, agree
 from support.families import EXACT, FAMILIES, REFUSED, TECHNIQUES, TIME, run
 
 # Methods of MGTModel that attach a patch by its own name, those for any part, and those of what no picture shows.
@@ -20,7 +21,7 @@ COVERED |= {"with_placement", "with_lora"}
 @pytest.fixture(scope="module")
 def pipes(tmp_path_factory):
     root = tmp_path_factory.mktemp("families")
-    return cache(lambda family: mgt_core.load(FAMILIES[family](root / family), device="cpu"))
+    return cache(lambda family: mgt_core.load(FAMILIES[family](root / family), **HERE))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def test_works_or_is_refused(pipes, both, family, technique):
         return
     together = both(family, technique)
     assert not torch.equal(together[0], together[1])
-    assert torch.equal(together[1:], run(pipes(family), technique, (1,)))
+    assert agree(together[1:], run(pipes(family), technique, (1,)))
 
 
 def test_every_family_and_every_way_to_attach_is_in_the_table():
@@ -64,6 +65,6 @@ def test_what_a_technique_does_shows(both, family):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(tmp_path, family, dtype):
-    pipe = mgt_core.load(FAMILIES[family](tmp_path / family), dtype=dtype, device="cpu")
+    pipe = mgt_core.load(FAMILIES[family](tmp_path / family), dtype=dtype, device=DEVICE)
     assert {value.dtype for value in pipe.model.network.parameters()} == {dtype}
     run(pipe, "sampler maskgit")

@@ -10,6 +10,7 @@ from mgt_core import MaskGIT, settle
 from mgt_core.backbones.halton import GUIDANCE
 from mgt_core.recommended import FALLBACK, recommended
 from support.bundles import edit_config
+from support.device import HERE
 from support.families import FAMILIES
 from support.node_runs import run
 
@@ -20,9 +21,7 @@ SIZES = {"steps": 3, "cfg": 1.0}
 @pytest.fixture(scope="module")
 def pipes(tmp_path_factory):
     root = tmp_path_factory.mktemp("families")
-    return {
-        name: mgt_core.load(make(root / name), dtype=torch.float32, device="cpu") for name, make in FAMILIES.items()
-    }
+    return {name: mgt_core.load(make(root / name), **HERE) for name, make in FAMILIES.items()}
 
 
 def empty(pipe):
@@ -55,7 +54,7 @@ def test_each_family_is_run_as_its_authors_run_it(pipes):
 
 
 def test_the_built_in_model_keeps_its_own():
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     found = settle(pipe.model, empty(pipe))
     assert (found.steps, found.cfg, found.sampler.temperature) == (24, 2.0, (0.5, 0.0))
 
@@ -69,7 +68,7 @@ def test_a_bundle_names_its_schedule(tmp_path):
         ({"masking_schedule": "linear", "defaults": {"schedule": "square"}}, "square"),
     ):
         edit_config(folder / "scheduler", **held)
-        pipe = mgt_core.load(folder, dtype=torch.float32, device="cpu")
+        pipe = mgt_core.load(folder, **HERE)
         assert settle(pipe.model, empty(pipe)).schedule == mgt_core.SCHEDULES.get(expected)()
 
 
@@ -162,7 +161,7 @@ def test_a_bundle_with_bad_settings_is_refused(tmp_path, bad):
     folder = FAMILIES["meissonic"](tmp_path / "bundle")
     edit_config(folder / "scheduler", defaults=bad)
     with pytest.raises(mgt_core.MGTError, match=f"scheduler_config.json has defaults .*{next(iter(bad))}"):
-        mgt_core.load(folder, device="cpu")
+        mgt_core.load(folder, **HERE)
 
 
 @pytest.mark.parametrize("bad", [{"steps": "many"}, {"cfg": "strong"}, {"temperature": "hot"}, {"schedule": "bend"}])

@@ -15,6 +15,7 @@ from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library, execute
 from runner.specs import widget_slots
+from support.device import HERE
 from support.golden import bundles
 from support.loras import low_rank_pairs, save_diffusers
 from support.pack import ALIAS, ROOT, load_pack
@@ -234,7 +235,7 @@ def test_meissonic_is_run_with_the_text_encoder_of_its_authors(path):
 def test_lora_changes_its_half_of_the_sheet(built_in, tmp_path, monkeypatch):
     """The workflow with a LoRA made for the model at hand."""
     host = sys.modules[f"{ALIAS}.nodes.host"]
-    network = mgt_core.load(host.bundles()["demo"], device="cpu").model.network
+    network = mgt_core.load(host.bundles()["demo"], **HERE).model.network
     file = save_diffusers(tmp_path / "style.safetensors", low_rank_pairs(network), alpha=8)
     monkeypatch.setattr(host, "loras", lambda: {file.name: str(file)})
 

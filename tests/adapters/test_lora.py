@@ -17,6 +17,7 @@ from mgt_core.adapters.attach import adapt, grafted
 from mgt_core.adapters.lora import LowRank
 from mgt_core.kernels.fused_linear import published_modules
 from support.bundles import amused_bundle, openmuse_bundle
+from support.device import DEVICE, HERE
 from support.golden import bundles, pipeline
 from support.loras import linear_layers, logits, low_rank_pairs, save_diffusers, save_kohya, save_peft
 from support.pack import ALIAS, load_pack
@@ -49,7 +50,7 @@ def merged(model, pairs, scale):
         for name, (down, up) in pairs.items():
             weight = state.get(f"{name}.weight")
             weight = state[f"{network.renamed(name)}.weight"] if weight is None else weight
-            weight += scale * (up @ down)
+            weight += scale * (up @ down).to(DEVICE)
     return SimpleNamespace(network=network, model=mgt_core.MGTModel(network, model.pixels_per_token))
 
 
@@ -129,7 +130,7 @@ def test_over_packed_weights(pipe, pairs, file, scheme):
             plain.bias = layer.bias
             if full in pairs:
                 down, up = pairs[full]
-                plain.weight.data += up @ down * ALPHA / RANK
+                plain.weight.data += (up @ down * ALPHA / RANK).to(DEVICE)
             expected = grafted(expected, {path: plain})
     model = mgt_core.MGTModel(expected, small.pixels_per_token)
     adapted = small.with_lora(file)
@@ -140,7 +141,7 @@ def test_over_packed_weights(pipe, pairs, file, scheme):
 @pytest.mark.parametrize("family", ["openmuse", "amused"])
 def test_other_architectures(tmp_path, family):
     folder = {"openmuse": openmuse_bundle, "amused": amused_bundle}[family](tmp_path / family)
-    pipe = mgt_core.load(folder, dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load(folder, **HERE)
     names = list(linear_layers(pipe.model.network))
     inner = [n for n in names if not n.startswith(pipe.model.network.uncalled)]
     pairs = low_rank_pairs(pipe.model.network, targets=tuple(inner[1:4]))
@@ -182,7 +183,7 @@ def test_a_fused_layer_alone(pipe, scheme):
     pairs = low_rank_pairs(pipe.model.network, targets=("to_k", "to_v"))
     lora = mgt_core.LoRA("a", {name: LowRank(*pair, 1.5) for name, pair in pairs.items()})
     adapted = adapt(network, lora, 1.0)[0].single_transformer_blocks[0].attn.to_qkv
-    x = torch.randn(2, 3, layer.in_features, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(2, 3, layer.in_features, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     for name in layer.names:
         size = layer.out_features // 3
         rows = slice(layer.names.index(name) * size, (layer.names.index(name) + 1) * size)

@@ -13,6 +13,7 @@ import mgt_core
 from mgt_core.backbones.halton import HEADS, HaltonConfig, HaltonTransformer
 from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.run import Plan, Run
+from support.device import DEVICE, agree, equal
 from support.golden import ROOT, Spy, assert_near, settings, tensors
 
 TINY = ROOT / "maskgit" / "halton_tiny"
@@ -21,7 +22,6 @@ PUBLISHED = sorted(path for folder in FOLDERS for path in folder.glob("*.pth"))
 SOURCES = sorted([*FOLDERS, *PUBLISHED])
 TOLD = settings(TINY / "traces")
 TRACES = sorted(name for name in TOLD if name.startswith("confidence_"))
-CPU = torch.device("cpu")
 
 
 def name_of(path: Path) -> str:
@@ -35,7 +35,7 @@ def test_golden_tree_holds_cases():
 @cache
 def network(source: Path) -> HaltonTransformer:
     """Of a folder, or of a .pth file beside a config of its name."""
-    return load_backbone(source, torch.float32, CPU)
+    return load_backbone(source, torch.float32, DEVICE)
 
 
 @pytest.fixture(params=SOURCES, ids=name_of)
@@ -112,7 +112,7 @@ def test_an_unknown_width_without_heads_is_named(tmp_path):
         if heads is not None:
             file.with_suffix(".json").write_text(json.dumps({"heads": heads}))
         with pytest.raises(mgt_core.MGTError, match="number of heads"):
-            load_backbone(file, torch.float32, CPU)
+            load_backbone(file, torch.float32, DEVICE)
 
 
 def trace_of(name: str) -> tuple[dict[str, torch.Tensor], dict]:
@@ -154,7 +154,7 @@ def alike(name: str) -> int:
     other = ((~masked & (before != after)) | (predicted == mask)).flatten(1).any(1)
     sureness = (recorded_logits(trace) * told["sm_temp"]).log_softmax(-1).gather(-1, predicted[..., None])[..., 0]
     if "gumbel_f64" in trace:
-        falling = told["r_temp"] * (1 - torch.arange(told["step"]) / (told["step"] - 1))
+        falling = told["r_temp"] * (1 - torch.arange(told["step"], device=DEVICE) / (told["step"] - 1))
         sureness = sureness + falling[:, None, None] * trace["gumbel_f64"]
     sureness = sureness - shares_of_the_mask(trace, told)
     kept = sureness.masked_fill(~masked | ~trace["replace_mask"], torch.inf).amin(-1)
@@ -178,8 +178,9 @@ class RecordedDraws:
         return (logits.softmax(-1) / race).argmax(-1)
 
     def gumbel(self, step):
-        noise = self.trace.get("gumbel_f64")
-        return torch.zeros(step.tokens.flatten(1).shape) if noise is None else noise[step.index].float()
+        if "gumbel_f64" not in self.trace:
+            return torch.zeros_like(step.tokens.flatten(1), dtype=torch.float32)
+        return self.trace["gumbel_f64"][step.index].float()
 
 
 @dataclass(frozen=True)
@@ -237,8 +238,8 @@ def test_golden_run_of_the_confidence_sampler(name):
     out = mgt_core.sample(model, canvas(model, trace), *conditions(trace), callback=steps.append, **choices)
     assert len(steps) == len(trace["tokens_in"])
     for index, step in enumerate(steps[: alike(name)]):
-        assert torch.equal(step.tokens.flatten(1), trace["tokens_in"][index]), f"step {index}"
-        assert torch.equal(step.result.tokens.flatten(1), trace["tokens_out"][index]), f"step {index}"
+        assert agree(step.tokens.flatten(1), trace["tokens_in"][index]), f"step {index}"
+        assert agree(step.result.tokens.flatten(1), trace["tokens_out"][index]), f"step {index}"
     assert torch.equal(out.tokens, steps[-1].result.tokens)
 
 
@@ -270,7 +271,7 @@ def test_golden_steps_of_the_confidence_sampler(name):
         predicted = trace["pred_code"][index]
         codes = masked & (predicted != model.mask_id)
         assert codes.sum() > masked.sum() / 2
-        assert torch.equal(drawn.tokens[codes], predicted[codes]), f"step {index}"
+        assert agree(drawn.tokens[codes], predicted[codes]), f"step {index}"
         others = (codes & (kept.tokens != trace["tokens_out"][index])).sum(1)
         assert (others <= (masked & ~codes).sum(1)).all(), f"step {index}"
 
@@ -278,7 +279,7 @@ def test_golden_steps_of_the_confidence_sampler(name):
 def test_both_copies_of_the_tied_weight_are_one():
     held = load_file(sampled() / "model.safetensors")
     ours = network(sampled()).state_dict()
-    assert torch.equal(held["head.weight"], ours["tok_emb.weight"]) and "head.weight" not in ours
+    assert equal(ours["tok_emb.weight"], held["head.weight"]) and "head.weight" not in ours
     assert ours.keys() == {name for name in held if not name.startswith("head.")} | {"head_bias"}
 
 

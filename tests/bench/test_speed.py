@@ -13,6 +13,7 @@ from bench.speed.roofline import Products, measure_roofline
 from bench.speed.row_distance import measure_distance
 from bench.speed.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES, choose_rows
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
+from support.device import HERE
 
 WHOLE = (
     "guided_forward_tflop product_tflop_a_second guided_forward_bound_seconds guided_forward_seconds roofline_share "
@@ -117,7 +118,7 @@ def test_full_size_is_the_published_one():
 
 
 def test_random_weights_keep_activations_in_range(tmp_path):
-    pipe = mgt_core.load(write_bundle(tmp_path / "bundle", TINY), dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load(write_bundle(tmp_path / "bundle", TINY), **HERE)
     condition = pipe.text.encode("a cat", size=pipe.size)
     state = mgt_core.empty_tokens(pipe, *pipe.size)
     logits = pipe.model.logits(state.tokens, condition, 7)
@@ -129,7 +130,7 @@ def test_random_weights_keep_activations_in_range(tmp_path):
 
 def test_the_exact_path_is_at_no_distance():
     """Row by row on the states of the plain run; logits of every cell change nothing."""
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     near = measure_distance(lambda dtype: pipe, [ROWS["every_cell"], ROWS["interval"]], 1, "float32", steps=3)["rows"]
     assert near["every_cell"]["kl"] < 1e-6 and near["every_cell"]["tokens_agree"] == 1
     assert near["interval"]["kl"] > 1e-4

@@ -23,6 +23,7 @@ from mgt_core.codecs.vqmodel import VQModelCodec
 from mgt_core.loading.networks import load_codec
 from support.golden import OWN, bundles, pipeline
 
+pytestmark = pytest.mark.cpu_only("what a card computes is tried on a CPU")
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 CODECS = {
     "demo": lambda: mgt_core.load("demo").codec,

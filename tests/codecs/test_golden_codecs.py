@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 import mgt_core
 from mgt_core.loading.networks import load_codec
+from support.device import DEVICE
 from support.golden import ROOT, assert_near, assert_same_codes, tensors
 
 FOLDERS = {
@@ -24,7 +25,7 @@ def weights(kind: str) -> Path:
 
 def codec(kind: str) -> mgt_core.Codec:
     source = FOLDERS[kind] if kind == "maskgit_vqgan" else weights(kind)
-    return load_codec(source, torch.float32, torch.device("cpu"))
+    return load_codec(source, torch.float32, DEVICE)
 
 
 def pixels(kind: str, image: torch.Tensor) -> torch.Tensor:
@@ -94,4 +95,4 @@ def test_a_pickle_without_a_config_gives_the_same_codec(tmp_path, kind, name, wr
     torch.save({"model": held, "optimizer": None} if wrapped else held, file)
     ours = codec(kind)
     ids = torch.arange(48).reshape(1, 6, 8) % ours.codebook_size
-    assert torch.equal(load_codec(file, torch.float32, torch.device("cpu")).decode(ids), ours.decode(ids))
+    assert torch.equal(load_codec(file, torch.float32, DEVICE).decode(ids), ours.decode(ids))

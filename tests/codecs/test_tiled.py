@@ -10,6 +10,7 @@ from mgt_core.codecs import base
 from mgt_core.codecs.base import Codec
 from mgt_core.codecs.maps import Moments
 from mgt_core.codecs.tiled import Map, Strips, is_plain, spans
+from support.device import DEVICE
 from support.golden import assert_near, assert_same_codes, bundles, label, pipeline, recorded_bundles, tensors
 from support.node_runs import run
 
@@ -30,10 +31,12 @@ def test_tiled_is_the_whole_but_for_rounding(folder, tile_size):
     """Everywhere, seams and borders included, for sides that tiles do not divide."""
     codec = pipeline(folder).codec
     tokens = ids(codec, 2, 7, 9)
-    torch.testing.assert_close(codec.decode(tokens, tile_size), codec.decode(tokens), atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(
+        codec.decode(tokens, tile_size), codec.decode(tokens), atol=ROUNDING, rtol=0, check_device=False
+    )
     image = torch.rand(1, 5 * codec.scale, 8 * codec.scale, 3, generator=torch.Generator().manual_seed(1))
     whole = codec.latents(image)
-    torch.testing.assert_close(codec.latents(image, tile_size), whole, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(codec.latents(image, tile_size), whole, check_device=False, atol=1e-3, rtol=1e-4)
 
 
 @pytest.mark.parametrize("folder", RECORDED)
@@ -70,11 +73,11 @@ def test_a_convolution_in_strips_is_the_convolution(height, width, cells, kernel
     torch.manual_seed(height)
     size, padding, step = kernel
     height, width = height // step * step, width // step * step
-    layer, x = torch.nn.Conv2d(2, 3, size, step, padding), torch.randn(2, 2, height, width)
+    layer, x = torch.nn.Conv2d(2, 3, size, step, padding).to(DEVICE), torch.randn(2, 2, height, width).to(DEVICE)
     whole = layer(torch.nn.functional.pad(x, (0, 1, 0, 1)) if step == 2 else x)
     plus = torch.randn_like(whole)
     expected = whole + plus if added else whole
-    ours = Strips(torch.device("cpu"), cells).convolve(Map(x), layer, plus=Map(plus.clone()) if added else None)
+    ours = Strips(DEVICE, cells).convolve(Map(x), layer, plus=Map(plus.clone()) if added else None)
     torch.testing.assert_close(ours.values, expected, atol=1e-5, rtol=1e-5)
     joined = ours.moments[0]
     for strip in ours.moments[1:]:
@@ -88,19 +91,20 @@ def test_a_convolution_in_strips_is_the_convolution(height, width, cells, kernel
 @torch.inference_mode()
 def test_doubling_in_strips_is_doubling(height, width, cells):
     torch.manual_seed(height)
-    layer, x = torch.nn.Conv2d(2, 3, 3, padding=1), torch.randn(2, 2, height, width)
-    ours = Strips(torch.device("cpu"), cells).double(Map(x), layer).values
+    layer, x = torch.nn.Conv2d(2, 3, 3, padding=1).to(DEVICE), torch.randn(2, 2, height, width).to(DEVICE)
+    ours = Strips(DEVICE, cells).double(Map(x), layer).values
     torch.testing.assert_close(ours, layer(torch.nn.functional.interpolate(x, scale_factor=2.0)), atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
 def test_statistics_are_those_of_the_whole():
-    norm = torch.nn.GroupNorm(2, 4)
+    norm = torch.nn.GroupNorm(2, 4).to(DEVICE)
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     x = torch.randn(3, 4, 13, 10) * 5 + 40
+    x = x.to(DEVICE)
     parts = tuple(Moments.of(part) for part in x.split(4, dim=2))
-    change = Strips(torch.device("cpu"), 40).activation(Map(x, parts), norm)
+    change = Strips(DEVICE, 40).activation(Map(x, parts), norm)
     kept = x.clone()
     torch.testing.assert_close(change(x, False), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
     assert torch.equal(x, kept)
@@ -130,9 +134,9 @@ def test_out_of_memory_falls_back_to_tiles(monkeypatch, request, caplog):
     whole = CODEC.decode(tokens)
     latents = CODEC.latents(whole)
     request.getfixturevalue("no_room")
-    torch.testing.assert_close(CODEC.decode(tokens), whole, atol=ROUNDING, rtol=0)
+    torch.testing.assert_close(CODEC.decode(tokens), whole, check_device=False, atol=ROUNDING, rtol=0)
     assert "out of memory: once more in tiles of 512 pixels" in caplog.text
-    torch.testing.assert_close(CODEC.latents(whole), latents, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(CODEC.latents(whole), latents, check_device=False, atol=1e-3, rtol=1e-4)
 
 
 def test_out_of_memory_is_said_where_there_are_no_tiles(no_room, monkeypatch):
@@ -149,7 +153,7 @@ def test_both_ways_ask_for_memory_and_take_a_few_pictures_at_a_time(monkeypatch)
     class Asked:
         def acquire(self, memory=0):
             asked.append(memory)
-            return torch.device("cpu")
+            return DEVICE
 
     codec = CODEC.with_placement(Asked())
     monkeypatch.setattr(base, "PIXELS_AT_ONCE", 2 * 32 * 32)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import mgt_core
 from mgt_core.conditioning.imagenet import choices, class_names, find_class, synonyms
 from support.bundles import amused_bundle, halton_bundle, openmuse_bundle
+from support.device import HERE
 from support.fake_comfy import FakeFolderPaths
 from support.golden import bundles, pipeline
 from support.node_runs import run
@@ -106,7 +107,7 @@ def test_loose_parts_are_a_model_unless_they_lie_among_others(models, tmp_path):
 
 @pytest.fixture(scope="module")
 def halton(tmp_path_factory):
-    return host._place(mgt_core.load(halton_bundle(tmp_path_factory.mktemp("halton")), device="cpu"))
+    return host._place(mgt_core.load(halton_bundle(tmp_path_factory.mktemp("halton")), **HERE))
 
 
 def label(*names: str):
@@ -185,7 +186,7 @@ def test_labels_that_the_model_lacks_are_named(halton):
 
 
 def test_a_model_without_no_class_says_so(tmp_path):
-    pipe = mgt_core.load(openmuse_bundle(tmp_path), device="cpu")
+    pipe = mgt_core.load(openmuse_bundle(tmp_path), **HERE)
     with pytest.raises(mgt_core.MGTError, match="negative condition asks for no class"):
         run("MGTSample", **graph(pipe.model, label("3")[0]))
     for cfg in (1.0, -1.0):  # as the model recommends, which is none

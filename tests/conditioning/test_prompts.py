@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mgt_core.conditioning.prompts import chunked, parse_weights
+from support.device import DEVICE, agree
 from support.golden import bundles, pipeline
 
 TEXT = pipeline(bundles()[0]).text
@@ -109,7 +110,7 @@ def test_weights_move_states_away_from_the_empty_prompt():
     expected = plain.hidden[0].clone()
     expected[red] = empty[red] + 1.5 * (expected[red] - empty[red])
     torch.testing.assert_close(weighted.hidden[0], expected, atol=1e-5, rtol=1e-5)
-    assert torch.equal(weighted.hidden[0, : red.start], TEXT.encode(["a red cat", ""]).hidden[0, : red.start])
+    assert agree(weighted.hidden[0, : red.start], TEXT.encode(["a red cat", ""]).hidden[0, : red.start])
     torch.testing.assert_close(weighted.pooled, plain.pooled, atol=1e-6, rtol=1e-5)
 
 
@@ -131,7 +132,7 @@ def test_a_long_prompt_is_encoded_in_chunks():
     condition = TEXT.encode([text], chunks=True)
     assert condition.hidden.shape[1] == 3 * 77
     rows = [TEXT._framed(ids[first : first + 75]) for first in range(0, len(ids), 75)]
-    out = TEXT.network(torch.tensor(rows), output_hidden_states=True)
+    out = TEXT.network(torch.tensor(rows, device=DEVICE), output_hidden_states=True)
     torch.testing.assert_close(condition.hidden[0], out.hidden_states[-2].flatten(0, 1), atol=1e-6, rtol=0)
     torch.testing.assert_close(condition.pooled[0], out.text_embeds[0], atol=1e-6, rtol=0)
 

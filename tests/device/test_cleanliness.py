@@ -11,6 +11,7 @@ import mgt_core
 from support.families import FAMILIES
 from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible, tokens_of, watched
 
+pytestmark = pytest.mark.cpu_only("the device is pretended")
 PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
 # In another type only what acts inside the network may do otherwise.
 INSIDE = {case for case in CASES if case.startswith("patch ")} | {case for case in MORE if MORE[case].needs}

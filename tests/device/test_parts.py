@@ -13,6 +13,7 @@ from support.on_device import CEILINGS, DRAWS, Watched, on_device
 from support.pretended import PretendedCUDA
 from support.quantized import SCHEMES, conditions, quantized, tokens, with_model
 
+pytestmark = pytest.mark.cpu_only("the device is pretended")
 ROUNDING = 1e-5
 TILE = 24
 

@@ -8,6 +8,8 @@ from torch import nn
 
 from support.pretended import DeviceMix, DeviceTensor, PretendedCUDA
 
+pytestmark = pytest.mark.cpu_only("the device is pretended")
+
 
 @pytest.fixture(params=[False, True], ids=["", "inference mode"])
 def watch(request):

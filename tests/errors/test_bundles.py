@@ -12,6 +12,7 @@ import torch
 
 import mgt_core
 from support.bundles import REMOVED, copy_bundle, edit_config, edit_weights, shard_weights, weights_file
+from support.device import HERE
 from support.golden import bundles, pipeline
 from support.refusals import CODES, MASK, WIDTHS, check
 
@@ -232,13 +233,13 @@ BUNDLES = [
 def test_bad_bundles(damage, pieces, tmp_path):
     bundle = copy_bundle(tmp_path / "bundle")
     damage(bundle)
-    check(lambda: mgt_core.load(bundle, device="cpu"), pieces)
+    check(lambda: mgt_core.load(bundle, **HERE), pieces)
 
 
 def test_missing_bundle(tmp_path):
-    check(lambda: mgt_core.load(tmp_path / "nowhere"), ("nowhere", "built-in model", "demo"))
+    check(lambda: mgt_core.load(tmp_path / "nowhere", **HERE), ("nowhere", "built-in model", "demo"))
     (tmp_path / "file").write_text("")
-    check(lambda: mgt_core.load(tmp_path / "file"), ("file", "accepted are a folder"))
+    check(lambda: mgt_core.load(tmp_path / "file", **HERE), ("file", "accepted are a folder"))
 
 
 def test_table_is_long_enough():

@@ -8,6 +8,7 @@ import torch
 import mgt_core
 from mgt_core.kernels import widened as module
 from mgt_core.kernels.widened import keeping, widened
+from support.device import DEVICE, HERE
 from support.families import FAMILIES
 
 HALF = [torch.bfloat16, torch.float16]
@@ -52,7 +53,7 @@ def test_copies_are_kept_where_somebody_keeps_them():
 
 
 def test_a_run_converts_the_head_once(tmp_path, monkeypatch):
-    pipe = mgt_core.load(FAMILIES["meissonic"](tmp_path / "model"), dtype=torch.bfloat16, device="cpu")
+    pipe = mgt_core.load(FAMILIES["meissonic"](tmp_path / "model"), dtype=torch.bfloat16, device=DEVICE)
     head, made = pipe.model.network.head, []
 
     def spied(states):
@@ -76,13 +77,13 @@ def test_float32_modules_are_called_as_they_are():
 def test_logits_of_half_precision_weights_are_those_of_a_float32_head(tmp_path, family, dtype):
     """The head of the same weights in float32, on the features that the half-precision network gives."""
     folder = FAMILIES[family](tmp_path / family)
-    half = mgt_core.load(folder, dtype=dtype, device="cpu").model.network
-    whole = mgt_core.load(folder, dtype=torch.float32, device="cpu").model.network
+    half = mgt_core.load(folder, dtype=dtype, device=DEVICE).model.network
+    whole = mgt_core.load(folder, **HERE).model.network
     whole.load_state_dict({name: value.float() for name, value in half.state_dict().items()})
     width = {"amused": 24, "meissonic": None}.get(family) or next(
         value.shape[1] for name, value in half.state_dict().items() if "emb" in name and value.ndim == 2
     )
-    features = torch.randn(2, 3, width).to(dtype).float()
+    features = torch.randn(2, 3, width).to(DEVICE, dtype).float()
     ours = half.head(features)
     assert ours.dtype == torch.float32
     torch.testing.assert_close(ours, whole.head(features), atol=1e-6, rtol=1e-6)

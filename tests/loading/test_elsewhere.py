@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from support.bundles import copy_bundle, edit_config, edit_weights, halton_bundle, weights_file
+from support.device import HERE, equal
 from support.encoders import clip_model
 from support.golden import bundles, pipeline
 from support.refusals import check
@@ -18,7 +19,7 @@ WHOLE = bundles()[0]
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
-    return mgt_core.load(source, device="cpu", **chosen)
+    return mgt_core.load(source, **HERE, **chosen)
 
 
 def same(ours: mgt_core.Pipeline, whole: mgt_core.Pipeline) -> bool:
@@ -77,7 +78,7 @@ def test_weights_are_those_of_the_transformer_that_was_given(bundle, tmp_path):
     edit_weights(source, lambda held: {name: value * 1.5 for name, value in held.items()})
     held = load_file(weights_file(source))
     for pipe in (load(source, base=bundle), load(bundle, transformer=source)):
-        assert all(torch.equal(value, held[name]) for name, value in pipe.model.network.state_dict().items())
+        assert all(equal(value, held[name]) for name, value in pipe.model.network.state_dict().items())
         assert pipe.source == source
 
 
@@ -102,7 +103,7 @@ def test_a_codec_from_elsewhere(bundle, tmp_path):
     edit_weights(codec, lambda held: {name: value * 0.9 for name, value in held.items()})
     held = load_file(weights_file(codec))
     pipe = load(bundle, codec=codec)
-    assert all(torch.equal(value, held[name]) for name, value in pipe.codec.network.state_dict().items())
+    assert all(equal(value, held[name]) for name, value in pipe.codec.network.state_dict().items())
     assert pipe.model.codec is pipe.codec
     shutil.rmtree(bundle / "vqvae")
     assert same(load(bundle, codec=WHOLE), pipeline(WHOLE))

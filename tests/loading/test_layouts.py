@@ -21,11 +21,12 @@ from support.bundles import (
     transformer_of_size,
     weights_file,
 )
+from support.device import HERE, equal
 from support.golden import GAP, OWN, tensors
 
 
 def load(source) -> mgt_core.Pipeline:
-    return mgt_core.load(source, device="cpu")
+    return mgt_core.load(source, **HERE)
 
 
 def check_openmuse(pipe: mgt_core.Pipeline) -> None:
@@ -149,7 +150,7 @@ def test_shards_of_pickles(tmp_path):
         weight_map |= dict.fromkeys(held, name)
     (file.parent / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": weight_map}))
     ours = load(bundle).model.network.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in ours.items())
+    assert all(equal(value, weights[name]) for name, value in ours.items())
 
 
 def test_weights_do_not_depend_on_the_pickle(tmp_path):

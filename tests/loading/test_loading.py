@@ -20,12 +20,12 @@ from support.bundles import (
     transformer_of_size,
     weights_file,
 )
+from support.device import DEVICE, HERE, ON_CPU, equal
 from support.golden import bundles, label, pipeline
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 NAMES = [str(dtype).removeprefix("torch.") for dtype in DTYPES]
 TRANSFORMERS = sorted(bundles()[0].parent.glob("*/transformer/config.json"))
-CPU = torch.device("cpu")
 
 
 def logits(pipe: mgt_core.Pipeline) -> torch.Tensor:
@@ -40,7 +40,7 @@ def bundle(tmp_path) -> Path:
 
 
 def load(folder, **chosen) -> mgt_core.Pipeline:
-    return mgt_core.load(folder, **{"device": "cpu", **chosen})
+    return mgt_core.load(folder, **HERE | chosen)
 
 
 @pytest.mark.parametrize("stored", DTYPES, ids=NAMES)
@@ -60,8 +60,9 @@ def test_file_type_and_chosen_type(bundle, stored, dtype):
     assert float(torch.corrcoef(together)[0, 1]) > (0.9999 if torch.bfloat16 not in (stored, dtype) else 0.99)
 
 
-def test_default_type_on_a_cpu_is_float32(bundle):
-    assert load(bundle).model.dtype == torch.float32
+def test_default_type_is_float32_on_a_cpu_and_half_elsewhere(bundle):
+    expected = torch.float32 if ON_CPU else torch.bfloat16
+    assert mgt_core.load(bundle, device=DEVICE).model.dtype == expected
 
 
 def test_model_is_ready_for_inference(bundle):
@@ -101,7 +102,7 @@ def test_published_keys_are_kept(config):
     with safe_open(weights_file(folder), "pt") as file:
         published = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
         assert ours == published
-        assert all(torch.equal(value, file.get_tensor(name)) for name, value in network.state_dict().items())
+        assert all(equal(value, file.get_tensor(name)) for name, value in network.state_dict().items())
 
 
 def test_scheduler_config_is_obeyed(bundle):

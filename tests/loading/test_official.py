@@ -12,11 +12,12 @@ from mgt_core.conditioning.clip import LAION, CLIPText
 from mgt_core.loading import official, weights
 from mgt_core.loading.part import Part
 from mgt_core.loading.weights import Stored
+from support.device import HERE
 from support.golden import bundles
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
-    return mgt_core.load(source, device="cpu", **chosen)
+    return mgt_core.load(source, **HERE, **chosen)
 
 
 def published(changes: dict | None = None, pictures: bool = True, config: dict | None = None, path="clip") -> Part:

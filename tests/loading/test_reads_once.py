@@ -14,6 +14,7 @@ from mgt_core.loading import weights
 from mgt_core.loading.compose import find_layout
 from mgt_core.loading.layouts import BUILT_IN, loose_bundles
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights
+from support.device import HERE
 from support.golden import bundles
 
 LISTS = (".safetensors", *weights.PICKLES)  # files whose list of tensors is read
@@ -52,7 +53,7 @@ def reads(monkeypatch) -> Reads:
 
 
 def load(source) -> mgt_core.Pipeline:
-    return mgt_core.load(source, device="cpu")
+    return mgt_core.load(source, **HERE)
 
 
 def check(reads: Reads, *parts: Path) -> None:
@@ -115,7 +116,7 @@ def test_files_beside_each_other(tmp_path, reads):
 
 def test_packed_layers(tmp_path, reads):
     """The scheme stands in the header that was read, and marks are read together."""
-    pipe = mgt_core.load(bundles()[0], device="cpu", quantization=mgt_core.W8A16())
+    pipe = mgt_core.load(bundles()[0], **HERE, quantization=mgt_core.W8A16())
     bundle = mgt_core.save_bundle(pipe, tmp_path / "bundle")
     reads.lists.clear()
     reads.opened.clear()

@@ -12,6 +12,7 @@ import mgt_core
 from mgt_core.conditioning.clip import CLIPText
 from mgt_core.loading import official, weights
 from support.bundles import copy_bundle, edit_weights, weights_file
+from support.device import DEVICE, HERE
 from support.encoders import clip_model, edit_text_config, pickled
 from support.golden import bundles
 
@@ -20,7 +21,7 @@ PROMPTS = ["a cat", "a red dog in a house", ""]
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
-    return mgt_core.load(source, device="cpu", **chosen)
+    return mgt_core.load(source, **HERE, **chosen)
 
 
 def by_transformers(folder: Path, ids: torch.Tensor):
@@ -30,7 +31,7 @@ def by_transformers(folder: Path, ids: torch.Tensor):
     network = CLIPTextModelWithProjection.from_pretrained(folder).eval()
     with torch.inference_mode():
         out = network(ids, output_hidden_states=True)
-    return out.hidden_states[-2], out.text_embeds
+    return out.hidden_states[-2].to(DEVICE), out.text_embeds.to(DEVICE)
 
 
 @pytest.mark.parametrize("as_saved", [lambda folder: folder, pickled], ids=["safetensors", "pickles"])
@@ -73,14 +74,14 @@ def test_a_file_alone_is_read_by_its_tensors(tmp_path):
     edit_text_config(folder, hidden_act="quick_gelu")
     file = tmp_path / "encoder.safetensors"
     shutil.copy(weights_file(folder), file)
-    expected = mgt_core.load_text_encoder(folder, device="cpu").encode(PROMPTS)
-    ours = mgt_core.load_text_encoder(file, device="cpu", tokenizer=folder).encode(PROMPTS)
+    expected = mgt_core.load_text_encoder(folder, **HERE).encode(PROMPTS)
+    ours = mgt_core.load_text_encoder(file, **HERE, tokenizer=folder).encode(PROMPTS)
     assert torch.equal(ours.hidden, expected.hidden) and torch.equal(ours.pooled, expected.pooled)
     shutil.copy(folder / "config.json", file.with_suffix(".json"))
     edit = json.loads(file.with_suffix(".json").read_text())
     edit["text_config"]["num_attention_heads"] = 4
     file.with_suffix(".json").write_text(json.dumps(edit))
-    other = mgt_core.load_text_encoder(file, device="cpu", tokenizer=folder)
+    other = mgt_core.load_text_encoder(file, **HERE, tokenizer=folder)
     assert other.network.config.num_attention_heads == 4
 
 
@@ -105,7 +106,7 @@ def test_the_encoder_of_another_bundle_and_that_of_the_built_in_model(bundle, tm
     changed = load(other).text.encode(PROMPTS).hidden
     for place in (other, other / "text_encoder"):
         assert torch.equal(load(bundle, text_encoder=place).text.encode(PROMPTS).hidden, changed)
-    assert mgt_core.load_text_encoder("demo", device="cpu").network.config.projection_dim == 192
+    assert mgt_core.load_text_encoder("demo", **HERE).network.config.projection_dim == 192
 
 
 def test_the_tokenizer_stays_the_bundles(bundle, clip, tmp_path):

@@ -8,6 +8,7 @@ import torch
 import mgt_core
 from mgt_core.modifiers.differential import FLOOR, DifferentialState, divergence
 from mgt_core.samplers.zsampling import AGAIN, FORWARD
+from support.device import agree
 from support.golden import GAP, RecordedDraws, Spy, Trace, assert_near, label, run_of, settings, tensors, traces
 
 TRACES = [
@@ -86,7 +87,7 @@ class Replay:
             memory.previous = self.previous_probabilities(phase)
             if memory.previous is None:
                 return False
-            memory.known = torch.ones(memory.previous.shape[:2], dtype=torch.bool)
+            memory.known = torch.ones_like(memory.previous[..., 0], dtype=torch.bool)
             memory.previous = memory.previous.clone()
         return True
 
@@ -98,7 +99,7 @@ class Replay:
     def certainty(self, phase):
         """[B, N, 1] what rounding in the recorded probabilities was divided by: where a difference of two was
         sampled from, its sum, as little as that may be."""
-        weight = torch.ones(*self.recorded("probs").shape[:2], 1)
+        weight = torch.ones_like(self.recorded("probs")[..., :1])
         if self.has("diff_idx"):
             rest = (self.logits().softmax(-1) - self.previous_probabilities(phase)).clamp_min(FLOOR)
             place = self.recorded("diff_idx")[..., None]
@@ -125,8 +126,8 @@ class Replay:
         where_seen = seen["step"].positions
         probabilities, weight = (rows(t, where_seen) for t in (self.recorded("probs"), self.certainty(phase)))
         torch.testing.assert_close(seen["logits"].softmax(-1) * weight, probabilities * weight, atol=GAP, rtol=0)
-        assert torch.equal(drawn.tokens.gather(1, where), self.recorded("x0").flatten(1).gather(1, where))
-        assert torch.equal(kept.tokens, self.recorded("tokens_out").flatten(1))
+        assert agree(drawn.tokens.gather(1, where), self.recorded("x0").flatten(1).gather(1, where))
+        assert agree(kept.tokens, self.recorded("tokens_out").flatten(1))
         if self.has("mask_len"):
             assert kept.left == self.recorded("mask_len").flatten().tolist()
             confidence = (drawn.log_probability + self.run.noise(drawn)).gather(1, where)
@@ -177,11 +178,11 @@ def test_golden_inversion(path):
         replay.draws.phase = f"step{index:02d}.a"
         forward_in = replay.recorded("tokens_in").flatten(1)
         kept = replay.sampler.surest(replay.run, replay.run.draw(index, forward_in, replay.masked_before()))
-        assert torch.equal(kept.tokens, reached.flatten(1))
+        assert agree(kept.tokens, reached.flatten(1))
         masked = [count - 1 for count in replay.masked_before()]
         replay.draws.phase = phase
         back = replay.sampler.go_back(replay.run, kept, masked)
-        assert torch.equal(back, replay.recorded("tokens_after_inversion").flatten(1))
+        assert agree(back, replay.recorded("tokens_after_inversion").flatten(1))
     assert phases
 
 
@@ -201,6 +202,6 @@ def test_golden_divergence(path):
         assert_near(kl, replay.recorded("kl"))
         order = kl.argsort(dim=1, stable=True)
         high = replay.trace.settings["entropy_interval"][1]
-        assert torch.equal(order[:, :high].sort(1).values, replay.recorded("diff_idx").sort(1).values)
+        assert agree(order[:, :high].sort(1).values, replay.recorded("diff_idx").sort(1).values)
         compared += 1
     assert compared

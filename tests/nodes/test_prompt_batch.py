@@ -5,6 +5,7 @@ import torch
 
 import mgt_core
 from mgt_core.errors import MGTError
+from support.device import HERE
 from support.golden import bundles
 from support.pack import load_pack
 
@@ -13,7 +14,7 @@ NODES = load_pack().NODE_CLASS_MAPPINGS
 
 @pytest.fixture(scope="module")
 def pipe():
-    return mgt_core.load(str(bundles()[0]))
+    return mgt_core.load(str(bundles()[0]), **HERE)
 
 
 def test_each_line_is_encoded_as_it_is_alone(pipe):

@@ -10,6 +10,7 @@ import mgt_core
 from mgt_core.errors import MGTError
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.quantization.layers import packed_layers
+from support.device import HERE
 from support.golden import bundles, pipeline
 from support.pack import ALIAS, load_pack
 
@@ -46,7 +47,7 @@ def calibrate(model=None, **changes):
 
 def test_fine_tuning_works_in_the_inference_mode_of_hosts():
     with torch.inference_mode():
-        pipe = mgt_core.load(bundles()[0], device="cpu")
+        pipe = mgt_core.load(bundles()[0], **HERE)
         keep = "single_*\n*norm*\ntransformer_blocks.1.*"
         settings = {"scheme": "w4a16", "keep": keep, "text": pipe.text}
         models = (calibrate(pipe.model, **settings, reconstruct=steps)[0] for steps in (0, 5))

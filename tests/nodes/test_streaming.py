@@ -10,6 +10,7 @@ from torch import nn
 
 import mgt_core
 from support.bundles import amused_bundle, halton_bundle, openmuse_bundle
+from support.device import DEVICE, HERE
 from support.fake_comfy import FakeComfy
 from support.golden import bundles, pipeline
 from support.loras import logits, low_rank_pairs, save_kohya
@@ -65,6 +66,7 @@ def test_results_are_the_same_and_the_weights_stay_where_they_are(scheme):
     assert not any("left_behind" in vars(layer) for layer in streamed(pipe.model.network).values())
 
 
+@pytest.mark.cpu_only("the GPU is pretended, and the weights rest on the CPU")
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_forward_on_another_device_needs_only_the_rest_there(scheme, every):
@@ -93,7 +95,7 @@ def test_a_forward_on_another_device_needs_only_the_rest_there(scheme, every):
 @pytest.mark.parametrize("family", ["openmuse", "halton", "amused"])
 def test_other_architectures_stream(tmp_path, family):
     folder = {"openmuse": openmuse_bundle, "halton": halton_bundle, "amused": amused_bundle}[family](tmp_path / family)
-    pipe = fresh(pipe=mgt_core.load(folder, dtype=torch.float32, device="cpu"))
+    pipe = fresh(pipe=mgt_core.load(folder, **HERE))
     network, before = pipe.model.network, logits(pipe)
     linear = sum(p.nbytes for m in network.modules() if isinstance(m, nn.Linear) for p in m.parameters())
     assert sum(p.nbytes for m in streamed(network).values() for p in m.parameters()) > 0.8 * linear
@@ -125,7 +127,7 @@ def test_lora_shares_what_the_host_manages(monkeypatch, tmp_path):
     loaded = []
     monkeypatch.setattr(sys.modules["comfy.model_management"], "load_models_gpu", lambda p, **_: loaded.append(p))
     pipe = fresh()
-    plain = pipe.model.with_placement(host.ManagedPlacement(pipe.model.network, CPU, CPU))
+    plain = pipe.model.with_placement(host.ManagedPlacement(pipe.model.network, DEVICE, CPU))
     files = [save_kohya(tmp_path / f"{i}.safetensors", low_rank_pairs(plain.network, seed=i), 2) for i in range(2)]
     once = plain.with_lora(files[0])
     twice = once.with_lora(files[1])

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import mgt_core
+from support.device import agree
 from support.node_runs import NODES, run
 
 
@@ -36,7 +37,7 @@ def test_seed_decides_the_tokens(graph):
     first, again, other = (run("MGTSample", **graph, seed=seed)[0].tokens for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
-    assert torch.equal(first[1], other[0])  # image 1 of seed 1 is image 0 of seed 2
+    assert agree(first[1], other[0])  # image 1 of seed 1 is image 0 of seed 2
 
 
 def test_every_schedule_can_be_picked(graph):

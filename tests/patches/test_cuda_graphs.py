@@ -4,21 +4,20 @@ import gc
 from dataclasses import replace
 
 import pytest
-import torch
 from torch import nn
 
 import mgt_core
 from mgt_core.patches import cuda_graphs
+from support.device import HERE, agree
 from support.families import FAMILIES, TECHNIQUES, run
 from support.quantized import quantized, with_model
 from support.runs import PIPE, condition, empty
-from support.tape import taped
+from support.tape import counted
 
 
 @pytest.fixture
 def tape(monkeypatch):
-    with taped(monkeypatch) as recorder:
-        yield recorder
+    return counted(monkeypatch)
 
 
 def graphed(model=PIPE.model):
@@ -34,16 +33,16 @@ def tokens(model, batch=2, seed=0, grid=(8, 8), **settings):
 
 def test_recorded_once_and_launched_at_every_step(tape):
     model = graphed()
-    assert torch.equal(tokens(model), tokens(PIPE.model)) and (tape.made, tape.played) == (1, 6)
+    assert agree(tokens(model), tokens(PIPE.model)) and (tape.made, tape.played) == (1, 6)
     # Another run, with other prompts and another seed, launches the same recording.
-    assert torch.equal(tokens(model, seed=1), tokens(PIPE.model, seed=1)) and (tape.made, tape.played) == (1, 12)
+    assert agree(tokens(model, seed=1), tokens(PIPE.model, seed=1)) and (tape.made, tape.played) == (1, 12)
 
 
 def test_kinds_of_calls(tape):
     model = graphed()
     kinds = [{"batch": 2}, {"batch": 1}, {"batch": 2, "cfg": 1.0}, {"grid": (4, 6)}, {"batch": 2}]
     for settings in kinds:
-        assert torch.equal(tokens(model, **settings), tokens(PIPE.model, **settings))
+        assert agree(tokens(model, **settings), tokens(PIPE.model, **settings))
     assert tape.made == 3  # one image with guidance is a call of two, as two images without it
 
 
@@ -52,22 +51,22 @@ def test_kinds_of_calls(tape):
 )
 def test_same_tokens_with_every_technique(tape, technique):
     wanted = run(PIPE, technique)
-    assert torch.equal(run(with_model(graphed()), technique), wanted)
+    assert agree(run(with_model(graphed()), technique), wanted)
 
 
 @pytest.mark.parametrize("family", [name for name in FAMILIES if name != "meissonic"])
 def test_every_family(tape, family, tmp_path):
-    pipe = mgt_core.load(FAMILIES[family](tmp_path), dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load(FAMILIES[family](tmp_path), **HERE)
     wanted = run(pipe, "sampler maskgit")
     found = run(replace(pipe, model=graphed(pipe.model)), "sampler maskgit")
-    assert torch.equal(found, wanted) and tape.made == 1
+    assert agree(found, wanted) and tape.made == 1
 
 
 def test_cached_steps(tape):
     cached = PIPE.model.with_token_cache(0.25, every=3)
     model = graphed(cached)
     for seed in range(3):
-        assert torch.equal(tokens(model, seed=seed), tokens(cached, seed=seed))
+        assert agree(tokens(model, seed=seed), tokens(cached, seed=seed))
     # All rows, some rows: on the memory of the first run, which the others take over.
     assert (tape.made, tape.played) == (2, 17)
 
@@ -80,14 +79,14 @@ def test_cached_runs_that_overlap_do_not_share_memory(tape):
         if step.index == 2:
             inner.append(tokens(model, seed=5))
 
-    assert torch.equal(tokens(model, callback=callback), tokens(cached))
-    assert torch.equal(inner[0], tokens(cached, seed=5))
+    assert agree(tokens(model, callback=callback), tokens(cached))
+    assert agree(inner[0], tokens(cached, seed=5))
 
 
 def test_merged_steps_run_as_they_are_and_cached_ones_are_recorded(tape):
     merged = PIPE.model.with_token_merging(0.5, blocks="all").with_token_cache(0.25, every=3)
     for _ in range(2):
-        assert torch.equal(tokens(graphed(merged)), tokens(merged))
+        assert agree(tokens(graphed(merged)), tokens(merged))
     assert tape.made and tape.played == 8  # four of six steps, twice
 
 
@@ -95,28 +94,28 @@ def test_with_guidance_reuse_and_cache(tape):
     both = PIPE.model.with_token_cache(0.25, every=3).with_guidance_reuse(every=2)
     model = graphed(both)
     for seed in range(2):
-        assert torch.equal(tokens(model, seed=seed, steps=8), tokens(both, seed=seed, steps=8))
+        assert agree(tokens(model, seed=seed, steps=8), tokens(both, seed=seed, steps=8))
 
 
 def test_weights_that_move_drop_the_recordings(tape):
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     model = graphed(pipe.model)
     state, texts = mgt_core.empty_tokens(pipe, 128, 128), [pipe.text.encode([text]) for text in ("a red heart", "")]
     settings = {"steps": 2, "cfg": 2.0}
     wanted = mgt_core.sample(model, state, *texts, **settings).tokens
     held = model.patch("cuda_graphs").recordings(model.network)
     assert len(held.held) == 1
-    model.network.to("cpu")  # where they are already
+    model.network.to(HERE["device"])  # where they are already
     assert len(held.held) == 1
     layer = model.network.transformer_blocks[0].attn.to_qkv
     layer.weight = nn.Parameter(layer.weight.clone(), requires_grad=False)
-    assert torch.equal(mgt_core.sample(model, state, *texts, **settings).tokens, wanted) and tape.made == 2
+    assert agree(mgt_core.sample(model, state, *texts, **settings).tokens, wanted) and tape.made == 2
     model.network._apply(lambda value: value.clone())
     assert not held.held  # at once, not when next used
 
 
 def test_freed_with_the_model(tape):
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     model = graphed(pipe.model)
     state, text = mgt_core.empty_tokens(pipe, 128, 128), pipe.text.encode(["a dog"])
     mgt_core.sample(model, state, text, steps=1, cfg=1.0)
@@ -134,9 +133,10 @@ def test_a_copy_with_weights_of_its_own_watches_for_itself(tape):
     assert len(PIPE.model.network.watchers) and not len(copy.watchers)
 
 
+@pytest.mark.cpu_only("a GPU is where they have an effect")
 def test_no_effect_on_a_processor_and_said_once(caplog):
     model = graphed()
-    assert torch.equal(tokens(model), tokens(PIPE.model)) and torch.equal(tokens(model), tokens(PIPE.model))
+    assert agree(tokens(model), tokens(PIPE.model)) and agree(tokens(model), tokens(PIPE.model))
     (message,) = [r.message for r in caplog.records if r.name == cuda_graphs.__name__]
     assert message == "CUDA graphs have no effect on cpu; the network runs as it is"
 
@@ -150,7 +150,7 @@ def test_what_cannot_be_recorded_runs_as_it_is(tape, monkeypatch, caplog):
 
     monkeypatch.setattr(PIPE.model.network, "features", asking)
     model = graphed()
-    assert torch.equal(tokens(model), tokens(PIPE.model)) and torch.equal(tokens(model), tokens(PIPE.model))
+    assert agree(tokens(model), tokens(PIPE.model)) and agree(tokens(model), tokens(PIPE.model))
     (message,) = [r.message for r in caplog.records if r.name == cuda_graphs.__name__]
     assert "cannot be recorded as a CUDA graph here" in message and tape.made == 0
 
@@ -166,7 +166,7 @@ def test_a_fault_of_the_network_is_not_blamed_on_recording(tape, monkeypatch, ca
 
 
 def test_numbers_that_break_are_traced_to_their_layer(tape):
-    pipe = mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    pipe = mgt_core.load("demo", **HERE)
     broken = pipe.model.network.single_transformer_blocks[0].proj_mlp
     broken.register_forward_hook(lambda layer, inputs, out: out / 0)
     state, text = mgt_core.empty_tokens(pipe, 128, 128), pipe.text.encode(["a dog"])
@@ -178,21 +178,21 @@ def test_few_are_held(tape, monkeypatch):
     monkeypatch.setattr(cuda_graphs, "MOST", 2)
     model = graphed()
     for batch in (1, 2, 3, 1):
-        assert torch.equal(tokens(model, batch=batch), tokens(PIPE.model, batch=batch))
+        assert agree(tokens(model, batch=batch), tokens(PIPE.model, batch=batch))
     assert tape.made == 4 and len(model.patch("cuda_graphs").recordings(model.network).held) == 2
 
 
 @pytest.mark.parametrize("scheme", mgt_core.list_quantizations())
 def test_quantized_layers_know_their_sides(tape, scheme):
     model = quantized(scheme).model
-    assert torch.equal(tokens(graphed(model)), tokens(model)) and tape.made == 1
+    assert agree(tokens(graphed(model)), tokens(model)) and tape.made == 1
 
 
 def test_skipped_steps(tape):
     skipping = PIPE.model.with_step_skipping(3)
     model = graphed(skipping)
     for seed in range(3):
-        assert torch.equal(tokens(model, seed=seed, steps=8), tokens(skipping, seed=seed, steps=8))
+        assert agree(tokens(model, seed=seed, steps=8), tokens(skipping, seed=seed, steps=8))
     # All blocks with what they add written, skipped, and the last step as it is: whatever the run.
     assert (tape.made, tape.played) == (3, 24)
 
@@ -201,5 +201,5 @@ def test_skipped_and_cached_steps(tape):
     both = PIPE.model.with_step_skipping(2).with_token_cache(0.25, every=4).with_guidance_reuse(every=3)
     model = graphed(both)
     for seed in range(2):
-        assert torch.equal(tokens(model, seed=seed, steps=12), tokens(both, seed=seed, steps=12))
+        assert agree(tokens(model, seed=seed, steps=12), tokens(both, seed=seed, steps=12))
     assert tape.played > 20

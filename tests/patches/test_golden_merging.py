@@ -7,6 +7,7 @@ import mgt_core
 from mgt_core.backbones.hooks import Hooks
 from mgt_core.loading.networks import load_backbone
 from mgt_core.patches.token_merging import ActiveMerging, TokenMerging, destinations_at, match
+from support.device import DEVICE
 from support.golden import MEISSONIC, assert_near, label, settings, tensors
 
 TOME = MEISSONIC / "tome"
@@ -33,7 +34,7 @@ def rows_by_token(recorded, prefix, batch):
 def test_golden_matching(file, name, case):
     recorded = tensors(file)
     metric, x = recorded[f"{name}.metric"], recorded[f"{name}.x"]
-    pick = recorded[f"{name}.rand_idx"][..., 0]
+    pick = recorded[f"{name}.rand_idx"][..., 0].cpu()  # as destinations are drawn
     chosen = destinations_at((case["h"], case["w"]), (case["sy"], case["sx"]), pick)
     merge = match(metric, chosen, [case["r_requested"]] * len(metric))
     assert int(chosen.sum()) == case["num_dst"] and merge.size == case["N"] - case["r_used"]
@@ -52,7 +53,7 @@ class RecordedMerging(ActiveMerging):
         self.recorded, self.matchings = recorded, 0
 
     def choose(self, grid):
-        pick = self.recorded[f"match{self.matchings}.rand_idx"][..., 0]
+        pick = self.recorded[f"match{self.matchings}.rand_idx"][..., 0].cpu()
         self.matchings += 1
         return destinations_at(grid, self.settings.stride, pick)
 
@@ -62,7 +63,7 @@ class RecordedMerging(ActiveMerging):
 def test_golden_merged_forward(path):
     """A sequence of calls on one merging state, as the authors' patched model keeps it."""
     recorded, config = tensors(path), settings(path)
-    network = load_backbone(MEISSONIC / config["checkpoint"], torch.float32, torch.device("cpu"))
+    network = load_backbone(MEISSONIC / config["checkpoint"], torch.float32, DEVICE)
     condition = mgt_core.Condition(
         hidden=recorded["encoder_hidden_states"],
         pooled=recorded["pooled_projections"],

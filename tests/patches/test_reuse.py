@@ -13,6 +13,7 @@ from mgt_core.patches.base import Moment
 from mgt_core.patches.guidance_reuse import GuidanceReuse
 from mgt_core.patches.token_cache import Kept, TokenCache, urgency
 from mgt_core.sampling.guided import GuidedNetwork
+from support.device import DEVICE, agree
 from support.golden import bundles, label, pipeline
 from support.runs import condition, empty, partial
 
@@ -25,12 +26,12 @@ every_layout = pytest.mark.parametrize("pipe", [pipeline(folder) for folder in b
 
 def tokens_of(pipe, known, seed=0):
     codes = torch.randint(pipe.model.codebook_size, known.shape, generator=torch.Generator().manual_seed(seed))
-    return torch.where(known, codes, pipe.model.mask_id)
+    return torch.where(known, codes, pipe.model.mask_id).to(DEVICE)
 
 
 def network(model, batch):
     """The guided network of a run."""
-    conditions = [model.complete(condition(seed=seed, batch=batch), batch, GRID, "given") for seed in (1, 2)]
+    conditions = [model.complete(condition(seed=seed, batch=batch), batch, GRID, "given").to(DEVICE) for seed in (1, 2)]
     return GuidedNetwork(model.network, *conditions, GRID, model.run_patches())
 
 
@@ -47,7 +48,7 @@ def at(step, batch=2):
 def test_what_has_not_changed_is_reused_without_error(share, cfg):
     """The same tokens at the same timestep: whatever rows are computed again, nothing moves."""
     model = PIPE.model
-    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2)
+    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2, device=DEVICE)
     exact = network(model, 2).logits(tokens, timestep, cfg)
     cached = network(model.with_token_cache(share, every=9), 2)
     for _ in range(3):
@@ -59,7 +60,7 @@ def test_what_has_not_changed_is_reused_without_error(share, cfg):
 @torch.inference_mode()
 def test_each_condition_uses_its_half_of_the_pair():
     """A guided evaluation is kept for those of either condition alone, and takes over what they compute."""
-    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2)
+    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2, device=DEVICE)
     exact = {cfg: network(PIPE.model, 2).logits(tokens, timestep, cfg) for cfg in (0, 1, 3.0)}
     cached = network(PIPE.model.with_token_cache(0.3, every=9), 2)
     for cfg in (3.0, 1, 0, 3.0):
@@ -69,8 +70,8 @@ def test_each_condition_uses_its_half_of_the_pair():
 
 @torch.inference_mode()
 def test_prompts_of_different_length_are_kept_apart():
-    tokens, timestep = tokens_of(PIPE, torch.rand(1, *GRID) < 0.5), torch.ones(1)
-    longer = PIPE.model.complete(condition(seed=2, length=9), 1, GRID, "given")
+    tokens, timestep = tokens_of(PIPE, torch.rand(1, *GRID) < 0.5), torch.ones(1, device=DEVICE)
+    longer = PIPE.model.complete(condition(seed=2, length=9), 1, GRID, "given").to(DEVICE)
     exact = replace(network(PIPE.model, 1), negative=longer, _prepared={})
     cached = replace(network(PIPE.model.with_token_cache(0.3), 1), negative=longer, _prepared={})
     for _ in range(3):
@@ -87,8 +88,8 @@ def test_several_conditions_at_once(reuse):
     """Two positive and two negative parts, one of them of another length: nothing changed, nothing moves."""
     parts = [mgt_core.ConditionPart(condition(seed=seed, length=length)) for seed, length in ((1, 5), (2, 5), (3, 9))]
     sides = mgt_core.Conditions(tuple(parts[:2])), mgt_core.Conditions((parts[2], parts[0]))
-    sides = [PIPE.model.complete(side, 2, GRID, "given") for side in sides]
-    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2)
+    sides = [PIPE.model.complete(side, 2, GRID, "given").to(DEVICE) for side in sides]
+    tokens, timestep = tokens_of(PIPE, torch.rand(2, *GRID) < 0.5), torch.ones(2, device=DEVICE)
     exact = GuidedNetwork(PIPE.model.network, *sides, GRID).logits(tokens, timestep, 3.0)
     model = PIPE.model.with_token_cache(0.4, every=9)
     model = model if reuse is None else model.with_patch(reuse)
@@ -106,7 +107,7 @@ def test_a_change_reaches_the_rows_that_are_computed(pipe):
     torch.manual_seed(0)
     net, side = pipe.model.network, pipe.model.grid_multiple
     grid = (4 * side, 4 * side)
-    text = pipe.model.complete(condition(pipe), 1, grid, "given")
+    text = pipe.model.complete(condition(pipe), 1, grid, "given").to(DEVICE)
     prepared = net.prepare(text, grid)
     before = tokens_of(pipe, torch.zeros(1, *grid, dtype=torch.bool))
     after = before.clone()
@@ -117,9 +118,9 @@ def test_a_change_reaches_the_rows_that_are_computed(pipe):
     def features(tokens):
         cells = net.row_cells(tokens)
         active = cache.evaluation((("positive", 0),), cells, pipe.model.mask_id, (4, 4))
-        return net.features(tokens, torch.ones(1), prepared, Hooks(cache=active)).clone()
+        return net.features(tokens, torch.ones(1, device=DEVICE), prepared, Hooks(cache=active)).clone()
 
-    stale, exact = features(before), net.features(after, torch.ones(1), prepared)
+    stale, exact = features(before), net.features(after, torch.ones(1, device=DEVICE), prepared)
     partly, refreshed = features(after), features(after)
     assert (partly - exact).norm() < 0.9 * (stale - exact).norm()
     assert not torch.equal(partly, exact)
@@ -174,11 +175,11 @@ def test_passes_of_guidance_reuse(every, bounds):
 @torch.inference_mode()
 def test_guidance_reuse_formula(cfg):
     """Features without the prompt are those with it less the difference of the step before."""
-    net, timestep = PIPE.model.network, torch.ones(2)
+    net, timestep = PIPE.model.network, torch.ones(2, device=DEVICE)
     first, second = (tokens_of(PIPE, torch.rand(2, *GRID) < 0.5, seed) for seed in (0, 1))
     guided = network(PIPE.model.with_guidance_reuse(2), 2)
     guided.logits(first, timestep, cfg, moment=at(1))
-    positions = torch.stack([torch.randperm(GRID[0] * GRID[1])[:5] for _ in range(2)])
+    positions = torch.stack([torch.randperm(GRID[0] * GRID[1])[:5] for _ in range(2)]).to(DEVICE)
     got = guided.logits(second, timestep, cfg, positions, at(2))
 
     def features(role, tokens):
@@ -199,7 +200,7 @@ def test_guidance_reuse_without_guidance_changes_nothing(cfg):
         mgt_core.sample(model, empty(batch=2), condition(seed=1), condition(seed=2), **chosen)
         for model in (PIPE.model, PIPE.model.with_guidance_reuse(2))
     )
-    assert torch.equal(plain.tokens, reused.tokens)
+    assert agree(plain.tokens, reused.tokens)
 
 
 @pytest.mark.parametrize(

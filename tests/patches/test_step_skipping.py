@@ -12,6 +12,7 @@ import torch
 import mgt_core
 from mgt_core.patches.base import Moment
 from mgt_core.sampling.guided import GuidedNetwork
+from support.device import HERE
 from support.families import FAMILIES, conditions
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, every_sampler, partial
 
@@ -29,7 +30,7 @@ BLOCKS = {
 @pytest.fixture(scope="module")
 def pipes(tmp_path_factory):
     root = tmp_path_factory.mktemp("families")
-    return cache(lambda family: mgt_core.load(FAMILIES[family](root / family), device="cpu"))
+    return cache(lambda family: mgt_core.load(FAMILIES[family](root / family), **HERE))
 
 
 def guided(pipe, model, grid, batch=2):

@@ -12,6 +12,7 @@ from mgt_core.backbones.hooks import NO_HOOKS
 from mgt_core.backbones.merge import Merge
 from mgt_core.patches.base import Call, Moment
 from mgt_core.patches.token_merging import BLOCKS, ActiveMerging, TokenMerging, destinations, match
+from support.device import DEVICE
 from support.golden import bundles, label, pipeline
 from support.pretended import PretendedCUDA
 
@@ -205,7 +206,7 @@ def test_tables_are_averaged_once_a_matching():
 @pytest.mark.parametrize("folder", bundles(), ids=label)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision(folder, dtype):
-    pipe = mgt_core.load(folder, dtype=dtype, device="cpu")
+    pipe = mgt_core.load(folder, dtype=dtype, device=DEVICE)
     state = mgt_core.empty_state(2, (4, 6), pipe.model.mask_id, pipe.model.codebook_size)
     text = pipe.text.encode("a red heart")
     model = pipe.model.with_token_merging().with_token_cache(0.5).with_guidance_reuse()

@@ -16,6 +16,7 @@ from bench.speed.rows import APPROXIMATE, attach_all
 from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, attachment_from, built_in_settings, preset_files
 from support.bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from support.device import HERE
 from support.golden import bundles
 from support.pack import ALIAS, ROOT, load_pack
 from support.stand_ins import make_stand_ins
@@ -35,7 +36,7 @@ def models(tmp_path_factory):
         "halton": "ImageNet_384_large.pth",
         "openmuse": "UnlockMGM_imagenet_256",
     }
-    return {family: mgt_core.load(folder[name], dtype=torch.float32, device="cpu") for family, name in names.items()}
+    return {family: mgt_core.load(folder[name], **HERE) for family, name in names.items()}
 
 
 def written(folder, **held):
@@ -71,7 +72,7 @@ def layout_of(name, value):
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
     root = tmp_path_factory.mktemp("layouts")
-    return cache(lambda name: mgt_core.load(LAYOUTS[name][1](root / name), dtype=torch.float32, device="cpu"))
+    return cache(lambda name: mgt_core.load(LAYOUTS[name][1](root / name), **HERE))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_each_preset_runs_in_each_published_layout(published, name, layout):
 
 
 def test_presets_of_the_built_in_model_are_its_own_settings():
-    model = mgt_core.load("demo", device="cpu").model
+    model = mgt_core.load("demo", **HERE).model
     fitted = Preset.read(FILES["built-in"]).fitted(model)
     own = built_in_settings()
     assert fitted.steps == own["steps"] == model.defaults["steps"] and fitted.cfg == own["cfg"] and not fitted.note

@@ -11,6 +11,7 @@ import mgt_core
 from mgt_core.errors import MGTError
 from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.storage import WEIGHTS
+from support.device import HERE
 from support.quantized import RUN, conditions, pipe, quantized, with_model
 
 
@@ -66,7 +67,7 @@ def test_bad_files_give_one_sentence(name, tmp_path):
     folder = mgt_core.save_bundle(with_model(quantized().model), tmp_path / "bad")
     spoil(folder, change)
     with pytest.raises(MGTError, match=said) as caught:
-        mgt_core.load(folder, device="cpu")
+        mgt_core.load(folder, **HERE)
     assert "\n" not in str(caught.value)
 
 
@@ -75,14 +76,14 @@ def test_truncated_file(tmp_path):
     file = folder / "transformer" / WEIGHTS
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(MGTError, match="truncated"):
-        mgt_core.load(folder, device="cpu")
+        mgt_core.load(folder, **HERE)
 
 
 def test_codes_without_marks_are_foreign(tmp_path):
     folder = mgt_core.save_bundle(with_model(quantized("w8a16").model), tmp_path / "bad")
     spoil(folder, lambda w, m: [w.pop(name) for name in list(w) if name.endswith(("comfy_quant", "weight_scale"))])
     with pytest.raises(MGTError):
-        mgt_core.load(folder, device="cpu")
+        mgt_core.load(folder, **HERE)
 
 
 BAD_SETTINGS = [

@@ -10,6 +10,7 @@ from mgt_core.errors import MGTError
 from mgt_core.quantization.layers import packed_layers
 from mgt_core.quantization.pipeline import calibration_conditions
 from mgt_core.quantization.quantize import apply
+from support.device import HERE
 from support.families import FAMILIES
 from support.quantized import RUN
 
@@ -17,7 +18,7 @@ from support.quantized import RUN
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family(family, tmp_path):
     """Packed, sampled, and where the family can be written, stored and read back."""
-    of = mgt_core.load(FAMILIES[family](tmp_path / "bundle"), device="cpu")
+    of = mgt_core.load(FAMILIES[family](tmp_path / "bundle"), **HERE)
     if family == "amused":
         with pytest.raises(MGTError, match="no layer is left"):
             apply(of.model, "w4a16")
@@ -38,4 +39,4 @@ def test_every_family(family, tmp_path):
     except MGTError as refusal:
         assert "cannot be saved" in str(refusal)
         return
-    assert torch.equal(made(mgt_core.load(folder, device="cpu").model), found)
+    assert torch.equal(made(mgt_core.load(folder, **HERE).model), found)

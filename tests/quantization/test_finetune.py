@@ -13,9 +13,9 @@ from mgt_core.quantization.layers import Treatment, packed_layers
 from mgt_core.quantization.quantize import apply, layers_of
 from mgt_core.quantization.schemes import SCHEMES
 from mgt_core.quantization.session import Session
+from support.device import DEVICE, HERE
 from support.quantized import RUN, conditions, pipe, quantized, tokens, with_model
 
-CPU = torch.device("cpu")
 STATIC_FP8 = mgt_core.W8A8FP8(activation_scales="static")
 TUNED = replace(RUN, finetune=3, batch=2, rate=1e-3)
 
@@ -50,6 +50,7 @@ def test_what_is_not_packed_learns_too():
     assert tuned().calibration.finetuned == 3 and tuned().model.dtype == torch.float32
 
 
+@pytest.mark.cpu_only("a GPU adds up gradients in any order")
 def test_it_repeats_exactly():
     again = mgt_core.quantize(pipe().model, "w4a8", *conditions(), TUNED)
     assert again.report == tuned().report and torch.equal(
@@ -58,7 +59,7 @@ def test_it_repeats_exactly():
 
 
 def test_the_bundle_comes_back_and_the_calibration_alone_is_refused(tmp_path):
-    loaded = mgt_core.load(mgt_core.save_bundle(with_model(tuned().model), tmp_path / "saved"), device="cpu")
+    loaded = mgt_core.load(mgt_core.save_bundle(with_model(tuned().model), tmp_path / "saved"), **HERE)
     assert torch.equal(tokens(loaded), tokens(with_model(tuned().model)))
     tuned().calibration.save(tmp_path / "calibration.json")
     with pytest.raises(MGTError, match="fine-tuned by 3 steps"):
@@ -74,14 +75,15 @@ def test_a_student_computes_what_will_be_packed(scheme):
     how = {name: Treatment() for name in layers_of(pipe().model, scheme)}
     if scheme.static:
         how |= dict.fromkeys(list(how)[::2], Treatment("static", (0.03, 0.02), (0.04,)))
-    student = Student(pipe().model.network, scheme, how, CPU)
+    student = Student(pipe().model.network, scheme, how, DEVICE)
     student.round()
     place, picture = session.finished[0]
+    condition, picture = session.conditions[0][0].to(DEVICE), picture.to(DEVICE)
     state = session.some_masked(place, picture, torch.Generator().manual_seed(0))
-    found = student.loss(state, picture.clone(), session.conditions[0][0])
+    found = student.loss(state, picture.clone(), condition)
     packed = {name: layer.treated(how[name]) for name, layer in scheme.packed(pipe().model.network, how)}
     student.rounding = mgt_core.replaced(pipe().model.network, packed)
-    assert float(found) == pytest.approx(float(student.loss(state, picture, session.conditions[0][0])), rel=5e-3)
+    assert float(found) == pytest.approx(float(student.loss(state, picture, condition)), rel=5e-3)
     assert not session.model.network.embed.embeddings.weight.requires_grad
 
 
@@ -91,11 +93,11 @@ def test_the_loss_falls():
     scheme = mgt_core.W4A8()
     with torch.inference_mode(False), torch.enable_grad():
         student = Student(
-            pipe().model.network, scheme, dict.fromkeys(layers_of(pipe().model, scheme), Treatment()), CPU
+            pipe().model.network, scheme, dict.fromkeys(layers_of(pipe().model, scheme), Treatment()), DEVICE
         )
         optimizer = torch.optim.AdamW(student.network.parameters(), lr=2e-3)
         place, picture = session.finished[0]
-        condition, picture = normal(session.conditions[place][0]), picture.clone()
+        condition, picture = normal(session.conditions[place][0].to(DEVICE)), picture.to(DEVICE, copy=True)
         state = session.some_masked(place, picture, torch.Generator().manual_seed(0))
         losses = []
         for _ in range(8):
@@ -110,7 +112,7 @@ def test_the_loss_falls():
 
 def test_in_the_inference_mode_of_hosts_and_half_precision():
     with torch.inference_mode():
-        of = mgt_core.load(pipe().source.parent if pipe().source else None, dtype=torch.bfloat16, device="cpu")
+        of = mgt_core.load(pipe().source.parent if pipe().source else None, dtype=torch.bfloat16, device=DEVICE)
         positive, negative = of.text.encode(["a cat"]), of.text.encode([""])
         done = mgt_core.quantize(of.model, "w4a16", positive, negative, replace(TUNED, finetune=1))
     assert done.model.dtype == torch.bfloat16

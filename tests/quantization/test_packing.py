@@ -15,6 +15,7 @@ from mgt_core.quantization import layers, packing
 from mgt_core.quantization.formats import FORMATS
 from mgt_core.quantization.layers import GRID, LayerSettings, PackedLayer, Treatment, packed_layers, stored_bytes
 from mgt_core.quantization.surgery import replaced
+from support.device import DEVICE
 
 needs_kitchen = pytest.mark.skipif(
     importlib.util.find_spec("comfy_kitchen") is None, reason="comfy-kitchen is not installed"
@@ -24,7 +25,7 @@ KERNEL_TOLERANCE = 2e-5  # of the largest output: float32 sums in another order
 
 
 def matrix(rows: int, width: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)).to(DEVICE)
 
 
 @given(rows=st.integers(1, 9), pairs=st.integers(1, 40), seed=st.integers(0, 1000))
@@ -106,9 +107,9 @@ def test_outlier_columns_are_spread_by_the_rotation():
 
 @pytest.mark.parametrize("value", [0.0, 1e-12, 1e6])
 def test_constant_rows(value):
-    packed = packing.quantize_int4(torch.full((2, 32), value), 16, 1)
+    packed = packing.quantize_int4(torch.full((2, 32), value, device=DEVICE), 16, 1)
     grid = packing.decode_int4(packed.codes, packed.relative, packed.levels, 32) * packed.channel[:, None]
-    assert grid.isfinite().all() and torch.allclose(grid, torch.full((2, 32), value), rtol=0.05, atol=1e-9)
+    assert grid.isfinite().all() and torch.allclose(grid, torch.full_like(grid, value), rtol=0.05, atol=1e-9)
 
 
 LAYERS = [
@@ -125,7 +126,7 @@ LAYERS = [
 @pytest.mark.parametrize("kind, settings", LAYERS)
 def test_a_layer_computes_what_its_weights_say(kind, settings, bias):
     torch.manual_seed(0)
-    linear, x = nn.Linear(64, 40, bias), torch.randn(2, 5, 64)
+    linear, x = nn.Linear(64, 40, bias).to(DEVICE), torch.randn(2, 5, 64).to(DEVICE)
     layer = FORMATS.get(kind).pack(linear, settings)
     with torch.no_grad():
         assert torch.allclose(layer(x), F.linear(x, layer.weight_matrix(), linear.bias), atol=1e-5)
@@ -137,7 +138,7 @@ def test_a_layer_computes_what_its_weights_say(kind, settings, bias):
 @pytest.mark.parametrize("kind, most", [("asym_w4a8_int8", 0.02), ("int8_tensorwise", 0.02), ("float8_e4m3fn", 0.04)])
 def test_8_bit_inputs(kind, most, activations):
     torch.manual_seed(0)
-    linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
+    linear, x = nn.Linear(64, 40).to(DEVICE), torch.randn(3, 7, 64).to(DEVICE)
     rotation = 1 if kind == "float8_e4m3fn" else 64
     layer = FORMATS.get(kind).pack(linear, LayerSettings(16, rotation, activations))
     turned = packing.rotate(x, rotation)
@@ -156,7 +157,7 @@ def test_products_of_codes_change_nothing(kind, activations, monkeypatch):
     """Torch's int8 product, where a CPU has it, and several tiles of a layer."""
     monkeypatch.setattr(layers, "CPU_TILE", 64 * 12)
     torch.manual_seed(0)
-    linear, x = nn.Linear(64, 40), torch.randn(3, 7, 64)
+    linear, x = nn.Linear(64, 40).to(DEVICE), torch.randn(3, 7, 64).to(DEVICE)
     layer = FORMATS.get(kind).pack(linear, LayerSettings(16, 64, activations))
     if activations == "static":
         layer.input_scale.fill_(float(x.abs().max()) / GRID / 2)  # some clip
@@ -201,10 +202,10 @@ def test_layers_of_one_input_share_its_codes(monkeypatch):
 
 
 def test_a_tight_static_scale_clips():
-    linear = nn.Linear(16, 4)
+    linear = nn.Linear(16, 4).to(DEVICE)
     layer = FORMATS.get("int8_tensorwise").pack(linear, LayerSettings(16, 1, "static"))
     layer.input_scale.fill_(1 / GRID)
-    x = torch.ones(1, 16)
+    x = torch.ones(1, 16, device=DEVICE)
     with torch.no_grad():
         assert torch.allclose(layer(5 * x), layer(x), atol=1e-6)
 
@@ -215,7 +216,7 @@ def test_a_tight_static_scale_clips():
 @pytest.mark.parametrize("kind", ["asym_w4a8_int8", "int8_tensorwise"])
 def test_kernels_and_plain_path_agree(kind, activations, width):
     torch.manual_seed(0)
-    linear, x = nn.Linear(width, 48), torch.randn(2, 40, width)
+    linear, x = nn.Linear(width, 48).to(DEVICE), torch.randn(2, 40, width).to(DEVICE)
     layer = FORMATS.get(kind).pack(linear, LayerSettings(16, packing.rotation_size(width), activations))
     if activations == "static":
         layer.input_scale.fill_(float(x.abs().max()) / GRID)
@@ -241,7 +242,8 @@ def test_kernels_decode_our_weights():
 @pytest.mark.parametrize("kind", ["int8_tensorwise", "float8_e4m3fn"])
 def test_convolutions(kind):
     torch.manual_seed(0)
-    conv, x = nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2), torch.randn(2, 6, 9, 9)
+    conv = nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2).to(DEVICE)
+    x = torch.randn(2, 6, 9, 9).to(DEVICE)
     layer = FORMATS.get(kind).pack(conv, LayerSettings())
     with torch.no_grad():
         assert layer(x).shape == conv(x).shape and (layer(x) - conv(x)).norm() < 0.05 * conv(x).norm()

@@ -24,6 +24,7 @@ from mgt_core.quantization.quantize import apply, layers_of, treatments
 from mgt_core.quantization.released import UNLISTED
 from mgt_core.quantization.storage import WEIGHTS
 from mgt_core.quantization.surgery import replaced
+from support.device import DEVICE, HERE
 from support.loras import low_rank_pairs
 from support.quantized import pipe, quantized, tokens, with_model
 
@@ -41,7 +42,7 @@ def mixed(network, kinds=("float", "static", "dynamic"), path: str = PATH):
 
 def test_other_networks_have_no_list():
     """Names of Meissonic's layers mean nothing in a network of another depth."""
-    model = mgt_core.load("demo", device="cpu").model
+    model = mgt_core.load("demo", **HERE).model
     layers = layers_of(model, mgt_core.W4A8())
     assert mgt_core.W4A8().ranked(layers) == list(layers)
 
@@ -81,10 +82,10 @@ def test_ranking_counts_every_published_layer_of_meissonic(unranked, ranked, int
 def test_parts_hold_what_the_whole_holds(count, rows, width, kind, bias, seed):
     torch.manual_seed(seed)
     names = [f"part{i}" for i in range(count)]
-    fused = FusedLinear(names, width, rows, bias)
+    fused = FusedLinear(names, width, rows, bias).to(DEVICE)
     whole = FORMATS.get(kind).pack(fused, LayerSettings(8, 4 if width % 4 == 0 else 1))
     parts = Apart(whole.parts())
-    x = torch.randn(2, 3, width)
+    x = torch.randn(2, 3, width).to(DEVICE)
     with torch.no_grad():
         assert parts(x).shape == (2, 3, count * rows) and parts.names == tuple(names)
         torch.testing.assert_close(parts(x), whole(x), rtol=0, atol=1e-5)
@@ -100,7 +101,7 @@ def test_parts_of_different_kinds():
     layer = network.get_submodule(f"{PATH}.to_qkv")
     assert isinstance(layer, Apart) and type(pipe().model.network.get_submodule(f"{PATH}.to_qkv")) is FusedLinear
     assert [layer._modules[name].settings.activations for name in QKV] == ["float", "static", "dynamic"]
-    x = torch.randn(2, 5, layer.in_features, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 5, layer.in_features, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     with torch.no_grad():
         outputs = torch.cat([layer._modules[name](x) for name in QKV], dim=-1)
         assert torch.equal(layer(x), outputs)
@@ -117,8 +118,8 @@ def test_lora_beside_parts_of_different_kinds():
     lora = mgt_core.LoRA("a", {name: LowRank(*pair, 1.5) for name, pair in pairs.items()})
     adapted = adapt(network, lora, 1.0)[0].get_submodule(f"{PATH}.to_qkv")
     plain = network.get_submodule(f"{PATH}.to_qkv")
-    x = torch.randn(2, 3, plain.in_features, generator=torch.Generator().manual_seed(1))
-    down, up = pairs[f"{PATH}.to_v"]
+    x = torch.randn(2, 3, plain.in_features, generator=torch.Generator().manual_seed(1)).to(DEVICE)
+    down, up = (table.to(DEVICE) for table in pairs[f"{PATH}.to_v"])
     size = plain.out_features // 3
     torch.testing.assert_close(adapted(x)[..., :size], plain(x)[..., :size])
     torch.testing.assert_close(adapted(x)[..., 2 * size :], plain(x)[..., 2 * size :] + 1.5 * x @ down.T @ up.T)
@@ -132,7 +133,7 @@ def test_self_guidance_over_parts_of_different_kinds():
     plain = tokens(with_model(model.with_self_guidance(branch, 1.0)))
     assert plain.shape == (2, 4, 4)
     layer = model.network.get_submodule(f"{PATH}.to_qkv")
-    x = torch.randn(2, 3, layer.in_features, generator=torch.Generator().manual_seed(2))
+    x = torch.randn(2, 3, layer.in_features, generator=torch.Generator().manual_seed(2)).to(DEVICE)
     assert torch.equal(layer.product("to_v", x), layer.to_v.times(x))
 
 
@@ -143,7 +144,7 @@ def test_files_hold_published_names(tmp_path):
         marked = json.loads(file.metadata()["_quantization_metadata"])["layers"]
     assert {f"{PATH}.{name}.comfy_quant" for name in QKV} | {f"{PATH}.{name}.weight" for name in QKV} <= names
     assert not any("to_qkv" in name for name in names) and not any("to_qkv" in name for name in marked)
-    network = load_backbone(folder / "transformer", torch.float32, torch.device("cpu"))
+    network = load_backbone(folder / "transformer", torch.float32, DEVICE)
     held, saved = packed_layers(network), packed_layers(quantized().model.network)
     assert list(held) == list(saved)
     assert all(held[name].treatment == layer.treatment for name, layer in saved.items())
@@ -164,7 +165,7 @@ def test_a_kept_part_stays_float(tmp_path):
     layer = done.model.network.get_submodule(f"{PATH}.to_qkv")
     fused = pipe().model.network.get_submodule(f"{PATH}.to_qkv")
     assert isinstance(layer, Apart) and torch.equal(layer.to_v.weight, fused.weight[fused.rows("to_v")])
-    loaded = mgt_core.load(mgt_core.save_bundle(with_model(done.model), tmp_path / "saved"), device="cpu")
+    loaded = mgt_core.load(mgt_core.save_bundle(with_model(done.model), tmp_path / "saved"), **HERE)
     assert torch.equal(tokens(loaded), tokens(with_model(done.model)))
     assert isinstance(loaded.model.network.get_submodule(f"{PATH}.to_qkv"), Apart)
 
@@ -190,7 +191,7 @@ def whole_model(scheme: mgt_core.Scheme, kind: Treatment) -> mgt_core.MGTModel:
 def test_bundles_of_whole_layers_still_load(kind, tmp_path):
     old = whole_model(mgt_core.W4A8(), kind)
     folder = mgt_core.save_bundle(with_model(old), tmp_path / "old")
-    loaded = mgt_core.load(folder, device="cpu")
+    loaded = mgt_core.load(folder, **HERE)
     assert f"{PATH}.to_qkv" in packed_layers(loaded.model.network)
     assert torch.equal(tokens(loaded), tokens(with_model(old)))
 

@@ -16,6 +16,7 @@ from mgt_core.loading.bundle import load
 from mgt_core.quantization.pictures import fitted, folder_pictures
 from mgt_core.quantization.session import Session
 from support.bundles import halton_bundle
+from support.device import HERE, equal
 from support.golden import bundles
 from support.quantized import RUN, pipe, quantized, tokens, with_model
 
@@ -43,7 +44,7 @@ def test_tokens_of_pictures():
     images = torch.rand(2, 50, 70, 4)
     found = mgt_core.picture_tokens(pipe().model, pipe().codec, images, grid=(4, 4))
     size = 4 * pipe().model.pixels_per_token
-    assert torch.equal(found, pipe().codec.encode(fitted(images[..., :3], (size, size))))
+    assert equal(found, pipe().codec.encode(fitted(images[..., :3], (size, size))))
 
 
 def test_masked_states():
@@ -95,7 +96,7 @@ def test_fine_tuning_on_pictures():
 
 
 def test_classes(tmp_path):
-    of = load(halton_bundle(tmp_path / "halton"), device="cpu")
+    of = load(halton_bundle(tmp_path / "halton"), **HERE)
     positive, negative = mgt_core.picture_conditions(of.model, None, labels=torch.tensor([1, 2]))
     assert positive.labels.tolist() == [1, 2] and negative.batch == 2 and len(set(negative.labels.tolist())) == 1
     assert mgt_core.picture_conditions(of.model, None)[0].labels.tolist() == negative.labels[:1].tolist()
@@ -138,7 +139,7 @@ def test_command_line(tmp_path, capsys):
         "1e-5",
     ]
     assert main([*start, str(tmp_path / "small"), *more, "--condition-scales", "together", "--outputs", "int8"]) == 0
-    loaded = mgt_core.load(tmp_path / "small", device="cpu")
+    loaded = mgt_core.load(tmp_path / "small", **HERE)
     assert loaded.model.quantization == mgt_core.W4A8(condition_scales="together", outputs="int8")
     capsys.readouterr()
     (tmp_path / "none").mkdir()

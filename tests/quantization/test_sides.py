@@ -18,14 +18,15 @@ from mgt_core.quantization.formats import FORMATS
 from mgt_core.quantization.layers import GRID, LayerSettings, Treatment, packed_layers, rounded, scale_for
 from mgt_core.quantization.observers import Scale
 from mgt_core.quantization.surgery import replaced
+from support.device import DEVICE, HERE, agree
 from support.quantized import RUN, conditions, pipe, quantized, tokens, with_model
 
-BOTH = torch.tensor([NEGATIVE, POSITIVE])
+BOTH = torch.tensor([NEGATIVE, POSITIVE], device=DEVICE)
 
 
 def packed(how: Treatment, width: int = 16, rows: int = 8):
     torch.manual_seed(0)
-    return FORMATS.get("int8_tensorwise").pack(nn.Linear(width, rows), LayerSettings(16, 1)).treated(how)
+    return FORMATS.get("int8_tensorwise").pack(nn.Linear(width, rows).to(DEVICE), LayerSettings(16, 1)).treated(how)
 
 
 def test_nothing_is_known_beyond_a_call():
@@ -47,11 +48,11 @@ def test_nothing_is_known_beyond_a_call():
 
 def test_each_side_has_its_scale():
     layer = packed(Treatment("static", (1 / GRID, 4 / GRID)))
-    x = torch.full((2, 3, 16), 3.0)
+    x = torch.full((2, 3, 16), 3.0, device=DEVICE)
     tight, wide = (packed(Treatment("static", (scale / GRID,))) for scale in (1.0, 4.0))
     with torch.no_grad(), sides(BOTH):
-        assert torch.equal(layer(x)[0], tight(x)[0]) and torch.equal(layer(x)[1], wide(x)[1])
-        assert torch.equal(layer(x[:, 0])[0], tight(x[:, 0])[0])  # rows without places, as modulation has them
+        assert agree(layer(x)[0], tight(x)[0]) and agree(layer(x)[1], wide(x)[1])
+        assert agree(layer(x[:, 0])[0], tight(x[:, 0])[0])  # rows without places, as modulation has them
     with torch.no_grad():
         assert torch.equal(layer(x), wide(x))  # not known: the larger one, which clips neither
 
@@ -89,7 +90,7 @@ def test_equal_scales_give_what_one_gives():
     assert any(layer.settings.apart for layer in apart.values())
     both = replace(done.model, network=replaced(done.model.network, apart))
     for how in ({}, {"cfg": 1.0}, {"cfg": 0.0}, {"batch": 1}):
-        assert torch.equal(tokens(with_model(both), **how), tokens(with_model(done.model), **how))
+        assert agree(tokens(with_model(both), **how), tokens(with_model(done.model), **how))
 
 
 def test_the_default_has_scales_apart_that_differ():
@@ -145,7 +146,7 @@ def test_a_direct_call_knows_no_sides():
 
 
 def test_rows_taken_in_parts_keep_their_sides():
-    x = torch.randn(3, CPU_ROWS, 4)
+    x = torch.randn(3, CPU_ROWS, 4)  # as a CPU takes them
     of, seen = torch.tensor([NEGATIVE, POSITIVE, POSITIVE]), []
 
     def compute(rows):
@@ -164,7 +165,7 @@ def test_rows_taken_in_parts_keep_their_sides():
 def test_compiled_code_follows_the_sides():
     layer = packed(Treatment("static", (1 / GRID, 4 / GRID), (1 / GRID, 2 / GRID)))
     compiled = torch.compile(layer, backend="eager", fullgraph=True)
-    x = torch.full((2, 3, 16), 3.0)
+    x = torch.full((2, 3, 16), 3.0, device=DEVICE)
     with torch.no_grad():
         for of in (None, BOTH, BOTH.flip(0)):
             with sides(of):
@@ -174,8 +175,8 @@ def test_compiled_code_follows_the_sides():
 def test_averages_by_side():
     scale = Scale()
     assert scale.values(True) == scale.values(False) == ()
-    x = torch.tensor([[127.0], [254.0]])
-    with sides(torch.tensor([POSITIVE, POSITIVE])):
+    x = torch.tensor([[127.0], [254.0]], device=DEVICE)
+    with sides(torch.tensor([POSITIVE, POSITIVE], device=DEVICE)):
         scale.see(x)
     assert scale.values(True) == pytest.approx((2, 2)) and scale.values(False) == pytest.approx((2,))
     with sides(BOTH):
@@ -201,7 +202,7 @@ def test_int8_outputs(scales, tmp_path):
     assert {layers[name].output_scale.numel() for name in with_outputs} == {2 if scales == "apart" else 1}
     plain = quantized(mgt_core.W4A8(int8_share=1.0, condition_scales=scales))
     assert not any(layer.settings.outputs for layer in packed_layers(plain.model.network).values())
-    loaded = mgt_core.load(mgt_core.save_bundle(with_model(done.model), tmp_path / "saved"), device="cpu")
+    loaded = mgt_core.load(mgt_core.save_bundle(with_model(done.model), tmp_path / "saved"), **HERE)
     assert torch.equal(tokens(loaded), tokens(with_model(done.model)))
     assert loaded.model.quantization == scheme
 
@@ -209,7 +210,7 @@ def test_int8_outputs(scales, tmp_path):
 def test_outputs_lie_on_the_grid():
     layer = packed(Treatment("static", (0.05,), (0.01,)))
     with torch.no_grad():
-        codes = layer(torch.randn(2, 3, 16)) / 0.01
+        codes = layer(torch.randn(2, 3, 16).to(DEVICE)) / 0.01
     assert torch.allclose(codes, codes.round(), atol=1e-4) and codes.abs().max() <= GRID
 
 

@@ -10,6 +10,7 @@ from recipe.codec import training as recipe
 from recipe.codec.principal_components import PATCH, k_means, nearest, patches, read_encoder
 from recipe.data.scenes import NORMAL, Renderer, plain_scene
 from recipe.data.subjects import load_sprites, load_subjects
+from support.device import DEVICE
 
 pytest.importorskip("diffusers")
 
@@ -88,7 +89,7 @@ def test_training_goes_on_where_it_stopped(codec, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "measure_codec", lambda *args: whole(*args, count=2))
     recipe.save_whole(tmp_path / "codec_start.pt", **codec.state_dict())
     train = lambda steps: recipe.train_codec(  # noqa: E731
-        tmp_path, list(load_subjects()), load_sprites(), minutes=None, steps=steps
+        tmp_path, list(load_subjects()), load_sprites(), minutes=None, steps=steps, device=str(DEVICE)
     )
     first = torch.load(train(1), weights_only=True)
     (tmp_path / "codec.pt").unlink()

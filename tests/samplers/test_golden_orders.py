@@ -7,6 +7,7 @@ import torch
 
 import mgt_core
 from mgt_core.samplers.fixed_order import arccos_targets
+from support.device import DEVICE, agree, equal
 from support.golden import ROOT, settings, tensors
 from support.recorded import Recorded
 
@@ -25,7 +26,7 @@ def test_golden_halton_orders():
     for name, cells in recorded.items():
         side = int(name.removeprefix("order_"))
         order = mgt_core.ORDERS.get("halton")((side, side), torch.Generator())
-        assert torch.equal(order, cells[:, 0] * side + cells[:, 1])
+        assert equal(order, cells[:, 0] * side + cells[:, 1])
 
 
 def test_golden_arccos_counts():
@@ -63,7 +64,7 @@ def test_golden_halton_runs(path, monkeypatch):
     """Token for token from the recorded logits and draws, with guidance, and with top-k and rolled orders."""
     told = settings(HALTON / "traces")[path.name.removeprefix("trace_")]
     recorded = tensors(path)
-    net = Recorded(recorded, told["step"])
+    net = Recorded(recorded, told["step"]).to(DEVICE)
     model, mask = mgt_core.MGTModel(net, pixels_per_token=2), net.mask_id
     if told["top_k"] > 0:
         model = model.with_modifier(mgt_core.TopKTopP(told["top_k"]))
@@ -76,7 +77,7 @@ def test_golden_halton_runs(path, monkeypatch):
     )
     assert sampler.factors(told["step"]) == pytest.approx(told["softmax_multiplier"], abs=1e-6)
     # Where in the order each image begins is all that the run draws itself.
-    offsets = iter(recorded["roll_offset"])
+    offsets = iter(recorded["roll_offset"].cpu())
     monkeypatch.setattr(torch, "randint", lambda cells, shape, generator: next(offsets))
     seen = []
     out = mgt_core.sample(
@@ -92,7 +93,7 @@ def test_golden_halton_runs(path, monkeypatch):
     assert [int((~step.result.masked[0]).sum()) for step in seen] == told["cumulative_tokens"]
     assert int((recorded["tokens_out"][-1] == mask).sum()) == told["sampled_mask_token"]
     for index, step in enumerate(seen):
-        assert torch.equal(step.tokens.eq(mask) & ~step.result.masked, recorded["step_mask"][index])
+        assert agree(step.tokens.cpu().eq(mask) & ~step.result.masked, recorded["step_mask"][index])
     drawn_mask = (recorded["pred_code"] == mask) & recorded["step_mask"]
-    codes = ~drawn_mask.any(0)
-    assert codes.any() and torch.equal(out.tokens[codes], recorded["tokens_out"][-1][codes])
+    codes = ~drawn_mask.any(0).cpu()
+    assert codes.any() and agree(out.tokens[codes], recorded["tokens_out"][-1][codes])

@@ -41,7 +41,7 @@ def test_cold_runs_keep_the_surest_cells(seed):
     state = empty(batch=2)
     _, seen = steps_of(state, sampler=mgt_core.MaskGIT(temperature=(0.0, 0.0), draws=Watched), seed=seed)
     for step in seen[:-1]:
-        positions, sureness = drawn[step.index]
+        positions, sureness = (values.cpu() for values in drawn[step.index])
         dropped = step.result.masked.flatten(1).gather(1, positions)
         for values, out in zip(sureness, dropped, strict=True):
             assert values[~out].min() >= values[out].max() - 1e-5

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mgt_core import SAMPLERS
+from support.device import equal
 from support.runs import GRID, PIPE, POSITIVE, STEPPED, every_sampler, every_stepped_sampler, partial, run, steps_of
 
 
@@ -16,7 +17,7 @@ def test_callback_sees_every_step(sampler):
         result = step.result
         assert (step.index, step.total, step.seeds) == (index, 5, (11, 12))
         assert step.progress == (index + 1) / 5
-        assert torch.equal(step.tokens, before.tokens)
+        assert equal(step.tokens, before.tokens)
         left, was = (s.masked.flatten(1).sum(1) for s in (result, before))
         takes_back = SAMPLERS.get(sampler).takes_back
         if not takes_back or "zsampling" in sampler:
@@ -49,7 +50,7 @@ def test_what_a_callback_got_stays_as_it_was(sampler):
 def test_confidence_is_the_log_probability_of_the_token(sampler):
     """At the last step, where it can be recomputed from outside."""
     out, seen = steps_of(sampler=sampler, cfg=1.0)
-    logits = PIPE.model.logits(seen[-1].tokens, POSITIVE, 0).log_softmax(-1)
+    logits = PIPE.model.logits(seen[-1].tokens, POSITIVE, 0).log_softmax(-1).cpu()
     expected = logits.gather(-1, out.tokens[..., None])[..., 0]
     last = out.revealed_at == 4
     torch.testing.assert_close(out.confidence[last], expected[last], atol=1e-4, rtol=0)

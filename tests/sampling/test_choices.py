@@ -25,6 +25,7 @@ from mgt_core import (
 )
 from mgt_core.patches.guidance_schedule import GUIDANCE_SHAPES
 from mgt_core.presets import attached
+from support.device import agree
 from support.runs import GRID, PIPE, condition, empty, grids_of_bools, partial
 
 CELLS = GRID[0] * GRID[1]
@@ -174,8 +175,8 @@ def test_batch_equals_single_runs(name):
     for i in range(3):
         prompts = {"positive": row(positive, i), "negative": row(negative, i)}
         alone = technique(name, single(state, i), **prompts, seed=40 + i)
-        assert torch.equal(together.tokens[i], alone.tokens[0])
-        assert torch.equal(together.revealed_at[i], alone.revealed_at[0])
+        assert agree(together.tokens[i], alone.tokens[0])
+        assert agree(together.revealed_at[i], alone.revealed_at[0])
 
 
 @few
@@ -187,7 +188,7 @@ def test_batch_of_any_masks_equals_single_runs(first, second, name, seed):
     together = technique(name, state, steps=4, seed=seed)
     for i in range(2):
         alone = technique(name, single(state, i), steps=4, seed=(seed + i) % 2**64)
-        assert torch.equal(together.tokens[i], alone.tokens[0])
+        assert agree(together.tokens[i], alone.tokens[0])
 
 
 @every_technique
@@ -231,8 +232,8 @@ def test_techniques_do_something(name):
 @pytest.mark.parametrize("steps", [1, 2, CELLS])
 def test_neutral_modifiers_give_the_vanilla_tokens(name, steps):
     vanilla, neutral = (sample(empty(batch=2), parts, steps=steps) for parts in ([], [NEUTRAL[name]]))
-    assert torch.equal(vanilla.tokens, neutral.tokens)
-    assert torch.equal(vanilla.revealed_at, neutral.revealed_at)
+    assert agree(vanilla.tokens, neutral.tokens)
+    assert agree(vanilla.revealed_at, neutral.revealed_at)
 
 
 @pytest.mark.parametrize("name", NEUTRAL_SAMPLERS)
@@ -240,8 +241,8 @@ def test_neutral_modifiers_give_the_vanilla_tokens(name, steps):
 def test_neutral_samplers_give_the_vanilla_tokens(name, steps):
     vanilla = sample(empty(batch=2), steps=steps)
     neutral = sample(empty(batch=2), sampler=NEUTRAL_SAMPLERS[name], steps=steps)
-    assert torch.equal(vanilla.tokens, neutral.tokens)
-    assert torch.equal(vanilla.confidence, neutral.confidence)
+    assert agree(vanilla.tokens, neutral.tokens)
+    assert agree(vanilla.confidence, neutral.confidence)
 
 
 @pytest.mark.parametrize("candidates", [0.0, 0.3, 1.0])
@@ -258,7 +259,7 @@ def test_zigzags_leave_given_cells_alone(candidates):
 
 @pytest.mark.parametrize("sampler", [MaskedZSampling(), ZSampling()])
 def test_the_last_step_is_no_zigzag(sampler):
-    assert torch.equal(sample(empty(), steps=1).tokens, sample(empty(), sampler=sampler, steps=1).tokens)
+    assert agree(sample(empty(), steps=1).tokens, sample(empty(), sampler=sampler, steps=1).tokens)
 
 
 @few
@@ -273,7 +274,7 @@ def test_all_neutral_together_in_any_order(names, sampler, known, steps, seed):
     state = partial(known)
     vanilla = sample(state, steps=steps, seed=seed)
     together = sample(state, [NEUTRAL[name] for name in names], sampler, steps=steps, seed=seed)
-    assert torch.equal(vanilla.tokens, together.tokens)
+    assert agree(vanilla.tokens, together.tokens)
 
 
 # Composition and cost
@@ -323,7 +324,7 @@ def test_calls_are_counted(sampler, calls, cfg):
 def test_differential_needs_a_step_before(positions):
     """In the first step there is nothing to compare with, so a run of one step is vanilla."""
     vanilla = sample(empty(), steps=1)
-    assert torch.equal(vanilla.tokens, sample(empty(), [DifferentialSampling(1.0, positions)], steps=1).tokens)
+    assert agree(vanilla.tokens, sample(empty(), [DifferentialSampling(1.0, positions)], steps=1).tokens)
 
 
 def test_differential_ignores_cells_that_are_in_the_table_for_others():
@@ -332,7 +333,7 @@ def test_differential_ignores_cells_that_are_in_the_table_for_others():
     for sampler in ("maskgit", "masked_zsampling"):
         own = sample(state, [DifferentialSampling(positions="masked")], sampler)
         both = sample(state, [DifferentialSampling(positions="masked"), DifferentialSampling(0.0)], sampler)
-        assert torch.equal(own.tokens, both.tokens)
+        assert agree(own.tokens, both.tokens)
 
 
 @pytest.mark.parametrize("shape", GUIDANCE_SHAPES)

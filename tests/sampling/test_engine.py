@@ -15,6 +15,7 @@ from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.samplers.base import Sampler
 from mgt_core.sampling import draws, finite, memory
 from mgt_core.sampling import run as sampling
+from support.device import agree
 from support.golden import bundles, pipeline
 
 PIPE = pipeline(bundles()[0])
@@ -167,7 +168,7 @@ def test_parts_draw_what_the_whole_table_draws(modifiers, sampler, cfg, monkeypa
     for rows in (2, 14):
         monkeypatch.setattr(draws, "ROWS", rows)
         parts = run(**chosen)
-        assert torch.equal(parts.tokens, whole.tokens) and torch.equal(parts.revealed_at, whole.revealed_at)
+        assert agree(parts.tokens, whole.tokens) and agree(parts.revealed_at, whole.revealed_at)
         torch.testing.assert_close(parts.confidence, whole.confidence, atol=1e-5, rtol=0)
 
 

@@ -5,6 +5,7 @@ import torch
 
 import mgt_core
 from mgt_core.sampling.guided import GuidedNetwork
+from support.device import DEVICE
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, condition, empty, every_sampler, partial, run, steps_of
 
 OWN_GUIDANCE = {"masked_zsampling": {"inversion_cfg": 1.0}}
@@ -44,8 +45,8 @@ def test_prompts_of_different_length_take_two_calls():
 @torch.inference_mode()
 def test_guidance_formula(cfg):
     known = torch.rand(2, *GRID, generator=torch.Generator().manual_seed(3)) < 0.5
-    tokens, timestep = partial(known).tokens, torch.ones(2)
-    conditions = [PIPE.model.complete(c, 2, GRID, "given") for c in (POSITIVE, NEGATIVE)]
+    tokens, timestep = partial(known).tokens.to(DEVICE), torch.ones(2, device=DEVICE)
+    conditions = [PIPE.model.complete(c, 2, GRID, "given").to(DEVICE) for c in (POSITIVE, NEGATIVE)]
     conditional, unconditional = (PIPE.model.logits(tokens, c, timestep).flatten(1, 2) for c in conditions)
     guided = GuidedNetwork(PIPE.model.network, *conditions, GRID).logits(tokens, timestep, cfg)
     expected = unconditional + cfg * (conditional - unconditional)
@@ -59,7 +60,7 @@ def told_timesteps(monkeypatch, model, state, steps) -> list[torch.Tensor]:
     told, features = [], model.network.features
 
     def spy(tokens, timestep, *others):
-        told.append(timestep.float().expand(tokens.shape[0]).clone())
+        told.append(timestep.float().expand(tokens.shape[0]).cpu().clone())
         return features(tokens, timestep, *others)
 
     monkeypatch.setattr(model.network, "features", spy)

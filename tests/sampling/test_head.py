@@ -6,6 +6,7 @@ import torch
 import mgt_core
 from bench.speed.rows import WholeTable
 from mgt_core.sampling.guided import GuidedNetwork, GuidedRows
+from support.device import agree
 from support.golden import bundles, label, pipeline
 
 STEPS = 6
@@ -63,8 +64,8 @@ def test_tokens_equal_those_of_the_full_head(pipe, cfg, known, monkeypatch):
     monkeypatch.setattr(GuidedNetwork, "evaluate", everywhere)
     full = sample(pipe, batch=2, cfg=cfg, known=known)
     for other in (whole_table, full):
-        assert torch.equal(masked_only.tokens, other.tokens)
-        assert torch.equal(masked_only.revealed_at, other.revealed_at)
+        assert agree(masked_only.tokens, other.tokens)
+        assert agree(masked_only.revealed_at, other.revealed_at)
         torch.testing.assert_close(masked_only.confidence, other.confidence, atol=1e-4, rtol=0)
 
 

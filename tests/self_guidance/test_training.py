@@ -19,6 +19,7 @@ from mgt_core.self_guidance.examples import Examples, gather_examples, load_exam
 from mgt_core.self_guidance.objective import IGNORED, branch_loss, mask_some, propose, substitute
 from mgt_core.self_guidance.training import TrainingSettings, rate, timestep, train
 from support.bundles import openmuse_bundle
+from support.device import DEVICE, HERE, equal
 from support.golden import bundles, pipeline
 from support.runs import few
 
@@ -57,8 +58,8 @@ def test_corruption_keeps_its_counts(batch, cells, seed):
 
 
 def test_proposals_follow_the_model_or_are_nearly_uniform():
-    prepared = NET.prepare(PIPE.model.complete(PIPE.text.encode(["a"] * 400), 400, GRID, "given"), GRID)
-    race = torch.empty(400, 16, NET.codebook_size).exponential_(generator=torch.Generator().manual_seed(0))
+    prepared = NET.prepare(PIPE.model.complete(PIPE.text.encode(["a"] * 400), 400, GRID, "given").to(DEVICE), GRID)
+    race = torch.empty(400, 16, NET.codebook_size).exponential_(generator=torch.Generator().manual_seed(0)).to(DEVICE)
     own, flat = (propose(NET, (400, *GRID), prepared, race, flat) for flat in (False, True))
     p = PIPE.model.logits(torch.full((1, *GRID), MASK), PIPE.text.encode("a"), 1.0).softmax(-1).flatten(0, 2)
     likely = p.argmax(-1)
@@ -68,17 +69,17 @@ def test_proposals_follow_the_model_or_are_nearly_uniform():
 
 
 def test_the_network_is_frozen_and_every_part_of_the_branch_learns():
-    branch = mgt_core.fresh_branch(NET).requires_grad_(True)
+    branch = mgt_core.fresh_branch(NET).to(DEVICE).requires_grad_(True)
     with torch.no_grad():
         for decoder in branch.decoders:
             decoder.linear2.weight.add_(0.01)
     before = {name: value.clone() for name, value in NET.state_dict().items()}
-    tokens = examples().tokens[:2].long()
-    prepared = NET.prepare(PIPE.model.complete(PIPE.text.encode(["a", "b"]), 2, GRID, "given").to(), GRID)
+    tokens = examples().tokens[:2].long().to(DEVICE)
+    prepared = NET.prepare(PIPE.model.complete(PIPE.text.encode(["a", "b"]), 2, GRID, "given").to(DEVICE), GRID)
     labels = tokens.flatten(1).clone()
     labels[:, 8:] = IGNORED
     labels[0, 0] = MASK  # has no logit here: left out
-    loss = branch_loss(branch, NET, tokens, labels, torch.ones(2), prepared)
+    loss = branch_loss(branch, NET, tokens, labels, torch.ones(2, device=DEVICE), prepared)
     loss.total.backward()
     assert all(float(p.grad.abs().max()) > 0 for p in branch.parameters())
     assert all(p.grad is None for p in NET.parameters())
@@ -100,6 +101,7 @@ def test_the_rate_rises_and_falls(steps):
 # The loop
 
 
+@pytest.mark.cpu_only("a GPU adds up gradients in any order")
 def test_a_run_that_was_stopped_goes_on_the_same(tmp_path, monkeypatch):
     whole = train(PIPE, examples(), tmp_path / "whole.safetensors", TINY)
     kept = tmp_path / "halves.safetensors"
@@ -183,21 +185,21 @@ def test_captioned_pictures_are_encoded_once(tmp_path):
     assert found.tokens.shape == (2, *size)
     # In one batch, as there: in a plain picture the norms magnify what rounding leaves, which hangs on the batch.
     plain = torch.stack([torch.full((*PIPE.size, 3), shade / 255) for shade in (0, 120)])
-    assert torch.equal(found.tokens.long(), PIPE.codec.encode(plain))
+    assert equal(found.tokens.long(), PIPE.codec.encode(plain))
     again = gather_examples("no longer there", PIPE, kept, 100)
     assert torch.equal(again.tokens, found.tokens) and again.captions == found.captions
     assert len(gather_examples(str(tmp_path / "data"), PIPE, tmp_path / "fewer", 1)) == 1
 
 
 def test_scenes_of_the_built_in_model_come_at_its_size(tmp_path):
-    pipe = mgt_core.load("demo")
+    pipe = mgt_core.load("demo", **HERE)
     examples = gather_examples("demo", pipe, tmp_path / "kept.safetensors", 3)
     grid = tuple(side // pipe.codec.scale for side in pipe.size)
     assert examples.tokens.shape == (3, *grid) and len(examples.captions) == 3
 
 
 def test_classes_are_folders_in_order(tmp_path):
-    pipe = mgt_core.load(openmuse_bundle(tmp_path / "bundle"), device="cpu")
+    pipe = mgt_core.load(openmuse_bundle(tmp_path / "bundle"), **HERE)
     for index, name in enumerate(["ant", "bee"]):
         picture(tmp_path / "data" / name / "a.png", 100 * index)
     found = gather_examples(str(tmp_path / "data"), pipe, tmp_path / "kept", 100)
@@ -240,7 +242,9 @@ def test_the_command_trains(tmp_path, capsys):
         (tmp_path / "data" / f"{shade}.txt").write_text("a shade")
     out = tmp_path / "sub" / "branch.safetensors"
     told = ["train-guidance", str(bundles()[0]), "--out", str(out), "--data", str(tmp_path / "data")]
-    assert command_line.main([*told, "--steps", "2", "--batch", "2", "--dtype", "float32", "--device", "cpu"]) == 0
+    assert (
+        command_line.main([*told, "--steps", "2", "--batch", "2", "--dtype", "float32", "--device", str(DEVICE)]) == 0
+    )
     assert {path.name for path in out.parent.iterdir()} == {
         f"branch.{kind}" for kind in ("safetensors", "state", "examples", "png")
     }

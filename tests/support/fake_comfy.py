@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import torch
 
+from .device import DEVICE
+
 
 class FakeFolderPaths:
     """The part of ComfyUI's folder_paths that the pack uses."""
@@ -32,15 +34,15 @@ class FakeComfy:
     def __init__(self, patch, method="auto", size=512):
         self.updates, self.checks, self.interrupt_at = [], 0, None
         self.loads = []
-        cpu = torch.device("cpu")
-        devices = ("get_torch_device", "intermediate_device", "unet_offload_device", "vae_device", "vae_offload_device")
-        devices += ("text_encoder_device", "text_encoder_offload_device")
+        computing = ("get_torch_device", "vae_device", "text_encoder_device")
+        resting = ("intermediate_device", "unet_offload_device", "vae_offload_device", "text_encoder_offload_device")
         management = SimpleNamespace(
             throw_exception_if_processing_interrupted=self.check,
             load_models_gpu=self.load,
             should_use_bf16=lambda device: False,
             should_use_fp16=lambda device: False,
-            **{name: lambda: cpu for name in devices},
+            **{name: lambda: DEVICE for name in computing},
+            **{name: lambda: torch.device("cpu") for name in resting},
         )
         cli = SimpleNamespace(args=SimpleNamespace(preview_method=SimpleNamespace(value=method), preview_size=size))
         comfy = self

@@ -16,6 +16,8 @@ import mgt_core
 from mgt_core.modifiers.base import Modifier
 from mgt_core.sampling.run import Plan, Run
 
+from .device import DEVICE, HERE
+
 OWN = Path(__file__).parents[1] / "golden"
 ROOT = Path(os.environ.get("MGT_GOLDEN") or OWN)
 MEISSONIC = ROOT / "meissonic"
@@ -51,7 +53,7 @@ def assert_near(ours: torch.Tensor, recorded: torch.Tensor, scale: torch.Tensor 
     scale: the values before they were clipped, where they were."""
     scale = recorded if scale is None else scale
     gap = GAP * scale.abs().max().item() if scale.numel() else 0.0
-    torch.testing.assert_close(ours, recorded, atol=gap, rtol=0)
+    torch.testing.assert_close(ours.to(recorded.device), recorded, atol=gap, rtol=0)
 
 
 def assert_same_codes(codec: mgt_core.Codec, image: torch.Tensor, recorded: torch.Tensor, tile_size: int = 0) -> None:
@@ -59,6 +61,7 @@ def assert_same_codes(codec: mgt_core.Codec, image: torch.Tensor, recorded: torc
     one cell in a hundred at the most."""
     latents, ours = codec.latents(image, tile_size), codec.encode(image, tile_size)
     assert ours.shape == recorded.shape
+    ours, recorded = ours.to(latents.device), recorded.to(latents.device)
     away, wanted = ((latents - codec.codes(ids)).norm(dim=1) for ids in (ours, recorded))
     error = GAP * latents.abs().max() * latents.shape[1] ** 0.5
     differ = ours != recorded
@@ -66,7 +69,9 @@ def assert_same_codes(codec: mgt_core.Codec, image: torch.Tensor, recorded: torc
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
-    return load_file(path.with_name(path.name + ".safetensors"))
+    """Where the models lie that they are compared with."""
+    held = load_file(path.with_name(path.name + ".safetensors"))
+    return {name: value.to(DEVICE) for name, value in held.items()}
 
 
 def settings(path: Path) -> dict:
@@ -75,7 +80,7 @@ def settings(path: Path) -> dict:
 
 @cache
 def pipeline(folder: Path) -> mgt_core.Pipeline:
-    return mgt_core.load(folder, dtype=torch.float32, device="cpu")
+    return mgt_core.load(folder, **HERE)
 
 
 class Trace:

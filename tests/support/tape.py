@@ -5,14 +5,15 @@ stays as it was. What it cannot record (the host asks for a value) is refused.
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mgt_core.kernels.cuda_graph import RECORDERS
+from mgt_core.kernels.cuda_graph import RECORDERS, CUDARecorder, Recorder
+
+from .device import DEVICE, ON_CPU
 
 ASKS = {"item", "_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "equal"}
 
@@ -49,9 +50,7 @@ def same_memory(a: Tensor, b: Tensor) -> bool:
 
 
 class TapeRecorder:
-    """In the place of CUDARecorder. made: recordings in all; played: how often any of them was launched."""
-
-    made = played = 0
+    """In the place of CUDARecorder."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -61,18 +60,32 @@ class TapeRecorder:
         tape = Tape()
         with tape:
             output = compute()
-        TapeRecorder.made += 1
-
-        def launch() -> None:
-            TapeRecorder.played += 1
-            tape.play()
-
-        return launch, output
+        return tape.play, output
 
 
-@contextmanager
-def taped(monkeypatch):
-    """CUDA graphs act on the CPU too."""
-    TapeRecorder.made = TapeRecorder.played = 0
-    monkeypatch.setitem(RECORDERS, "cpu", TapeRecorder)
-    yield TapeRecorder
+class Counting:
+    """made: recordings in all. played: how often any of them was launched."""
+
+    def __init__(self, kind: type[Recorder]):
+        self.kind, self.made, self.played = kind, 0, 0
+
+    def __call__(self, device: torch.device) -> "Counting":
+        self.own = self.kind(device)
+        return self
+
+    def record(self, compute: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        launch, output = self.own.record(compute)
+        self.made += 1
+
+        def counted() -> None:
+            self.played += 1
+            launch()
+
+        return counted, output
+
+
+def counted(monkeypatch) -> Counting:
+    """CUDA graphs act where the suite computes, on a CPU by tapes."""
+    counting = Counting(TapeRecorder if ON_CPU else CUDARecorder)
+    monkeypatch.setitem(RECORDERS, DEVICE.type, counting)
+    return counting

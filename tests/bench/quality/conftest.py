@@ -1,11 +1,11 @@
 """The built-in model."""
 
 import pytest
-import torch
 
 import mgt_core
+from support.device import HERE
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    return mgt_core.load("demo", dtype=torch.float32, device="cpu")
+    return mgt_core.load("demo", **HERE)
