@@ -93,11 +93,11 @@ def measure(codec: Codec, tokens: Tensor, device: torch.device, repeats: int) ->
     """Figures by format."""
     rows: dict[str, dict] = {}
     exact: Tensor | None = None
-    for turn in range(repeats):
+    for _ in range(repeats):
         for name, form in formats(device).items():
             converted, memory = form.of(codec), PeakMemory(device)
             started = time.perf_counter()
-            with (form.around or nullcontext)():
+            with form.around() if form.around else nullcontext():
                 image = converted.decode(tokens, exact=form.exact)
             synchronize(device)
             seconds, peak = time.perf_counter() - started, memory.read()
@@ -105,7 +105,7 @@ def measure(codec: Codec, tokens: Tensor, device: torch.device, repeats: int) ->
             row = rows.setdefault(name, {"psnr": psnr(image, exact), "emulated": form.around is not None})
             if not row["emulated"]:
                 row["seconds"] = min(seconds, row.get("seconds", math.inf))
-                row["peak_bytes"] = peak if turn == 0 else min(peak, row["peak_bytes"]) if peak else None
+                row["peak_bytes"] = peak
     for row in rows.values():
         if "seconds" in row:
             row["time_over_float32"] = row["seconds"] / rows["float32"]["seconds"]

@@ -96,11 +96,6 @@ class Codec(Published):
         """Channels of each level, full resolution first; a level has half the side of the one before."""
 
     @property
-    def full_width(self) -> int:
-        """Channels of the layers that work on all pixels."""
-        return self.widths[0]
-
-    @property
     def scale(self) -> int:
         """Side in pixels of the square that one token stands for."""
         return 2 ** (len(self.widths) - 1)

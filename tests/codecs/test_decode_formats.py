@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 import mgt_core
 from bench.speed.decode import psnr
-from bench.speed.rounding import RoundedConvolutions, tf32, tf32_cut
+from bench.speed.rounding import RoundedConvolutions, RoundedResults, tf32, tf32_cut
 from mgt_core.codecs import maps
 from mgt_core.codecs.base import Codec, Direction, convolutions, cudnn_setting
 from mgt_core.codecs.llamagen import LlamaGenCodec, LlamaGenConfig, LlamaGenVQ
@@ -117,6 +117,15 @@ def test_rounding_to_tf32():
     torch.testing.assert_close(tf32(values), nearest, atol=0, rtol=1e-7)
     cut = torch.tensor([1, 1, 1 + step, -3.0, 0.0])
     assert torch.equal(tf32_cut(values)[:5], cut)
+
+
+@torch.inference_mode()
+def test_rounding_to_float16_has_its_range():
+    x = torch.tensor([1 + 2.0**-11, 300.0])
+    with RoundedResults(torch.float16):
+        assert torch.equal(x * 1.0, torch.tensor([1.0, 300.0]))
+        assert torch.equal(x * 300.0, torch.tensor([300.25, torch.inf]))
+        assert torch.equal(x.mul_(1.0), torch.tensor([1.0, 300.0]))
 
 
 @torch.inference_mode()
