@@ -70,8 +70,9 @@ def test_decoding_may_round_and_encoding_may_not(setting, monkeypatch):
     assert seen == [True, False, False] * 2
 
 
-def test_the_setting_survives_an_error(setting):
-    before = setting()
+@pytest.mark.parametrize("before", [False, True])
+def test_the_setting_survives_an_error(setting, before):
+    setting(before)
     with pytest.raises(ZeroDivisionError), convolutions(tf32=not before):
         assert setting() != before
         raise ZeroDivisionError

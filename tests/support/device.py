@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mgt_core.codecs import base
 from mgt_core.errors import MGTError
 from mgt_core.placement import pick_device
 
@@ -76,6 +77,9 @@ def agree(ours: Tensor, wanted: Tensor, dtype: torch.dtype = torch.float32) -> b
 
 
 def as_exact_as_can_be() -> None:
-    """float32 on a GPU means float32: no TF32 in products nor, as is torch's default, in convolutions."""
+    """float32 on a GPU means float32: no TF32 in products nor, as is torch's default and what codecs decode with, in
+    convolutions."""
+    chosen = base.convolutions
+    base.convolutions = lambda tf32=False: chosen(tf32=False)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
