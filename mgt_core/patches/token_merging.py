@@ -107,8 +107,9 @@ class TokenMerging(Patch):
     from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block
     merge in those, whatever is said here. part: what runs merged.
     first_block, last_block: the blocks, counted from 0 through both kinds, between which it acts.
-    known_only: merge only tokens whose cells are all known, into such tokens. start, end: share of the run
-    in which it acts, as for modifiers.
+    known_only: merge only tokens whose cells are all known, into such tokens; how many rows that leaves only a CPU
+    is asked, and elsewhere all are computed (see match). start, end: share of the run in which it acts, as for
+    modifiers.
     While every cell of an image is masked it is not merged: all similarities tie then.
     """
 
