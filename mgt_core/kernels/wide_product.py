@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .widened import in_float32
+
 PIECES = {torch.bfloat16: 3, torch.float16: 2}
 
 
@@ -24,10 +26,12 @@ def pieces(x: Tensor, dtype: torch.dtype) -> list[Tensor]:
 
 
 def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """x [..., K] float32 times weight [N, K] of any type, transposed -> [..., N] float32."""
+    """x [..., K] times weight [N, K], of which further dimensions are 1 -> [..., N], computed in the type of x."""
+    if x.dtype != torch.float32 or weight.dtype == x.dtype:
+        return F.linear(x, weight.flatten(1))
     if not (x.is_cuda and weight.dtype in PIECES and x.numel() and gives_float32()):
-        return F.linear(x, weight.to(x.dtype))
-    return by_pieces(x.flatten(0, -2), weight.T, torch.mm, torch.addmm).unflatten(0, x.shape[:-1])
+        return F.linear(x, in_float32(weight).flatten(1))
+    return by_pieces(x.flatten(0, -2), weight.flatten(1).T, torch.mm, torch.addmm).unflatten(0, x.shape[:-1])
 
 
 def by_pieces(x: Tensor, weight: Tensor, mm: Callable[..., Tensor], addmm: Callable[..., Tensor]) -> Tensor:

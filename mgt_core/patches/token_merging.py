@@ -6,6 +6,7 @@ TomeMGT (arXiv 2411.10781, section 4) after ToMe for Stable Diffusion (Bolya and
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -59,38 +60,52 @@ def sides(is_destination: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return sources, targets, torch.cdist(at, to) / sum(is_destination.shape)
 
 
-def match(metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed: Tensor | None = None) -> Merge | None:
+@dataclass(frozen=True)
+class Allowed:
+    """[B, h * w] bool, tokens that may share a row at all. How many there are decides how many rows there are, so that
+    the host has to know: it asks the device once, whatever the number of matchings."""
+
+    there: Tensor
+
+    @cached_property
+    def here(self) -> Tensor:
+        return self.there.cpu()
+
+    def counts(self, sources: Tensor, targets: Tensor) -> list[int]:
+        """Of each sample, the sources that find a target. Places on the CPU."""
+        return (self.here[:, sources].sum(1) * self.here[:, targets].any(1)).tolist()
+
+
+def match(
+    metric: Tensor, is_destination: Tensor, counts: Sequence[int], allowed: Allowed | None = None
+) -> Merge | None:
     """Merge the counts[b] tokens of sample b most similar (cosine) to a destination into it.
 
     Masked tokens are all alike before the first block: ties go to the nearest destination, and sources
     that tie are taken from all over the grid.
     metric: [B, h * w, C]; is_destination: [h, w] bool, on the CPU. A count is limited to the tokens that
-    are no destinations. allowed: [B, h * w] bool, the tokens that may share a row at all. How many there are only a
-    CPU is asked: elsewhere there are as many rows as tokens, some of them empty, which is the same but for rounding.
-    None when there is nothing to merge.
+    are no destinations. None when there is nothing to merge.
     """
-    unit = F.normalize(metric.float(), dim=-1)
-    sources, targets, farness = (sent(table, metric.device) for table in sides(is_destination))
-    counts = [min(count, len(sources)) for count in counts]
+    tables = sides(is_destination)
+    counts = [min(count, len(tables[0])) for count in counts]
+    if allowed is not None and any(counts):
+        counts = [min(pair) for pair in zip(counts, allowed.counts(*tables[:2]), strict=True)]
     if not any(counts):
         return None
+    unit = F.normalize(metric.float(), dim=-1)
+    sources, targets, farness = (sent(table, metric.device) for table in tables)
     similarity = (unit[:, sources] @ unit[:, targets].transpose(1, 2) / TIE).round() - 0.9 * farness
-    gone = sent(torch.tensor(counts)[:, None], metric.device)
     if allowed is not None:
-        pairs = allowed[:, sources, None] & allowed[:, None, targets]
+        pairs = allowed.there[:, sources, None] & allowed.there[:, None, targets]
         similarity = similarity.masked_fill(~pairs, -torch.inf)
-        gone = torch.minimum(gone, pairs.any(-1).sum(1, keepdim=True))
-        # To ask a GPU is to wait for all that it has still to do.
-        counts = gone[:, 0].tolist() if metric.device.type == "cpu" else None
-        if counts is not None and not any(counts):
-            return None
     best, target = similarity.max(-1)
     rank = best.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
+    gone = sent(torch.tensor(counts)[:, None], metric.device)
     slot = torch.empty(metric.shape[:2], dtype=torch.long, device=metric.device)
     slot[:, targets] = torch.arange(len(targets), device=metric.device)
     slot[:, sources] = torch.where(rank < gone, target, len(targets) + rank - gone)
-    size, filled = metric.shape[1] - (min(counts) if counts else 0), None
-    if counts is None or min(counts) < max(counts):
+    size, filled = metric.shape[1] - min(counts), None
+    if min(counts) < max(counts):
         filled = torch.arange(size, device=metric.device) < metric.shape[1] - gone
     return Merge(slot, size, filled)
 
@@ -170,7 +185,7 @@ class RunMerging(RunPatch):
             return hooks
         known = None
         if self.settings.known_only and not all(call.moment.all_masked):
-            known = (call.network.row_cells(call.tokens) != call.network.mask_id).all(-1)
+            known = Allowed((call.network.row_cells(call.tokens) != call.network.mask_id).all(-1))
         active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
         active.begin(call.moment.all_masked * len(call.entries), known)
         return replace(hooks, merging=active)
@@ -190,9 +205,9 @@ class ActiveMerging:
         self.uses = 0
         self.block = 0
         self.all_masked: Sequence[bool] = ()
-        self.known: Tensor | None = None
+        self.known: Allowed | None = None
 
-    def begin(self, all_masked: Sequence[bool], known: Tensor | None = None) -> None:
+    def begin(self, all_masked: Sequence[bool], known: Allowed | None = None) -> None:
         """A new evaluation, of as many images as `all_masked` has entries."""
         self.block, self.all_masked, self.known = 0, all_masked, known
 

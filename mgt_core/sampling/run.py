@@ -75,10 +75,8 @@ class Run:
         parts = [len(condition_parts(condition)) for condition in (positive, negative)]
         evaluated = sum(parts) if any(w not in (0, 1) for w in self.cfgs) else max(parts)
         acting = len(model.modifiers) + plan.keeps_logits
-        self.device, self.conditions = (
-            model.acquire(memory.activation_bytes(model, state, evaluated, acting, self.at_once)),
-            evaluated,
-        )
+        self.device = model.acquire(memory.activation_bytes(model, state, evaluated, acting, self.at_once))
+        self.conditions = evaluated
         self.network = GuidedNetwork(
             model.network,
             positive.to(self.device) if positive is not None else None,

@@ -45,7 +45,10 @@ def test_as_near_to_the_product_as_float32_is(dtype, seed, rows, width, out):
 def test_in_half_precision_alone_it_is_another_number(dtype):
     x, weight = torch.randn(9, 64), torch.randn(5, 64).to(dtype)
     exact = x.double() @ weight.double().T
-    near, far = (by_pieces(x, weight.T, mm, addmm) - exact).abs().max(), (mm(x.to(dtype), weight.T, torch.float32) - exact)
+    near, far = (
+        (by_pieces(x, weight.T, mm, addmm) - exact).abs().max(),
+        (mm(x.to(dtype), weight.T, torch.float32) - exact),
+    )
     assert far.abs().max() > 100 * near
 
 

@@ -226,7 +226,7 @@ def test_float16_stays_finite_at_its_limit():
     for step in range(2):
         logits = skipping.logits(tokens_of(PIPE.model, GRID, 0.5), torch.ones(2), 3.0, moment=at(step))
         assert bool(logits.isfinite().all())
-    assert bool(skipping.patches[0].added[("negative", 0), ("positive", 0)].isinf().all())
+    assert bool(skipping.patches[0].added[("negative", 0), ("positive", 0)].values.isinf().all())
 
 
 def test_self_guidance_follows_a_skipped_evaluation():

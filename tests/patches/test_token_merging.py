@@ -11,7 +11,7 @@ import mgt_core
 from mgt_core.backbones.hooks import NO_HOOKS
 from mgt_core.backbones.merge import Merge
 from mgt_core.patches.base import Call, Moment
-from mgt_core.patches.token_merging import BLOCKS, ActiveMerging, TokenMerging, destinations, match
+from mgt_core.patches.token_merging import BLOCKS, ActiveMerging, Allowed, TokenMerging, destinations, match
 from support.device import DEVICE
 from support.golden import bundles, label, pipeline
 from support.pretended import PretendedCUDA
@@ -91,29 +91,30 @@ def test_only_allowed_tokens_share_a_row(known):
     allowed = torch.zeros(2, 36, dtype=torch.bool)
     allowed[0, known] = True
     allowed[1] = torch.rand(36, generator=generator) < 0.6
-    merge = match(torch.randn(2, 36, 5, generator=generator), destinations((6, 6), (2, 2), None), [30, 30], allowed)
+    merge = match(
+        torch.randn(2, 36, 5, generator=generator), destinations((6, 6), (2, 2), None), [30, 30], Allowed(allowed)
+    )
     for b in range(2):
         shared = merge.slot[b].bincount(minlength=merge.size)[merge.slot[b]] > 1
         assert not bool((shared & ~allowed[b]).any())
     assert bool((merge.slot[1].bincount() > 1).any())
 
 
+@pytest.mark.cpu_only("the device is pretended")
 @pytest.mark.parametrize("known", [[0, 1, 4, 5], [3], []])
-def test_a_gpu_is_not_asked_how_many_are_allowed(known):
-    """It computes more rows, the last of them empty; what share a row are the same tokens."""
+def test_a_gpu_is_asked_once_how_many_are_allowed(known):
     generator = torch.Generator().manual_seed(1)
     allowed = torch.rand(2, 36, generator=generator) < 0.6
     allowed[0] = False
     allowed[0, known] = True
     given = torch.randn(2, 36, 5, generator=generator), destinations((6, 6), (2, 2), None), [30, 30]
-    own = match(*given, allowed)
+    own = match(*given, Allowed(allowed))
     with PretendedCUDA() as watch:
         metric, there = (values.pin_memory().to("cuda", non_blocking=True) for values in (given[0], allowed))
-        merge = match(metric, *given[1:], there)
-        assert merge.size == 36 and not watch.whole.waits
-        rows = merge.merge(metric)
-        assert (rows.abs().sum(-1) > 0).tolist() == merge.filled.tolist()
-        assert torch.equal(merge.unmerge(rows).cpu(), own.unmerge(own.merge(given[0])))
+        asked = Allowed(there)
+        for _ in range(3):
+            merge = match(metric, *given[1:], asked)
+        assert merge.size == own.size and watch.whole.waits.total() == 1
         assert torch.equal(merge.slot.cpu(), own.slot)
 
 

@@ -10,6 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...kernels.wide_product import wide_linear
+from ...kernels.widened import widened
+
 TIME_DIM = 256
 
 
@@ -122,6 +125,6 @@ class TokenHead(nn.Module):
         self.conv2 = nn.Conv2d(dim, codebook_size, 1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
-        """[..., C] -> [..., V]."""
-        hidden = self.layer_norm(F.linear(features, self.conv1.weight.flatten(1)))
-        return F.linear(hidden, self.conv2.weight.flatten(1))
+        """[..., C] -> [..., V], in the type of the features."""
+        hidden = widened(self.layer_norm, wide_linear(features, self.conv1.weight))
+        return wide_linear(hidden, self.conv2.weight)

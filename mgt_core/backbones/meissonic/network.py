@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ...conditioning.clip import LAION
 from ...kernels.block import rotary_table
-from ...kernels.widened import widened
 from ...placement import sent
 from ...registry import BACKBONES
 from ...types import Condition
@@ -196,4 +195,4 @@ class MeissonicTransformer(Backbone):
         return self.up_block["upsample"](x) if self.config.upsample else x
 
     def head(self, features: Tensor) -> Tensor:
-        return widened(self.mlm_layer, features)
+        return self.mlm_layer(features)
