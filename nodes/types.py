@@ -160,8 +160,8 @@ def side_input(which: str) -> Declaration:
 
 def tile_input(does: str) -> Declaration:
     return integer(
-        f"Side in pixels of the tiles in which the codec {does}: less memory for large pictures, slower, and the "
-        "same but for rounding. 0 for the whole at once.",
+        f"The codec {does} in strips, each of as many pixels as a square of this side: less memory for large pictures, "
+        "slower, and the same but for rounding. 0 for the whole at once.",
         default=0,
         low=0,
         high=8192,
