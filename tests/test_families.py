@@ -13,7 +13,7 @@ from support.families import EXACT, FAMILIES, REFUSED, TECHNIQUES, TIME, run
 
 # Methods of MGTModel that attach a patch by its own name, those for any part, and those of what no picture shows.
 COVERED = {"with_guidance", "with_compile", "with_token_merging", "with_token_cache", "with_guidance_reuse"}
-COVERED |= {"with_step_skipping"}
+COVERED |= {"with_step_skipping", "with_cuda_graphs"}
 COVERED |= {"with_self_guidance", "with_modifier", "with_patch", "with_part", "with_timestep_rule"}
 COVERED |= {"with_placement", "with_lora"}
 

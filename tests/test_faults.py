@@ -173,7 +173,7 @@ def test_nodes_break_and_go_on(pipe):
         assert torch.equal(sampled().tokens, expected.tokens)
     for part, name, inputs in (
         (text.network, "MGTTextEncode", {"text": "a cat", "text_encoder": text}),
-        (codec.network.decoder, "MGTDecode", {"tokens": expected, "codec": codec}),
+        (codec.network.decoder.conv_in, "MGTDecode", {"tokens": expected, "codec": codec}),
     ):
         for fault in FAULTS:
             if (name, fault) == ("MGTDecode", torch.OutOfMemoryError):

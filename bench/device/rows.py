@@ -5,12 +5,15 @@ from dataclasses import dataclass, replace
 import mgt_core
 from mgt_core.presets import attached
 
-from ..speed.rows import APPROXIMATE, EXACT, ROWS, TECHNIQUES
+from ..speed.rows import APPROXIMATE, EXACT, RECORDED, ROWS, TECHNIQUES
 
 GRAPHS, SKIPPING, COMPILE = "cuda_graphs", "step_skipping", "compile"  # registered names of patches
 LONG = 240.0  # seconds that compiling or packing may take
 NEEDED = 100.0  # without which compiling is not begun
 EIGHT = ("w8a8_fp8", "w8a8", "fp8")  # schemes whose products are of 8 bits
+
+
+COMBINED = {"together": APPROXIMATE, "recorded": RECORDED}
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,9 @@ class DeviceRow:
     @property
     def name(self) -> str:
         names = self.plain or (() if self.scheme else (EXACT,))
-        if self.approximate:
-            names = ("together", *names[len(APPROXIMATE) :])
+        for name, parts in COMBINED.items():
+            if names[: len(parts)] == parts:
+                names = (name, *names[len(parts) :])
         packing, graphs = (self.scheme,) * bool(self.scheme), ("graphs",) * (GRAPHS in self.parts)
         return ", ".join((*names, *packing, *graphs, *("without comfy-kitchen",) * (not self.kitchen)))
 
@@ -37,8 +41,8 @@ class DeviceRow:
 
     @property
     def approximate(self) -> bool:
-        """Whether everything approximate acts, with or without skipping of steps."""
-        return self.plain[: len(APPROXIMATE)] == APPROXIMATE
+        """Whether one of the combinations of all that is approximate acts."""
+        return any(self.plain[: len(parts)] == parts for parts in COMBINED.values())
 
     @property
     def exact(self) -> bool:
@@ -77,7 +81,8 @@ def device_rows() -> tuple[list[DeviceRow], list[DeviceRow]]:
         DeviceRow(graphs, scheme="w4a8"),
         DeviceRow((SKIPPING,), large=True),
         DeviceRow((SKIPPING, GRAPHS)),
-        DeviceRow((*APPROXIMATE, SKIPPING, GRAPHS)),
+        DeviceRow(RECORDED),
+        DeviceRow((*RECORDED, GRAPHS), large=True),
         DeviceRow(kitchen=False),
         DeviceRow(scheme="w4a8", kitchen=False),
         *(DeviceRow(scheme=name) for name in EIGHT if name in schemes),

@@ -167,6 +167,7 @@ def test_on_ray_a_worker_holds_a_gpu_and_says_where_it_is(tmp_path, monkeypatch,
         )
 
     monkeypatch.setattr(on_ray, "start_ray", with_a_gpu)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)  # which a suite on the CPU has emptied
     caplog.set_level(logging.INFO)
     free = []
     settings = {"bad": {"quantization": {"name": "w8a16", "keep": ["nothing"]}}, "good": {"steps": 1}}

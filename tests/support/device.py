@@ -79,7 +79,8 @@ def agree(ours: Tensor, wanted: Tensor, dtype: torch.dtype = torch.float32) -> b
 def as_exact_as_can_be() -> None:
     """float32 on a GPU means float32: no TF32 in products nor, as is torch's default and what codecs decode with, in
     convolutions."""
-    chosen = base.convolutions
-    base.convolutions = lambda tf32=False: chosen(tf32=False)
+    if not ON_CPU:
+        chosen = base.convolutions
+        base.convolutions = lambda tf32=False: chosen(tf32=False)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
