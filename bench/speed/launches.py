@@ -5,8 +5,8 @@
 Kernels do not depend on how wide a network is, so a Meissonic of the published depth and next to no width is run, at
 64 x 64 tokens, batch 1 and guidance 9, in bfloat16: on a pretended device (tests/support/pretended), which counts every
 operation that starts a kernel, in plain torch, without comfy-kitchen and Triton; a launched graph counts as one. And on
-the CPU, where arithmetic is then nothing, for the processor time that the host takes for a step: with graphs recorded by
-a stand-in that computes nothing again, which leaves the time around them. Figures are means of the steps after the
+the CPU, where arithmetic is then nothing, for the processor time that the host takes for a step: with graphs recorded
+by a stand-in that computes nothing again, which leaves the time around them. Figures are means of the steps after the
 first, of a second run: two periods of the token cache.
 """
 

@@ -52,7 +52,8 @@ class Products:
 
     def counting(self) -> FlopCounterMode:
         plain = dict.fromkeys((aten.mm, aten.bmm), lambda a, b, *_, **__: self.product(a, b))
-        biased = dict.fromkeys((aten.addmm, aten.baddbmm), lambda c, a, b, *_, **__: self.product(a, b))
+        with_bias = aten.addmm, aten.baddbmm, aten._addmm_activation
+        biased = dict.fromkeys(with_bias, lambda c, a, b, *_, **__: self.product(a, b))
         attention = dict.fromkeys(
             (
                 aten._scaled_dot_product_flash_attention_for_cpu,

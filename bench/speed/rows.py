@@ -49,8 +49,8 @@ OTHERS = {n: Technique(kind.title, kind()) for n, kind in patches().items() if k
 TECHNIQUES |= OTHERS
 # The cheapest combination found that keeps the judge's accuracy on the built-in model.
 APPROXIMATE = ("known_merging", "token_cache", "guidance_reuse")
-# What of them a CUDA graph can hold, with step skipping in the place of merging.
-RECORDED = ("step_skipping_4", "token_cache", "guidance_reuse")
+# What of them a CUDA graph can hold.
+RECORDED = ("token_cache", "guidance_reuse")
 
 
 def attach_all(names: tuple[str, ...], model: mgt_core.MGTModel) -> mgt_core.MGTModel:

@@ -81,10 +81,11 @@ def run_on_ray(
 
 def share(resources: Mapping[str, float], gpus: float | None, workers: int | None) -> tuple[float, int]:
     """GPUs of each worker, and workers, of a cluster with such resources, where they are left open."""
-    if gpus is None:
-        gpus = 1 if resources.get("GPU") else 0
-    room = resources.get("GPU", 1) / gpus if gpus else resources.get("CPU", 1)
-    return gpus, workers or max(1, int(room))
+    there, cores = resources.get("GPU", 0), resources.get("CPU", 1)
+    if gpus is None:  # as many workers as were asked for share what there is
+        gpus = min(1, there / (workers or 1))
+    room = max(1, int(min(there / gpus, cores) if gpus else cores))
+    return gpus, min(workers or room, room)
 
 
 def start_ray(ray, address: str, workers: int | None) -> None:

@@ -17,8 +17,8 @@ WIDEST_ALIVE = 3  # results of the widest layer, about, that an evaluation holds
 
 
 class Watchers(weakref.WeakSet):
-    """What is to be told when weights may have moved (`weights_moved`). A network that shares them shares it, a copy
-    with weights of its own begins without."""
+    """What is to be told when weights may have moved (`weights_moved`). A network with LoRAs shares it with the one
+    that it was made from, a deep copy begins without."""
 
     def __deepcopy__(self, memo: dict) -> "Watchers":
         return Watchers()

@@ -31,18 +31,17 @@ def wide_linear(x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight.flatten(1))
     if not (x.is_cuda and weight.dtype in PIECES and x.numel() and gives_float32()):
         return F.linear(x, in_float32(weight).flatten(1))
-    return by_pieces(x.flatten(0, -2), weight.flatten(1).T, torch.mm, torch.addmm).unflatten(0, x.shape[:-1])
+    return by_pieces(x.flatten(0, -2), weight.flatten(1).T, torch.mm).unflatten(0, x.shape[:-1])
 
 
-def by_pieces(x: Tensor, weight: Tensor, mm: Callable[..., Tensor], addmm: Callable[..., Tensor]) -> Tensor:
-    """[M, K] float32 times [K, N] in half precision -> [M, N] float32, by mm and addmm as torch's are on CUDA."""
-    first, *others = pieces(x, weight.dtype)
-    out = mm(first, weight, out_dtype=torch.float32)
-    for piece in others:
-        out = addmm(out, piece, weight, out_dtype=torch.float32)
-    return out
+def by_pieces(x: Tensor, weight: Tensor, mm: Callable[..., Tensor]) -> Tensor:
+    """[M, K] float32 times [K, N] in half precision -> [M, N] float32, by `mm` as torch's is on CUDA."""
+    first, *others = (mm(piece, weight, out_dtype=torch.float32) for piece in pieces(x, weight.dtype))
+    for other in others:
+        first += other
+    return first
 
 
 def gives_float32() -> bool:
-    """Whether torch can give the float32 sum of a product of half precision (2.8 can)."""
-    return "dtype" in torch.ops.aten.addmm.overloads()
+    """Whether torch can give the float32 sum of a product of half precision: 2.8 can, on CUDA."""
+    return "dtype" in torch.ops.aten.mm.overloads() and torch.version.hip is None

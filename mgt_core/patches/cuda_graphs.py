@@ -8,7 +8,7 @@ import logging
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,10 @@ class Recording:
         return self.output.clone()
 
 
+def addresses(tensors: Iterable[Tensor]) -> tuple[int, ...]:
+    return tuple(value.data_ptr() for value in tensors)
+
+
 @dataclass
 class Lent:
     """State that recordings know. owner: of the hook that uses it, or did."""
@@ -64,7 +68,7 @@ class Recordings:
         self.held: OrderedDict[Hashable, Recording] = OrderedDict()
         self.lent: dict[Hashable, list[Lent]] = {}
         self.holders = [own for module in network.modules() for own in (module._parameters, module._buffers)]
-        self.addresses: list[int] = []
+        self.addresses: tuple[int, ...] = ()
         self.recorder: Recorder | None = None
         self.possible, self.told = True, False
         self.lock = threading.Lock()  # of what recordings read and write
@@ -76,37 +80,50 @@ class Recordings:
         if wants_as_it_is() or not self.ready(tokens.device):
             return plain(*call)
         places = {name: (name, form(tokens), leaves(prepared)[2]) for name in hooks.keepers}
-        new = {places[n]: k for n, k in hooks.keepers.items() if k.fresh and not self.lend(places[n], k)}
+        with self.lock:
+            new = {places[n]: k for n, k in hooks.keepers.items() if k.fresh and not self.lend(places[n], k)}
         # What makes its memory itself makes it in a call that is not recorded.
         possible = hooks.fixed and all(keeper.state() for keeper in new.values())
         out = self.launched(plain, call) if possible else plain(*call)
-        for place, keeper in new.items():
-            self.lent.setdefault(place, []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
+        with self.lock:
+            for place, keeper in new.items():
+                self.lent.setdefault(place, []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
         return out
 
     def launched(self, plain: Features, call: tuple) -> Tensor:
         flat = flat_call(plain, *call)
         try:
             with self.lock:
-                return self.recording(flat).replay(flat)
-        except (MGTError, torch.OutOfMemoryError):
+                if self.recorder is not None:  # another thread may have dropped it
+                    return self.recording(flat).replay(flat)
+        except MGTError:
             raise
+        except torch.OutOfMemoryError:
+            self.drop()  # the same call may have room without what was recorded
         except Exception as error:
             self.drop()
             result = plain(*call)  # raises by itself when recording is not to blame
             self.possible = False
             log.warning("the network cannot be recorded as a CUDA graph here (%s); it runs as it is", reason(error))
             return result
+        return plain(*call)
 
     def recording(self, call: FlatCall) -> Recording:
         """Of this kind of call on this state, made when it is first asked for."""
-        key = call.kind, tuple(value.data_ptr() for value in call.state)
+        key = call.kind, addresses(call.state)
         if key not in self.held:
             while len(self.held) >= MOST:
                 self.held.popitem(last=False)
+                self.forget()
             self.held[key] = Recording(call, self.recorder)
         self.held.move_to_end(key)
         return self.held[key]
+
+    def forget(self) -> None:
+        """State that nobody uses and that no recording knows any more."""
+        known = {state for _, state in self.held}
+        for place, lent in self.lent.items():
+            self.lent[place] = [each for each in lent if each.owner() is not None or addresses(each.state) in known]
 
     def lend(self, place: Hashable, keeper: Keeper) -> bool:
         """Gives a hook the state of a run that is over, which recordings know already; False where there is none."""
@@ -126,7 +143,7 @@ class Recordings:
             return False
         self.weights_moved()
         if self.recorder is None and self.possible and all(value.device == device for value in self.weights()):
-            self.addresses = [value.data_ptr() for value in self.weights()]
+            self.addresses = addresses(self.weights())
             self.recorder = RECORDERS[device.type](device)
         return self.recorder is not None
 
@@ -135,7 +152,7 @@ class Recordings:
 
     def weights_moved(self) -> None:
         """Told when the weights may have moved: drops everything if they have."""
-        if self.recorder is not None and self.addresses != [value.data_ptr() for value in self.weights()]:
+        if self.recorder is not None and self.addresses != addresses(self.weights()):
             self.drop()
 
     def drop(self) -> None:
@@ -155,7 +172,9 @@ class CUDAGraphs(Patch):
     place = "launch"
     neutral = {}
 
-    _made: dict[Backbone, Recordings] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _made: MutableMapping[Backbone, Recordings] = field(
+        init=False, repr=False, compare=False, default_factory=weakref.WeakKeyDictionary
+    )
 
     def held_bytes(self, network: Backbone, rows: int, conditions: int, size: int) -> int:
         """What an evaluation needs, which stays reserved between them."""

@@ -150,6 +150,9 @@ def test_where_pictures_are_made_is_told(tmp_path, caplog):
         ({"CPU": 8.0, "GPU": 2.0}, 0.5, None, (0.5, 4)),
         ({"CPU": 8.0, "GPU": 2.0}, None, 1, (1, 1)),
         ({"CPU": 8.0, "GPU": 1.0}, 2, None, (2, 1)),
+        ({"CPU": 8.0, "GPU": 1.0}, None, 2, (0.5, 2)),
+        ({"CPU": 4.0, "GPU": 8.0}, None, None, (1, 4)),
+        ({"CPU": 8.0, "GPU": 2.0}, 1, 4, (1, 2)),
     ],
 )
 def test_the_share_of_a_worker(resources, gpus, workers, expected):

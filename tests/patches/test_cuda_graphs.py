@@ -1,9 +1,11 @@
 """CUDA graphs: replayed without Python, on tensors that stay, a run gives the tokens it gives without."""
 
+import copy
 import gc
 from dataclasses import replace
 
 import pytest
+import torch
 from torch import nn
 
 import mgt_core
@@ -203,3 +205,41 @@ def test_skipped_and_cached_steps(tape):
     for seed in range(2):
         assert agree(tokens(model, seed=seed, steps=12), tokens(both, seed=seed, steps=12))
     assert tape.played > 20
+
+
+def test_networks_of_loras_that_are_gone_leave_nothing(tape):
+    """The patch is shared by all that is attached after it."""
+    pipe = mgt_core.load("demo", **HERE)
+    model, text = graphed(pipe.model), pipe.text.encode(["a dog"])
+    for _ in range(2):
+        adapted = replace(model, network=copy.copy(model.network))
+        mgt_core.sample(adapted, mgt_core.empty_tokens(pipe, 128, 128), text, steps=1, cfg=1.0)
+    assert tape.made == 2
+    del adapted
+    gc.collect()
+    assert not model.patch("cuda_graphs")._made
+
+
+def test_state_that_no_recording_knows_goes(tape, monkeypatch):
+    monkeypatch.setattr(cuda_graphs, "MOST", 2)
+    cached = PIPE.model.with_token_cache(0.25, every=3)
+    model = graphed(cached)
+    for batch in (1, 2, 3, 4, 1):
+        assert agree(tokens(model, batch=batch), tokens(cached, batch=batch))
+    held = model.patch("cuda_graphs").recordings(model.network)
+    assert len(held.held) == 2 and sum(map(len, held.lent.values())) <= 2
+
+
+def test_a_recording_that_does_not_fit_is_no_end(tape, monkeypatch):
+    model, room = graphed(), [False]
+    record = cuda_graphs.Recording.__init__
+
+    def short(self, call, recorder):
+        if not room[0]:
+            raise torch.OutOfMemoryError("out of memory")
+        record(self, call, recorder)
+
+    monkeypatch.setattr(cuda_graphs.Recording, "__init__", short)
+    assert agree(tokens(model), tokens(PIPE.model)) and tape.made == 0
+    room[0] = True  # and tried again later
+    assert agree(tokens(model), tokens(PIPE.model)) and tape.made == 1

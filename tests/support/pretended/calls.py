@@ -164,12 +164,11 @@ def attention(watch, query, key, value, attn_mask=None, dropout_p=0.0, is_causal
     return watch.done(compute, "attention")
 
 
-@instead_of(torch.mm, torch.addmm)
-def product(watch, *given, out_dtype=None, **kwargs):
+@instead_of(torch.mm)
+def product(watch, a, b, out_dtype=None):
     """With out_dtype there is none on a CPU: products of half precision, added up in float32 and left there."""
     if out_dtype is None:
-        return (aten.addmm if len(given) > 2 else aten.mm).default(*given, **kwargs)
-    if not all(isinstance(each, DeviceTensor) for each in given):
+        return aten.mm.default(a, b)
+    if not (isinstance(a, DeviceTensor) and isinstance(b, DeviceTensor)):
         watch.mix("a product of tensors of both devices")
-    kind = torch.addmm if len(given) > 2 else torch.mm
-    return watch.done(lambda: kind(*(each.held.to(out_dtype) for each in given)), kind.__name__)
+    return watch.done(lambda: a.held.to(out_dtype) @ b.held.to(out_dtype), "mm")

@@ -1,6 +1,6 @@
 """What torch.cuda and torch offer beside tensors: generators, events, streams."""
 
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from unittest import mock
 
 import torch
@@ -123,6 +123,7 @@ def stand_ins(watch) -> ExitStack:
         (torch.cuda, "graph", graph),
         (torch.cuda, "graph_pool_handle", lambda: (0, 1)),
         (torch.cuda, "is_current_stream_capturing", lambda: watch.capture is not None),
+        (torch.cuda, "device", lambda device: nullcontext()),
         (torch.cuda, "Stream", Stream),
         (torch.cuda, "stream", stream),
         (torch.cuda, "current_stream", lambda device=None: one),
