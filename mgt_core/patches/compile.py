@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MODES = ("default", "reduce-overhead", "max-autotune-no-cudagraphs", "max-autotune")
 BACKENDS = ("inductor", "aot_eager", "eager")
+MOST = 2  # networks of a patch whose code is held: LoRAs attached after it make new ones
 
 
 class CompiledFeatures:
@@ -87,6 +88,8 @@ class Compile(Patch):
     def features(self, network: Backbone) -> CompiledFeatures:
         """Those of `network`, the same from run to run."""
         if network not in self._made:
+            while len(self._made) >= MOST:  # compiled code holds its network
+                del self._made[next(iter(self._made))]
             self._made[network] = CompiledFeatures(network, self)
         return self._made[network]
 

@@ -1,5 +1,8 @@
 """torch.compile as an option: the same tokens, whatever the sizes, and a way on where it cannot compile."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,6 +49,13 @@ def test_the_network_is_shared_and_no_model_changes():
     assert "Compile(mode='default'" in model.attached()[0]
     made = model.patch("compile").features(model.network)
     assert model.patch("compile").features(model.network) is made
+
+
+def test_networks_of_loras_that_are_gone_do_not_pile_up():
+    model = PIPE.model.with_compile(backend=NOT_REALLY)
+    for _ in range(4):
+        assert agree(run(replace(model, network=copy.copy(model.network))).tokens, run(PIPE.model).tokens)
+    assert len(model.patch("compile")._made) == compiling.MOST
 
 
 def test_merging_runs_as_it_is():
