@@ -13,6 +13,7 @@ from mgt_core.backbones.meissonic import blocks as meissonic
 from mgt_core.kernels import block as kernels
 from mgt_core.kernels.kitchen import loaded
 from mgt_core.kernels.streams import Stream
+from support.device import DEVICE
 from support.golden import bundles, pipeline
 
 DTYPES = {"float32": (torch.float32, 2e-6), "bfloat16": (torch.bfloat16, 4e-2), "float16": (torch.float16, 4e-3)}
@@ -23,10 +24,10 @@ def inputs(batch: int, heads: int, rows: tuple[int, ...], width: int, dtype: tor
     generator = torch.Generator().manual_seed(0)
     streams = []
     for count in rows:
-        product = torch.randn(batch, count, 3, heads, width, generator=generator).to(dtype)
-        streams.append(Stream(product, *(1 + 0.2 * torch.randn(2, width, generator=generator)).to(dtype)))
+        product = torch.randn(batch, count, 3, heads, width, generator=generator).to(DEVICE, dtype)
+        streams.append(Stream(product, *(1 + 0.2 * torch.randn(2, width, generator=generator)).to(DEVICE, dtype)))
     angles = 6 * torch.rand(*([batch] if per_sample else []), sum(rows), width // 2, generator=generator)
-    return streams, kernels.rotary_table(angles.cos(), angles.sin())
+    return streams, kernels.rotary_table(angles.cos(), angles.sin()).to(DEVICE)
 
 
 def definition(streams, table):

@@ -1,5 +1,6 @@
-"""The Triton kernels on a CPU, through Triton's interpreter, which has to be chosen before Triton is imported: run as
-a program of its own. Prints, by case, by how many roundings of its type a result is off at the most."""
+"""The Triton kernels where the suite computes, on a CPU through Triton's interpreter, which has to be chosen before
+Triton is imported: run as a program of its own. Prints, by case, by how many roundings of its type a result is off at
+the most."""
 
 import json
 import os
@@ -9,6 +10,7 @@ import torch
 
 from mgt_core.kernels import block
 from mgt_core.kernels.streams import Stream
+from support.device import DEVICE, ON_CPU
 
 EPS = 1e-6
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -84,7 +86,8 @@ def main() -> dict[str, float]:
     from mgt_core.kernels import triton_block as kernels
 
     torch.manual_seed(0)
-    kernels.try_out(torch.device("cpu"))
+    torch.set_default_device(DEVICE)
+    kernels.try_out(DEVICE)
     found = {"network": network(kernels)}
     block.own = lambda x: None
     for name, dtype in TYPES.items():
@@ -95,6 +98,6 @@ def main() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    assert os.environ["TRITON_INTERPRET"] == "1"
+    assert ON_CPU == (os.environ.get("TRITON_INTERPRET") == "1")
     with torch.inference_mode():
         json.dump(main(), sys.stdout)
