@@ -19,7 +19,7 @@ import mgt_core
 from mgt_core.quantization.quantize import layers_of
 from mgt_core.quantization.schemes import scheme_from
 
-from .families import table
+from ..support import support
 from .names import DIFFERS, RAN, SAME
 from .session import Session, quantized
 from .ties import NEAR, apart, compare, watched
@@ -36,7 +36,7 @@ Models = Callable[..., mgt_core.Pipeline]
 
 
 def suite(session: Session, tries: Tries) -> None:
-    families, techniques = list(table().FAMILIES), list(table().TECHNIQUES)
+    families, techniques = list(support("families").FAMILIES), list(support("families").TECHNIQUES)
     if session.tiny:
         families, techniques = families[:1], techniques[::TINY_EVERY]
     with tempfile.TemporaryDirectory() as folder, plain_convolutions():
@@ -54,7 +54,7 @@ def suite(session: Session, tries: Tries) -> None:
                 tries(f"{family}: {scheme}", partial(packed, own, scheme))
         for family in families:
             for technique in techniques:
-                if (family, technique) not in table().REFUSED:
+                if (family, technique) not in support("families").REFUSED:
                     tries(f"{family}: {technique}", partial(same_tokens, models, family, technique, session.device))
 
 
@@ -76,7 +76,7 @@ def model(folder: Path, family: str, device: torch.device, dtype: torch.dtype = 
 
 @cache
 def written(folder: Path, family: str) -> Path:
-    return table().FAMILIES[family](folder)
+    return support("families").FAMILIES[family](folder)
 
 
 def side_of(pipe: mgt_core.Pipeline) -> int:
@@ -90,7 +90,7 @@ def state_of(pipe: mgt_core.Pipeline) -> tuple[Tensor, mgt_core.Condition]:
     grid = (2, *pipe.model.grid_for(side, side))
     tokens = torch.randint(pipe.model.codebook_size, grid, generator=generator)
     masked = torch.rand(grid, generator=generator) < 0.5
-    return tokens.masked_fill(masked, pipe.model.mask_id), table().conditions(pipe)[0]
+    return tokens.masked_fill(masked, pipe.model.mask_id), support("families").conditions(pipe)[0]
 
 
 def logits(here: Models, there: Models) -> dict:
@@ -102,7 +102,7 @@ def logits(here: Models, there: Models) -> dict:
 def text(here: Models, there: Models) -> dict:
     if here().text is None:
         raise LeftOut("it has no text encoder")
-    ours, theirs = (table().conditions(pipe)[0] for pipe in (here(), there()))
+    ours, theirs = (support("families").conditions(pipe)[0] for pipe in (here(), there()))
     hidden, pooled = (within(a, b.cpu(), NEAR) for a, b in ((ours.hidden, theirs.hidden), (ours.pooled, theirs.pooled)))
     return max(hidden, pooled, key=lambda found: found["error"])
 
@@ -128,7 +128,7 @@ def pictures_apart(ours: Tensor, theirs: Tensor) -> dict:
 
 def finite(there: Models) -> dict:
     """A run in half precision; one whose numbers are not finite ends in an error by itself."""
-    return {"verdict": RAN, "tokens": table().run(there(), PLAIN).numel()}
+    return {"verdict": RAN, "tokens": support("families").run(there(), PLAIN).numel()}
 
 
 def packed(there: Models, name: str) -> dict:
@@ -139,7 +139,7 @@ def packed(there: Models, name: str) -> dict:
     except mgt_core.MGTError as why:
         raise LeftOut(str(why)) from None
     small = quantized(pipe.model, pipe.text, name, side_of(pipe))
-    table().run(replace(pipe, model=small), PLAIN)
+    support("families").run(replace(pipe, model=small), PLAIN)
     theirs = small.logits(*state_of(pipe), 1.0).cpu()
     own = replace(small, network=copy.deepcopy(small.network).to(CPU))
     tokens, condition = state_of(pipe)
@@ -151,7 +151,7 @@ def same_tokens(models: Models, family: str, technique: str, device: torch.devic
     runs, tokens = [], []
     for place in (CPU, device):
         with watched() as found:
-            tokens.append(table().run(models(family, place), technique).cpu())
+            tokens.append(support("families").run(models(family, place), technique).cpu())
         runs.append(found.events)
     if device != CPU and technique in drawn_there():
         return {"verdict": RAN, "tokens": tokens[1].numel()}

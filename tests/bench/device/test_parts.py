@@ -9,7 +9,6 @@ import torch
 import mgt_core
 from bench.device import budget, counts, original
 from bench.device.aims import over_original
-from bench.device.families import table
 from bench.device.parts import AGAIN, PARTS, visits
 from bench.device.rows import COMPILE, GRAPHS, DeviceRow, device_rows
 from bench.device.session import Session, quantized
@@ -18,6 +17,7 @@ from bench.device.weights import random_pipeline
 from bench.speed.bundle import TINY
 from bench.speed.rows import APPROXIMATE, ROWS, TECHNIQUES
 from bench.speed.runs import run
+from bench.support import support
 
 CPU = torch.device("cpu")
 
@@ -126,7 +126,7 @@ def test_every_part_comes_again_with_the_time_that_is_left():
 
 
 def test_the_tests_table_is_found_by_its_place():
-    assert set(table().FAMILIES) <= set(mgt_core.BACKBONES) and len(table().TECHNIQUES) > 30
+    assert set(support("families").FAMILIES) <= set(mgt_core.BACKBONES) and len(support("families").TECHNIQUES) > 30
 
 
 class Original:
