@@ -1,29 +1,21 @@
 """Layer by layer, whatever has been compiled or recorded: what watches single layers needs them to be called."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+from .now import Now
 
-class _Now(threading.local):
-    wanted: bool = False
-
-
-_now = _Now()
+_wanted = Now()
 
 
 @contextmanager
 def as_it_is() -> Iterator[None]:
     """Within, networks run as they are."""
-    before, _now.wanted = _now.wanted, True
-    try:
-        with torch.compiler.set_stance("force_eager"):
-            yield
-    finally:
-        _now.wanted = before
+    with _wanted.being(True), torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def wants_as_it_is() -> bool:
-    return _now.wanted
+    return bool(_wanted.value)

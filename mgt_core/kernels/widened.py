@@ -5,39 +5,30 @@ token head, which decides it, is a small part of the work.
 """
 
 import copy
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
+from .now import Now
+
 Copies = dict[int, tuple[Tensor, Tensor]]  # by a weight's id the weight itself, and its float32 copy
 
 
-class _Now(threading.local):
-    copies: Copies | None = None
+_copies = Now()
 
 
-_now = _Now()
-
-
-@contextmanager
-def keeping(copies: Copies) -> Iterator[None]:
+def keeping(copies: Copies) -> AbstractContextManager[None]:
     """Copies made meanwhile are kept in `copies`, and those that it holds are used: for a run, during which weights
     stay what they are."""
-    before, _now.copies = _now.copies, copies
-    try:
-        yield
-    finally:
-        _now.copies = before
+    return _copies.being(copies)
 
 
 def in_float32(weight: Tensor) -> Tensor:
     """`weight`, or a copy of it, which is another one for every call where nobody keeps them."""
     if weight.dtype == torch.float32:
         return weight
-    copies = {} if _now.copies is None else _now.copies
+    copies = {} if _copies.value is None else _copies.value
     if id(weight) not in copies:
         copies[id(weight)] = weight, weight.detach().float()
     return copies[id(weight)][1]

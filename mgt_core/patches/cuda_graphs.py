@@ -79,16 +79,24 @@ class Recordings:
         call = tokens, timestep, prepared, hooks
         if wants_as_it_is() or not self.ready(tokens.device):
             return plain(*call)
-        places = {name: (name, form(tokens), leaves(prepared)[2]) for name in hooks.keepers}
-        with self.lock:
-            new = {places[n]: k for n, k in hooks.keepers.items() if k.fresh and not self.lend(places[n], k)}
+        new = self.without_state(tokens, prepared, hooks)
         # What makes its memory itself makes it in a call that is not recorded.
         possible = hooks.fixed and all(keeper.state() for keeper in new.values())
         out = self.launched(plain, call) if possible else plain(*call)
-        with self.lock:
-            for place, keeper in new.items():
-                self.lent.setdefault(place, []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
+        if new:
+            with self.lock:
+                for place, keeper in new.items():
+                    self.lent.setdefault(place, []).append(Lent(keeper.state(), weakref.ref(keeper.owner)))
         return out
+
+    def without_state(self, tokens: Tensor, prepared: Any, hooks: Hooks) -> dict[Hashable, Keeper]:
+        """Hooks that are fresh and that no run which is over can lend its state, by where it would lie."""
+        fresh = {name: keeper for name, keeper in hooks.keepers.items() if keeper.fresh}
+        if not fresh:
+            return {}
+        shapes = form(tokens), leaves(prepared)[2]
+        with self.lock:
+            return {(name, *shapes): keeper for name, keeper in fresh.items() if not self.lend((name, *shapes), keeper)}
 
     def launched(self, plain: Features, call: tuple) -> Tensor:
         flat = flat_call(plain, *call)

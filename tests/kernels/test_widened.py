@@ -58,7 +58,7 @@ def test_a_run_converts_the_head_once(tmp_path, monkeypatch):
 
     def spied(states):
         logits = head(states)
-        made.append({id(copy) for _, copy in module._now.copies.values()})
+        made.append({id(copy) for _, copy in module._copies.value.values()})
         return logits
 
     monkeypatch.setattr(pipe.model.network, "head", spied)

@@ -37,16 +37,12 @@ class Tape(TorchDispatchMode):
     def play(self) -> None:
         for function, args, kwargs, before in self.steps:
             for old, new in zip(before, tensors(function(*args, **kwargs)), strict=True):
-                if old.data_ptr() != new.data_ptr() or not same_memory(old, new):
+                if old.data_ptr() != new.data_ptr():  # no view, nor written in place
                     old.copy_(new)
 
 
 def tensors(values: object) -> list[Tensor]:
     return [value for value in tree_leaves(values) if isinstance(value, Tensor)]
-
-
-def same_memory(a: Tensor, b: Tensor) -> bool:
-    return a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()
 
 
 class TapeRecorder:
