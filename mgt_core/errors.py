@@ -5,15 +5,36 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+LONGEST = 480  # characters of a message, whatever names and values the files behind it hold
+
 
 class MGTError(ValueError):
-    """Bad input. The message names the input, what it held and what is accepted."""
+    """Bad input. The message names the input, what it held and what is accepted: one line, which a terminal can show,
+    whatever a file holds."""
+
+    def __init__(self, message: object = ""):
+        super().__init__(shown_text(str(message)))
+
+
+def shown_text(text: str, limit: int = LONGEST) -> str:
+    """Text on one line, without what moves a terminal's cursor or turns its colours, its middle left out where it is
+    longer than `limit`."""
+    text = visible(" ".join(text[: 20 * limit].split()))
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - 5].rstrip()} ... {text[-tail:].lstrip()}"
+
+
+def visible(text: str) -> str:
+    """With the escapes of Python for characters that are none to see: controls, marks of direction, lone surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def join_some(items, limit: int = 3) -> str:
     """The first few of `items` as text, and how many were left out."""
-    items = [str(item) for item in items]
-    shown = ", ".join(items[:limit])
+    items = list(items)
+    shown = ", ".join(map(str, items[:limit]))
     rest = len(items) - limit
     return f"{shown} and {rest} more" if rest > 0 else shown
 

@@ -10,7 +10,7 @@ FOLDERS = ("mgt_core", "nodes", "runner", "bench", "recipe", "tests")
 SOURCES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py")) if TESTS / "golden" not in p.parents]
 MOST_LINES = 350
 # Folders of tests that are of no part: shared, recorded, or in need of something that is not always there.
-OTHERS = {"support", "golden", "saved_workflows", "host", "browser", "release", "device"}
+OTHERS = {"support", "golden", "saved_workflows", "host", "browser", "release", "device", "fuzz"}
 
 
 def name_of(path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import replace_file
+from mgt_core.files import replace_file
 
 RUNNING, DONE, FAILED, BROKEN, LEFT_OUT, NO_TIME = "running", "done", "failed", "broken", "left out", "no time"
 OPEN = (RUNNING, NO_TIME)  # what may be tried again

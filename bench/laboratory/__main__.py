@@ -16,9 +16,10 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+from mgt_core.files import replace_file
+
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
-from ..files import replace_file
 from ..markdown import write_page
 from . import quick
 from .plan import STUDIES

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from mgt_core import lab
+from mgt_core.files import claimed, replace_file
 
-from ..files import claimed, replace_file, sampled_hash
+from ..files import sampled_hash
 from .measuring import measure
 from .plan import Case
 

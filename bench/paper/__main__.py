@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from mgt_core.errors import MGTError
+from mgt_core.files import replace_file, waited_for
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import replace_file, waited_for
 from ..sweep.run import Cluster, make, store_of
 from ..sweep.spec import DTYPES, PARTS, Spec
 from ..sweep.store import Store

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..files import replace_file
+from mgt_core.files import replace_file
+
 from ..markdown import percent, table
 from ..quality.sheet import sheet
 from ..quality.tables import chance, listed

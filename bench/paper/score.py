@@ -16,10 +16,10 @@ import torch
 from PIL import Image
 
 from mgt_core.errors import MGTError
+from mgt_core.files import replace_file, waited_for
 from mgt_core.placement import pick_device
 from mgt_core.registry import import_modules
 
-from ..files import replace_file, waited_for
 from . import judges
 from .judges.base import JUDGES, lacking, weights_of
 from .prompts import Prompt

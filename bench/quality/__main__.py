@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 
 import mgt_core
+from mgt_core.files import replace_file
 from recipe.judge.pictures import model_settings
 
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
-from ..files import replace_file
 from ..markdown import write_page
 from . import quick
 from .cases import VANILLA

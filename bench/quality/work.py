@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 import mgt_core
+from mgt_core.files import claimed, replace_file
 
-from ..files import claimed, replace_file
 from .cases import VANILLA, choices, sweeps, twin
 from .decoding import Case, decode
 from .prompts import prompts, whole_rounds

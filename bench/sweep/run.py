@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgt_core.errors import whole_number
+from mgt_core.files import PAUSE
 from mgt_core.loading.layouts import find_bundle
 
-from ..files import PAUSE
 from .marks import weights_mark
 from .on_ray import run_on_ray
 from .spec import LARGEST_BATCH, Job, Spec, grouped

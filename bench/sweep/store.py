@@ -9,8 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mgt_core.errors import MGTError
+from mgt_core.files import claimed, replace_file, waited_for
 
-from ..files import claimed, replace_file, waited_for
 from .sheet import contact_sheet
 from .spec import Job
 from .worker import Picture

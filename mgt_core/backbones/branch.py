@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..registry import BACKBONES
+from ..sampling.draws import cpu_generator
 from .base import Backbone
 from .hooks import Hooks
 
@@ -125,7 +126,7 @@ def fresh_branch(network: Backbone, seed: int = 0) -> Branch:
     """An untrained branch, on the CPU: P_l = 1 and Q_l = 0, so that nothing comes down and l_H is what the network
     makes of the blank canvas alone. With it Self-Guidance amplifies what the tokens chosen so far say."""
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed would also seed every GPU
+        torch.default_generator.set_state(cpu_generator(seed).get_state())  # torch.manual_seed would seed GPUs too
         branch = branch_class(network).for_network(network)
     for decoder in branch.decoders:
         nn.init.eye_(decoder.linear.weight)

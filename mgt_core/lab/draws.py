@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..sampling.draws import GeneratorDraws, exact_device, seeded_generator
+from ..sampling.draws import GeneratorDraws, cpu_generator, exact_device, seeded_generator
 from ..types import Step
 
 
@@ -15,7 +15,7 @@ class BatchDraws(GeneratorDraws):
 
     def __init__(self, generators: Sequence[torch.Generator], cells: int):
         super().__init__(generators, cells)
-        self.shared = torch.Generator().manual_seed(self.generators[0].initial_seed())
+        self.shared = cpu_generator(self.generators[0].initial_seed())
 
     def uniform(self, device: torch.device) -> Tensor:
         drawn = torch.rand(len(self.generators), self.cells, generator=self.shared, dtype=torch.float64)

@@ -19,6 +19,7 @@ from ..errors import MGTError, whole_number
 from ..interval import in_interval
 from ..placement import sent
 from ..registry import PATCHES
+from ..sampling.draws import cpu_generator
 from ..settings import choice, number, share, whole
 from .base import Call, Moment, Patch, RunPatch
 from .spread import spread
@@ -200,7 +201,7 @@ class ActiveMerging:
 
     def __init__(self, settings: TokenMerging):
         self.settings = settings
-        self.generator = torch.Generator().manual_seed(settings.seed) if settings.random else None
+        self.generator = cpu_generator(settings.seed) if settings.random else None
         self.current: Merge | None = None
         self.uses = 0
         self.block = 0

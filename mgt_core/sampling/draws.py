@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -11,7 +12,8 @@ from ..errors import MGTError, whole_number
 from ..placement import sent
 from ..types import Step
 
-SEED_SPAN = 2**64
+SEED_SPAN, WORD = 2**64, 2**32
+TWISTER = slice(24, 24 + 624 * 8)  # bytes of a torch generator's state that hold the Mersenne Twister's 624 words
 ROWS = 1024  # rows of logits held at once on a CPU
 GPU_BYTES = 2**30  # what those held at once on a GPU may take, where every part of them costs kernels
 DRAWING = 3  # float32 tables that a draw takes beside the logits: their softmax, and its sum in float64
@@ -47,8 +49,21 @@ def image_seeds(seed: int | Sequence[int], batch: int) -> tuple[int, ...]:
 
 
 def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
-    """One CPU generator per seed; torch's use the low 32 bits of it."""
-    return tuple(torch.Generator().manual_seed(seed) for seed in seeds)
+    """One CPU generator per seed."""
+    return tuple(map(cpu_generator, seeds))
+
+
+def cpu_generator(seed: int) -> torch.Generator:
+    """A generator on the CPU, seeded with all 64 bits: torch's own seeding takes the low 32 of them, and is what seeds
+    below 2**32 mean. Others are spread over the generator's state as the Mersenne Twister's authors do with keys of
+    several words (Matsumoto and Nishimura 2002, init_by_array), so that no two seeds begin alike."""
+    generator = torch.Generator().manual_seed(seed)
+    if seed < WORD:
+        return generator
+    state = generator.get_state()
+    _, words, *_ = np.random.RandomState([seed % WORD, seed // WORD]).get_state()
+    state[TWISTER].view(torch.int64).copy_(torch.from_numpy(words.astype(np.int64)))
+    return generator.set_state(state) or generator
 
 
 def seeded_generator(name: str, device: torch.device) -> torch.Generator:

@@ -19,6 +19,7 @@ from ..backbones.base import Backbone
 from ..backbones.branch import Branch, fresh_branch
 from ..errors import MGTError, finite_number, whole_number
 from ..loading.pipeline import Pipeline
+from ..sampling.draws import SEED_SPAN, cpu_generator
 from .examples import Examples
 from .objective import branch_loss, first_pass, mask_some, propose, substitute
 
@@ -108,7 +109,7 @@ class Batch:
 def corrupted(pipe: Pipeline, examples: Examples, step: int, settings: TrainingSettings) -> Batch:
     """The batch of step `step`, whose random numbers depend on seed and step alone."""
     network, device = pipe.model.network, pipe.model.acquire()
-    generator = torch.Generator().manual_seed((settings.seed * 1_000_003 + step) % 2**63)
+    generator = cpu_generator((settings.seed * 1_000_003 + step) % SEED_SPAN)
     rows = torch.randint(len(examples), (settings.batch,), generator=generator)
     tokens = examples.tokens[rows].long().to(device)
     batch, grid = len(tokens), tuple(tokens.shape[1:])

@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 import mgt_core
-from bench import files
 from bench.sweep.__main__ import main
 from bench.sweep.marks import weights_mark
 from bench.sweep.run import store_of, sweep
@@ -21,6 +20,7 @@ from bench.sweep.settings import arguments
 from bench.sweep.spec import Job, Spec
 from bench.sweep.store import Store
 from bench.sweep.worker import Worker
+from mgt_core import files
 from mgt_core.errors import MGTError
 from mgt_core.views.pictures import to_pil
 from support.bundles import copy_bundle

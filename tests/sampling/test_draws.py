@@ -2,13 +2,14 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mgt_core.sampling import draws
-from mgt_core.sampling.draws import ROWS, inverse_cdf, rows_held
+from mgt_core.sampling.draws import ROWS, cpu_generator, inverse_cdf, rows_held
 from mgt_core.sampling.step import least_confident
 
 
@@ -82,3 +83,23 @@ def test_the_least_confident_are_those_of_the_lowest_rank(images, cells, seed):
     counts = torch.randint(cells + 1, (images,), generator=generator)
     rank = confidence.masked_fill(~candidates, math.inf).argsort(dim=1, stable=True).argsort(dim=1)
     assert torch.equal(least_confident(confidence, candidates, counts.tolist()), rank < counts[:, None])
+
+
+def test_all_64_bits_of_a_seed_count():
+    """Those below 2**32 draw as torch's own seeding has them, and no two others begin alike."""
+    ordinary = torch.rand(4, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(torch.rand(4, generator=cpu_generator(5)), ordinary)
+    wide = [5, 5 + 2**32, 5 + 2**33, 5 * 2**32, 5 + 2**63, 2**32, 2**64 - 1]
+    drawn = {tuple(torch.rand(4, generator=cpu_generator(seed)).tolist()) for seed in wide}
+    assert len(drawn) == len(wide)
+    assert cpu_generator(2**40).initial_seed() == 2**40
+
+
+def test_wide_seeds_are_keys_of_two_words():
+    """As the generator's authors seed with several words (mt19937ar.out), which numpy does too; a float32 of torch is
+    the low 24 bits of a word."""
+    published = np.random.RandomState([0x123, 0x234, 0x345, 0x456]).randint(2**32, size=2, dtype=np.uint32)
+    assert published.tolist() == [1067595299, 955945823]
+    words = np.random.RandomState([7, 9]).randint(2**32, size=5, dtype=np.uint32)
+    drawn = torch.rand(5, generator=cpu_generator(7 + 9 * 2**32))
+    assert drawn.tolist() == [int(word) % 2**24 / 2**24 for word in words]

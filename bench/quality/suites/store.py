@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 
 import mgt_core
+from mgt_core.files import claimed, replace_file
 from recipe.data.scenes import Scene
 from recipe.judge.pictures import reconstruct, render
 
-from ...files import claimed, replace_file
 from ..decoding import Case, decode
 
 CODEC = Case("*true pictures, through the codec*")  # what a suite's figures are at best

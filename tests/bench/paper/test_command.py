@@ -9,12 +9,11 @@ import sys
 import pytest
 from PIL import Image
 
-from bench import files
 from bench.paper.__main__ import main
 from bench.paper.judges.base import JUDGES
 from bench.paper.score import kept_scores, score, scores_file
 from bench.sweep.worker import Worker
-from mgt_core import CalibrationRun
+from mgt_core import CalibrationRun, files
 from support.bundles import amused_bundle
 from support.judges import clip_judge, pick_judge
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench import files
 from bench.quality.suites import choices, hypotheses, store
 from bench.quality.suites.completion import EVERY, Completion, inside, kept_cells, scenes
 from bench.quality.suites.figures import Answers, open_change, open_figures
 from bench.quality.suites.plan import Extent, plan
 from bench.quality.suites.questions import OUTSIDE, UNPROMPTED, OpenCaptions, Question, axes, questions
 from bench.quality.suites.tuning import AIM, NEAR, choose
+from mgt_core import files
 from recipe.data.scenes import held_out
 from recipe.data.subjects import load_subjects
 from recipe.judge.placements import Placed, shown

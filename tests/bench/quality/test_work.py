@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import mgt_core
-from bench import files
 from bench.quality import work
 from bench.quality.cases import VANILLA
 from bench.quality.decoding import Case, decode
 from bench.quality.prompts import prompts
 from bench.quality.work import Extent, Store
+from mgt_core import files
 from recipe.judge.pictures import model_settings
 from support.quality import SETTINGS, SMALL, fake
 

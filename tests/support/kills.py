@@ -1,0 +1,139 @@
+"""A process killed at any moment of its work, and what it leaves: again and again, at other moments.
+
+A subject is a module of tests/fuzz with `prepare(folder)`, called once in an empty folder; `act(folder)`, the work that
+is killed, on a copy of that folder; and `check(folder, finished)`, which looks at what is there afterwards, goes on as
+a person would, and raises where something was lost. finished: whether `act` came to its end before it was killed. The
+module says how often it is killed in every run of the tests (KILLS).
+
+    MGT_KILLS=200 ./mgt test tests/fuzz -k kill        the long form: so many kills of each subject
+    PYTHONPATH=.:tests python -m support.kills fuzz.kill_saving 200      the same of one subject
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from .pack import ROOT
+
+EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
+
+
+def kills(short: int) -> int:
+    """How many times a subject is killed: `short` unless MGT_KILLS says it."""
+    return int(os.environ.get("MGT_KILLS", short))
+
+
+def run(subject: str, count: int, seed: int = 0) -> dict:
+    """What `count` kills of a subject came to: {"killed", "finished", "faults": [...]}. In a process of its own, which
+    has one thread and can be copied."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "support.kills", subject, str(count), str(seed)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def kill_again_and_again(name: str, count: int, seed: int) -> dict:
+    subject = importlib.import_module(name)
+    draws, told = random.Random(seed), {"killed": 0, "finished": 0, "faults": []}
+    with tempfile.TemporaryDirectory() as place:
+        first = Path(place) / "first"
+        first.mkdir()
+        subject.prepare(first)
+        events, seconds = measured(subject.act, copied(first, Path(place) / "measured"))
+        for number in range(count):
+            folder = copied(first, Path(place) / f"{number}")
+            at = draws.uniform(0, seconds) if number % 2 else None  # in between: what torch itself writes
+            event = None if number % 2 else 1 + (number // 2) % events
+            finished = in_a_copy(lambda to=folder: subject.act(to), event, at)
+            told["finished" if finished else "killed"] += 1
+            try:
+                subject.check(folder, finished)
+            except Exception as error:
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                moment = f"file event {event} of {events}" if event else f"{at:.2f} of {seconds:.2f} s"
+                told["faults"].append(f"{moment}: {type(error).__name__}: {str(error)[:300]} (line {where.lineno})")
+            shutil.rmtree(folder)
+    return told
+
+
+def copied(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to, symlinks=True))
+
+
+def measured(act: Callable[[Path], None], folder: Path) -> tuple[int, float]:
+    """File events and seconds of the work when nobody stops it."""
+    reading, writing = os.pipe()
+
+    def counted() -> None:
+        counter = Events(None)
+        started = time.monotonic()
+        act(folder)
+        os.write(writing, json.dumps([counter.seen, time.monotonic() - started]).encode())
+
+    assert in_a_copy(counted), "the work fails when nobody stops it"
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        events, seconds = json.load(told)
+    shutil.rmtree(folder)
+    return max(1, events), seconds
+
+
+def in_a_copy(work: Callable[[], None], event: int | None = None, seconds: float | None = None) -> bool:
+    """`work` in a copy of this process, killed at a file event or after some time. Whether it came to its end."""
+    sys.stdout.flush()
+    process = os.fork()
+    if not process:
+        code = 1
+        with contextlib.suppress(BaseException):
+            Events(event)
+            try:
+                work()
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+        os._exit(code)
+    if seconds is not None:
+        time.sleep(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the work failed by itself"
+    return not os.WIFSIGNALED(status)
+
+
+class Events:
+    """Counts what changes files, and kills this process before the one of a number."""
+
+    def __init__(self, last: int | None):
+        self.seen, self.last = 0, last
+        sys.addaudithook(self.hook)
+
+    def hook(self, event: str, arguments: tuple) -> None:
+        if event not in EVENTS or (event == "open" and not is_writing(arguments)):
+            return
+        self.seen += 1
+        if self.seen == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def is_writing(arguments: tuple) -> bool:
+    _, mode, flags = arguments
+    return any(letter in mode for letter in "wax+") if mode else bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+
+if __name__ == "__main__":
+    name, count, *rest = sys.argv[1:]
+    print(json.dumps(kill_again_and_again(name, int(count), int(*rest or [0]))))  # noqa: T201
