@@ -12,7 +12,7 @@ from typing import Any
 
 from . import host_nodes, specs
 from .images import Folders, make_nodes
-from .problems import Json, WorkflowError, name_node, title_of
+from .problems import Json, RunError, WorkflowError, name_node, title_of
 from .validate import needed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +21,7 @@ ALIAS = "mgt_pack"
 Report = Callable[[int, int, "str | None"], None]
 
 
-class NodeFailedError(Exception):
+class NodeFailedError(RunError):
     """A node raised; the message names it."""
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 Json = dict[str, Any]
 
+LONGEST = 480  # characters of a sentence, whatever a file or a server holds
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -21,7 +23,14 @@ class Problem:
         text = f"{self.message.rstrip('.')}: {self.details}" if self.details else self.message
         if self.node_id:
             text = f"{name_node(self.node_id, self.class_type, self.title)}: {text}"
-        return text if text.endswith((".", "!", "?")) else text + "."
+        return shown_text(text if text.endswith((".", "!", "?")) else text + ".")
+
+
+class RunError(Exception):
+    """A run that cannot begin or go on. The message is one line that a terminal can show."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shown_text(str(message)))
 
 
 class WorkflowError(Exception):
@@ -34,6 +43,17 @@ class WorkflowError(Exception):
     @classmethod
     def one(cls, message: str, details: str = "", **where: str) -> WorkflowError:
         return cls([Problem(message, details, **where)])
+
+
+def shown_text(text: str, limit: int = LONGEST) -> str:
+    """As the library's errors have it (mgt_core/errors.py), which is not loaded for a run on a server: one line, its
+    middle left out where it is long, and escapes for characters that are none to see."""
+    text = " ".join(text[: 20 * limit].split())
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - 5].rstrip()} ... {text[-tail:].lstrip()}"
 
 
 def name_node(node_id: str, class_type: str, title: str = "") -> str:

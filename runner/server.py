@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from .events import Silence, listen
-from .problems import Json, Problem, WorkflowError, title_of
+from .problems import Json, Problem, RunError, WorkflowError, title_of
 from .progress import Bar
 
 POLL_SECONDS = 0.5
@@ -25,7 +25,7 @@ UNDER_WAY = frozenset({"progress", "progress_state", "status", "executed", "pict
 TIMEOUT_SECONDS = 60
 
 
-class ServerError(Exception):
+class ServerError(RunError):
     """The server cannot be reached, or a run on it failed."""
 
 
