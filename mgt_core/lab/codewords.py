@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MGTError, finite_number, whole_number
+from ..sampling.draws import cpu_generator
 from ..types import UNCONDITIONAL
 from .truth import Truth, check_sizes, draw_rows, pick, with_mixture
 
@@ -30,7 +31,7 @@ class Codewords(Truth):
         finite_number("flip", flip, 0.001, 1)
         if classes > words:
             raise MGTError(f"there are {classes} classes and {words} words; every class needs a word")
-        self.words = torch.randint(codes, (words, self.cells), generator=torch.Generator().manual_seed(seed))
+        self.words = torch.randint(codes, (words, self.cells), generator=cpu_generator(seed))
         self.flip = flip
         own = (torch.arange(words) % classes == torch.arange(classes)[:, None]).double()
         self.prior = with_mixture((own / own.sum(1, keepdim=True)).log())  # [classes + 1, M]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MGTError
+from ..sampling.draws import cpu_generator
 from ..settings import Settings, number, share, whole
 from ..types import UNCONDITIONAL
 from .truth import Predictor
@@ -63,7 +64,7 @@ class LogitNoise(ModelError):
 
     def spoil(self, right: Predictor, tokens: Tensor, labels: Tensor) -> Tensor:
         logits = right.logits(tokens, labels)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = cpu_generator(self.seed)
         kept = torch.randn(right.cells, right.codes, generator=generator)
         marks = torch.randint(2**62, (right.cells, right.codes + 1), generator=generator)
         context = marks[torch.arange(right.cells), tokens].sum(1) + labels * marks[0, 0]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..sampling.draws import cpu_generator
 from .codewords import Codewords
 from .truth import AT_ONCE, DRAWS, Estimate, Truth
 
@@ -56,7 +57,7 @@ def distance(truth: Truth, tokens: Tensor, label: int = 0, kind=half_difference,
 def of_outcomes(outcomes: Tensor, p: Tensor, kind=half_difference, seed: int = 0) -> Distance:
     """The same of outcomes [B] long, of whatever kind, that should follow p [S]."""
     counts = torch.bincount(outcomes, minlength=len(p)).double()
-    generator = torch.Generator().manual_seed(seed)
+    generator = cpu_generator(seed)
     # Counts of an exact sample are Poisson given their sum, which is near enough to the sample's size.
     null = kind(torch.poisson(len(outcomes) * p.expand(REPEATS, -1), generator=generator), p)
     parts = outcomes.chunk(PARTS)
@@ -131,4 +132,4 @@ def differing(counts: Tensor) -> Tensor:
 
 def exact_sample(truth: Truth, label: int = 0, count: int = DRAWS, seed: int = 1) -> Tensor:
     """Exact draws to compare with, [count, N]."""
-    return truth.draw(torch.full((count,), label), torch.Generator().manual_seed(seed))
+    return truth.draw(torch.full((count,), label), cpu_generator(seed))

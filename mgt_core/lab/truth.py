@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MGTError, whole_number
+from ..sampling.draws import cpu_generator
 from ..types import UNCONDITIONAL
 
 MOST_STATES = 2**21  # full grids that are listed at once
@@ -84,7 +85,7 @@ class Truth(Predictor):
     def entropy(self, label: int = 0, draws: int = DRAWS, seed: int = 0) -> Estimate:
         """In nats, of the whole grid: here the mean of -log p over exact draws."""
         labels = torch.full((draws,), label)
-        tokens = self.draw(labels, torch.Generator().manual_seed(seed))
+        tokens = self.draw(labels, cpu_generator(seed))
         parts = zip(tokens.split(AT_ONCE), labels.split(AT_ONCE), strict=True)
         return Estimate.of(-torch.cat([self.log_probability(*part) for part in parts]))
 
