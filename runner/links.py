@@ -10,7 +10,7 @@ from .problems import Json, WorkflowError
 
 NOTES = frozenset({"Note", "MarkdownNote"})
 VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
-MOST_LOOKS = 3_000_000  # at slots, some seconds of them; 100,000 nodes as workflows have them take a tenth
+MOST_LOOKS = 600_000  # at slots, a second or two of them; 100,000 nodes as workflows have them take some 400,000
 
 
 class Origin(NamedTuple):

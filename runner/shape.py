@@ -10,13 +10,15 @@ from typing import Any
 
 from .problems import Json, WorkflowError, shown_text
 
-MOST_BYTES = 32 << 20  # of JSON; 20,000 nodes take about 20 MB, and 32 MB of `{},` become 900 MB of objects
+MOST_BYTES = 32 << 20  # of JSON; 20,000 nodes take about 20 MB
+MOST_HELD = 2_000_000  # lists and objects, of which a node has about 18; each takes 60 bytes and more
 DEEPEST = 100  # lists and objects in each other; a saved workflow has 12, and Python's own functions end at some 300
 MOST_DIGITS = 1000  # of a whole number; a seed has 20, and Python writes none of more than 4,300
 MOST_NODES = 100_000  # five times as many as anyone is known to have put into one workflow, subgraphs written out
-MOST_LINKS = 500_000  # five a node, where saved workflows have one or two
+MOST_LINKS = 300_000  # three a node, where saved workflows have one or two
 LONGEST_ID = 100  # characters of a node's id, of which those in nested subgraphs are put together
 SHOWN = 80  # characters of a value that is odd
+TOO_DEEP = f"holds lists and objects more than {DEEPEST} deep in each other, the most that are read"
 
 LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
 LIST, TEXT = (list, "a list"), (str, "text")
@@ -34,27 +36,28 @@ SLOT = {"name": TEXT, "link": ((int, str), "the id of a link")}
 def parsed(text: str, source: object) -> Any:
     """The value of a JSON text. Raises WorkflowError where it is none, or too much of it."""
     if len(text) > MOST_BYTES:
-        raise WorkflowError.one("Cannot read the workflow", f"{source} is longer than {MOST_BYTES >> 20} MB of JSON")
+        raise _unreadable(source, f"is longer than {MOST_BYTES >> 20} MB of JSON")
+    if text.count("[") + text.count("{") > MOST_HELD:  # in texts too, where so many are as odd
+        raise _unreadable(source, f"holds more than {MOST_HELD:,} lists and objects, the most that are read")
     try:
         found = json.loads(text, parse_int=_whole)
     except RecursionError:
-        raise _too_deep(source) from None
+        raise _unreadable(source, TOO_DEEP) from None
     except ValueError as error:
-        raise WorkflowError.one("Cannot read the workflow", f"{source} is not JSON ({error})") from None
+        raise _unreadable(source, f"is not JSON ({error})") from None
     if depth(found) > DEEPEST:
-        raise _too_deep(source)
+        raise _unreadable(source, TOO_DEEP)
     return found
+
+
+def _unreadable(source: object, why: str) -> WorkflowError:
+    return WorkflowError.one("Cannot read the workflow", f"{source} {why}")
 
 
 def _whole(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
-        raise ValueError(f"it holds a number of {len(digits)} digits, and at most {MOST_DIGITS} are read")
+        raise ValueError(f"it holds a number of {len(digits)} digits, of which at most {MOST_DIGITS} are read")
     return int(digits)
-
-
-def _too_deep(source: object) -> WorkflowError:
-    limit = f"holds lists and objects more than {DEEPEST} deep in each other, and at most {DEEPEST} are read"
-    return WorkflowError.one("Cannot read the workflow", f"{source} {limit}")
 
 
 def depth(value: Any) -> int:
