@@ -12,9 +12,9 @@ from .problems import Json, WorkflowError, shown_text
 
 MOST_BYTES = 32 << 20  # of JSON; 20,000 nodes take about 20 MB
 MOST_HELD = 2_000_000  # lists and objects, of which a node has about 18; each takes 60 bytes and more
-DEEPEST = 100  # lists and objects in each other; a saved workflow has 12, and Python's own functions end at some 300
+DEEPEST = 100  # lists and objects in each other; a saved workflow has 12, and Python's stack ends at some hundreds
 MOST_DIGITS = 1000  # of a whole number; a seed has 20, and Python writes none of more than 4,300
-MOST_NODES = 100_000  # five times as many as anyone is known to have put into one workflow, subgraphs written out
+MOST_NODES = 100_000  # subgraphs written out; 20,000 convert in two seconds, and nobody draws so many
 MOST_LINKS = 300_000  # three a node, where saved workflows have one or two
 LONGEST_ID = 100  # characters of a node's id, of which those in nested subgraphs are put together
 SHOWN = 80  # characters of a value that is odd
@@ -65,8 +65,8 @@ def depth(value: Any) -> int:
     level, found = [value] if isinstance(value, (dict, list)) else [], 0
     while level and found <= DEEPEST:
         found += 1
-        held = (v for c in level for v in (c.values() if isinstance(c, dict) else c))
-        level = [value for value in held if isinstance(value, (dict, list))]
+        values = (held for holder in level for held in (holder.values() if isinstance(holder, dict) else holder))
+        level = [held for held in values if isinstance(held, (dict, list))]
     return found
 
 
@@ -118,8 +118,10 @@ def _count(graphs: list[Json], key: str, most: int) -> None:
 
 def check_node(node: Any) -> None:
     """Raises WorkflowError where a node in UI format is of no shape that the front end writes."""
-    if not isinstance(node, dict) or not is_id(node.get("id")) or not isinstance(node.get("type"), str):
+    if not isinstance(node, dict) or node.get("id") is None or not isinstance(node.get("type"), str):
         raise WorkflowError.one("Bad workflow", f"a node has no id or no type: {str(node)[:SHOWN]}")
+    if not is_id(node["id"]):
+        raise _bad("id", "a node", node["id"], f"a number or text of at most {LONGEST_ID} characters")
     where = f"node {node['id']}"
     _check(node, NODE, where)
     for side in ("inputs", "outputs"):
@@ -148,9 +150,9 @@ def _bad(key: str, where: str, value: Any, wanted: str) -> WorkflowError:
 def link_ends(link: Any) -> tuple[str, tuple[str, int, str, int]]:
     """A link's id, and the node and slot that it leads from and to. Raises WorkflowError."""
     try:
-        values = [link[key] for key in LINK_KEYS] if isinstance(link, dict) else link[:5]
+        values = [link[key] for key in LINK_KEYS] if isinstance(link, dict) else list(link)[:5]
         number, origin, origin_slot, target, target_slot = values
-        if not (is_id(number) and is_id(origin) and is_id(target)):
+        if isinstance(link, str) or not (is_id(number) and is_id(origin) and is_id(target)):
             raise ValueError
         return str(number), (str(origin), slot_number(origin_slot), str(target), slot_number(target_slot))
     except (KeyError, TypeError, ValueError, OverflowError):
