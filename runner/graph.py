@@ -102,7 +102,7 @@ def _read(graph: Json) -> Graph:
     for link in links.values():
         if link.target == SUBGRAPH_OUTPUT:
             ends.setdefault(link.target_slot, link)
-    return Graph(str(graph.get("name")), nodes, links, ends)
+    return Graph(str(graph.get("name") or graph.get("id")), nodes, links, ends)
 
 
 def _opened(scope: Scope, subgraphs: dict[str, Graph]) -> Scope:
@@ -118,7 +118,7 @@ def _opened(scope: Scope, subgraphs: dict[str, Graph]) -> Scope:
 class Size(NamedTuple):
     """Of a graph with its subgraphs written out."""
 
-    nodes: int
+    nodes: int  # uses of subgraphs among them, which may be empty
     written: int  # bytes of JSON
     depth: int
 
@@ -135,7 +135,7 @@ class _Sizes:
         nodes = written = depth = 0
         for node in graph.nodes.values():
             inner = self.inside(node["type"], around)
-            nodes += inner.nodes if inner else 1
+            nodes += 1 + (inner.nodes if inner else 0)
             written += (inner.written if inner else 0) + (len(json.dumps(node)) if around else 0)
             depth = max(depth, inner.depth + 1 if inner else 0)
         return Size(nodes, written, depth)

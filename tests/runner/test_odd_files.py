@@ -154,6 +154,7 @@ def nest(depth, times, held=()):
 
 BOMBS = {
     "many": (nest(9, 10, [make(1), make(2)]), "with its subgraphs written out it has more than 100,000 nodes"),
+    "many empty ones": (nest(6, 10), "with its subgraphs written out it has more than 100,000 nodes"),
     "deep": (nest(33, 1), "with its subgraphs written out it has more than 32 subgraphs in each other"),
     "deeper than Python's stack": (nest(5000, 1), "it has more than 32 subgraphs in each other"),
     "deep by two ways": (
