@@ -24,7 +24,7 @@ from support.pack import ROOT
 from support.trials import is_sentence
 from support.workflow_files import SAVED, WORKFLOWS
 
-SHORT = 250
+SHORT = 150
 OUTCOMES = ("converted", "refused")
 KINDS = ("Reroute", "PrimitiveNode", "Note", "MarkdownNote", "Nope", "bomb 0", "SaveImage", "MGTSample", "LoadImage")
 
