@@ -10,7 +10,6 @@ Json = dict[str, Any]
 
 LONGEST = 480  # characters of a sentence, whatever a file or a server holds
 LONGEST_NAME = 60  # of a node's id, class and title in it, which leaves room for what is wrong
-MOST_PROBLEMS = 20  # that are told, each on a line: more than anyone mends at once
 
 
 @dataclass(frozen=True)
@@ -36,13 +35,10 @@ class RunError(Exception):
 
 
 class WorkflowError(Exception):
-    """A workflow that cannot run; `problems` holds one sentence each, of the first MOST_PROBLEMS."""
+    """A workflow that cannot run; `problems` holds one sentence each."""
 
     def __init__(self, problems: Iterable[Problem | str]) -> None:
-        found = [p if isinstance(p, Problem) else Problem(p) for p in problems]
-        rest = len(found) - MOST_PROBLEMS
-        more = [Problem(f"{rest} more problems of the same workflow are not told")] if rest > 0 else []
-        self.problems = found[:MOST_PROBLEMS] + more
+        self.problems = [p if isinstance(p, Problem) else Problem(p) for p in problems]
         super().__init__("\n".join(map(str, self.problems)))
 
     @classmethod

@@ -10,7 +10,7 @@ from runner import graph as graphs
 from runner import links, shape
 from runner.convert import SHOWN_WARNINGS
 from runner.files import Document, read_document
-from runner.problems import LONGEST, MOST_PROBLEMS, Problem, WorkflowError
+from runner.problems import LONGEST, Problem, WorkflowError
 from support.fake_nodes import chain, change, make, node, show, workflow
 from support.prompts import MAKE, api, made
 from support.trials import is_sentence
@@ -269,12 +269,6 @@ def prepare_problems(prompt, library, custom):
     with pytest.raises(WorkflowError) as caught:
         prepare(Document(api=prompt), [], library.object_info, custom=custom)
     return caught.value.problems
-
-
-def test_problems_are_told_up_to_a_number():
-    error = WorkflowError(f"problem {i}" for i in range(500))
-    assert len(error.problems) == len(str(error).splitlines()) == MOST_PROBLEMS + 1
-    assert str(error.problems[-1]) == f"{500 - MOST_PROBLEMS} more problems of the same workflow are not told."
 
 
 def test_long_names_leave_room_for_what_is_wrong():
