@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from .convert import is_ui_format
+from . import png
 from .problems import Json, WorkflowError
+from .shape import MOST_BYTES, is_ui_format, parsed
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+CHUNKS = ("workflow", "prompt")  # texts of an image, the first one wins
 
 
 @dataclass(frozen=True)
@@ -28,42 +30,51 @@ class Document:
 def read_document(path: Path) -> Document:
     """Raises WorkflowError when there is no workflow in the file."""
     try:
-        data = path.read_bytes()
+        with open_regular(path) as stream:
+            data = stream.read(len(png.SIGNATURE))
+            if data == png.SIGNATURE:
+                return _from_image(stream, path)
+            data += stream.read(MOST_BYTES + 1)
     except IsADirectoryError:
-        raise WorkflowError.one("Cannot read the workflow", f"{path} is a folder") from None
+        raise _unreadable(path, "is a folder") from None
     except OSError as error:
-        raise WorkflowError.one("Cannot read the workflow", f"{path}: {error.strerror}") from None
-    if data.startswith(PNG_SIGNATURE):
-        return _from_image(path)
+        raise WorkflowError.one("Cannot read the workflow", f"{path}: {error.strerror or error}") from None
+    except ValueError as error:  # a name that no file can have
+        raise WorkflowError.one("Cannot read the workflow", f"{path}: {error}") from None
+    if len(data) > MOST_BYTES:
+        raise _unreadable(path, f"is larger than {MOST_BYTES >> 20} MB, the most that is read")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise WorkflowError.one("Cannot read the workflow", f"{path} is neither JSON text nor a PNG image") from None
+        raise _unreadable(path, "is neither JSON text nor a PNG image") from None
     if not text.strip():
-        raise WorkflowError.one("Cannot read the workflow", f"{path} is empty")
-    return _recognize(_parse(text, path), str(path))
+        raise _unreadable(path, "is empty")
+    return _recognize(parsed(text, path), str(path))
 
 
-def _parse(text: str, path: Path) -> Any:
+def open_regular(path: Path) -> BinaryIO:
+    """A file to read. Raises OSError for anything but a regular file: a pipe could block, and a device never end."""
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    raise OSError(None, "it is not a regular file")
+
+
+def _unreadable(path: Path, why: str) -> WorkflowError:
+    return WorkflowError.one("Cannot read the workflow", f"{path} {why}")
+
+
+def _from_image(stream: BinaryIO, path: Path) -> Document:
     try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise WorkflowError.one("Cannot read the workflow", f"{path} is not JSON ({error})") from None
-
-
-def _from_image(path: Path) -> Document:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            image.load()
-            texts = dict(getattr(image, "text", {}))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise WorkflowError.one("Cannot read the workflow", f"{path} is a damaged PNG image ({error})") from None
-    for chunk in ("workflow", "prompt"):
-        if chunk in texts:
-            return _recognize(_parse(texts[chunk], path), f"the '{chunk}' text of {path}")
-    raise WorkflowError.one("Cannot read the workflow", f"{path} is a PNG image without a workflow in it")
+        found = png.texts(stream, CHUNKS, MOST_BYTES)
+    except ValueError as error:
+        raise _unreadable(path, f"is a damaged PNG image ({error})") from None
+    for chunk in CHUNKS:
+        if chunk in found:
+            source = f"the '{chunk}' text of {path}"
+            return _recognize(parsed(found[chunk], source), source)
+    raise _unreadable(path, "is a PNG image without a workflow in it")
 
 
 def _recognize(found: Any, source: str) -> Document:

@@ -9,6 +9,7 @@ from typing import Any
 Json = dict[str, Any]
 
 LONGEST = 480  # characters of a sentence, whatever a file or a server holds
+LONGEST_NAME = 60  # of a node's id, class and title in it, which leaves room for what is wrong
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,17 @@ def shown_text(text: str, limit: int = LONGEST) -> str:
 
 
 def name_node(node_id: str, class_type: str, title: str = "") -> str:
-    shown = f' "{title}"' if title and title != class_type else ""
-    return f"Node {node_id}{shown} ({class_type})"
+    number, kind, name = (shown_text(str(text), LONGEST_NAME) for text in (node_id, class_type, title))
+    shown = f' "{name}"' if title and title != class_type else ""
+    return f"Node {number}{shown} ({kind})"
 
 
 def title_of(prompt: Json, node_id: str) -> str:
-    """Title of a node of a prompt in API format; empty if it has none."""
-    return (prompt.get(node_id, {}).get("_meta") or {}).get("title", "")
+    """Title of a node of a prompt in API format; empty if it has none, or no text."""
+    node = prompt.get(node_id)
+    about = node.get("_meta") if isinstance(node, dict) else None
+    title = about.get("title") if isinstance(about, dict) else None
+    return title if isinstance(title, str) else ""
 
 
 def listing(names: Iterable[object], limit: int = 20) -> str:

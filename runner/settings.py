@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from . import specs
-from .convert import is_ui_format, open_graph
+from .graph import open_graph
 from .problems import Json, WorkflowError, listing, name_node, title_of
+from .shape import is_ui_format, with_own_nodes
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 PRIMITIVE = "PrimitiveNode"
@@ -30,8 +30,11 @@ class Target:
 
 
 def apply_settings(graph: Json, settings: Iterable[str], object_info: Json) -> Json:
-    """A copy of the workflow (either format) with the settings made. Raises WorkflowError."""
-    graph = copy.deepcopy(graph)
+    """The workflow (either format) with the settings made, in a copy if there are any. Raises WorkflowError."""
+    settings = list(settings)
+    if not settings:
+        return graph
+    graph = with_own_nodes(graph)
     ui = is_ui_format(graph)
     targets = _ui_targets(graph, object_info) if ui else _api_targets(graph)
     for setting in settings:
@@ -49,7 +52,7 @@ def _ui_targets(graph: Json, object_info: Json) -> list[Target]:
     targets = []
     for scope, node in open_graph(graph).walk():
         title = node.get("title") or object_info.get(node["type"], {}).get("display_name") or ""
-        links = {e["name"]: scope.links.get(e["link"]) for e in node.get("inputs") or [] if e.get("link") is not None}
+        links = {entry.get("name"): scope.link(entry.get("link")) for entry in node.get("inputs") or []}
         linked = {name: f"{scope.path}{link.origin}" for name, link in links.items() if link}
         targets.append(Target(scope.full_id(node), node["type"], title, node, linked))
     return targets
@@ -110,7 +113,7 @@ def _write_ui(target: Target, name: str, text: str, object_info: Json) -> None:
 
 def _write_api(target: Target, name: str, text: str, object_info: Json) -> None:
     spec = _spec(target, name, object_info)
-    target.node["inputs"][name] = parse(text, spec, f"{name} of {target}")
+    target.node["inputs"] = {**target.node["inputs"], name: parse(text, spec, f"{name} of {target}")}
 
 
 def _write_primitive(target: Target, name: str, text: str, object_info: Json) -> None:
@@ -118,11 +121,19 @@ def _write_primitive(target: Target, name: str, text: str, object_info: Json) ->
         raise WorkflowError.one(f"--set: {target} has no input {name!r}; the one that can be set is value")
     kind = next((output.get("type") for output in target.node.get("outputs") or []), "STRING")
     value = parse(text, [kind if kind in ("INT", "FLOAT", "BOOLEAN") else "STRING"], f"value of {target}")
-    target.node["widgets_values"] = [value, *(target.node.get("widgets_values") or [])[1:]]
+    saved = target.node.get("widgets_values")
+    target.node["widgets_values"] = [value, *(saved[1:] if isinstance(saved, list) else [])]
+
+
+def is_text(text: str) -> bool:
+    """Whether it has no half characters, which stand for bytes of the command line that could not be read."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def parse(text: str, spec: specs.Spec, where: str) -> Any:
     """The value that a text stands for, by the input's declared type. Raises WorkflowError."""
+    if not is_text(text):
+        raise WorkflowError.one(f"--set: {where} is {text!r}, which holds bytes that are no text in UTF-8")
     kind, allowed = specs.kind(spec), specs.choices(spec)
     if allowed is not None:
         found = next((choice for choice in allowed if str(choice) == text), text)

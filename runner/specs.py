@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .problems import Json
@@ -69,6 +70,31 @@ def widget_slots(info: Json) -> Iterator[str | None]:
             yield from (None, None)
     if button:
         yield None
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a class declares, as all its nodes need it. slots: whose the places of `widgets_values` are."""
+
+    inputs: dict[str, Spec]
+    required: set[str]
+    slots: list[str | None]
+    defaults: Json
+
+
+class Classes(dict):
+    """`Declared` by class, each put together once, since a workflow has many nodes of one class."""
+
+    def __init__(self, object_info: Json) -> None:
+        super().__init__()
+        self.object_info = object_info
+
+    def __missing__(self, class_type: str) -> Declared:
+        info = self.object_info[class_type]
+        known = inputs(info)
+        defaults = {name: default(spec) for name, spec in known.items() if is_widget(spec)}
+        self[class_type] = Declared(known, required(info), list(widget_slots(info)), defaults)
+        return self[class_type]
 
 
 def default(spec: Spec) -> Any:

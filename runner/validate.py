@@ -8,6 +8,7 @@ from typing import Any
 
 from . import specs
 from .problems import Json, Problem, listing, title_of
+from .shape import MOST_NODES
 
 Custom = Callable[[str], Callable[..., Any] | None]
 SHOWN_CHOICES = 20
@@ -25,13 +26,12 @@ def validate(prompt: Json, object_info: Json, *, values: bool = True, custom: Cu
     ends = [node_id for node_id, node in prompt.items() if object_info[node["class_type"]].get("output_node")]
     if not ends:
         return [Problem("Prompt has no outputs", "no node of the workflow saves or shows anything")]
-    links = [p for node_id in needed(prompt, ends) for p in _links(prompt, node_id, object_info)]
-    if links:
-        return links + _values_of(prompt, ends, object_info, values, custom)
-    loop = find_cycle(prompt, ends)
+    classes, order = specs.Classes(object_info), needed(prompt, ends)
+    links = [problem for node_id in order for problem in _links(prompt, node_id, classes)]
+    loop = [] if links else find_cycle(prompt, ends)
     if loop:
         return [Problem("Dependency cycle detected", " -> ".join(loop))]
-    return _values_of(prompt, ends, object_info, values, custom)
+    return links + _values_of(prompt, order, classes, values, custom)
 
 
 def needed(prompt: Json, ends: list[str]) -> list[str]:
@@ -78,6 +78,8 @@ def _sources(prompt: Json, node_id: str) -> list[str]:
 def _shape(prompt: Any, object_info: Json) -> list[Problem]:
     if not isinstance(prompt, dict) or not prompt:
         return [Problem("No prompt provided", "the workflow holds no nodes")]
+    if len(prompt) > MOST_NODES:
+        return [Problem("Bad workflow", f"it holds {len(prompt):,} nodes, and at most {MOST_NODES:,} are run")]
     problems = []
     for node_id, node in prompt.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
@@ -94,13 +96,13 @@ def _shape(prompt: Any, object_info: Json) -> list[Problem]:
     return problems
 
 
-def _links(prompt: Json, node_id: str, object_info: Json) -> list[Problem]:
+def _links(prompt: Json, node_id: str, classes: specs.Classes) -> list[Problem]:
     node = prompt[node_id]
-    known = specs.inputs(object_info[node["class_type"]])
+    known = classes[node["class_type"]].inputs
     problems = []
     for name, value in node["inputs"].items():
         if name in known and isinstance(value, list):
-            fault = _link_fault(prompt, name, value, object_info)
+            fault = _link_fault(prompt, name, value, classes.object_info)
             problems += [_problem(prompt, node_id, *fault)] if fault else []
     return problems
 
@@ -119,31 +121,56 @@ def _link_fault(prompt: Json, name: str, link: list, object_info: Json) -> tuple
     return None
 
 
-def _values_of(prompt: Json, ends: list[str], object_info: Json, values: bool, custom: Custom | None) -> list[Problem]:
-    problems = []
-    for node_id in needed(prompt, ends):
-        check = custom(prompt[node_id]["class_type"]) if custom else None
-        problems += _node(prompt, node_id, object_info, values, check)
-    return problems
+def _values_of(
+    prompt: Json, order: list[str], classes: specs.Classes, values: bool, custom: Custom | None
+) -> list[Problem]:
+    kinds = {prompt[node_id]["class_type"] for node_id in order}
+    checks = {kind: Check(custom(kind) if custom else None) for kind in kinds}
+    return [problem for node_id in order for problem in _node(prompt, node_id, classes, values, checks)]
 
 
-def _node(prompt: Json, node_id: str, object_info: Json, values: bool, check: Callable | None) -> list[Problem]:
-    info = object_info[prompt[node_id]["class_type"]]
-    given, mandatory = prompt[node_id]["inputs"], specs.required(info)
-    own, takes_all = _arguments(check)
+class Check:
+    """A class's VALIDATE_INPUTS, if it has one. own: the inputs that it judges by name."""
+
+    def __init__(self, function: Callable[..., Any] | None) -> None:
+        self.function = function
+        parameters = inspect.signature(function).parameters.values() if function else ()
+        self.own = {p.name for p in parameters if p.kind != p.VAR_KEYWORD}
+        self.takes_all = any(p.kind == p.VAR_KEYWORD for p in parameters)
+
+    def faults(self, arguments: Json, received: Json) -> list[tuple[str, str]]:
+        if self.function is None:
+            return []
+        if not self.takes_all:
+            arguments = {name: arguments.get(name) for name in self.own}
+        if "input_types" in arguments:
+            arguments = {**arguments, "input_types": received}
+        try:
+            answer = self.function(**arguments)
+        except Exception as error:  # a node's own code, which values of any shape may be too much for
+            answer = f"{type(error).__name__}: {error}"
+        if answer is True:
+            return []
+        names = ", ".join(name for name in arguments if name != "input_types")
+        return [("Custom validation failed for node", names if answer is False else f"{names} - {answer}")]
+
+
+def _node(prompt: Json, node_id: str, classes: specs.Classes, values: bool, checks: dict[str, Check]) -> list[Problem]:
+    class_type, given = prompt[node_id]["class_type"], prompt[node_id]["inputs"]
+    declared, check, object_info = classes[class_type], checks[class_type], classes.object_info
     faults: list[tuple[str, str]] = []
     received: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
-    for name, spec in specs.inputs(info).items():
+    for name, spec in declared.inputs.items():
         if name not in given:
-            faults += [("Required input is missing", name)] if name in mandatory else []
+            faults += [("Required input is missing", name)] if name in declared.required else []
             continue
         value = given[name]
         if isinstance(value, list):
             if _link_fault(prompt, name, value, object_info):
                 continue
             received[name] = output_type(prompt, value, object_info)
-            if "input_types" not in own and not type_fits(received[name], spec):
+            if "input_types" not in check.own and not type_fits(received[name], spec):
                 details = f"{name}, received_type({received[name]}) mismatch input_type({specs.kind(spec)})"
                 faults.append(("Return type mismatch between linked nodes", details))
             arguments[name] = None
@@ -154,11 +181,11 @@ def _node(prompt: Json, node_id: str, object_info: Json, values: bool, check: Ca
             message = f"Failed to convert an input value to a {specs.kind(spec)} value"
             faults.append((message, f"{name}, {value}, {error}"))
             continue
-        if values and name not in own and not takes_all:
+        if values and name not in check.own and not check.takes_all:
             fault = _value_fault(name, arguments[name], spec)
             faults += [fault] if fault else []
-    if check is not None and not faults:
-        faults += _run_check(check, arguments if takes_all else {k: arguments.get(k) for k in own}, received)
+    if not faults:
+        faults += check.faults(arguments, received)
     return [_problem(prompt, node_id, *fault) for fault in faults]
 
 
@@ -190,23 +217,6 @@ def _value_fault(name: str, value: Any, spec: specs.Spec) -> tuple[str, str] | N
     elif kind not in specs.WIDGET_TYPES:
         return "Bad linked input", f"{name} takes a link from a {kind} output, and holds the value {value!r}"
     return None
-
-
-def _arguments(check: Callable | None) -> tuple[set[str], bool]:
-    if check is None:
-        return set(), False
-    parameters = inspect.signature(check).parameters.values()
-    return {p.name for p in parameters if p.kind != p.VAR_KEYWORD}, any(p.kind == p.VAR_KEYWORD for p in parameters)
-
-
-def _run_check(check: Callable, arguments: Json, received: Json) -> list[tuple[str, str]]:
-    if "input_types" in arguments:
-        arguments = {**arguments, "input_types": received}
-    answer = check(**arguments)
-    if answer is True:
-        return []
-    names = ", ".join(name for name in arguments if name != "input_types")
-    return [("Custom validation failed for node", names if answer is False else f"{names} - {answer}")]
 
 
 def _problem(prompt: Json, node_id: str, message: str, details: str = "") -> Problem:

@@ -130,7 +130,7 @@ def node(number, kind, widgets=(), inputs=(), outputs=(), **more):
         "mode": 0,
         "inputs": entries,
         "outputs": ends,
-        "widgets_values": widgets,
+        "widgets_values": widgets or [],
         **more,
     }
 
