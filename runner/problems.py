@@ -20,7 +20,8 @@ class Problem:
     title: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.message.rstrip('.')}: {self.details}" if self.details else self.message
+        message = str(self.message)
+        text = f"{message.rstrip('.')}: {self.details}" if self.details else message
         if self.node_id:
             text = f"{name_node(self.node_id, self.class_type, self.title)}: {text}"
         return shown_text(text if text.endswith((".", "!", "?")) else text + ".")
@@ -31,6 +32,10 @@ class RunError(Exception):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(shown_text(str(message)))
+
+
+class ServerError(RunError):
+    """A server cannot be reached, a run on it failed, or it answers what cannot be taken."""
 
 
 class WorkflowError(Exception):
@@ -48,12 +53,16 @@ class WorkflowError(Exception):
 def shown_text(text: str, limit: int = LONGEST) -> str:
     """As the library's errors have it (mgt_core/errors.py), which is not loaded for a run on a server: one line, its
     middle left out where it is long, and escapes for characters that are none to see."""
-    text = " ".join(text[: 20 * limit].split())
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = visible(" ".join(text[: 20 * limit].split()))
     if len(text) <= limit:
         return text
     tail = limit // 3
     return f"{text[: limit - tail - 5].rstrip()} ... {text[-tail:].lstrip()}"
+
+
+def visible(text: str) -> str:
+    """With the escapes of Python for characters that are none to see, such as those that a terminal obeys."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_node(node_id: str, class_type: str, title: str = "") -> str:
@@ -62,8 +71,11 @@ def name_node(node_id: str, class_type: str, title: str = "") -> str:
 
 
 def title_of(prompt: Json, node_id: str) -> str:
-    """Title of a node of a prompt in API format; empty if it has none."""
-    return (prompt.get(node_id, {}).get("_meta") or {}).get("title", "")
+    """Title of a node of a prompt in API format; empty if it has none, or no text."""
+    node = prompt.get(node_id)
+    about = node.get("_meta") if isinstance(node, dict) else None
+    title = about.get("title") if isinstance(about, dict) else None
+    return title if isinstance(title, str) else ""
 
 
 def listing(names: Iterable[object], limit: int = 20) -> str:
