@@ -12,6 +12,7 @@ from .problems import Json, Problem, ServerError, listing, title_of
 log = logging.getLogger(__name__)
 
 DEEPEST = 200  # lists and objects in each other; a workflow with subgraphs has thirty, and Python copies 300
+MOST_VALUES = 4_000_000  # in one answer: two seconds, half a gigabyte; ten thousand models in each of 100 lists are 1e6
 LONGEST_NUMBER = 400  # characters of a whole number; a float has 309 digits at most, a seed 20
 LONGEST_ID = 200  # characters of a prompt's id, which has 36
 MOST_FILES = 10_000  # of one run
@@ -19,6 +20,8 @@ GROUPS = ("required", "optional")
 
 
 def read_json(text: bytes | str) -> Any:
+    if sum(text.count(mark if isinstance(text, str) else mark.encode()) for mark in ",[{") > MOST_VALUES:
+        raise ValueError("it holds too many values")
     try:
         value = json.loads(text, parse_int=_whole)
     except RecursionError:

@@ -19,7 +19,7 @@ from .problems import Json, ServerError
 SECONDS = 60  # until an answer begins, and then for every PIECE of it; a server may have lists of models to read
 PIECE = 64 * 1024
 HEAD = 1024 * 1024  # bytes of status and headers, whatever http.client allows
-LARGEST_ANSWER = 32 * 1024**2  # JSON; hundreds of node packs make 10 MB, and 32 become 1 GB of objects at most
+LARGEST_ANSWER = 64 * 1024**2  # of JSON; nodes of a hundred packs take 10 MB, more with thousands of models listed
 ANSWER_SECONDS = 300  # for the whole of it
 LARGEST_FILE = 2 * 1024**3  # pictures are a thousandth of it, long videos reach it
 FILE_SECONDS = 3600
