@@ -17,7 +17,7 @@ from runner.files import Document
 from runner.problems import ServerError, WorkflowError
 from runner.progress import Bar
 from runner.terminal import Shown
-from support.hostile_server import frame, http, sending, switched
+from support.hostile_server import NODES, frame, http, sending, switched
 from support.odd_answers import ESCAPE, MUCH, odd_http, odd_websocket
 from support.trials import is_sentence, refused
 
@@ -232,23 +232,7 @@ class Hostile:
 
     def good(self, place: str):
         if place == "/object_info":
-            kinds = {
-                "text": ["STRING", {}],
-                "steps": ["INT", {"default": 4, "min": 1, "max": 9}],
-                "kind": [["a", "b"], {}],
-            }
-            made = {
-                "input": {"required": kinds},
-                "input_order": {"required": list(kinds)},
-                "output": ["THING"],
-                "name": "Make",
-            }
-            shown = {
-                "input": {"required": {"thing": ["THING"]}, "hidden": {"p": "PROMPT"}},
-                "output": [],
-                "output_node": True,
-            }
-            return {"Make": {**made, "display_name": "Make"}, "Show": shown}
+            return NODES
         if place == "/prompt":
             problem = {"errors": [{"message": "Bad", "details": "steps"}], "class_type": "Make"}
             return {

@@ -6,9 +6,27 @@ import json
 import socket
 import struct
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+NODES = {
+    "Make": {
+        "input": {
+            "required": {
+                "text": ["STRING", {"default": ""}],
+                "steps": ["INT", {"default": 4, "min": 1, "max": 99}],
+                "kind": [["a", "b"], {}],
+            }
+        },
+        "input_order": {"required": ["text", "steps", "kind"]},
+        "output": ["THING"],
+        "output_node": False,
+        "display_name": "Make",
+    },
+    "Show": {"input": {"required": {"thing": ["THING"]}}, "output": [], "output_node": True},
+}
+PICTURE = {"filename": "p.png", "subfolder": "", "type": "output"}
 
 
 def http(content=b"", status="200 OK", **headers) -> bytes:
@@ -30,6 +48,32 @@ def switched(head: bytes) -> bytes:
 def frame(content: bytes, kind: int = 0x81, length: int | None = None) -> bytes:
     """Of a websocket. length: what it says of itself, if that is not so."""
     return struct.pack("!BBQ", kind, 127, len(content) if length is None else length) + content
+
+
+def slowly(content):
+    for number in range(len(content)):
+        time.sleep(0.02)
+        yield content[number : number + 1]
+
+
+def as_comfyui(**odd):
+    """What ComfyUI answers, path by path, but for some, which are bytes or a function of the request's head."""
+    entry = {"outputs": {"3": {"images": [PICTURE]}}, "status": {"status_str": "success", "messages": []}}
+    good = {
+        "object_info": http(NODES),
+        "prompt": http({"prompt_id": "id", "node_errors": {}}),
+        "queue": http({"queue_running": [[0, "id"]], "queue_pending": []}),
+        "history": http({"id": entry}),
+        "view": http(b"picture"),
+        "ws": http(status="404 None"),
+        **odd,
+    }
+
+    def answer(path, head):
+        found = good.get(path.split("?")[0].split("/")[1], b"")
+        return [found] if isinstance(found, bytes) else found(head)
+
+    return answer
 
 
 @contextmanager
@@ -63,7 +107,7 @@ def sending(answer):
                 threads.append(threading.Thread(target=serve, args=[connection], daemon=True))
                 threads[-1].start()
 
-    listener.settimeout(0.05)
+    listener.settimeout(0.02)
     threads.append(threading.Thread(target=accept, daemon=True))
     threads[0].start()
     try:

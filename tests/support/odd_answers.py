@@ -2,10 +2,9 @@
 
 import json
 import random
-import time
 from itertools import chain, repeat
 
-from .hostile_server import frame, http, switched
+from .hostile_server import frame, http, slowly, switched
 
 ESCAPE = "\x1b]0;taken\x07"  # tells a terminal its title
 CODES = ["100 A", "103 B", "204 C", "206 D", "304 E", "400 F", "401 G", "404 H", "500 I", "599 J", f"999 {ESCAPE[1:6]}"]
@@ -42,7 +41,7 @@ def odd_http(draws: random.Random, body: bytes):
             lambda: [http(body, pick(MOVED), Location=pick([*ELSEWHERE, ESCAPE]))],
             lambda: [http(body, pick(MOVED))],
             lambda: [http(body[:-9], Content_Length=pick([len(body), *SIZES]))],
-            lambda: chain([http(b"CUT", Content_Length=pick([None, 10**5, 10**9]))], repeat(MUCH)),
+            lambda: chain([http(b"CUT", Content_Length=pick([None, 10**6, 10**9]))], repeat(MUCH)),
             lambda: chain([http(b"CUT", Content_Length=10**4)], slowly(b" " * 999)),
             lambda: slowly(http(body)),
             lambda: chain([OK], slowly(b"A: b\r\n" * 200)),
@@ -80,9 +79,3 @@ def odd_websocket(draws: random.Random, head: bytes):
             lambda: chain([begun], repeat(frame(pick([b"{}", b"[]", b""])))),
         ]
     )()
-
-
-def slowly(content: bytes):
-    for number in range(len(content)):
-        time.sleep(0.02)
-        yield content[number : number + 1]
