@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from .problems import Json, Problem, ServerError, listing, title_of
@@ -12,10 +14,14 @@ from .problems import Json, Problem, ServerError, listing, title_of
 log = logging.getLogger(__name__)
 
 DEEPEST = 200  # lists and objects in each other; a workflow with subgraphs has thirty, and Python copies 300
-MOST_VALUES = 4_000_000  # in one answer: two seconds, half a gigabyte; ten thousand models in each of 100 lists are 1e6
+MOST_VALUES = (
+    2_000_000  # in one answer: some seconds, half a gigabyte; 10,000 models in each of 100 lists are half of it
+)
 LONGEST_NUMBER = 400  # characters of a whole number; a float has 309 digits at most, a seed 20
 LONGEST_ID = 200  # characters of a prompt's id, which has 36
 MOST_FILES = 10_000  # of one run
+MOST_NODES = 100_000  # that a server knows; a hundred packs have ten thousand
+MOST_PROBLEMS = 1000  # that are taken from one answer; the first twenty are told
 GROUPS = ("required", "optional")
 
 
@@ -44,7 +50,9 @@ def checked_object_info(answer: Any) -> Json:
     """GET /object_info, of each node what the runner reads. Nodes that are not described as ComfyUI does are left out,
     which is said once."""
     described, others = {}, []
-    for name, entry in as_object(answer).items():
+    if len(as_object(answer)) > MOST_NODES:
+        raise ValueError(f"it describes more than {MOST_NODES} nodes")
+    for name, entry in answer.items():
         try:
             described[name] = _node(entry)
         except ValueError:
@@ -64,18 +72,21 @@ def checked_id(answer: Json) -> str:
 
 def refusals(answer: Json, prompt: Json) -> list[Problem]:
     """What is wrong with a prompt, as POST /prompt says it."""
-    problems = []
-    for node_id, report in _object(answer.get("node_errors")).items():
-        for error in _list(_object(report).get("errors")):
-            where = (node_id, _text(_object(report).get("class_type")), title_of(prompt, node_id))
-            error = _object(error)
-            problems.append(Problem(_text(error.get("message"), "Refused"), _text(error.get("details")), *where))
+    problems = list(islice(_node_problems(answer, prompt), MOST_PROBLEMS))
     error = answer.get("error")
     if error and not problems:
         about = _object(error)
         message = _text(error if isinstance(error, str) else about.get("message"), "Refused")
         problems.append(Problem(message, _text(about.get("details"))))
     return problems
+
+
+def _node_problems(answer: Json, prompt: Json) -> Iterator[Problem]:
+    for node_id, report in _object(answer.get("node_errors")).items():
+        report = _object(report)
+        for error in map(_object, _list(report.get("errors"))):
+            where = (node_id, _text(report.get("class_type")), title_of(prompt, node_id))
+            yield Problem(_text(error.get("message"), "Refused"), _text(error.get("details")), *where)
 
 
 def queued(answer: Any, *parts: str) -> set[str]:
@@ -119,8 +130,8 @@ def files(entry: Json) -> list[Json]:
             for item in _list(items):
                 if isinstance(item, dict) and item.get("filename"):
                     found[repr([item.get("type"), item.get("subfolder"), item["filename"]])] = item
-    if len(found) > MOST_FILES:
-        raise ServerError(f"The run on the server names {len(found)} files; {MOST_FILES} are the most that are taken.")
+                if len(found) > MOST_FILES:
+                    raise ServerError(f"The run on the server names more than {MOST_FILES} files, which are not taken.")
     return list(found.values())
 
 

@@ -42,8 +42,11 @@ class WorkflowError(Exception):
     """A workflow that cannot run; `problems` holds one sentence each."""
 
     def __init__(self, problems: Iterable[Problem | str]) -> None:
+        super().__init__()
         self.problems = [p if isinstance(p, Problem) else Problem(p) for p in problems]
-        super().__init__("\n".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
     @classmethod
     def one(cls, message: str, details: str = "", **where: str) -> WorkflowError:
@@ -62,6 +65,8 @@ def shown_text(text: str, limit: int = LONGEST) -> str:
 
 def visible(text: str) -> str:
     """With the escapes of Python for characters that are none to see, such as those that a terminal obeys."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -89,7 +89,7 @@ def test_the_websocket_is_redirected_nowhere(before, monkeypatch):
         (http(b"[" * 100_000), "it is nested too deep"),
         (http(b"[" * 300 + b"]" * 300), "it is nested too deep"),
         (http(b"9" * 5000), "too many digits"),
-        (http(b"[" + b"[]," * 2_000_001 + b"[]]"), "it holds too many values"),
+        (http(b"[" + b"[]," * 1_000_001 + b"[]]"), "it holds too many values"),
         (http(b"[]"), "it is no object"),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_failure_of_any_shape(messages, before):
 def test_too_many_files_are_not_begun(before):
     files = [{"filename": f"{number}.png"} for number in range(10_001)]
     code, saved, said = before(history=http({"id": {"outputs": {"3": {"images": files}}}}))
-    assert (code, saved) == (1, []) and "names 10001 files; 10000 are the most" in said
+    assert (code, saved) == (1, []) and "names more than 10000 files" in said
 
 
 def test_a_proxy_that_is_none(monkeypatch):
