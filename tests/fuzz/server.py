@@ -58,10 +58,8 @@ PARTS = [
     ".",
     "",
     "/",
-    "//",
     "\\",
     "a",
-    "sub",
     "out",
     "C:",
     "nul",
@@ -71,8 +69,11 @@ PARTS = [
     "~",
     "x\0y",
     "é" * 90,
+    "x" * 300,
+    "\ud800",
 ]
-PARTS += ["x" * 300, "\ud800", ESCAPE, "a\nb", "..png", "%2e%2e", "a ", "a.", "*", "p.png", "file", "‮gnp.exe"]
+PARTS += [ESCAPE, "a\nb", "..png", "%2e%2e", "a ", "a.", "*", "p.png", "file", "\u202egnp.exe"]
+KINDS = ["temp", "input", "../../escaped", "..", "/etc", "link", None, 5, [], {"a": 1}, ESCAPE]
 WORKFLOW = {
     "1": {"class_type": "Make", "inputs": {"text": "cat", "steps": 4, "kind": "b"}, "_meta": {"title": f"Cat{ESCAPE}"}},
     "2": {"class_type": "Show", "inputs": {"thing": ["1", 0]}},
@@ -165,135 +166,127 @@ def limits():
 
 def odd_addresses(url: str) -> list[str]:
     host = url.removeprefix("http://")
-    odd = [
+    none = [
         "",
         " ",
         "http://",
         "http://[",
         "http://[::1",
-        f"http://{host}x",
-        f"http://{host}:1",
-        "ftp://" + host,
         "\x1b[2J",
-    ]
-    odd += [
-        f"http://u:p@{host}",
-        f"{url} ",
-        f"{url}/ a",
-        f"{url}?x=1",
-        f"{url}#x",
-        f"{url}/\0",
-        f"{url}/é",
-        "http://é" * 80,
-    ]
-    odd += [
-        "http://xn--\udce9",
-        "file:///etc/passwd",
-        "http://127.0.0.1:99999",
-        "http://..",
-        url.upper(),
-        host,
-        f"{url}//",
-    ]
-    return [
-        *odd,
-        "http://" + "a" * 70,
-        "http://127.0.0.1:1",
-        "//" + host,
-        "javascript:x",
-        "http://\u2100",
-        f"{url}/../..",
         "[",
         "a:b:c",
+        "javascript:x",
+        "file:///etc/passwd",
     ]
+    bad = [
+        "http://é" * 80,
+        "http://xn--\udce9",
+        "http://127.0.0.1:99999",
+        "http://..",
+        "http://" + "a" * 70,
+        "http://\u2100",
+    ]
+    near = [
+        f"http://{host}x",
+        f"http://{host}:1",
+        f"ftp://{host}",
+        f"//{host}",
+        f"http://u:p@{host}",
+        "http://127.0.0.1:1",
+    ]
+    more = [f"{url}{end}" for end in (" ", "/ a", "?x=1", "#x", "/\0", "/é", "//", "/../..")]
+    return [*none, *bad, *near, *more, url.upper(), host]
 
 
 class Hostile:
     """Answers as ComfyUI does, but for one place or two."""
 
     def __init__(self, draws: random.Random):
-        self.draws, self.looks = draws, 0
         places = ["address", "/object_info", "/prompt", "/queue", "/history", "/view", "/ws", "files", "cancel"]
+        self.draws = {place: random.Random(draws.random()) for place in places}  # they are asked side by side
         self.at, self.too = draws.choice(places), draws.choice(places) if draws.random() < 0.2 else ""
         self.waits = 99 if self.at == "cancel" else draws.choice([0, 1, 3])  # looks until the run is over
+        self.again = draws.choice([3, 99])  # look at the queue at which a second Ctrl-C comes
+        self.looks = 0
 
     def answer(self, path: str, head: bytes):
         place = "/" + path.split("?")[0].split("/", 2)[1] if path.startswith("/") else ""
-        good = self.good(place)
-        if self.at == "cancel" and place == "/queue" and self.looks in (2, self.draws.choice([3, 9])):
+        draws, good = self.draws.get(place, random.Random(0)), self.good(place)
+        if self.at == "cancel" and place == "/queue" and self.looks in (2, self.again):
             _thread.interrupt_main()  # as Ctrl-C does; again while the run is being cancelled
         if place not in (self.at, self.too):
-            return [self.websocket(head, hostile=False)] if place == "/ws" else [http(good)]
+            return [spoken(draws, head)] if place == "/ws" else [http(good)]
         if place == "/ws":
-            return [self.websocket(head, True)] if self.draws.random() < 0.3 else odd_websocket(self.draws, head)
-        if isinstance(good, bytes) or self.draws.random() < 0.4:
-            return odd_http(self.draws, b"CUT" + MUCH if isinstance(good, bytes) else json.dumps(good).encode())
-        return [http(self.odd_json(good))]
+            return [spoken(draws, head, odd=True)] if draws.random() < 0.3 else odd_websocket(draws, head)
+        if isinstance(good, bytes) or draws.random() < 0.4:
+            return odd_http(draws, b"CUT" + MUCH if isinstance(good, bytes) else json.dumps(good).encode())
+        return [http(odd_json(draws, good))]
 
     def good(self, place: str):
+        draws = self.draws.get(place)
         if place == "/object_info":
             return NODES
         if place == "/prompt":
             problem = {"errors": [{"message": "Bad", "details": "steps"}], "class_type": "Make"}
-            return {
-                "prompt_id": "id",
-                "node_errors": {"1": problem} if self.at == place and self.draws.random() < 0.4 else {},
-            }
+            refuses = place in (self.at, self.too) and draws.random() < 0.4
+            return {"prompt_id": "id", "node_errors": {"1": problem} if refuses else {}}
         if place == "/queue":
             self.looks += 1
             return {"queue_running": [[0, "id", {}, {}, []]] if self.looks < LOOKS else [], "queue_pending": []}
         if place == "/history":
             self.waits -= 1
-            return {"id": self.entry()} if self.waits < 0 else {}
-        if place == "/view":
-            return b"NEW" + b"x" * self.draws.choice([0, 1, 70000])
-        return {}
+            return {"id": self.entry(draws)} if self.waits < 0 else {}
+        return b"NEW" + b"x" * draws.choice([0, 1, 70000]) if place == "/view" else {}
 
-    def entry(self) -> dict:
+    def entry(self, draws: random.Random) -> dict:
         names = [{"filename": "p.png", "subfolder": "", "type": "output"}, {"filename": "q.png", "type": "temp"}]
         if "files" in (self.at, self.too):
-            names = [self.file() for _ in range(self.draws.randint(1, 4))]
+            names = [odd_file(draws) for _ in range(draws.randint(1, 6))]
         failed = ["execution_error", {"node_id": "1", "node_type": "Make", "exception_message": f"burnt{ESCAPE}\n"}]
-        bad = self.draws.random() < 0.1
+        bad = draws.random() < 0.1
         status = {"status_str": "error" if bad else "success", "messages": [["execution_start", {}], failed][: 1 + bad]}
         return {"outputs": {"2": {"images": names, "text": ["said"]}}, "status": status, "prompt": [0, "id", {}]}
 
-    def file(self) -> dict:
-        def path():
-            return "".join(self.draws.choice([*PARTS, *"/\\/."]) for _ in range(self.draws.randint(1, 6)))
 
-        deep = "/".join("d" * self.draws.choice([2, 10, 2000]))
-        kinds = ["output", "temp", "input", "../../escaped", "..", "/etc", "link", None, 5, [], {"a": 1}, ESCAPE]
-        name, below = self.draws.choice([path(), path(), "p.png"]), self.draws.choice([path(), path(), "", deep])
-        kind = self.draws.choice(["output", "output", self.draws.choice(kinds)])
-        return {"filename": self.draws.choice([name, name, self.draws.choice(ODD)]), "subfolder": below, "type": kind}
+def odd_file(draws: random.Random) -> dict:
+    def path() -> str:
+        return "".join(draws.choice(PARTS) + draws.choice("///\\ ") for _ in range(draws.randint(0, 3))) + draws.choice(
+            PARTS
+        )
 
-    def odd_json(self, good) -> bytes:
-        if self.draws.random() < 0.1:
-            return self.draws.choice(RAW)
-        text = json.dumps(self.mutated(good)).encode()
-        return text.replace(b'"RAW"', self.draws.choice(RAW))
+    deep = "/".join("d" * draws.choice([2, 10, 2000]))
+    kind = draws.choice(["output", "output", draws.choice(KINDS)])
+    name = draws.choice([path(), path(), "p.png", draws.choice(ODD)])
+    return {"filename": name, "subfolder": draws.choice([path(), path(), "link", "", deep]), "type": kind}
 
-    def mutated(self, value):
-        """With something else in one place."""
-        if not isinstance(value, (dict, list)) or not value or self.draws.random() < 0.12:
-            return self.draws.choice([*ODD, "RAW", [value], {"a": value}])
-        changed = value.copy()
-        key = self.draws.choice(list(value) if isinstance(value, dict) else range(len(value)))
-        if isinstance(value, dict) and self.draws.random() < 0.1:
-            del changed[key]
-        else:
-            changed[key] = self.mutated(value[key])
-        return changed
 
-    def websocket(self, head: bytes, hostile: bool) -> bytes:
-        step = {"type": "progress", "data": {"value": 1, "max": 4, "node": "1", "prompt_id": "id"}}
-        messages = [
-            step,
-            {"type": "status", "data": {}},
-            {"type": "executing", "data": {"node": None, "prompt_id": "id"}},
-        ]
-        if hostile:
-            messages = [self.mutated(self.draws.choice(messages)) for _ in range(20)]
-        texts = [json.dumps(message).encode().replace(b'"RAW"', self.draws.choice(RAW)) for message in messages]
-        return switched(head) + b"".join(frame(text, self.draws.choice([0x81, 0x81, 0x82])) for text in texts)
+def odd_json(draws: random.Random, good) -> bytes:
+    if draws.random() < 0.1:
+        return draws.choice(RAW)
+    return json.dumps(mutated(draws, good)).encode().replace(b'"RAW"', draws.choice(RAW))
+
+
+def mutated(draws: random.Random, value):
+    """With something else in one place."""
+    if not isinstance(value, (dict, list)) or not value or draws.random() < 0.12:
+        return draws.choice([*ODD, "RAW", [value], {"a": value}])
+    changed = value.copy()
+    key = draws.choice(list(value) if isinstance(value, dict) else range(len(value)))
+    if isinstance(value, dict) and draws.random() < 0.1:
+        del changed[key]
+    else:
+        changed[key] = mutated(draws, value[key])
+    return changed
+
+
+def spoken(draws: random.Random, head: bytes, odd: bool = False) -> bytes:
+    """A websocket with its messages."""
+    messages = [
+        {"type": "progress", "data": {"value": 1, "max": 4, "node": "1", "prompt_id": "id"}},
+        {"type": "status", "data": {}},
+        {"type": "executing", "data": {"node": None, "prompt_id": "id"}},
+    ]
+    if odd:
+        messages = [mutated(draws, draws.choice(messages)) for _ in range(20)]
+    texts = [json.dumps(message).encode().replace(b'"RAW"', draws.choice(RAW)) for message in messages]
+    return switched(head) + b"".join(frame(text, draws.choice([0x81, 0x81, 0x82])) for text in texts)

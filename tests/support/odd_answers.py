@@ -19,7 +19,7 @@ ELSEWHERE = [
     "file:///x",
     "é",
 ]
-SIZES = [10**4, -1, "x", "9" * 5000, 2**40, "1, 2", "", None]
+SIZES = [2**17, -1, "x", "9" * 5000, 2**40, "1, 2", "", None]
 CHUNKED = {"Content_Length": None, "Transfer_Encoding": "chunked"}
 OK = b"HTTP/1.1 200 OK\r\n"
 FRAMES = [0x01, 0x00, 0x80, 0x82, 0x88, 0x89, 0x8A, 0x8F, 0xF1]
