@@ -176,6 +176,12 @@ def test_an_odd_shape_is_said(odd, before):
     assert (code, saved) == (1, []) and "does not answer as ComfyUI does (" in said
 
 
+def test_odd_items_of_the_queue_are_passed_over(before):
+    looks = iter([http({}), as_comfyui()("/history", b"")[0]])
+    queue = http({"queue_running": [5, None, [], [0, ["id"]], "id", {"id": 1}], "queue_pending": 7})
+    assert before(queue=queue, history=lambda head: [next(looks)]) == (0, ["p.png"], "")
+
+
 @pytest.mark.parametrize(
     "outputs", [{}, None, {"3": None}, {"3": {"images": 5}}, {"3": {"images": [5, {}, {"filename": None}, ["p.png"]]}}]
 )
