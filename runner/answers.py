@@ -13,10 +13,8 @@ from .problems import Json, Problem, ServerError, listing, title_of
 
 log = logging.getLogger(__name__)
 
-DEEPEST = 200  # lists and objects in each other; a workflow with subgraphs has thirty, and Python copies 300
-MOST_VALUES = (
-    2_000_000  # in one answer: some seconds, half a gigabyte; 10,000 models in each of 100 lists are half of it
-)
+DEEPEST = 200  # lists and objects in each other; a workflow with subgraphs has thirty, and Python can copy 300
+MOST_VALUES = 2_000_000  # in one answer, some seconds of work; 10,000 models in each of 100 lists are half of it
 LONGEST_NUMBER = 400  # characters of a whole number; a float has 309 digits at most, a seed 20
 LONGEST_ID = 200  # characters of a prompt's id, which has 36
 MOST_FILES = 10_000  # of one run

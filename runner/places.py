@@ -13,6 +13,7 @@ from .problems import Json, ServerError, shown_text
 TYPES = ("output", "temp", "input")  # the folders that ComfyUI has
 UNFIT = frozenset('<>:"|?*')  # in names on Windows
 RESERVED = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])\s*(\.|$)", re.IGNORECASE)
+LONGEST_PATH = 4096  # characters of a path as the server names it; Linux takes as many
 LONGEST_NAME = 150  # bytes; file systems take 255, and a number may be added
 LONGEST_SUFFIX = 20  # characters after the last dot that are kept of a longer name
 DEEPEST_FOLDER = 16  # folders below each other; ComfyUI's own file names hold one or two
@@ -26,6 +27,8 @@ def place_of(file: Json, output: Path) -> Path:
         raise ServerError(f"The server has a file of type {_shown(kind)}; taken are {', '.join(TYPES)}.")
     if not isinstance(folder, str) or not isinstance(name, str):
         raise ServerError(f"The server names a file {_shown(name)} in {_shown(folder)}, which is no path.")
+    if len(folder) + len(name) > LONGEST_PATH:
+        raise ServerError(f"The server names a file by {len(folder) + len(name)} characters; taken are {LONGEST_PATH}.")
     folders = list(_names(folder))
     names = list(_names(name)) if re.search(r"[^/\\]$", name) else []
     if not names:

@@ -21,7 +21,7 @@ from support.hostile_server import NODES, frame, http, sending, switched
 from support.odd_answers import ESCAPE, MUCH, odd_http, odd_websocket
 from support.trials import is_sentence, refused
 
-SHORT = 90
+SHORT = 60
 OUTCOMES = ("ran", "refused", "cancelled")
 
 LIMITS = {  # the client's, so that a trial takes no minutes

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from runner import specs
-from runner.answers import checked_object_info, read_json
+from runner.answers import MOST_NODES, checked_object_info, read_json
 from support.hostile_server import NODES
 
 
@@ -77,6 +77,11 @@ def test_malformed_nodes_are_left_out_which_is_said(entry, caplog):
     with caplog.at_level(logging.WARNING):
         assert checked_object_info({**NODES, "Odd": entry}).keys() == NODES.keys()
     assert caplog.messages == ["The server does not describe these nodes as ComfyUI does; they do not count: Odd"]
+
+
+def test_too_many_nodes_are_no_description():
+    with pytest.raises(ValueError, match="more than 100000 nodes"):
+        checked_object_info(dict.fromkeys(map(str, range(MOST_NODES + 1))))
 
 
 def test_numbers_that_json_does_not_know_are_taken():
