@@ -4,42 +4,47 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
 from .convert import to_api
 from .files import Document, read_document
 from .images import Folders
-from .local import ROOT, Library, NodeFailedError, check_folders, execute
-from .problems import Json, WorkflowError, title_of
+from .local import ROOT, Library, check_folders, execute
+from .problems import Json, RunError, WorkflowError, title_of
 from .progress import Bar
-from .server import Client, ServerError
+from .server import Client
 from .settings import apply_settings
+from .terminal import complain, log_to_terminal, say
 from .validate import Custom, validate
+
+MOST_PROBLEMS = 20  # that are told one by one
 
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
+    log_to_terminal(logging.INFO if options.verbose else logging.WARNING)
     try:
         document = read_document(options.file)
-        run = run_on_server if options.server else run_here
+        run = run_here if options.server is None else run_on_server
         with closing(Bar(enabled=not options.quiet)) as bar:
-            saved = run(document, options, bar)
+            for path in run(document, options, bar):
+                say(f"Saved {path}")
+        return 0
     except WorkflowError as error:
-        _complain(f"{options.file} cannot run:", *error.problems)
-        return 1
-    except (NodeFailedError, ServerError) as error:
-        _complain(error)
-        logging.getLogger(__name__).info("Traceback:", exc_info=error)
+        more = len(error.problems) - MOST_PROBLEMS
+        told = [*error.problems[:MOST_PROBLEMS], *([f"And {more} more problems."] if more > 0 else [])]
+        complain(f"{options.file} cannot run:", *told)
         return 1
     except KeyboardInterrupt:
-        _complain("Cancelled.")
+        complain("Cancelled.")
         return 130
-    for path in saved:
-        print(f"Saved {path}")
-    return 0
+    except Exception as error:
+        told = isinstance(error, RunError)
+        complain(error if told else f"The run failed: {type(error).__name__}: {error} (--verbose tells where).")
+        logging.getLogger(__name__).info("Traceback:", exc_info=error)
+        return 1
 
 
 def prepare(
@@ -70,9 +75,10 @@ def run_here(document: Document, options: argparse.Namespace, bar: Bar) -> list[
     return execute(prompt, library, workflow, report)
 
 
-def run_on_server(document: Document, options: argparse.Namespace, bar: Bar) -> list[Path]:
+def run_on_server(document: Document, options: argparse.Namespace, bar: Bar) -> Iterable[Path]:
     client = Client(options.server)
     prompt, workflow = prepare(document, options.set, client.object_info(), values=False)
+    check_folders(Folders((), options.output))
     return client.run(prompt, workflow, options.output, bar)
 
 
@@ -93,8 +99,3 @@ def _parser() -> argparse.ArgumentParser:
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", help="log more, and tracebacks")
     return parser
-
-
-def _complain(*lines: object) -> None:
-    for line in lines:
-        print(line, file=sys.stderr)

@@ -21,7 +21,8 @@ class Problem:
     title: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.message.rstrip('.')}: {self.details}" if self.details else self.message
+        message = str(self.message)
+        text = f"{message.rstrip('.')}: {self.details}" if self.details else message
         if self.node_id:
             text = f"{name_node(self.node_id, self.class_type, self.title)}: {text}"
         return shown_text(text if text.endswith((".", "!", "?")) else text + ".")
@@ -34,12 +35,19 @@ class RunError(Exception):
         super().__init__(shown_text(str(message)))
 
 
+class ServerError(RunError):
+    """A server cannot be reached, a run on it failed, or it answers what cannot be taken."""
+
+
 class WorkflowError(Exception):
     """A workflow that cannot run; `problems` holds one sentence each."""
 
     def __init__(self, problems: Iterable[Problem | str]) -> None:
+        super().__init__()
         self.problems = [p if isinstance(p, Problem) else Problem(p) for p in problems]
-        super().__init__("\n".join(map(str, self.problems)))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
     @classmethod
     def one(cls, message: str, details: str = "", **where: str) -> WorkflowError:
@@ -49,12 +57,18 @@ class WorkflowError(Exception):
 def shown_text(text: str, limit: int = LONGEST) -> str:
     """As the library's errors have it (mgt_core/errors.py), which is not loaded for a run on a server: one line, its
     middle left out where it is long, and escapes for characters that are none to see."""
-    text = " ".join(text[: 20 * limit].split())
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    text = visible(" ".join(text[: 20 * limit].split()))
     if len(text) <= limit:
         return text
     tail = limit // 3
     return f"{text[: limit - tail - 5].rstrip()} ... {text[-tail:].lstrip()}"
+
+
+def visible(text: str) -> str:
+    """With the escapes of Python for characters that are none to see, such as those that a terminal obeys."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def name_node(node_id: str, class_type: str, title: str = "") -> str:

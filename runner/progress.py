@@ -6,25 +6,35 @@ import sys
 
 from tqdm import tqdm
 
+from .problems import shown_text
+
+LONGEST_LABEL = 60  # characters
+MOST_BARS = 1000  # of one run; a server could fill the terminal with them
+
 
 class Bar:
     """One bar per node that reports steps."""
 
     def __init__(self, enabled: bool = True) -> None:
-        self._enabled = enabled
+        self._left = MOST_BARS if enabled and sys.stderr else 0
         self._bar: tqdm | None = None
         self._node: str | None = None
 
     def show(self, done: int, total: int, node: str | None = None, label: str = "") -> None:
-        if not self._enabled:
-            return
-        if self._bar is None or node != self._node or total != self._bar.total or done < self._bar.n:
-            self.close()
-            self._node = node
-            self._bar = tqdm(total=total, desc=label or "Sampling", unit="step", file=sys.stderr, dynamic_ncols=True)
-        self._bar.update(done - self._bar.n)
+        try:
+            if self._bar is None or node != self._node or total != self._bar.total or done < self._bar.n:
+                self.close()
+                if not self._left:
+                    return
+                self._left -= 1
+                self._node = node
+                name = shown_text(label, LONGEST_LABEL) or "Sampling"
+                self._bar = tqdm(total=total, desc=name, unit="step", file=sys.stderr, dynamic_ncols=True)
+            self._bar.update(done - self._bar.n)
+        except OSError:  # nobody reads it any more
+            self._left, self._bar = 0, None
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.close()

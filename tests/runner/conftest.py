@@ -6,9 +6,15 @@ from pathlib import Path
 import pytest
 
 import run_workflow
+from runner import server
 from runner.images import Folders
 from runner.local import Library
+from runner.problems import LONGEST
 from support.fake_nodes import fake_library
+from support.hostile_server import as_comfyui, sending
+
+MAKE = {"inputs": {"text": "cat", "steps": 4, "kind": "b"}, "class_type": "Make", "_meta": {"title": "Slowly\x1b[31m"}}
+SHOW = {"inputs": {"thing": ["2", 0]}, "class_type": "Show"}
 
 
 @pytest.fixture
@@ -36,5 +42,43 @@ def command(library, monkeypatch, tmp_path, capsys):
             file.write_text(json.dumps(document))
         code = run_workflow.main([str(file), "--output", str(tmp_path / "out"), *arguments])
         return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """The client of servers does not wait long."""
+    monkeypatch.setattr(server, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(server, "CANCEL_SECONDS", 1.0)
+
+
+@pytest.fixture
+def ask(tmp_path, capsys):
+    """Runs a workflow on a server: ask(url, *arguments) -> (exit code, stdout, stderr)."""
+
+    def run(url, *arguments):
+        file = tmp_path / "workflow.json"
+        file.write_text(json.dumps({"2": MAKE, "3": SHOW}))
+        code = run_workflow.main([str(file), "--server", url, "--output", str(tmp_path / "out"), *arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def before(ask, tmp_path):
+    """The same before a server that answers as ComfyUI does, but for some paths: before(view=...) -> (exit code, names
+    of what is saved, the sentence that is said)."""
+
+    def run(*arguments, **odd):
+        with sending(as_comfyui(**odd)) as url:
+            code, _, err = ask(url, *arguments)
+        assert len(err) < LONGEST + 20 and err.count("\n") <= 1 and err.strip("\n").isprintable(), err
+        return (
+            code,
+            [path.name for path in tmp_path.rglob("out/**/*") if path.is_file()],
+            err.replace(url, "URL").strip(),
+        )
 
     return run
