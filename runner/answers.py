@@ -3,19 +3,18 @@ passed over where nothing depends on it."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from .bounded import read_json
 from .problems import Json, Problem, ServerError, listing, title_of
 
 log = logging.getLogger(__name__)
 
 DEEPEST = 200  # lists and objects in each other; a workflow with subgraphs has thirty, and Python can copy 300
 MOST_VALUES = 2_000_000  # in one answer, some seconds of work; 10,000 models in each of 100 lists are half of it
-LONGEST_NUMBER = 400  # characters of a whole number; a float has 309 digits at most, a seed 20
 LONGEST_ID = 200  # characters of a prompt's id, which has 36
 MOST_FILES = 10_000  # of one run
 MOST_NODES = 100_000  # that a server knows; a hundred packs have ten thousand
@@ -23,19 +22,8 @@ MOST_PROBLEMS = 1000  # that are taken from one answer; the first twenty are tol
 GROUPS = ("required", "optional")
 
 
-def read_json(text: bytes | str) -> Any:
-    if sum(text.count(mark if isinstance(text, str) else mark.encode()) for mark in ",[{") > MOST_VALUES:
-        raise ValueError("it holds too many values")
-    try:
-        value = json.loads(text, parse_int=_whole)
-    except RecursionError:
-        raise ValueError("it is nested too deep") from None
-    level = [value]
-    for _ in range(DEEPEST):
-        level = [item for outer in level if isinstance(outer, (dict, list)) for item in _items(outer)]
-        if not level:
-            return value
-    raise ValueError("it is nested too deep")
+def read_answer(text: bytes | str) -> Any:
+    return read_json(text, DEEPEST, MOST_VALUES, ",[{")
 
 
 def as_object(value: Any) -> Json:
@@ -168,10 +156,6 @@ def _names(order: Any) -> list:
     return order or []
 
 
-def _items(outer: dict | list) -> Any:
-    return outer.values() if isinstance(outer, dict) else outer
-
-
 def _object(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
@@ -184,9 +168,3 @@ def _text(value: Any, otherwise: str = "") -> str:
     """Text, or a number as text."""
     found = str(value).strip() if isinstance(value, (str, int, float)) and not isinstance(value, bool) else ""
     return found or otherwise
-
-
-def _whole(text: str) -> int:
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError("it holds a number of too many digits")
-    return int(text)

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from .answers import read_json
+from .answers import read_answer
 from .problems import Json
 from .transport import LARGEST_ANSWER
 
@@ -130,7 +130,7 @@ def _message(text: str | bytes) -> Json:
     """Raises ValueError where it is none."""
     if isinstance(text, bytes):
         return {"type": "picture", "data": {}}
-    message = read_json(text)
+    message = read_answer(text)
     if not isinstance(message, dict):
         raise ValueError("it says no objects")
     kind, data = message.get("type"), message.get("data")

@@ -132,7 +132,7 @@ class Client:
 
     def _json(self, path: str, shape: Callable[[Any], T], *body: Json, **options: Any) -> T:
         data = self._server.ask(path, *body, **options)
-        return self._shaped(path, lambda text: shape(answers.read_json(text)), data)
+        return self._shaped(path, lambda text: shape(answers.read_answer(text)), data)
 
     def _shaped(self, path: str, shape: Callable[[Any], T], answer: Any) -> T:
         try:

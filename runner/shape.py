@@ -5,20 +5,18 @@ What the front end of ComfyUI lets be missing or null may be so here; what is th
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from .bounded import read_json
 from .problems import Json, WorkflowError, shown_text
 
 MOST_BYTES = 32 << 20  # of JSON; 20,000 nodes take about 20 MB
 MOST_HELD = 2_000_000  # lists and objects, of which a node has about 18; each takes 60 bytes and more
 DEEPEST = 100  # lists and objects in each other; a saved workflow has 12, and Python's stack ends at some hundreds
-MOST_DIGITS = 1000  # of a whole number; a seed has 20, and Python writes none of more than 4,300
 MOST_NODES = 100_000  # subgraphs written out; 20,000 convert in two seconds, and nobody draws so many
 MOST_LINKS = 300_000  # three a node, where saved workflows have one or two
 LONGEST_ID = 100  # characters of a node's id, of which those in nested subgraphs are put together
 SHOWN = 80  # characters of a value that is odd
-TOO_DEEP = f"holds lists and objects more than {DEEPEST} deep in each other, the most that are read"
 
 LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
 LIST, TEXT = (list, "a list"), (str, "text")
@@ -37,37 +35,14 @@ def parsed(text: str, source: object) -> Any:
     """The value of a JSON text. Raises WorkflowError where it is none, or too much of it."""
     if len(text) > MOST_BYTES:
         raise _unreadable(source, f"is longer than {MOST_BYTES >> 20} MB of JSON")
-    if text.count("[") + text.count("{") > MOST_HELD:  # in texts too, where so many are as odd
-        raise _unreadable(source, f"holds more than {MOST_HELD:,} lists and objects, the most that are read")
     try:
-        found = json.loads(text, parse_int=_whole)
-    except RecursionError:
-        raise _unreadable(source, TOO_DEEP) from None
+        return read_json(text, DEEPEST, MOST_HELD, "[{")  # in texts too, where so many are as odd
     except ValueError as error:
         raise _unreadable(source, f"is not JSON ({error})") from None
-    if depth(found) > DEEPEST:
-        raise _unreadable(source, TOO_DEEP)
-    return found
 
 
 def _unreadable(source: object, why: str) -> WorkflowError:
     return WorkflowError.one("Cannot read the workflow", f"{source} {why}")
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
-        raise ValueError(f"it holds a number of {len(digits)} digits, of which at most {MOST_DIGITS} are read")
-    return int(digits)
-
-
-def depth(value: Any) -> int:
-    """How many lists and objects lie in each other, counted to a little beyond DEEPEST."""
-    level, found = [value] if isinstance(value, (dict, list)) else [], 0
-    while level and found <= DEEPEST:
-        found += 1
-        values = (held for holder in level for held in (holder.values() if isinstance(holder, dict) else holder))
-        level = [held for held in values if isinstance(held, (dict, list))]
-    return found
 
 
 def is_ui_format(document: Any) -> bool:

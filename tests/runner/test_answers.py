@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from runner import specs
-from runner.answers import MOST_NODES, checked_object_info, read_json
+from runner.answers import MOST_NODES, checked_object_info, read_answer
 from support.hostile_server import NODES
 
 
@@ -86,4 +86,6 @@ def test_too_many_nodes_are_no_description():
 
 def test_numbers_that_json_does_not_know_are_taken():
     """ComfyUI writes limits that nodes declare as infinite."""
-    assert read_json(json.dumps(typed("FLOAT", {"max": float("inf")})).encode())["input"]["required"]["a"][1]["max"] > 0
+    assert (
+        read_answer(json.dumps(typed("FLOAT", {"max": float("inf")})).encode())["input"]["required"]["a"][1]["max"] > 0
+    )

@@ -118,7 +118,7 @@ TOO_MUCH = {
         f'{{"nodes": [{"9" * 5000}]}}',
         "(it holds a number of 5000 digits, of which at most 1000 are read)",
     ),
-    "very many lists": ("[" + "[]," * 2_000_000 + "0]", "holds more than 2,000,000 lists and objects, the most that"),
+    "very many lists": ("[" + "[]," * 2_000_000 + "0]", "holds more than 2,000,000 lists and objects"),
     "long": (b" " * (shape.MOST_BYTES + 1), "is larger than 32 MB, the most that is read."),
     "UTF-16": (json.dumps(WHOLE).encode("utf-16"), "is neither JSON text nor a PNG image."),
 }
