@@ -23,15 +23,15 @@ from torch import nn
 from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
-from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.errors import lookup
 from ..mgt_core.presets import preset_files
 from . import folders
 from .folders import FOLDER
+from .names import PRESET_FOLDER, new_bundle
 from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"
 BLANK = "blank canvas"
-PRESET_FOLDER = "presets"  # below FOLDER and in the pack
 FROM_BUNDLE, NONE, BESIDE = "from the bundle", "none", "beside the encoder"
 SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
 TEXT_FOLDERS = ("text_encoders", "clip", FOLDER, "diffusers", "clip_vision")
@@ -155,11 +155,8 @@ def place(part: Any, kind: str) -> Any:
 
 
 def bundle_target(name: str) -> Path:
-    """Folder of ours that a new bundle of this name goes to. Raises MGTError for a name that leads elsewhere."""
-    path = Path(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or name != name.strip():
-        raise MGTError(f"name is {name!r}; expected the name of a new folder in models/{FOLDER}")
-    return next(root for kind, root, _ in _search_paths() if kind == FOLDER) / path
+    """Folder of ours that a new bundle of this name goes to. Raises MGTError where it would not be listed."""
+    return new_bundle(next(root for kind, root, _ in _search_paths() if kind == FOLDER), name, SEARCH_DEPTH)
 
 
 def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:

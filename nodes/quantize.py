@@ -242,6 +242,14 @@ class MGTSaveModel:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, name):
+        """Before anything runs, since hours of calibration may come before the saving."""
+        try:
+            return name is None or bool(host.bundle_target(name))  # None where it comes from another node
+        except MGTError as error:
+            return str(error)
+
     def save(self, model, codec, name: str, overwrite: bool, text=None, unique_id=None):
         target = host.bundle_target(name)
         if text is None and "hidden" in model.network.condition_fields:

@@ -7,7 +7,7 @@ from PIL import Image
 
 from runner.images import Folders, make_nodes
 
-KILLS = 20
+KILLS = 10
 
 
 def save(folder: Path, shade: float) -> None:
