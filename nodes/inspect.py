@@ -138,11 +138,12 @@ class MGTSamplingAnimation:
         }
 
     def animate(self, tokens, codec, frames_per_second: float, hold_last: float, batch_index: int):
-        frames = []
+        frames, held = [], round(hold_last * frames_per_second)
         for frame in pictures.animation_frames(tokens, codec, batch_index):
             host.raise_if_interrupted()
+            pictures.check_pixels("the frames", frame.size, int(tokens.revealed_at.max()) + 2 + held)
             frames.append(frame)
-        frames += frames[-1:] * round(hold_last * frames_per_second)
+        frames += frames[-1:] * held
         shown = host.animation((enlarged(frame, LARGEST_PREVIEW) for frame in frames), frames_per_second)
         images = torch.stack([pictures.from_pil(frame) for frame in frames])
         return {"ui": shown, "result": (images.to(host.intermediate_device()),)}
