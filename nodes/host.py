@@ -24,6 +24,7 @@ from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.errors import lookup
+from ..mgt_core.files import written_whole
 from ..mgt_core.presets import preset_files
 from . import folders
 from .folders import FOLDER
@@ -325,7 +326,7 @@ def show_text(text: str, node_id: str | None) -> None:
 def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
     """What a node returns under "ui" to play PIL images in the browser; empty outside ComfyUI, which shows nothing.
 
-    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts.
+    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts. Raises OSError where that is full.
     """
     folder_paths = _comfy("folder_paths")
     if not folder_paths:
@@ -334,9 +335,9 @@ def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path("mgt", folder_paths.get_temp_directory())
     file = f"{name}_{counter:05}_.webp"
     duration = round(1000 / frames_per_second)
-    first.save(
-        os.path.join(folder, file), save_all=True, append_images=others, duration=duration, loop=0, lossless=True
-    )
+    options = {"save_all": True, "append_images": others, "duration": duration, "loop": 0, "lossless": True}
+    with written_whole(Path(folder, file)) as place:
+        first.save(place, "WEBP", **options)
     return {"images": [{"filename": file, "subfolder": subfolder, "type": "temp"}], "animated": (True,)}
 
 

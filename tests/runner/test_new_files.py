@@ -5,7 +5,6 @@ import itertools
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -64,10 +63,24 @@ def test_several_processes_get_each_their_own(tmp_path):
     assert sorted(map(int, names)) == list(range(60)) and len(list(tmp_path.iterdir())) == 60
 
 
-def test_left_overs_are_swept(tmp_path):
-    for name in (".1-ab.part", "mine.part", ".mine"):
-        (tmp_path / name).write_bytes(b"half")
-    os.utime(tmp_path / ".1-ab.part", (time.time() - 2 * writing.ABANDONED,) * 2)
-    with writing.unfinished(tmp_path) as held:
+DIE_WRITING = """
+import itertools, os, sys
+from pathlib import Path
+from runner.writing import save_new
+save_new((Path(sys.argv[1]) / str(n) for n in itertools.count()), lambda stream: os._exit(9))
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tmp_path):
+    (tmp_path / "mine.part").write_bytes(b"mine")
+    subprocess.run([sys.executable, "-c", DIE_WRITING, str(tmp_path)], cwd=ROOT, check=False)
+    (left,) = set(tmp_path.iterdir()) - {tmp_path / "mine.part"}
+    assert left.name.startswith(".") and left.name.endswith(writing.UNFINISHED)
+    writing.sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.part"]
+
+    def write(stream):
+        stream.write(b"new")
         writing.sweep(tmp_path)
-        assert {path.name for path in tmp_path.iterdir()} == {"mine.part", ".mine", os.path.basename(held.name)}
+
+    assert writing.save_new(paths(tmp_path), write).read_bytes() == b"new"
