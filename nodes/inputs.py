@@ -45,11 +45,10 @@ class Declared(NamedTuple):
 def looks_at_inputs(node: type) -> None:
     """Has the function of a node class raise MGTError for inputs that are none."""
     function = getattr(node, node.FUNCTION)
-    names = list(signature(function).parameters)[1:]
 
     @wraps(function)
     def run(self, *values: Any, **named: Any) -> Any:
-        given = {**dict(zip(names, values, strict=False)), **named}
+        given = {**signature(function).bind_partial(self, *values).arguments, **named} if values else named
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 check(name, given[name], wanted)

@@ -3,6 +3,7 @@
 Images are [B, H, W, 3] float in 0..1, maps [B, h, w] with one value a token.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -130,9 +131,8 @@ def shortened(text: str, width: int, font: ImageFont.ImageFont) -> str:
     """`text`, its end cut off with an ellipsis where it does not fit `width` pixels."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    fitting = bisect_right(range(len(text)), width, key=lambda last: font.getlength(text[: last + 1] + "…"))
+    return text[:fitting] + "…"
 
 
 def to_pil(image: Tensor) -> Image.Image:
