@@ -12,7 +12,7 @@ from pathlib import Path
 from .naming import SHOWN, below, free_paths, target
 from .pictures import check_pictures, read_picture, texts
 from .problems import Json, RunError, shown_text
-from .writing import save_new, sweep
+from .writing import save_new
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ANNOTATION = re.compile(r" \[(input|output|temp)\]$")
@@ -82,7 +82,6 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             check_pictures(images)
             start = target(self.output, str(filename_prefix), images.shape[2], images.shape[1])
             start.parent.mkdir(parents=True, exist_ok=True)
-            sweep(start.parent)
             notes = texts({"prompt": prompt, **(extra_pnginfo or {})})
             paths = free_paths(start)
             saved = []

@@ -1,103 +1,104 @@
-"""Files that come out of a run: whole or not at all, and under a name that nobody had."""
+"""New files, whole or not at all, under names that nobody has."""
 
 from __future__ import annotations
 
 import os
-import secrets
+import stat
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import IO
 
 try:
     import fcntl
-except ImportError:  # Windows
+except ImportError:  # Windows, where the age of a file has to tell
     fcntl = None
 
-UNFINISHED = ".part"  # ending of files that are being written, whose names begin with a dot
-ABANDONED = 24 * 3600  # seconds after which an unfinished file is nobody's, where no lock can tell
+MARK, UNFINISHED = ".mgt-", ".part"  # around the names of files that are being written
+ABANDONED = 24 * 3600  # seconds after which an unfinished file is nobody's, where a lock cannot tell
 
 
 def save_new(paths: Iterator[Path], write: Callable[[IO[bytes]], object]) -> Path:
-    """The first of `paths`, all of one folder, that nobody has yet, holding what `write` wrote to the stream it is
-    given. Of several processes each gets another one. A process that fails or ends meanwhile leaves none of them, and
-    a hidden file at the most, which `sweep` removes.
+    """Has `write` fill a hidden file, which then gets the first of `paths` (names in one folder) that nobody has.
 
-    Raises OSError, and what `write` raises.
+    Raises OSError, and whatever `write` raises; then nothing of it is left.
     """
-    path = next(paths)
-    stream = unfinished(path.parent)
-    partial = Path(stream.name)
+    first = next(paths)
+    sweep(first.parent)
+    file = _hidden(first.parent)
+    partial = Path(file.name)
     try:
-        with stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-            if not fcntl:
-                stream.close()  # Windows renames no open file; elsewhere it is locked by being open
-            while not named(partial, path):
-                path = next(paths)
+        with file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl:
+                return _named(partial, chain([first], paths))
+        return _named(partial, chain([first], paths))  # Windows renames no open file
     finally:
         with suppress(OSError):
             partial.unlink()
-    to_disk(path.parent)
-    return path
 
 
-def unfinished(folder: Path) -> IO[bytes]:
-    """A new hidden file in the folder, which `sweep` of another process leaves alone while it is open."""
+def _hidden(folder: Path) -> IO[bytes]:
+    """A new hidden file, locked, by which `sweep` tells that it is not left over."""
     while True:
-        stream = (folder / f".{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}").open("xb")
-        if fcntl:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(stream, fcntl.LOCK_EX)
-        if os.path.exists(stream.name):  # not swept before it was locked
-            return stream
-        stream.close()
-
-
-def named(partial: Path, path: Path) -> bool:
-    """Whether the file could be given the name `path`, which then nobody had."""
-    try:
-        if not fcntl:
-            os.rename(partial, path)  # on Windows never over another
-            return True
-        try:
-            os.link(partial, path)
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without second names
-            path.open("xb").close()
-            os.replace(partial, path)
-    except FileExistsError:
-        return False
-    return True
+        file = (folder / f"{MARK}{uuid.uuid4().hex}{UNFINISHED}").open("xb")
+        if _lock(file) is not False and os.path.exists(file.name):
+            return file
+        file.close()  # swept by another process in between
 
 
 def sweep(folder: Path) -> None:
     """Removes what killed processes left unfinished in a folder."""
-    for path in folder.glob(f".*{UNFINISHED}"):
+    for file in folder.glob(f"{MARK}*{UNFINISHED}"):
         with suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                remove_abandoned(path)
+            about = file.lstat()
+            if not stat.S_ISREG(about.st_mode):
+                continue
+            with file.open("rb") as held:
+                free = _lock(held)
+                if time.time() - about.st_mtime > ABANDONED if free is None else free:
+                    file.unlink()
 
 
-def remove_abandoned(path: Path) -> None:
+def _named(partial: Path, paths: Iterator[Path]) -> Path:
+    for path in paths:
+        with suppress(FileExistsError):
+            _name(partial, path)
+            return path
+    raise FileExistsError("every name is taken")
+
+
+def _name(partial: Path, path: Path) -> None:
+    """Raises FileExistsError where somebody has that name."""
     if not fcntl:
-        if time.time() - path.stat().st_mtime > ABANDONED:
-            path.unlink()
+        os.rename(partial, path)
         return
-    with path.open("rb") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink()
-
-
-def to_disk(folder: Path) -> None:
-    """Has the system write the folder's names, where it can."""
-    with suppress(OSError):
-        number = os.open(folder, os.O_RDONLY)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without second names: the name first, then the content
+        path.open("xb").close()
         try:
-            os.fsync(number)
-        finally:
-            os.close(number)
+            os.replace(partial, path)
+        except OSError:
+            path.unlink()
+            raise
+
+
+def _lock(file: IO[bytes]) -> bool | None:
+    """Whether an open file is this process's alone until it is closed; None where the system cannot tell."""
+    if not fcntl:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    except OSError:
+        return None
+    return True
