@@ -19,6 +19,7 @@ from support.trials import refused
 
 SHORT = 80
 OUTCOMES = ("answered", "refused")
+SHORTEST = {"states": 1, "reconstruct": 0, "finetune": 0}  # of a calibration, which takes seconds at the least
 SIDES = {"width", "height", "left", "top", "right", "bottom"}
 LONG = {"steps", "states", "reconstruct", "finetune", *SIDES}  # whose highest values are hours or gigabytes of work
 NUMBERS = (
@@ -99,7 +100,9 @@ def value_of(draws: random.Random, key: str, kind: str | list, options: dict) ->
     if key in SIDES:
         return draws.choice((16, 32))
     if key in LONG:
-        return draws.choice((1, 2, 3)) if key != "finetune" else 0
+        return SHORTEST[key] if key in SHORTEST else draws.choice((1, 2, 3))
+    if key == "prompts":
+        return "a cat"
     if kind in ("INT", "FLOAT"):
         low, high = options.get("min", 0), options.get("max", 100)
         default = options.get("default", low)
