@@ -60,7 +60,7 @@ from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
 from .self_guidance.files import load_branch
-from .types import UNCONDITIONAL, Condition, Step, TokenState, empty_state, micro_conditions
+from .types import MOST_IMAGES, UNCONDITIONAL, Condition, Step, TokenState, empty_state, micro_conditions
 
 Ordered = FixedOrder  # its first name
 
@@ -77,7 +77,7 @@ def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int 
     model = pipe.model if isinstance(pipe, Pipeline) else pipe
     if not isinstance(model, MGTModel):
         raise MGTError(f"empty_tokens was given {type(pipe).__name__}; expected a loaded bundle or its model")
-    whole_number("batch", batch, 1, 4096)
+    whole_number("batch", batch, 1, MOST_IMAGES)
     return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
 
 

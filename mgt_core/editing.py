@@ -16,7 +16,7 @@ from .errors import MGTError, finite_number, whole_number
 from .model import MGTModel
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
-from .types import TokenState
+from .types import TokenState, check_count
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 
@@ -45,7 +45,9 @@ def free_cells(mask: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
     whole_number("grow", grow, 0, MOST_CELLS)
     free = F.adaptive_max_pool2d(as_masks(mask)[:, None], grid)
     if grow:
-        free = F.max_pool2d(free, 2 * grow + 1, stride=1, padding=grow)
+        grow = min(grow, max(grid))
+        free = F.max_pool2d(free, (2 * grow + 1, 1), stride=1, padding=(grow, 0))
+        free = F.max_pool2d(free, (1, 2 * grow + 1), stride=1, padding=(0, grow))
     return free[:, 0] > 0
 
 
@@ -103,7 +105,7 @@ def pad_tokens(model: MGTModel, state: TokenState, sides: Sides, redraw: int = 0
     left, top, right, bottom = padding_cells(model, sides)
     height, width = state.grid
     unit = model.pixels_per_token
-    model.grid_for((top + height + bottom) * unit, (left + width + right) * unit)  # what it cannot hold is refused
+    check_count(state.batch, *model.grid_for((top + height + bottom) * unit, (left + width + right) * unit))
     kept = torch.ones_like(state.fixed)
     for dim, before, after in ((2, left, right), (1, top, bottom)):
         kept.narrow(dim, 0, min(redraw if before else 0, kept.shape[dim])).fill_(False)

@@ -7,10 +7,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .errors import MGTError, finite_number
+from .errors import MGTError, finite_number, whole_number
 
 UNCONDITIONAL = -1  # as a label: the class that a model was trained with for no class at all
 DEFAULT_AESTHETIC_SCORE = 6.0
+MOST_IMAGES = 4096  # in a batch
+MOST_TOKENS = 2**24  # in a batch: 4096 grids of 64 x 64, whose logits no device holds at once
+HIGHEST_ID = 2**31 - 1  # of a token
 CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
 
 
@@ -128,6 +131,8 @@ class TokenState:
     def __post_init__(self):
         if self.strength is not None:
             finite_number("strength", self.strength, 0, 1)
+        whole_number("mask_id", self.mask_id, 0, HIGHEST_ID)
+        whole_number("codebook_size", self.codebook_size, 1, HIGHEST_ID)
         for name, dtype in (("tokens", torch.long), ("fixed", torch.bool)):
             value = getattr(self, name)
             if not isinstance(value, Tensor) or value.dtype != dtype:
@@ -139,6 +144,10 @@ class TokenState:
             raise MGTError(
                 f"fixed has shape {list(self.fixed.shape)} and tokens {list(self.tokens.shape)}; they must agree"
             )
+        for name in ("revealed_at", "confidence"):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, Tensor) or value.shape != self.tokens.shape):
+                raise MGTError(f"{name} of a token state is of another shape than its tokens {list(self.tokens.shape)}")
 
     @property
     def masked(self) -> Tensor:
@@ -165,7 +174,10 @@ class TokenState:
         return self.tokens.shape[0]
 
     def check(self) -> None:
-        """Raises MGTError for ids that are neither codes nor the mask, and for fixed cells that are masked."""
+        """Raises MGTError for ids that are neither codes nor the mask, for fixed cells that are masked, and for grids
+        without cells."""
+        if not self.tokens.numel():
+            raise MGTError(f"tokens have shape {list(self.tokens.shape)}, which holds no cell")
         bad = (self.tokens != self.mask_id) & ((self.tokens < 0) | (self.tokens >= self.codebook_size))
         if bad.any():
             raise MGTError(
@@ -227,11 +239,21 @@ Callback = Callable[[Step], None]
 
 
 def empty_state(batch: int, grid: tuple[int, int], mask_id: int, codebook_size: int) -> TokenState:
-    """All cells masked: where text-to-image starts."""
+    """All cells masked: where text-to-image starts. Raises MGTError for more than MOST_TOKENS."""
     shape = (batch, *grid)
+    check_count(*shape)
     return TokenState(
         tokens=torch.full(shape, mask_id, dtype=torch.long),
         fixed=torch.zeros(shape, dtype=torch.bool),
         mask_id=mask_id,
         codebook_size=codebook_size,
     )
+
+
+def check_count(batch: int, height: int, width: int) -> None:
+    """Raises MGTError for more tokens than a batch may hold, before they are made."""
+    if batch * height * width > MOST_TOKENS:
+        raise MGTError(
+            f"{batch} images of {width} x {height} tokens are asked for; accepted are {MOST_TOKENS:,} tokens in all: "
+            "make smaller ones, or fewer at once"
+        )

@@ -10,8 +10,9 @@ import torch
 
 from ..mgt_core.conditioning import imagenet
 from ..mgt_core.conditioning.parts import ConditionInput, Conditions
-from ..mgt_core.errors import MGTError, join_some
-from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, UNCONDITIONAL, Condition, micro_conditions
+from ..mgt_core.errors import MGTError, finite_number, join_some
+from ..mgt_core.model import LONGEST_SIDE
+from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL, Condition, micro_conditions
 from . import host
 from .conditioning_regions import is_everywhere, part_from
 from .types import (
@@ -45,6 +46,8 @@ class MicroConditions(NamedTuple):
 
     def tensor(self, size: tuple[int, int]) -> torch.Tensor:
         """[1, 5] float. size: (height, width) of the image in pixels."""
+        for name, value in self._asdict().items():
+            finite_number(f"{name} of the micro-conditions", value, 0, LONGEST_SIDE)
         size = (self.height or size[0], self.width or size[1])
         return micro_conditions(size, (self.crop_top, self.crop_left), self.aesthetic_score)
 
@@ -72,15 +75,19 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
     if unsupported:
         raise MGTError(f"the {role} conditioning carries {join_some(unsupported)}, which MGT Sample cannot follow")
     micro = extra.get(MICRO)
+    if micro is not None and not isinstance(micro, MicroConditions):
+        raise MGTError(f"the {role} conditioning has {MICRO} of {type(micro).__name__}; MGT Micro Conditions sets them")
     text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
     return Condition(
         **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
-        micro=None if micro is None else MicroConditions(*micro).tensor(size).expand(hidden.shape[0], -1),
+        micro=None if micro is None else micro.tensor(size).expand(hidden.shape[0], -1),
     )
 
 
 def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.Tensor:
     """[B] long. hidden: what the host's nodes made of labels + 1; raises MGTError where that is no label any more."""
+    if not isinstance(labels, torch.Tensor) or labels.dtype != torch.long or not hidden.isfinite().all():
+        raise MGTError(f"the {role} conditioning has {LABELS} that are none; MGT Class Label sets them")
     held = hidden.flatten().round().long().to(labels.device) - 1
     if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
         raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
@@ -132,6 +139,12 @@ def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) ->
     return [[encoded.hidden, {"pooled_output": encoded.pooled}]]
 
 
+def check_count(name: str, count: int) -> None:
+    """Raises MGTError for more lines than there are images in a batch."""
+    if count > MOST_IMAGES:
+        raise MGTError(f"{name} holds {count} lines; {MOST_IMAGES} are accepted, one for each image of a batch")
+
+
 @node("MGT Prompt Batch")
 class MGTPromptBatch:
     DESCRIPTION = "Encodes several prompts, one a line: each is one image of the batch."
@@ -159,6 +172,7 @@ class MGTPromptBatch:
         lines = [line for line in map(str.strip, prompts.splitlines()) if line]
         if not lines:
             raise MGTError("prompts holds no text; expected one prompt a line")
+        check_count("prompts", len(lines))
         return encode_text(lines, text_encoder, unique_id), len(lines)
 
 
@@ -196,7 +210,8 @@ class MGTClassLabel:
         }
 
     def encode(self, label: str, more_labels: str, unique_id=None):
-        lines = [label, *filter(None, map(str.strip, more_labels.splitlines()))]
+        lines = [str(label), *filter(None, map(str.strip, more_labels.splitlines()))]
+        check_count("labels", len(lines))
         labels = torch.tensor([imagenet.find_class(line) for line in lines])
         names = ["no class", *imagenet.class_names()]
         shown = [names[n + 1] if n + 1 < len(names) else str(n) for n in labels.tolist()]

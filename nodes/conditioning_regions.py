@@ -9,18 +9,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..mgt_core.conditioning.parts import ConditionPart
-from ..mgt_core.errors import MGTError
+from ..mgt_core.errors import MGTError, finite_number
 from ..mgt_core.types import Condition
+from .inputs import check_mask
 
 LATENT_PIXELS = 8  # ComfyUI counts areas in squares of this many pixels
 FADE_PIXELS = 64  # over which an area fades in, at most a quarter of its side, as ComfyUI has it
+LARGEST = 16384.0  # of the numbers that say where and how much, as far as ComfyUI's own widgets go
 # The value of each key that changes nothing.
 NEUTRAL = {"area": None, "mask": None, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
 
 
 def is_everywhere(extra: dict) -> bool:
     """Whether the entry counts in the whole picture and the whole run, with weight 1."""
-    return not any(extra.get(key, neutral) != neutral for key, neutral in NEUTRAL.items())
+    return not any(is_set(extra.get(key, neutral), neutral) for key, neutral in NEUTRAL.items())
+
+
+def is_set(value: object, neutral: float | None) -> bool:
+    return isinstance(value, Tensor) or value != neutral
 
 
 def part_from(condition: Condition, extra: dict, role: str, size: tuple[int, int], unit: int) -> ConditionPart:
@@ -28,18 +34,26 @@ def part_from(condition: Condition, extra: dict, role: str, size: tuple[int, int
     return ConditionPart(
         condition,
         weight=weight_from(extra, role, (size[0] // unit, size[1] // unit), unit),
-        start=float(extra.get("start_percent", 0.0)),
-        end=float(extra.get("end_percent", 1.0)),
+        start=number_from(extra, "start_percent", role),
+        end=number_from(extra, "end_percent", role),
     )
+
+
+def number_from(extra: dict, key: str, role: str) -> float:
+    """Raises MGTError for what is no number; the library knows in which range it lies."""
+    value = extra.get(key, NEUTRAL.get(key, 1.0))
+    finite_number(f"{key} of the {role} conditioning", value, -LARGEST, LARGEST)
+    return float(value)
 
 
 def weight_from(extra: dict, role: str, grid: tuple[int, int], unit: int) -> float | Tensor:
     """A number, or [B or 1, h, w]: the share of each token's square that the mask covers, times the strengths."""
-    weight = float(extra.get("strength", 1.0))
+    weight = number_from(extra, "strength", role)
     mask, area = extra.get("mask"), extra.get("area")
     if mask is not None:
+        check_mask(f"mask of the {role} conditioning", mask)
         mask = mask.reshape(-1, 1, *mask.shape[-2:]).float().cpu()  # where the area's table is
-        weight = F.adaptive_avg_pool2d(mask, grid)[:, 0] * (weight * float(extra.get("mask_strength", 1.0)))
+        weight = F.adaptive_avg_pool2d(mask, grid)[:, 0] * (weight * number_from(extra, "mask_strength", role))
     if area is not None:
         weight = weight * area_weight(area, role, grid, unit, fades=mask is None)
     return weight
@@ -47,8 +61,12 @@ def weight_from(extra: dict, role: str, grid: tuple[int, int], unit: int) -> flo
 
 def area_weight(area: tuple, role: str, grid: tuple[int, int], unit: int, fades: bool) -> Tensor:
     """[1, h, w]: 1 in the area, fading in from those of its edges that lie inside the picture."""
-    share = area[0] == "percentage"
+    share = isinstance(area, (list, tuple)) and area[:1] in (("percentage",), ["percentage"])
     numbers = area[1:] if share else area
+    if not isinstance(area, (list, tuple)):
+        raise MGTError(f"the {role} conditioning has an area of {type(area).__name__}; expected four numbers")
+    for number in numbers:
+        finite_number(f"area of the {role} conditioning", number, 0, LARGEST)
     if len(numbers) != 4:
         raise MGTError(f"the {role} conditioning has an area of {len(numbers) // 2} dimensions; expected 2")
     lines = []

@@ -23,15 +23,16 @@ from torch import nn
 from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
-from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.errors import lookup
+from ..mgt_core.files import written_whole
 from ..mgt_core.presets import preset_files
 from . import folders
 from .folders import FOLDER
+from .names import PRESET_FOLDER, new_bundle
 from .streaming import bring_the_rest, let_stream
 
 BUILT_IN = "demo"
 BLANK = "blank canvas"
-PRESET_FOLDER = "presets"  # below FOLDER and in the pack
 FROM_BUNDLE, NONE, BESIDE = "from the bundle", "none", "beside the encoder"
 SEARCHED_FOLDERS = (FOLDER, "diffusers", "diffusion_models", "checkpoints")
 TEXT_FOLDERS = ("text_encoders", "clip", FOLDER, "diffusers", "clip_vision")
@@ -155,11 +156,8 @@ def place(part: Any, kind: str) -> Any:
 
 
 def bundle_target(name: str) -> Path:
-    """Folder of ours that a new bundle of this name goes to. Raises MGTError for a name that leads elsewhere."""
-    path = Path(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or name != name.strip():
-        raise MGTError(f"name is {name!r}; expected the name of a new folder in models/{FOLDER}")
-    return next(root for kind, root, _ in _search_paths() if kind == FOLDER) / path
+    """Folder of ours that a new bundle of this name goes to. Raises MGTError where it would not be listed."""
+    return new_bundle(next(root for kind, root, _ in _search_paths() if kind == FOLDER), name, SEARCH_DEPTH)
 
 
 def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
@@ -328,7 +326,7 @@ def show_text(text: str, node_id: str | None) -> None:
 def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
     """What a node returns under "ui" to play PIL images in the browser; empty outside ComfyUI, which shows nothing.
 
-    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts.
+    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts. Raises OSError where that is full.
     """
     folder_paths = _comfy("folder_paths")
     if not folder_paths:
@@ -337,9 +335,9 @@ def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path("mgt", folder_paths.get_temp_directory())
     file = f"{name}_{counter:05}_.webp"
     duration = round(1000 / frames_per_second)
-    first.save(
-        os.path.join(folder, file), save_all=True, append_images=others, duration=duration, loop=0, lossless=True
-    )
+    options = {"save_all": True, "append_images": others, "duration": duration, "loop": 0, "lossless": True}
+    with written_whole(Path(folder, file)) as place:
+        first.save(place, "WEBP", **options)
     return {"images": [{"filename": file, "subfolder": subfolder, "type": "temp"}], "animated": (True,)}
 
 

@@ -1,10 +1,12 @@
 """Nodes that show what a run did, and what a choice looks like before it runs."""
 
+import logging
+
 import torch
 from torch import Tensor
 
 from .. import mgt_core
-from ..mgt_core.errors import MGTError
+from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.recommended import recommended, told
 from ..mgt_core.views import pictures
 from . import host
@@ -23,6 +25,8 @@ from .types import (
     text_input,
     tokens_input,
 )
+
+log = logging.getLogger(__name__)
 
 LARGEST_PREVIEW = 1024  # pixels, longest side of the animation under the node
 
@@ -138,12 +142,17 @@ class MGTSamplingAnimation:
         }
 
     def animate(self, tokens, codec, frames_per_second: float, hold_last: float, batch_index: int):
-        frames = []
+        frames, held = [], round(hold_last * frames_per_second)
         for frame in pictures.animation_frames(tokens, codec, batch_index):
             host.raise_if_interrupted()
+            pictures.check_pixels("the frames", frame.size, int(tokens.revealed_at.max()) + 2 + held)
             frames.append(frame)
-        frames += frames[-1:] * round(hold_last * frames_per_second)
-        shown = host.animation((enlarged(frame, LARGEST_PREVIEW) for frame in frames), frames_per_second)
+        frames += frames[-1:] * held
+        try:
+            shown = host.animation((enlarged(frame, LARGEST_PREVIEW) for frame in frames), frames_per_second)
+        except OSError as error:  # the frames themselves are not lost for it
+            log.warning("the animation cannot be shown: %s", reason(error))
+            shown = {}
         images = torch.stack([pictures.from_pil(frame) for frame in frames])
         return {"ui": shown, "result": (images.to(host.intermediate_device()),)}
 

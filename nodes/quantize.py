@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .. import mgt_core
-from ..mgt_core.errors import MGTError
+from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
 from .preview import CalibrationView
@@ -145,7 +145,8 @@ class MGTSCQCalibrate:
         from ..mgt_core.quantization.plots import report_plot
 
         kind = mgt_core.SCHEMES.get(scheme)
-        settings = {"group_size": int(group_size), "keep": tuple(lines(keep)), "reconstruct": reconstruct}
+        size = lookup("group_size", group_size, {str(size): size for size in GROUPS})
+        settings = {"group_size": size, "keep": tuple(lines(keep)), "reconstruct": reconstruct}
         if kind().int8_share:
             # The widget's three digits stand for the paper's third.
             share = 1 / 3 if abs(int8_share - 1 / 3) < 1e-3 else int8_share
@@ -241,6 +242,14 @@ class MGTSaveModel:
             "optional": {"text": socket(MGT_TEXT, "The text encoder that belongs to it; models of text need it.")},
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, name):
+        """Before anything runs, since hours of calibration may come before the saving."""
+        try:
+            return name is None or bool(host.bundle_target(name))  # None where it comes from another node
+        except MGTError as error:
+            return str(error)
 
     def save(self, model, codec, name: str, overwrite: bool, text=None, unique_id=None):
         target = host.bundle_target(name)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .problems import Json
+from .pictures import check_size
+from .problems import Json, RunError
 
 LARGEST = 16384
 UPSCALE_METHODS = ["nearest-exact", "bilinear", "area", "bicubic", "lanczos"]
@@ -56,8 +57,11 @@ class ImageScale:
         if not width and not height:
             return (image,)
         rows, columns = image.shape[1:3]
+        if not image.numel():
+            raise RunError(f"image has shape {list(image.shape)}, which holds no pixel to scale")
         width = width or max(1, round(columns * height / rows))
         height = height or max(1, round(rows * width / columns))
+        check_size((width, height), "the size to scale to", len(image))
         if crop == "center":
             left = max(0, round((columns - rows * width / height) / 2))
             top = max(0, round((rows - columns * height / width) / 2))
@@ -83,6 +87,7 @@ class SolidMask:
     def run(self, value: float, width: int, height: int) -> tuple:
         import torch
 
+        check_size((width, height), "the mask")
         return (torch.full((1, height, width), value),)
 
 

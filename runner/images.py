@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
-from .problems import Json
+from .naming import SHOWN, below, free_paths, target
+from .pictures import check_pictures, read_picture, texts
+from .problems import Json, RunError, shown_text
+from .writing import save_new
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ANNOTATION = re.compile(r" \[(input|output|temp)\]$")
@@ -23,46 +26,29 @@ class Folders:
     inputs: tuple[Path, ...]
     output: Path
 
-    def find(self, name: str) -> Path | None:
-        name = ANNOTATION.sub("", name)
-        return next((folder / name for folder in self.inputs if (folder / name).is_file()), None)
+    def find(self, name: object) -> Path | None:
+        """The file of a picture that a workflow names: below one of the input folders by its name alone. A link that
+        lies there is followed wherever it leads, since no workflow can put one there."""
+        name = ANNOTATION.sub("", str(name))
+        if not below(name):
+            return None
+        return next((path for folder in self.inputs if os.path.isfile(path := folder / name)), None)
 
     def pictures(self) -> list[str]:
-        found = (p.name for d in self.inputs if d.is_dir() for p in d.iterdir() if p.suffix.lower() in PICTURES)
-        return sorted(set(found))
+        """Names of those that lie in the input folders themselves; what cannot be looked into holds none."""
+        return sorted({entry.name for entry in chain.from_iterable(map(files_of, self.inputs)) if is_picture(entry)})
 
 
-def free_path(folder: Path, stem: str) -> Iterator[Path]:
-    """`stem_00001_.png` and on, past the highest number that the folder holds."""
-    taken = re.compile(re.escape(stem) + r"_(\d+)_?\.\w+$", re.IGNORECASE)
-    numbers = (int(m.group(1)) for p in folder.iterdir() if (m := taken.match(p.name)))
-    number = max(numbers, default=0)
-    while True:
-        number += 1
-        yield folder / f"{stem}_{number:05}_.png"
+def files_of(folder: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
-def expand_prefix(prefix: str, width: int, height: int) -> str:
-    """Fills in %width%, %year% and their kin, and %date:yyyy-MM-dd%, as ComfyUI does."""
-    now = time.localtime()
-    parts = {"year": f"{now.tm_year}", "width": f"{width}", "height": f"{height}"}
-    numbers = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
-    parts |= {name: f"{number:02}" for name, number in numbers.items()}
-    prefix = re.sub(r"%date(?::([^%]*))?%", lambda m: _date(m.group(1) or "yyyyMMddhhmmss", now), prefix)
-    return re.sub(r"%(\w+)%", lambda m: parts.get(m[1], m[0]), prefix)
-
-
-def _date(pattern: str, now: time.struct_time) -> str:
-    values = {"yyyy": f"{now.tm_year}", "yy": f"{now.tm_year % 100:02}"}
-    fields = (("M", now.tm_mon), ("d", now.tm_mday), ("h", now.tm_hour), ("m", now.tm_min), ("s", now.tm_sec))
-    for letter, number in fields:
-        values |= {letter: f"{number}", letter * 2: f"{number:02}"}
-    return re.sub(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?", lambda m: values[m[0]], pattern)
-
-
-def leads_out(output: Path, prefix: str) -> bool:
-    """Whether a prefix, which may name subfolders of the output, names a place outside."""
-    return not (output / f"{prefix}_").parent.resolve().is_relative_to(output.resolve())
+def is_picture(entry: os.DirEntry) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in PICTURES and os.path.isfile(entry.path)
 
 
 def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
@@ -82,33 +68,30 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
 
         @classmethod
         def VALIDATE_INPUTS(cls, filename_prefix) -> bool | str:
-            if filename_prefix is None or not leads_out(cls.output, filename_prefix):
+            if filename_prefix is None:  # comes from another node
                 return True
-            return f"{filename_prefix!r} leads out of the output folder {cls.output}"
+            try:
+                target(cls.output, str(filename_prefix))
+            except RunError as error:
+                return str(error)
+            return True
 
         def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> Json:
             from PIL import Image
-            from PIL.PngImagePlugin import PngInfo
 
-            texts = PngInfo()
-            for name, value in {"prompt": prompt, **(extra_pnginfo or {})}.items():
-                if value is not None:
-                    texts.add_text(name, json.dumps(value))
-            height, width = images.shape[1:3]
-            start = self.output / expand_prefix(filename_prefix, width, height)
+            check_pictures(images)
+            start = target(self.output, str(filename_prefix), images.shape[2], images.shape[1])
             start.parent.mkdir(parents=True, exist_ok=True)
-            paths = free_path(start.parent, start.name)
+            notes = texts({"prompt": prompt, **(extra_pnginfo or {})})
+            paths = free_paths(start)
             saved = []
             for image in images:
-                pixels = (image.float().clamp(0, 1) * 255).byte().cpu().numpy()
-                path = next(paths)
-                with path.open("xb") as file:
-                    Image.fromarray(pixels).save(file, "PNG", pnginfo=texts, compress_level=4)
-                saved.append(path)
+                picture = Image.fromarray(image.float().clamp(0, 1).mul_(255).byte().cpu().numpy())
+                write = partial(picture.save, format="PNG", pnginfo=notes, compress_level=4)
+                saved.append(save_new(paths, write))
             return {"ui": {"saved": saved}}
 
     class PreviewImage(SaveImage):
-        output = folders.output / "temp"
         VALIDATE_INPUTS = None
 
         @classmethod
@@ -117,7 +100,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             return {"required": {"images": ("IMAGE",)}, "hidden": hidden}
 
         def save_images(self, images, prompt=None, extra_pnginfo=None) -> Json:
-            return super().save_images(images, "ComfyUI_temp", prompt, extra_pnginfo)
+            return super().save_images(images, "temp/ComfyUI_temp", prompt, extra_pnginfo)
 
     class LoadImage:
         RETURN_TYPES = ("IMAGE", "MASK")
@@ -130,18 +113,19 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
 
         @classmethod
         def VALIDATE_INPUTS(cls, image) -> bool | str:
-            if folders.find(str(image)):
-                return True
-            searched = ", ".join(str(folder) for folder in folders.inputs)
-            return f"Invalid image file: {image} (searched in {searched})"
+            try:
+                _found(folders, image)
+            except RunError as error:
+                return str(error)
+            return True
 
         def load_image(self, image) -> tuple:
             import torch
 
-            picture = _open(folders, image)
+            picture = read_picture(_found(folders, image), image)
             pixels = _tensor(picture.convert("RGB"))[None]
-            if "A" in picture.getbands() or "transparency" in picture.info:
-                return pixels, 1 - _tensor(picture.convert("RGBA").getchannel("A"))[None]
+            if picture.mode == "RGBA":
+                return pixels, 1 - _tensor(picture.getchannel("A"))[None]
             return pixels, torch.zeros((1, 64, 64))
 
     class LoadImageMask(LoadImage):
@@ -154,7 +138,9 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             return {"required": {"image": (folders.pictures(), {"image_upload": True}), "channel": (CHANNELS,)}}
 
         def load_mask(self, image, channel) -> tuple:
-            picture = _open(folders, image).convert("RGBA")
+            if channel not in CHANNELS:
+                raise RunError(f"channel is {channel!r}; accepted are {', '.join(CHANNELS)}")
+            picture = read_picture(_found(folders, image), image).convert("RGBA")
             mask = _tensor(picture.getchannel(channel[0].upper()))[None]
             return (1 - mask if channel == "alpha" else mask,)
 
@@ -163,17 +149,19 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
     return classes, {**shown, "LoadImageMask": "Load Image (as Mask)"}
 
 
-def _open(folders: Folders, name: str):
-    from PIL import Image, ImageOps
-
+def _found(folders: Folders, name: object) -> Path:
+    """Raises RunError where there is no such picture."""
     path = folders.find(name)
     if path is None:
-        raise FileNotFoundError(f"image {name!r} is no longer there")
-    return ImageOps.exif_transpose(Image.open(path))
+        searched = ", ".join(map(str, folders.inputs))
+        raise RunError(f"Invalid image file: {shown_text(str(name), SHOWN)} (pictures are searched below {searched})")
+    return path
 
 
 def _tensor(picture):
     import numpy as np
     import torch
 
-    return torch.from_numpy(np.asarray(picture).astype(np.float32) / 255)
+    values = np.asarray(picture).astype(np.float32)
+    values /= 255
+    return torch.from_numpy(values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from . import host_nodes, specs
+from .failures import said
 from .images import Folders, make_nodes
 from .problems import Json, RunError, WorkflowError, name_node, title_of
 from .validate import needed
@@ -114,6 +116,14 @@ def _progress(report: Report | None) -> Iterator[None]:
 def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json) -> tuple[list[list], list[Path]]:
     """Outputs of one node, each a list as ComfyUI keeps them, and files that it saved."""
     node = prompt[node_id]
+    try:
+        return _call_node(cls, node, results, hidden)
+    except Exception as error:
+        where = name_node(node_id, node["class_type"], title_of(prompt, node_id))
+        raise NodeFailedError(f"{where}: {said(error)}") from error
+
+
+def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> tuple[list[list], list[Path]]:
     declared = cls.INPUT_TYPES()
     known = specs.inputs({"input": declared})
     arguments: dict[str, list] = {}
@@ -127,12 +137,7 @@ def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json)
 
     function = getattr(cls(), cls.FUNCTION)
     calls = [arguments] if getattr(cls, "INPUT_IS_LIST", False) else list(_one_by_one(arguments))
-    try:
-        answers = [function(**call) for call in calls]
-    except Exception as error:
-        where = name_node(node_id, node["class_type"], title_of(prompt, node_id))
-        sentence = str(error) or type(error).__name__
-        raise NodeFailedError(f"{where}: {sentence}") from error
+    answers = [function(**call) for call in calls]
     return _collect(cls, answers)
 
 
@@ -160,5 +165,7 @@ def check_folders(folders: Folders) -> None:
     """Raises WorkflowError when nothing can be written to the output folder."""
     try:
         folders.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkflowError.one("Cannot save", f"output folder {folders.output}: {error.strerror}") from None
+        with tempfile.TemporaryFile(dir=folders.output):
+            pass
+    except (OSError, ValueError) as error:
+        raise WorkflowError.one("Cannot save", f"output folder {folders.output}: {said(error)}") from None

@@ -28,10 +28,10 @@ def save_new(paths: Iterator[Path], write: Callable[[IO[bytes]], object]) -> Pat
     """
     first = next(paths)
     sweep(first.parent)
-    partial = first.with_name(f"{MARK}{uuid.uuid4().hex}{UNFINISHED}")
+    file = _hidden(first.parent)
+    partial = Path(file.name)
     try:
-        with partial.open("xb") as file:
-            _lock(file)  # by which `sweep` tells that it is not left over
+        with file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -41,6 +41,15 @@ def save_new(paths: Iterator[Path], write: Callable[[IO[bytes]], object]) -> Pat
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def _hidden(folder: Path) -> IO[bytes]:
+    """A new hidden file, locked, by which `sweep` tells that it is not left over."""
+    while True:
+        file = (folder / f"{MARK}{uuid.uuid4().hex}{UNFINISHED}").open("xb")
+        if _lock(file) is not False and os.path.exists(file.name):
+            return file
+        file.close()  # swept by another process in between
 
 
 def sweep(folder: Path) -> None:
@@ -75,7 +84,11 @@ def _name(partial: Path, path: Path) -> None:
         raise
     except OSError:  # a file system without second names: the name first, then the content
         path.open("xb").close()
-        os.replace(partial, path)
+        try:
+            os.replace(partial, path)
+        except OSError:
+            path.unlink()
+            raise
 
 
 def _lock(file: IO[bytes]) -> bool | None:

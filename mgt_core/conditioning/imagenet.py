@@ -32,7 +32,7 @@ def find_class(query: str) -> int:
     text = " ".join(query.casefold().split())
     if text == NO_CLASS:
         return UNCONDITIONAL
-    if number := re.match(r"\d+(?=\s*(:|$))", text):
+    if number := re.match(r"\d{1,9}(?=\s*(:|$))", text):
         return int(number[0])
     for found in matches(text):
         if len(found) == 1:

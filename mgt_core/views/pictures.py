@@ -3,6 +3,7 @@
 Images are [B, H, W, 3] float in 0..1, maps [B, h, w] with one value a token.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,8 @@ from .preview import Previewer
 VIRIDIS = ((68, 1, 84), (68, 58, 131), (49, 104, 142), (33, 145, 140), (53, 183, 121), (144, 215, 67), (253, 231, 37))
 GIVEN_COLOUR = (0.5, 0.5, 0.5)
 LABEL_HEIGHT = 18
+MOST_PIXELS = 2**30  # of pictures that are made together, 13 GB as IMAGE
+MOST_STEPS = 100_000  # of a recorded run, as many as `sample` makes
 LEGIBLE = 192  # pixels below which a picture of the grid is enlarged, so that its label fits
 
 
@@ -78,8 +81,9 @@ def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool
     whole_number("the image to animate", index, 0, state.batch - 1)
     at = recorded(state.revealed_at, "reveal order")
     tokens = state.tokens.cpu()
-    previewer = Previewer(codec)
-    for step in range(-1, int(at[index].max()) + 1):
+    previewer, last = Previewer(codec), int(at[index].max())
+    whole_number("the last step that the tokens carry", last, -1, MOST_STEPS)
+    for step in range(-1, last + 1):
         shown = replace(state, tokens=tokens.masked_fill(at > step, state.mask_id), fixed=state.fixed.cpu())
         yield previewer.image(shown, full=full, index=index)
 
@@ -99,6 +103,7 @@ def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int 
     whole_number("columns", columns, 0, 10_000)
     columns = min(columns or len(images), len(images))
     rows = -(-len(images) // columns)
+    check_pixels("the pictures of the grid", (width + 4, height + LABEL_HEIGHT + 4), columns * rows)
     sheet = Image.new("RGB", (columns * (width + 4) - 4, rows * (height + LABEL_HEIGHT + 4) - 4), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(12)
     for place, image in enumerate(images):
@@ -113,13 +118,21 @@ def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int 
     return from_pil(sheet)[None]
 
 
+def check_pixels(name: str, size: tuple[int, int], count: int) -> None:
+    """Raises MGTError for more pixels than are worth making. size: (width, height) of each of `count` pictures."""
+    if size[0] * size[1] * count > MOST_PIXELS:
+        raise MGTError(
+            f"{name} are {count} of {size[0]} x {size[1]} pixels; accepted are {MOST_PIXELS:,} pixels in all: give "
+            "fewer or smaller ones"
+        )
+
+
 def shortened(text: str, width: int, font: ImageFont.ImageFont) -> str:
     """`text`, its end cut off with an ellipsis where it does not fit `width` pixels."""
     if font.getlength(text) <= width:
         return text
-    while text and font.getlength(text + "…") > width:
-        text = text[:-1]
-    return text + "…"
+    fitting = bisect_right(range(len(text)), width, key=lambda last: font.getlength(text[: last + 1] + "…"))
+    return text[:fitting] + "…"
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -94,6 +94,18 @@ def test_animation_is_shown_under_the_node(monkeypatch, tmp_path, filled):
         assert max(picture.size) >= 256 or max(picture.size) == max(filled.grid) * PIPE.codec.scale
 
 
+def test_an_animation_that_cannot_be_written_loses_no_frames(monkeypatch, tmp_path, filled, caplog):
+    def full(self, place, *args, **options):
+        place.write_bytes(b"RIFF")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path))
+    monkeypatch.setattr(Image.Image, "save", full)
+    answer = run("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, hold_last=0.0)
+    assert answer["ui"] == {} and len(answer["result"][0]) == 4 and "No space left" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_animation_can_be_cancelled(monkeypatch, filled):
     class Interrupted(Exception):
         pass

@@ -56,7 +56,7 @@ def test_largest_seed_and_a_batch(graph):
 @pytest.mark.parametrize("size", [{"width": 17}, {"height": 0}, {"batch_size": 0}])
 def test_bad_sizes_are_named(loaded, unit, size):
     (name, value), *_ = size.items()
-    with pytest.raises(mgt_core.MGTError, match=rf"{name.removesuffix('_size')} is {value}\b"):
+    with pytest.raises(mgt_core.MGTError, match=rf"{name} is {value}\b"):
         run("MGTEmptyTokens", **{"model": loaded[0], "width": unit, "height": unit, **size})
 
 

@@ -1,0 +1,165 @@
+"""What comes to a node is looked at before the node works: a socket can be wired to any pack's nodes, and widgets to
+numbers that they would not offer."""
+
+import math
+from collections.abc import Callable, Mapping
+from functools import cache, wraps
+from inspect import signature
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import mgt_core
+from ..mgt_core.backbones.branch import Branch
+from ..mgt_core.conditioning.text import TextEncoder
+from ..mgt_core.errors import MGTError, finite_number, whole_number
+from ..mgt_core.samplers.base import Sampler
+from ..mgt_core.schedules.base import MaskSchedule
+
+LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
+MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+MASKS = (*FLOATS, torch.bool, torch.uint8, torch.int32, torch.int64)
+
+PARTS: dict[str, tuple[type, str]] = {
+    "MGT_MODEL": (mgt_core.MGTModel, "the model of Load MGT Model"),
+    "MGT_TEXT": (TextEncoder, "the text encoder of Load MGT Model"),
+    "MGT_CODEC": (mgt_core.Codec, "the codec of Load MGT Model"),
+    "MGT_TOKENS": (mgt_core.TokenState, "tokens, as MGT Empty Tokens or MGT Sample gives"),
+    "MGT_SCHEDULE": (MaskSchedule, "a mask schedule, as MGT Mask Schedule gives"),
+    "MGT_SAMPLER": (Sampler, "a sampler, as MGT MaskGIT Sampler gives"),
+    "MGT_BRANCH": (Branch, "the branch of MGT Load Self-Guidance"),
+}
+
+
+class Declared(NamedTuple):
+    """An input as far as it is the same at every call: the kind of a combo is COMBO."""
+
+    kind: str
+    low: float
+    high: float
+    optional: bool
+
+
+def looks_at_inputs(node: type) -> None:
+    """Has the function of a node class raise MGTError for inputs that are none."""
+    function = getattr(node, node.FUNCTION)
+
+    @wraps(function)
+    def run(self, *values: Any, **named: Any) -> Any:
+        given = {**signature(function).bind_partial(self, *values).arguments, **named} if values else named
+        for name, wanted in declared(node).items():
+            if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
+                check(name, given[name], wanted)
+        return function(self, *values, **named)
+
+    setattr(node, node.FUNCTION, run)
+
+
+@cache
+def declared(node: type) -> dict[str, Declared]:
+    groups = node.INPUT_TYPES()
+    found = {}
+    for group in ("required", "optional"):
+        for name, (kind, options) in groups.get(group, {}).items():
+            low, high = options.get("min", -math.inf), options.get("max", math.inf)
+            found[name] = Declared(kind if isinstance(kind, str) else "COMBO", low, high, group == "optional")
+    return found
+
+
+def check(name: str, value: Any, wanted: Declared) -> None:
+    if wanted.kind == "INT":
+        whole_number(name, value, wanted.low, wanted.high)
+    elif wanted.kind == "FLOAT":
+        finite_number(name, value, wanted.low, wanted.high)
+    elif wanted.kind in PARTS:
+        check_part(name, value, *PARTS[wanted.kind])
+    elif wanted.kind in OTHERS:
+        OTHERS[wanted.kind](name, value)
+
+
+def check_part(name: str, value: Any, kind: type, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise wrong(name, type(value).__name__, expected)
+    if isinstance(value, mgt_core.TokenState):
+        value.check()
+
+
+def check_text(name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise wrong(name, type(value).__name__, "a text")
+    if len(value) > LONGEST_TEXT:
+        raise wrong(name, f"a text of {len(value)} characters", f"{LONGEST_TEXT} at the most")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise wrong(name, "a text with half a character (a lone surrogate)", "whole ones")
+
+
+def check_choice(name: str, value: Any) -> None:
+    if not isinstance(value, (str, int)):
+        raise wrong(name, type(value).__name__, "one of the choices that the node offers")
+
+
+def check_switch(name: str, value: Any) -> None:
+    if value not in (True, False) if isinstance(value, (bool, int)) else True:
+        raise wrong(name, repr(value), "true or false")
+
+
+def check_image(name: str, value: Any) -> None:
+    expected = "pictures of shape [batch, height, width, 3]"
+    if isinstance(value, Tensor) and value.ndim == 4 and value.shape[-1] not in (3, 4):
+        raise misshapen(name, value, expected)
+    check_values(name, value, expected, (4,), FLOATS)
+
+
+def check_mask(name: str, value: Any) -> None:
+    check_values(name, value, "a mask of shape [batch, height, width]", (2, 3), MASKS)
+
+
+def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
+    """Raises MGTError unless it is a tensor of such a rank and kind, whose values are there and finite."""
+    if not isinstance(value, Tensor):
+        raise wrong(name, type(value).__name__, expected)
+    if value.ndim not in ranks or not 0 < value.numel() <= MOST_VALUES:
+        raise misshapen(name, value, expected)
+    if value.dtype not in dtypes or value.is_meta or value.layout != torch.strided:
+        held = "without values" if value.is_meta else f"{value.dtype}, {value.layout}"
+        raise wrong(name, held, f"{expected}, of floats")
+    if value.is_floating_point() and not all(map(math.isfinite, torch.stack(value.aminmax()).tolist())):
+        raise MGTError(f"{name} {verb(name)} not finite: some values are NaN or infinite")
+
+
+def check_conditioning(name: str, value: Any) -> None:
+    """Its form; what the entries mean is read where they are used."""
+    expected = "CONDITIONING, a list of [text states, settings] as MGT Text Encode gives"
+    if not isinstance(value, list):
+        raise wrong(name, type(value).__name__, expected)
+    for entry in value:
+        if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[1], dict):
+            raise wrong(name, f"a list with {type(entry).__name__} in it", expected)
+        for held in (entry[0], entry[1].get("pooled_output")):
+            if isinstance(held, Tensor) and (held.is_meta or held.layout != torch.strided or not held.numel()):
+                raise wrong(name, f"made of a tensor without values ({list(held.shape)})", expected)
+
+
+OTHERS: Mapping[str, Callable[[str, Any], None]] = {
+    "IMAGE": check_image,
+    "MASK": check_mask,
+    "CONDITIONING": check_conditioning,
+    "STRING": check_text,
+    "BOOLEAN": check_switch,
+    "COMBO": check_choice,
+}
+
+
+def wrong(name: str, held: object, expected: str) -> MGTError:
+    return MGTError(f"{name} {verb(name)} {held}; expected {expected}")
+
+
+def misshapen(name: str, held: Tensor, expected: str) -> MGTError:
+    verbs = "are of" if name.endswith("s") else "has"
+    return MGTError(f"{name} {verbs} shape {list(held.shape)}; expected {expected}")
+
+
+def verb(name: str) -> str:
+    return "are" if name.endswith("s") else "is"
