@@ -15,7 +15,7 @@ from . import host_nodes, specs
 from .failures import said
 from .images import Folders, make_nodes
 from .problems import Json, RunError, WorkflowError, name_node, title_of
-from .validate import needed
+from .validate import needed, sources
 
 ROOT = Path(__file__).resolve().parent.parent
 ALIAS = "mgt_pack"
@@ -88,7 +88,10 @@ def execute(prompt: Json, library: Library, workflow: Json | None = None, report
     ends = [k for k, node in prompt.items() if library.object_info[node["class_type"]]["output_node"]]
     order = needed(prompt, ends)
     hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": None if workflow is None else {"workflow": workflow}}
-    last_use = {str(v[0]): k for k in order for v in prompt[k]["inputs"].values() if isinstance(v, list)}
+    last_use = {source: node_id for node_id in order for source in sources(prompt, node_id)}
+    done_with: dict[str, list[str]] = {}
+    for source, user in last_use.items():
+        done_with.setdefault(user, []).append(source)
     results: dict[str, list[list]] = {}
     saved: list[Path] = []
     with torch.inference_mode(), _progress(report):
@@ -97,7 +100,7 @@ def execute(prompt: Json, library: Library, workflow: Json | None = None, report
             outputs, files = _run_node(cls, prompt, node_id, results, {**hidden, "UNIQUE_ID": node_id})
             results[node_id] = outputs
             saved += files
-            for source in [source for source, user in last_use.items() if user == node_id]:
+            for source in done_with.get(node_id, ()):
                 results.pop(source, None)
     return saved
 

@@ -46,7 +46,7 @@ def needed(prompt: Json, ends: list[str]) -> list[str]:
         elif node_id not in seen:
             seen.add(node_id)
             stack.append((node_id, True))
-            stack += [(source, False) for source in reversed(_sources(prompt, node_id)) if source not in seen]
+            stack += [(source, False) for source in reversed(sources(prompt, node_id)) if source not in seen]
     return order
 
 
@@ -55,7 +55,7 @@ def find_cycle(prompt: Json, ends: list[str]) -> list[str]:
     done: set[str] = set()
     for end in ends:
         path: dict[str, None] = {end: None}  # ordered, and quick to look into
-        todo = [iter(_sources(prompt, end))]
+        todo = [iter(sources(prompt, end))]
         while todo:
             source = next(todo[-1], None)
             if source is None:
@@ -66,11 +66,11 @@ def find_cycle(prompt: Json, ends: list[str]) -> list[str]:
                 return [*around[around.index(source) :], source]
             elif source not in done:
                 path[source] = None
-                todo.append(iter(_sources(prompt, source)))
+                todo.append(iter(sources(prompt, source)))
     return []
 
 
-def _sources(prompt: Json, node_id: str) -> list[str]:
+def sources(prompt: Json, node_id: str) -> list[str]:
     links = [value for value in prompt[node_id]["inputs"].values() if isinstance(value, list) and len(value) == 2]
     return [str(link[0]) for link in links if str(link[0]) in prompt]
 
