@@ -248,8 +248,10 @@ def test_a_folder_of_very_many_files(models, monkeypatch, caplog):
     many.mkdir()
     for number in range(60):
         (many / f"{number}.safetensors").touch()
-    assert list(host.bundles()) == ["demo", "good"]
-    assert "holds more than 50 entries" in caplog.text
+        (models / "mgt" / f"{number}.png").touch()  # which are none of those
+    copy_bundle(many / "good")
+    assert list(host.bundles()) == ["demo", "good", "many/good"]
+    assert "holds more than 50 folders or files" in caplog.text
 
 
 def test_more_than_a_list_looks_at(models, monkeypatch, caplog):
