@@ -17,6 +17,7 @@ from pathlib import Path
 
 from .errors import MGTError, finite_number, join_some, lookup, whole_number
 from .loading.layouts import BUILT_IN
+from .loading.listing import files_in, one_list
 from .loading.weights import read_json
 from .model import MGTModel
 from .modifiers.base import Modifier
@@ -198,10 +199,11 @@ def built_in_settings() -> dict:
     return {**FALLBACK, **(read_json(path).get("defaults", {}) if path.is_file() else {})}
 
 
+@one_list()
 def preset_files(folders: list[Path]) -> dict[str, Path]:
     """Every preset by its name, the file's without .json; the first folder that has a name wins."""
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in sorted(folder.glob("*.json")):
+        for path in files_in(folder, ".json"):
             found.setdefault(path.stem, path)
     return found
