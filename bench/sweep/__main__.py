@@ -26,6 +26,8 @@ from mgt_core.errors import MGTError
 from .run import sweep
 from .spec import Spec
 
+CANCELLED = 130  # as shells have it of a command that Ctrl-C ended
+
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.sweep", description=__doc__.splitlines()[0])
@@ -42,6 +44,9 @@ def main(argv: list[str] | None = None) -> None:
         rows = sweep(Spec.read(options.spec), options.out, *where, batch=options.batch)
     except MGTError as error:
         sys.exit(f"sweep: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("Cancelled.\n")
+        sys.exit(CANCELLED)
     if failed := [row for row in rows if row["error"]]:
         sys.exit(
             f"sweep: {len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
