@@ -29,6 +29,7 @@ from .prompts import Prompt
 import_modules(judges.__name__, judges.__path__)
 
 LIST = "scoring.json"
+LISTED = {"name", "file", "prompt", "asked"}  # of every picture in it
 BATCH = 16
 BROKEN, LACKING = 1, 3  # how the process ends
 
@@ -66,6 +67,8 @@ def score(name: str, root: Path, work: Path) -> None:
     kind, weights = JUDGES.get(name), weights_of(name, root)
     try:
         listed = json_in(work / LIST)
+        if not isinstance(listed, list) or not all(isinstance(e, dict) and LISTED <= e.keys() for e in listed):
+            raise ValueError("it is no list of pictures")
     except (OSError, ValueError) as error:
         raise MGTError(f"the list {work / LIST} cannot be read ({reason(error)}); run bench.paper again") from None
     file = scores_file(work, name, weights)

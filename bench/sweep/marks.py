@@ -26,9 +26,7 @@ def read_of(source: Path) -> Iterator[tuple[str, Path]]:
         return
     for number, file in enumerate(source.rglob("*")):
         if number == LARGEST_FOLDER:
-            raise MGTError(
-                f"{source} holds more than {LARGEST_FOLDER} files, too many for a model; give the model's own folder"
-            )
+            raise MGTError(f"{source} holds more than {LARGEST_FOLDER} files; give the folder of one model alone")
         name = file.relative_to(source)
         hidden = any(part.startswith(".") for part in name.parts)
         if not hidden and (file.suffix in READ or file.name in WORDS) and file.is_file():

@@ -11,7 +11,7 @@ from mgt_core.views.pictures import from_pil, labelled_grid, to_pil
 
 SHEET_ROWS = 40
 SHEET_COLUMNS = 40  # of more settings the first ones are shown
-SHEET_PICTURES = 400  # which take a gigabyte of memory while the sheet is made
+SHEET_PICTURES = 240  # which take a gigabyte of memory while the sheet is made
 SHEET_SIDE = 256
 LETTER = 6  # pixels
 LABEL = 100  # letters, more than fit the width of any picture of a sheet
