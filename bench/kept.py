@@ -50,6 +50,10 @@ def json_in(file: Path):
         deep = True
     if deep:
         raise ValueError(f"more than {DEEPEST_JSON} lists and objects lie within each other")
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it holds a lone surrogate, which is half of a character") from None
     return value
 
 

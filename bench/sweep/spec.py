@@ -141,7 +141,7 @@ def check_texts(spec: Spec) -> None:
         json.dumps(asdict(spec), ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError:
         raise MGTError(
-            "a text of the sweep holds half of a character (a lone surrogate), which no file takes; write it whole"
+            "a text of the sweep holds a lone surrogate, which is half of a character; write it whole"
         ) from None
     except ValueError:
         raise MGTError("settings of the sweep hold a number that is infinite or none; give finite ones") from None

@@ -31,6 +31,7 @@ def test_what_cannot_be_read_is_none_and_told_once(tmp_path, caplog):
         (b"[" * 100_000, "more than 64 lists and objects"),
         (b"[" * 65 + b"]" * 65, "more than 64 lists and objects"),
         (b"[" + b"9" * 5000 + b"]", "4300 digits"),
+        (b'["\\ud800"]', "a lone surrogate"),
         (b"[" + b"1," * 600 + b"1]", "larger than 0 MiB"),
     ],
 )

@@ -65,6 +65,7 @@ BROKEN = {
     "not UTF-8": lambda data, other: b"\xff" + data,
     "a hole": lambda data, other: data[:50] + bytes(8) + data[58:],
     "deep": lambda data, other: b"[" * 100_000,
+    "half of a character": lambda data, other: data.replace(b'"cpu"', b'"\\ud800"'),
     "another's": lambda data, other: other,
     "without figures": lambda data, other: data.replace(b'"seconds"', b'"minutes"'),
 }
@@ -73,7 +74,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 @pytest.mark.parametrize("ending", [".json", ".png"])
 def test_what_was_cut_is_made_again(tmp_path, made, caplog, kind, ending):
-    if ending == ".png" and kind in ("another's", "without figures"):
+    if ending == ".png" and kind in ("half of a character", "another's", "without figures"):
         return  # a whole picture, of which nothing tells that it is not this one
     wanted = Spec(**ASKED)
     rows = sweep(wanted, tmp_path)

@@ -30,8 +30,8 @@ def settings(**values):
         (b"\xff\xfe", "not valid JSON ("),
         ("", "not valid JSON ("),
         ("null", "has no prompts"),
-        ({"prompts": ["a\ud800"]}, "holds half of a character (a lone surrogate)"),
-        ({"prompts": ["a"], "settings": {"\udfff": {}}}, "holds half of a character (a lone surrogate)"),
+        ({"prompts": ["a\ud800"]}, "holds a lone surrogate"),
+        ({"prompts": ["a"], "settings": {"\udfff": {}}}, "holds a lone surrogate"),
         (
             {"prompts": ["a"] * 1000, "seeds": [0] * 1000},
             f"asks for 1000000 pictures; one makes at most {LARGEST_SWEEP}",
@@ -72,6 +72,11 @@ def test_a_spec_of_python_has_finite_numbers_too(monkeypatch):
     monkeypatch.setattr("bench.sweep.spec.check_settings", lambda name, values: None)  # a part that takes anything
     with pytest.raises(MGTError, match="infinite or none"):
         Spec(["a"], {"x": {"cfg": float("inf")}})
+
+
+def test_a_spec_of_python_has_whole_characters_too():
+    with pytest.raises(MGTError, match="holds a lone surrogate"):
+        Spec(["a\ud800"])
 
 
 @pytest.mark.parametrize("prompt", [ODD, "漢" * 60, "𝒜" * 60, "💥" * 60, "CON", "a.b", "x" * 10_000])

@@ -4,6 +4,7 @@ import io
 import json
 import random
 from collections.abc import Callable
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -95,11 +96,15 @@ def mutate(draws: random.Random, values) -> None:
     elif how == 1 and isinstance(values, dict):
         values[draws.choice((*NAMES, *KEYS))] = values.pop(key)
     elif how == 2 and isinstance(values, dict):
-        values[draws.choice(KEYS)] = draws.choice(ODD)
+        values[draws.choice(KEYS)] = odd(draws)
     elif how == 3:
-        values[key] = [values[key]] * draws.choice((2, 3, 1000))
+        values[key] = [values[key]] * (2 if isinstance(values[key], (dict, list)) else draws.choice((3, 1000)))
     else:
-        values[key] = draws.choice(ODD)
+        values[key] = odd(draws)
+
+
+def odd(draws: random.Random):
+    return deepcopy(draws.choice(ODD))  # which the next change may change
 
 
 def mangled(draws: random.Random, data: bytes) -> bytes:
@@ -162,7 +167,7 @@ def spoil(draws: random.Random, file: Path, contents: list[bytes]) -> None:
         lambda: file.write_bytes(b""),
         lambda: file.write_bytes(mangled(draws, data)),
         lambda: file.write_bytes(draws.choice(contents)),  # of another picture
-        lambda: file.write_text(json.dumps(draws.choice(ODD))),
+        lambda: file.write_text(json.dumps(odd(draws))),
         lambda: file.unlink(),
         lambda: (file.unlink(), file.mkdir()),
         lambda: (file.unlink(), file.symlink_to(file)),
@@ -175,7 +180,7 @@ def spoil(draws: random.Random, file: Path, contents: list[bytes]) -> None:
 def changed(draws: random.Random, data: bytes):
     try:
         values = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(values, (dict, list)):
         mutate(draws, values)
