@@ -21,7 +21,7 @@ import logging
 import sys
 from pathlib import Path
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import MGTError, shown_text
 
 from .run import sweep
 from .spec import Spec
@@ -48,10 +48,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.stderr.write("Cancelled.\n")
         sys.exit(CANCELLED)
     if failed := [row for row in rows if row["error"]]:
-        sys.exit(
-            f"sweep: {len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
-            f"{failed[0]['error']}"
-        )
+        told = f"{len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
+        sys.exit(shown_text(f"sweep: {told}{failed[0]['error']}"))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +19,7 @@ from mgt_core.files import sweep as sweep_away
 
 from ..kept import cleaned, json_in, kept
 from .sheet import contact_sheet
-from .spec import Job
+from .spec import LARGEST_SWEEP, Job
 from .worker import Picture
 
 MARKS = "marks.json"  # of weights, by model and parts
@@ -169,8 +170,15 @@ def row_in(file: Path, job: Job) -> dict:
 def whole_picture(file: Path) -> bool:
     """Whether all of a PNG is there: it ends, and the checksums of its parts are right. Raises one of several kinds
     of exceptions where they are not."""
-    if file.stat().st_size > LARGEST_PICTURE:
+    found = file.stat()
+    if found.st_size > LARGEST_PICTURE:
         raise ValueError(f"it has more than {LARGEST_PICTURE} bytes")
+    return read_whole(file, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(LARGEST_SWEEP)
+def read_whole(file: Path, size: int, changed: int) -> bool:
+    """`whole_picture`, read once for as long as the file stays as it is."""
     with file.open("rb") as stream:
         with Image.open(stream, formats=("PNG",)) as picture:
             picture.verify()
