@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-LARGEST_JSON = 32 * 2**20  # bytes, ten times what 100,000 scores take; as lists alone they fill 0.7 GB of memory
+LARGEST_JSON = 32 * 2**20  # bytes, three times what 100,000 scores take; as lists alone they fill 0.7 GB of memory
 DEEPEST_JSON = 64  # lists and objects within each other; anything a bench reads has less than ten
 
 
@@ -37,12 +37,13 @@ def say_again(file: Path, why: str) -> None:
     log.warning("%s", shown_text(f"{file} cannot be read ({why}), and is made again"))
 
 
-def json_in(file: Path):
-    """What a JSON file holds. Raises OSError, and ValueError for anything that is no JSON, or too much of it."""
+def json_in(file: Path, largest: int = LARGEST_JSON):
+    """What a JSON file of at most `largest` bytes holds. Raises OSError, and ValueError for anything that is no JSON,
+    or too much of it."""
     with file.open("rb") as stream:
-        data = stream.read(LARGEST_JSON + 1)
-    if len(data) > LARGEST_JSON:
-        raise ValueError(f"it is larger than {LARGEST_JSON >> 20} MiB")
+        data = stream.read(largest + 1)
+    if len(data) > largest:
+        raise ValueError(f"it is larger than {largest >> 20} MiB")
     try:
         value = json.loads(data.decode("utf-8"))
         deep = depth(value) > DEEPEST_JSON
@@ -50,10 +51,6 @@ def json_in(file: Path):
         deep = True
     if deep:
         raise ValueError(f"more than {DEEPEST_JSON} lists and objects lie within each other")
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError("a text in it holds a lone surrogate, which is half of a character") from None
     return value
 
 

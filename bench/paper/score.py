@@ -29,6 +29,7 @@ from .prompts import Prompt
 import_modules(judges.__name__, judges.__path__)
 
 LIST = "scoring.json"
+LARGEST_LIST = 2**29  # bytes: 200,000 pictures with prompts of 2,000 letters
 LISTED = {"name", "file", "prompt", "asked"}  # of every picture in it
 BATCH = 16
 BROKEN, LACKING = 1, 3  # how the process ends
@@ -66,7 +67,7 @@ def score(name: str, root: Path, work: Path) -> None:
     """Score what has no score yet. Raises MGTError for weights or pictures that cannot be read."""
     kind, weights = JUDGES.get(name), weights_of(name, root)
     try:
-        listed = json_in(work / LIST)
+        listed = json_in(work / LIST, LARGEST_LIST)
         if not isinstance(listed, list) or not all(isinstance(e, dict) and LISTED <= e.keys() for e in listed):
             raise ValueError("it is no list of pictures")
     except (OSError, ValueError) as error:

@@ -162,6 +162,7 @@ def row_in(file: Path, job: Job) -> dict:
         del told["parts"]
     if not isinstance(row, dict) or any(name not in row or row[name] != value for name, value in told.items()):
         raise ValueError("it is not of this picture")
+    json_of(row)  # raises for half characters, which no summary takes
     if not all(type(row.get(name)) in (int, float) and math.isfinite(row[name]) for name in COSTS):
         raise ValueError(f"it lacks {', '.join(COSTS)}")
     return row
