@@ -43,10 +43,11 @@ class Store:
             sweep_away(folder / "images")
             for name in (MARKS, *SUMMARIES):
                 sweep_away(folder, name)
-            for claim in (folder / "claims").glob("*.lock"):
-                if self.is_kept(claim.stem):
-                    with claimed(claim) as mine:
-                        self.let_go(claim.stem, mine)
+            for claim in list((folder / "claims").iterdir()):
+                name = claim.name.strip(".").partition(".")[0]  # those of jobs have no dots
+                if self.is_kept(name):
+                    with claimed(folder / "claims" / name) as mine:
+                        self.let_go(name, mine)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
