@@ -10,6 +10,8 @@ import sys
 import time
 from pathlib import Path
 
+from mgt_core.errors import MGTError
+
 from .aims import aims, costs, rows
 from .journal import Journal
 from .keeper import keep
@@ -37,6 +39,13 @@ def main(argv: list[str] | None = None) -> int:
         return write(options.page)
     if (options.reference is None) != (options.python is None):
         sys.exit("bench.device: --reference DIR and --python PY belong together; give both or none")
+    try:
+        return measured(options)
+    except MGTError as why:
+        sys.exit(f"bench.device: {why}")
+
+
+def measured(options: argparse.Namespace) -> int:
     began = time.time()
     journal = Journal(options.json, {"bench": "device", "tiny": options.tiny, "minutes": options.minutes, "parts": {}})
     journal.save()

@@ -1,25 +1,18 @@
 """What was tried and what came of it: one JSON file, whole after every try."""
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mgt_core.errors import MGTError, reason
 from mgt_core.files import replace_file
+
+from ..kept import cleaned, json_in
 
 RUNNING, DONE, FAILED, BROKEN, LEFT_OUT, NO_TIME = "running", "done", "failed", "broken", "left out", "no time"
 OPEN = (RUNNING, NO_TIME)  # what may be tried again
-
-
-def cleaned(value):
-    """With None for numbers that JSON does not have."""
-    if isinstance(value, dict):
-        return {name: cleaned(held) for name, held in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [cleaned(held) for held in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass
@@ -36,11 +29,21 @@ class Journal:
 
     @classmethod
     def open(cls, file: Path) -> "Journal":
-        return cls(file, json.loads(file.read_text(encoding="utf-8")))
+        """Raises MGTError for a file that is none."""
+        try:
+            held = json_in(file)
+            if not isinstance(held, dict) or not all(isinstance(part, dict) for part in held.get("parts", {}).values()):
+                raise ValueError("it holds no parts by name")
+        except (OSError, ValueError, AttributeError) as error:
+            raise MGTError(f"the journal {file} cannot be read ({reason(error)}); begin the bench again") from None
+        return cls(file, held)
 
     def save(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.file, (json.dumps(cleaned(self.held), indent=1, allow_nan=False) + "\n").encode())
+        """Raises MGTError where the disk does not take it."""
+        try:
+            replace_file(self.file, (json.dumps(cleaned(self.held), indent=1, allow_nan=False) + "\n").encode())
+        except OSError as error:
+            raise MGTError(f"the journal {self.file} cannot be written ({error.strerror or reason(error)})") from None
 
     def head(self, **values) -> None:
         self.held |= values

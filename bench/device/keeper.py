@@ -1,12 +1,13 @@
 """Keeps a process at work until the time is over: what ends it or holds it up is noted, and another one goes on."""
 
-import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from mgt_core.errors import MGTError
 
 from .journal import Journal
 
@@ -62,7 +63,7 @@ def late(file: Path, until: float) -> str | None:
         return f"it was not done {GRACE:.0f} s after the time was over"
     try:
         running = Journal.open(file).running()
-    except json.JSONDecodeError:
+    except MGTError:
         return None
     if running and time.time() - running[2]["since"] > running[2]["limit"]:
         return f"it took longer than {running[2]['limit']:.0f} s"

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from mgt_core import lab
 from mgt_core.files import claimed, replace_file
+from mgt_core.files import sweep as sweep_away
 
 from ..files import sampled_hash
+from ..kept import json_in, kept
 from .measuring import measure
 from .plan import Case
 
 HERE = Path(__file__).parent
+FIGURES = {"pictures", "passes", "steps", "seconds", "figures"}  # of every case
 SETTING = [HERE / f"{name}.py" for name in ("choices", "measuring", "plan", "settings")]
 
 
@@ -28,19 +31,26 @@ class Store:
     def __init__(self, root: Path, seed: int):
         self.folder, self.seed = root / f"{setting_hash()}-seed-{seed}", seed
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep_away(self.folder)
 
     def path(self, case: Case) -> Path:
         return self.folder / f"{hashlib.sha256(case.name.encode()).hexdigest()[:16]}.json"
 
     def read(self, case: Case, count: int) -> dict | None:
         """Its figures, where there are any of as many pictures."""
-        if not self.path(case).is_file():
-            return None
-        found = json.loads(self.path(case).read_text())
-        return found if found["pictures"] == count else None
+        found = kept(self.path(case), figures_in)
+        return found if found and found["pictures"] == count else None
 
     def write(self, case: Case, figures: dict) -> None:
         replace_file(self.path(case), json.dumps(figures).encode())
+
+
+def figures_in(file: Path) -> dict:
+    """Raises ValueError for a file that holds none."""
+    found = json_in(file)
+    if not isinstance(found, dict) or not FIGURES <= found.keys() or not isinstance(found["figures"], dict):
+        raise ValueError("it holds no figures of a case")
+    return found
 
 
 def seed_of(case: Case, seed: int) -> int:

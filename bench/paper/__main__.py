@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import MGTError, reason, shown_text
 from mgt_core.files import replace_file, waited_for
 from mgt_core.loading.layouts import find_bundle
 
@@ -251,6 +251,8 @@ def main(arguments: list[str] | None = None) -> int:
             return compare(options)
     except MGTError as error:
         sys.exit(f"paper: {error}")
+    except OSError as error:  # of a full disk, or files that may not be read
+        sys.exit(f"paper: {shown_text(reason(error))}; mend that, and the same command goes on from here")
     except KeyboardInterrupt:
         sys.exit("paper: stopped; the same command goes on from here")
 

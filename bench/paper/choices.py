@@ -1,10 +1,11 @@
 """What is compared with vanilla: sets of choices by name, or settings from a file as bench.sweep has them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from mgt_core.errors import MGTError, reason
+
+from ..kept import json_in
 
 VANILLA = "vanilla"
 Choices = dict[str, dict]  # settings of a sweep, by name; vanilla's first
@@ -44,7 +45,7 @@ def read_choices(wanted: str) -> Choices:
 
 def of_file(file: Path) -> Choices:
     try:
-        held = json.loads(file.read_text("utf-8"))
+        held = json_in(file)
     except OSError:
         raise MGTError(f"choices is {str(file)!r}; accepted are {', '.join(SETS)} or a JSON file of settings") from None
     except ValueError as error:

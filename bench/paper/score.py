@@ -15,11 +15,13 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import MGTError, reason
 from mgt_core.files import replace_file, waited_for
+from mgt_core.files import sweep as sweep_away
 from mgt_core.placement import pick_device
 from mgt_core.registry import import_modules
 
+from ..kept import json_in, kept
 from . import judges
 from .judges.base import JUDGES, lacking, weights_of
 from .prompts import Prompt
@@ -27,6 +29,8 @@ from .prompts import Prompt
 import_modules(judges.__name__, judges.__path__)
 
 LIST = "scoring.json"
+LARGEST_LIST = 2**29  # bytes: 200,000 pictures with prompts of 2,000 letters
+LISTED = {"name", "file", "prompt", "asked"}  # of every picture in it
 BATCH = 16
 BROKEN, LACKING = 1, 3  # how the process ends
 
@@ -38,15 +42,23 @@ def scores_file(work: Path, judge: str, weights: str) -> Path:
 
 def kept_scores(work: Path, judge: str, weights: str) -> dict[str, float]:
     """By name of the picture; none where there are none yet."""
-    file = scores_file(work, judge, weights)
-    return json.loads(file.read_text("utf-8"))["scores"] if file.is_file() else {}
+    return kept(scores_file(work, judge, weights), scores_in) or {}
+
+
+def scores_in(file: Path) -> dict[str, float]:
+    """Raises ValueError for a file that holds none."""
+    found = json_in(file)
+    scores = found.get("scores") if isinstance(found, dict) else None
+    if not isinstance(scores, dict) or not all(type(score) in (int, float) for score in scores.values()):
+        raise ValueError("it holds no scores")
+    return scores
 
 
 def opened(file: Path) -> Image.Image:
     try:
         with Image.open(file) as picture:
             return picture.convert("RGB")
-    except OSError:
+    except Exception:  # a broken file fails in many ways
         raise MGTError(f"the picture {file} cannot be read; remove it and run the command again") from None
 
 
@@ -54,9 +66,15 @@ def opened(file: Path) -> Image.Image:
 def score(name: str, root: Path, work: Path) -> None:
     """Score what has no score yet. Raises MGTError for weights or pictures that cannot be read."""
     kind, weights = JUDGES.get(name), weights_of(name, root)
-    listed = json.loads((work / LIST).read_text("utf-8"))
+    try:
+        listed = json_in(work / LIST, LARGEST_LIST)
+        if not isinstance(listed, list) or not all(isinstance(e, dict) and LISTED <= e.keys() for e in listed):
+            raise ValueError("it is no list of pictures")
+    except (OSError, ValueError) as error:
+        raise MGTError(f"the list {work / LIST} cannot be read ({reason(error)}); run bench.paper again") from None
     file = scores_file(work, name, weights)
     file.parent.mkdir(exist_ok=True)
+    sweep_away(file.parent)
     busy = f"{kind.title}: another process is scoring pictures here; waiting for it"
     with waited_for(file, lambda: print(busy, flush=True)):
         add_scores(name, root, work, weights, listed)

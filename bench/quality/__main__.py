@@ -91,7 +91,7 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     if not options.report:
         draw_suites(pipe, suites.jobs, chunks, say)
     plan = work(pipe, settings, extent, store, say, drawing=not options.report)
-    if plan is None or not all(chunks.path(job).is_file() for job in suites.jobs):
+    if plan is None or not all(chunks.has(job) for job in suites.jobs):
         print("other pictures are being made by another process, which will write the report, or not made yet")
         return 0
     found = report(pipe, model, settings, extent, store, plan)

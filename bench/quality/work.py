@@ -12,7 +12,9 @@ import numpy as np
 
 import mgt_core
 from mgt_core.files import claimed, replace_file
+from mgt_core.files import sweep as sweep_away
 
+from ..kept import kept, pictures_in
 from .cases import VANILLA, choices, sweeps, twin
 from .decoding import Case, decode
 from .prompts import prompts, whole_rounds
@@ -82,17 +84,15 @@ class Store:
         told = json.dumps([model, dict(settings), extent.seed, extent.start], sort_keys=True)
         self.folder = root / f"{model}-{hashlib.sha256(told.encode()).hexdigest()[:6]}"
         self.folder.mkdir(parents=True, exist_ok=True)
+        sweep_away(self.folder)
 
     def path(self, case: Case) -> Path:
         return self.folder / (re.sub(r"[^a-z0-9]+", "-", case.name.lower()).strip("-") + ".npz")
 
     def read(self, case: Case, count: int) -> Pictures | None:
         """Its pictures of the first `count` prompts, or None where there are not as many."""
-        if not self.path(case).is_file():
-            return None
-        with np.load(self.path(case)) as held:
-            found = Pictures(**{k: held[k] if held[k].ndim else held[k].item() for k in held.files})
-        return found.first(count) if len(found.images) >= count else None
+        found = kept(self.path(case), lambda file: pictures_in(file, Pictures))
+        return found.first(count) if found and len(found.images) >= count else None
 
     def write(self, case: Case, pictures: Pictures) -> None:
         packed = io.BytesIO()

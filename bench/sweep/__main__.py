@@ -21,10 +21,12 @@ import logging
 import sys
 from pathlib import Path
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import MGTError, shown_text
 
 from .run import sweep
 from .spec import Spec
+
+CANCELLED = 130  # as shells have it of a command that Ctrl-C ended
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -42,11 +44,12 @@ def main(argv: list[str] | None = None) -> None:
         rows = sweep(Spec.read(options.spec), options.out, *where, batch=options.batch)
     except MGTError as error:
         sys.exit(f"sweep: {error}")
+    except KeyboardInterrupt:
+        sys.stderr.write("Cancelled.\n")
+        sys.exit(CANCELLED)
     if failed := [row for row in rows if row["error"]]:
-        sys.exit(
-            f"sweep: {len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
-            f"{failed[0]['error']}"
-        )
+        told = f"{len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
+        sys.exit(shown_text(f"sweep: {told}{failed[0]['error']}"))
 
 
 if __name__ == "__main__":

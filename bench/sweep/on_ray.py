@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from mgt_core.errors import MGTError
+from mgt_core.errors import MGTError, reason
 
 from .spec import Job
 from .store import Done, Store
@@ -99,5 +99,5 @@ def start_ray(ray, address: str, workers: int | None) -> None:
             # Where this folder is shared, or lies at the same place, it need not be installed on the others.
             here = {"env_vars": {"PYTHONPATH": str(ROOT)}}
             ray.init(address, runtime_env=here, **quiet)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise MGTError(f"no Ray cluster answers at {address!r} ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # Ray's own, those of the network, and of an address that is none
+        raise MGTError(f"no Ray cluster answers at {address!r} ({reason(error)})") from None

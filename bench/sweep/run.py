@@ -2,11 +2,12 @@
 
 import logging
 import time
-from contextlib import ExitStack
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgt_core.errors import whole_number
+from mgt_core.errors import MGTError, finite_number, reason, whole_number
 from mgt_core.files import PAUSE
 from mgt_core.loading.layouts import find_bundle
 
@@ -17,6 +18,8 @@ from .store import Done, Store
 from .worker import Worker
 
 log = logging.getLogger(__name__)
+
+LARGEST_CLUSTER = 10_000  # actors, or GPUs of one; more are a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,13 @@ class Cluster:
     workers: int | None = None
     gpus: float | None = None
     batch: int = 1
+
+    def __post_init__(self):
+        whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH)
+        if self.workers is not None:
+            whole_number("workers of the sweep", self.workers, 1, LARGEST_CLUSTER)
+        if self.gpus is not None:
+            finite_number("gpus of a worker of the sweep", self.gpus, 0, LARGEST_CLUSTER)
 
 
 def sweep(
@@ -45,15 +55,23 @@ def sweep(
     ray, workers, gpus, batch: as Cluster has them, the batch that of the spec by default. on_done: told of every
     finished job. A job that failed is tried again when this is called anew.
     """
-    batch = spec.batch if batch is None else batch
-    whole_number("the batch of the sweep", batch, 1, LARGEST_BATCH)
+    cluster = Cluster(ray, workers, gpus, spec.batch if batch is None else batch)
     jobs, store, rows = list(spec.jobs()), store_of(spec, folder), {}
+
     try:
-        make(jobs, store, rows, Cluster(ray, workers, gpus, batch), on_done)
-    finally:
-        ordered = [rows[job.name] for job in jobs if job.name in rows]
-        store.summary(ordered)
-    return ordered
+        make(jobs, store, rows, cluster, on_done)
+    except BaseException:
+        with suppress(Exception):  # such as a full disk, which is told already
+            sum_up(jobs, store, rows)
+        raise
+    return sum_up(jobs, store, rows)
+
+
+def sum_up(jobs: list[Job], store: Store, rows: Mapping[str, dict]) -> list[dict]:
+    """The rows that there are, in the order of the jobs, with what was kept and not told when a run was stopped."""
+    found = [row for job in jobs if (row := rows.get(job.name) or store.finished(job))]
+    store.summary(found)
+    return found
 
 
 def make(
@@ -80,10 +98,14 @@ def make(
 
 def store_of(spec: Spec, folder: Path) -> Store:
     """Raises MGTError for a model that there is not, and for a folder with pictures of other weights."""
-    sources = {"model": find_bundle(spec.model)}
-    sources |= {part: find_bundle(path, part) for part, path in spec.parts.items()}
+    try:
+        sources = {"model": find_bundle(spec.model)}
+        sources |= {part: find_bundle(path, part) for part, path in spec.parts.items()}
+        mark = weights_mark(sources)
+    except (OSError, RecursionError) as error:  # names too long, files that may not be read, folders without end
+        raise MGTError(f"the sweep's model {spec.model!r} or a part of it cannot be read ({reason(error)})") from None
     store = Store(folder)
-    store.of_weights(spec.model, spec.parts, weights_mark(sources))
+    store.of_weights(spec.model, spec.parts, mark)
     return store
 
 

@@ -1,6 +1,8 @@
 """What settings in a file say of a run: arguments of `sample`, attachments, a quantization."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
 from mgt_core.errors import MGTError, finite_number, join_some, whole_number
@@ -13,6 +15,8 @@ from mgt_core.samplers.temperature import temperature_range
 REGISTRIES = {"sampler": SAMPLERS, "schedule": SCHEDULES}
 SAMPLE = (*REGISTRIES, "steps", "cfg", "temperature")
 QUANTIZATION = "quantization"
+LONGEST_NAME = 200  # characters, of which a contact sheet shows forty
+LONGEST_SETTINGS = 10_000  # characters of JSON, since every row of a sweep holds its settings
 
 
 def accepted() -> tuple[str, ...]:
@@ -21,10 +25,14 @@ def accepted() -> tuple[str, ...]:
 
 def check_settings(name: str, values: Mapping) -> None:
     """Raises MGTError for settings that no run could use, before any work."""
-    if not name or not isinstance(values, Mapping):
+    if not name or len(name) > LONGEST_NAME:
+        raise MGTError(f"settings are called {name!r}; expected a name of 1 to {LONGEST_NAME} characters")
+    if not isinstance(values, Mapping):
         raise MGTError(f"the settings {name!r} are {values!r}; expected values of {', '.join(accepted())}")
     if unknown := [key for key in values if key not in accepted()]:
         raise MGTError(f"the settings {name!r} have {join_some(unknown)}; accepted are {', '.join(accepted())}")
+    if (length := len(json.dumps(values))) > LONGEST_SETTINGS:
+        raise MGTError(f"the settings {name!r} have {length} characters; at most {LONGEST_SETTINGS} are accepted")
     whole_number(f"steps of the settings {name!r}", values.get("steps", 1), 1, 100_000)
     finite_number(f"cfg of the settings {name!r}", values.get("cfg", 1), 0, 1000)
     arguments(name, values)
@@ -55,14 +63,19 @@ def scheme_of(name: str, values: Mapping) -> Scheme | None:
 
 def patches(name: str, values: Mapping) -> tuple[Attachment, ...]:
     """What the settings `name` attach. Raises MGTError for values that it does not take."""
-    try:
+    with of_settings(name):
         return tuple(attachment_from(key, values[key]) for key in values if key in attachments())
-    except (MGTError, TypeError) as error:
-        raise MGTError(f"the settings {name!r}: {error}") from None
 
 
 def named(name: str, registry, value):
-    try:
+    with of_settings(name):
         return from_registry(registry, value)
-    except (MGTError, TypeError) as error:
-        raise MGTError(f"the settings {name!r}: {error}") from None
+
+
+@contextmanager
+def of_settings(name: str) -> Iterator[None]:
+    """Whatever a part says of values that it does not take, with the name of the settings that hold them."""
+    try:
+        yield
+    except Exception as error:
+        raise MGTError(f"the settings {name!r}: {str(error) or type(error).__name__}") from None

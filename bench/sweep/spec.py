@@ -2,20 +2,26 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from mgt_core.errors import MGTError, join_some, whole_number
+from mgt_core.errors import MGTError, join_some, reason, whole_number
 from mgt_core.placement import FLOAT_DTYPES
 
+from ..kept import json_in
 from .settings import check_settings
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
 PARTS = ("transformer", "text_encoder", "tokenizer", "codec", "base")  # of `load`, which may come from elsewhere
 
 LARGEST_BATCH = 1024
+LARGEST_SWEEP = 200_000  # pictures; at one a second they take two days, and their rows a gigabyte
+LONGEST_TEXT = 10_000  # characters of a prompt, of which text encoders read a few hundred
+LONGEST_PATH = 4096  # characters, as Linux has it
+WORD_BYTES = 160  # of a name's words, so that a file's whole name stays under the 255 that file systems allow
 
 
 @dataclass(frozen=True)
@@ -34,7 +40,9 @@ class Spec:
     batch: int = 1
 
     def __post_init__(self):
+        """Raises MGTError for what no run could use."""
         whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH)
+        check_count(self)
         if not isinstance(self.prompts, list) or not self.prompts or not all(isinstance(p, str) for p in self.prompts):
             raise MGTError(f"the sweep's prompts are {self.prompts!r}; expected a list of one or more texts")
         if not isinstance(self.seeds, list) or not self.seeds:
@@ -43,7 +51,7 @@ class Spec:
             whole_number("a seed of the sweep", seed, 0, 2**64 - 1)
         if not isinstance(self.negative, str):
             raise MGTError(f"the sweep's negative prompt is {self.negative!r}; expected a text")
-        if self.dtype is not None and self.dtype not in DTYPES:
+        if self.dtype is not None and (not isinstance(self.dtype, str) or self.dtype not in DTYPES):
             raise MGTError(f"the sweep's dtype is {self.dtype!r}; accepted are {', '.join(DTYPES)}")
         if not isinstance(self.settings, dict) or not self.settings:
             raise MGTError(f"the sweep's settings are {self.settings!r}; expected settings by name")
@@ -56,16 +64,17 @@ class Spec:
                 whole_number("the sweep's size", side, 1, 16384)
         if not isinstance(self.parts, dict) or any(name not in PARTS for name in self.parts):
             raise MGTError(f"the sweep's parts are {self.parts!r}; expected paths by name of {', '.join(PARTS)}")
+        check_texts(self)
 
     @classmethod
     def read(cls, file: Path) -> "Spec":
         """Raises MGTError for a file that is missing or holds something else."""
         try:
-            values = json.loads(file.read_text("utf-8"))
+            values = json_in(file)
         except OSError:
             raise MGTError(f"the sweep {file} cannot be read; give a JSON file") from None
         except ValueError as error:
-            raise MGTError(f"the sweep {file} is not valid JSON ({error})") from None
+            raise MGTError(f"the sweep {file} is not valid JSON ({reason(error)})") from None
         known = list(cls.__dataclass_fields__)
         if not isinstance(values, dict) or "prompts" not in values:
             raise MGTError(f"the sweep {file} has no prompts; expected a JSON object with {', '.join(known)}")
@@ -108,7 +117,34 @@ class Job:
             del told["parts"]
         digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
         words = "".join(c if c.isalnum() else "-" for c in f"{self.settings_name}_{self.prompt}"[:48])
-        return f"{words}_{self.seed}_{digest}"
+        return f"{words.encode()[:WORD_BYTES].decode(errors='ignore')}_{self.seed}_{digest}"
+
+
+def check_count(spec: Spec) -> None:
+    """As far as pictures can be counted before the rest is checked."""
+    several = (each for each in (spec.prompts, spec.seeds, spec.settings) if isinstance(each, (list, dict)))
+    if (count := math.prod(map(len, several))) > LARGEST_SWEEP:
+        raise MGTError(f"the sweep asks for {count} pictures; one makes at most {LARGEST_SWEEP}, so make several")
+
+
+def check_texts(spec: Spec) -> None:
+    """Of a spec whose values are of the right kinds: that files, and names of files, take its texts."""
+    for text in (*spec.prompts, spec.negative):
+        if len(text) > LONGEST_TEXT:
+            raise MGTError(f"a prompt of the sweep has {len(text)} characters; at most {LONGEST_TEXT} are accepted")
+    for what, path in {"model": spec.model, **spec.parts}.items():
+        if not isinstance(path, str) or "\0" in path or len(path) > LONGEST_PATH:
+            raise MGTError(
+                f"the sweep's {what} is {path!r}; expected a built-in model, or a path of {LONGEST_PATH} letters"
+            )
+    try:
+        json.dumps(asdict(spec), ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        raise MGTError(
+            "a text of the sweep holds a lone surrogate, which is half of a character; write it whole"
+        ) from None
+    except ValueError:
+        raise MGTError("settings of the sweep hold a number that is infinite or none; give finite ones") from None
 
 
 def grouped(jobs: Iterable[Job], batch: int) -> list[tuple[Job, ...]]:

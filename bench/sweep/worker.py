@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 
 import mgt_core
-from mgt_core.errors import MGTError, reason
+from mgt_core.errors import MGTError, reason, shown_text
 from mgt_core.placement import pick_device
 from mgt_core.presets import attached
 from mgt_core.views.pictures import to_pil
@@ -66,7 +66,7 @@ class Worker:
         except MGTError as error:
             why = str(error)
         except Exception as error:  # out of memory, or whatever else ends a run; the other jobs may do
-            why = f"{type(error).__name__}: {reason(error)}"
+            why = shown_text(f"{type(error).__name__}: {reason(error)}")
             log.debug("%s", jobs[0].name, exc_info=True)
         # Here the error is gone, and with its frames what the run had allocated.
         gc.collect()

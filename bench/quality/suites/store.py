@@ -13,9 +13,11 @@ import numpy as np
 
 import mgt_core
 from mgt_core.files import claimed, replace_file
+from mgt_core.files import sweep as sweep_away
 from recipe.data.scenes import Scene
 from recipe.judge.pictures import reconstruct, render
 
+from ...kept import kept, pictures_in
 from ..decoding import Case, decode
 
 CODEC = Case("*true pictures, through the codec*")  # what a suite's figures are at best
@@ -75,6 +77,8 @@ class Chunks:
 
     def __init__(self, root: Path, model: str):
         self.folder = root / f"{model}-suites"
+        for suite in self.folder.glob("*"):
+            sweep_away(suite)
 
     def path(self, job: Job) -> Path:
         told = json.dumps([dict(job.suite.settings), job.suite.seed, job.suite.chunk], sort_keys=True)
@@ -83,11 +87,11 @@ class Chunks:
         return suite / f"{slug(job.case.name)}-{job.start:05d}.npz"
 
     def read(self, job: Job) -> Pictures | None:
-        path = self.path(job)
-        if not path.is_file():
-            return None
-        with np.load(path) as held:
-            return Pictures(**{k: held[k] if held[k].ndim else held[k].item() for k in held.files})
+        return kept(self.path(job), lambda file: pictures_in(file, Pictures))
+
+    def has(self, job: Job) -> bool:
+        """Whether its pictures can be read."""
+        return self.read(job) is not None
 
     def write(self, job: Job, pictures: Pictures) -> None:
         packed = io.BytesIO()
@@ -118,14 +122,14 @@ def work(
     pipe: mgt_core.Pipeline, wanted: list[Job], chunks: Chunks, tell: Callable[[str], None] = lambda line: None
 ) -> bool:
     """Draw what no process has drawn yet. -> whether all of it is there; False while others still work."""
-    missing = [job for job in wanted if not chunks.path(job).is_file()]
+    missing = [job for job in wanted if not chunks.has(job)]
     for number, job in enumerate(missing):
-        if chunks.path(job).is_file():
+        if chunks.has(job):
             continue
         with claimed(chunks.path(job)) as mine:
-            if mine and not chunks.path(job).is_file():
+            if mine and not chunks.has(job):
                 pictures = draw(pipe, job)
                 chunks.write(job, pictures)
                 told = f"{job.suite.name}, {job.case.name}, from {job.start}"
                 tell(f"{number + 1} of {len(missing)}: {told}, {pictures.seconds:.2f} s an image")
-    return all(chunks.path(job).is_file() for job in wanted)
+    return all(chunks.has(job) for job in missing)

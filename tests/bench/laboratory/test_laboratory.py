@@ -141,6 +141,19 @@ class TestWork:
         fewer = dict.fromkeys(cases, 3)
         assert all(found["pictures"] == 3 for found in work.work(fewer, store).values())
 
+    @pytest.mark.parametrize("content", [b"", b'{"pictures": 3', b"[]", b'{"pictures": 3}'])
+    def test_a_case_that_was_cut_is_measured_again(self, tmp_path, monkeypatch, content):
+        seen = []
+        monkeypatch.setattr(work, "measure", fake(seen))
+        store, cases = work.Store(tmp_path, 0), wanted(("guidance",))
+        first = work.work(cases, store)
+        file = store.path(next(iter(cases)))
+        file.write_bytes(content)
+        left = file.with_name(f".{file.name}.123456.part")
+        left.touch()
+        assert work.work(cases, work.Store(tmp_path, 0)) == first and len(seen) == len(cases) + 1
+        assert not left.exists()
+
     def test_other_settings_have_another_folder(self, tmp_path, monkeypatch):
         before, changed = work.Store(tmp_path, 0), tmp_path / "settings.py"
         changed.write_text("STAY = (0.5,)")

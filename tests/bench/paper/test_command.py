@@ -275,6 +275,19 @@ def test_scores_of_another_process_are_kept(run, here, others, judges, capsys):
     assert "another process is scoring pictures here; waiting for it" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("content", [b"", b'{"scores": {', b"[]", b'{"scores": {"a": "b"}}'])
+def test_scores_that_were_cut_are_judged_again(run, here, judges, content):
+    run(wanted="clip")
+    (file,) = (run.out / "scores").glob("clip-*.json")
+    whole = json.loads(file.read_text())
+    file.write_bytes(content)
+    score("clip", judges, run.out)
+    assert json.loads(file.read_text()) == whole
+    (run.out / "scoring.json").write_bytes(content[:1])
+    with pytest.raises(ValueError, match="scoring.json cannot be read .*; run bench.paper again"):
+        score("clip", judges, run.out)
+
+
 def test_a_judge_without_every_score_is_left_out(run, here, monkeypatch, capsys):
     def without_one(out, name, weights):
         scores = kept_scores(out, name, weights)

@@ -195,6 +195,20 @@ class TestWork:
         pictures = chunks.all_of(wide.completed["vanilla"])
         assert len(pictures.images) == 100 and pictures.calls == 8 and pictures.seconds == pytest.approx(0.5)
 
+    def test_a_chunk_that_was_cut_is_made_again(self, wide, tmp_path, monkeypatch):
+        seen, chunks = [], store.Chunks(tmp_path, "model")
+        monkeypatch.setattr(store, "decode", lambda *told: fake(seen)(*told[:5]))
+        monkeypatch.setattr(Completion, "given", lambda *_: None)
+        store.work(None, wide.jobs, chunks)
+        seen.clear()
+        file = chunks.path(wide.jobs[1])
+        file.write_bytes(file.read_bytes()[:100])
+        left = file.with_name(f".{file.name}.123456.part")
+        left.touch()
+        assert chunks.all_of(wide.jobs[:2]) is None
+        assert store.work(None, wide.jobs, store.Chunks(tmp_path, "model")) and len(seen) == 1
+        assert len(chunks.all_of(wide.jobs[:2]).images) == 100 and not left.exists()
+
     def test_other_tokens_kept_or_captions_lie_elsewhere(self, tmp_path):
         chunks, case = store.Chunks(tmp_path, "model"), choices.choices()[0]
         suites = [

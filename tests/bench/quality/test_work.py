@@ -58,6 +58,19 @@ class TestWork:
             store.write(Case(VANILLA), pictures)
         assert store.read(Case(VANILLA), 3) is None
 
+    def test_a_case_that_was_cut_is_made_again(self, tmp_path, monkeypatch, caplog):
+        seen, only = [], {VANILLA}
+        monkeypatch.setattr(work, "decode", fake(seen))
+        store = Store(tmp_path, "model", SETTINGS, SMALL)
+        work.work(None, SETTINGS, SMALL, store, only=only)
+        file = store.path(Case(VANILLA))
+        file.write_bytes(file.read_bytes()[:-30])
+        left = file.with_name(f".{file.name}.123456.part")
+        left.touch()
+        assert set(work.work(None, SETTINGS, SMALL, Store(tmp_path, "model", SETTINGS, SMALL), only=only)) == only
+        assert [name for name, *_ in seen] == [VANILLA] * 4 and not left.exists()
+        assert [line for line in caplog.messages if line.startswith(f"{file} cannot be read")]
+
     def test_pictures_have_the_seed_of_their_place(self, pipe):
         """Prompt i is the same picture whether the run begins with it or earlier, and another one with another seed."""
         settings = model_settings(pipe) | {"steps": 2}
