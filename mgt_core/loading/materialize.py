@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import MGTError, join_some, reason
+from ..errors import MGTError, join_some
 from ..quantization.marks import MARK, check_types, marked_layers, with_marked_layers
+from .building import as_many_as, told_of
+from .finite import numbers_fit
+from .part import config_file
 from .weights import Stored, read_tensors
 
 
@@ -21,21 +24,21 @@ def materialize(
 ) -> Any:
     """Build a network without memory, give it memory of the type wanted, and copy each stored tensor there.
 
-    Raises MGTError naming the first missing, unexpected or mis-shaped keys.
+    Raises MGTError naming the first missing, unexpected or mis-shaped keys, numbers that are not finite, and a config
+    of many more layers than there are tensors, before these are built.
     """
-    try:
-        with torch.device("meta"):
+    with told_of(folder):
+        with told_of(described_in(folder)), as_many_as(len(stored)), torch.device("meta"):
             network = build()
-    except MGTError:
-        raise
-    except Exception as error:
-        raise MGTError(
-            f"{folder / 'config.json'} does not describe a network that can be built ({reason(error)})"
-        ) from error
-    network = nn.Module.to(network, dtype)  # not the method of diffusers, which warns
-    if marked := marked_layers(stored):
-        network = with_marked_layers(network, marked, folder)
-        stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
+        network = nn.Module.to(network, dtype)  # not the method of diffusers, which warns
+        if marked := marked_layers(stored):
+            network = with_marked_layers(network, marked, folder)
+            stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
+    with told_of(folder, "cannot be read"):
+        return filled(network, stored, folder, device)
+
+
+def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, device: torch.device) -> nn.Module:
     wanted = network.state_dict()
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
     compare_keys(
@@ -45,12 +48,20 @@ def materialize(
     places = network.state_dict()
     for name, tensor in read_tensors(stored, wanted):
         check_types(stored[name].file, name, tensor, places[name])
+        if not numbers_fit(tensor, places[name].dtype):
+            raise MGTError(f"{stored[name].file} holds numbers in {name} that are not finite as {places[name].dtype}")
         places[name].copy_(tensor)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name in module._non_persistent_buffers_set:
                 setattr(module, name, rebuilt_buffer(name, buffer, device))
     return network
+
+
+def described_in(path: Path) -> Path:
+    """The file that says how the network of a folder or weight file is built: its config, else itself."""
+    file = config_file(path)
+    return file if file.is_file() else path
 
 
 def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:
