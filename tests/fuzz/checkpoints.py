@@ -24,6 +24,8 @@ SHORT = 40
 OUTCOMES = ("loaded", "refused")
 Files = dict[str, bytes]
 CPU = {"device": "cpu"}
+CALIBRATION = "transformer/calibration.w4a8.json"
+SHOWN = mgt_core.CalibrationRun(steps=1, states=1, cfg=2.0, grid=(2, 2))
 
 
 def meissonic(folder: Path) -> Path:
@@ -44,16 +46,14 @@ def packed(folder: Path) -> Path:
 def calibrated(folder: Path) -> Path:
     """With the calibration of "w4a8" beside the weights."""
     copy_bundle(folder, bundles()[-1])
-    quantized(folder)[1].calibration.save(folder / "transformer" / "calibration.w4a8.json")
+    quantized(folder)[1].calibration.save(folder / CALIBRATION)
     return folder
 
 
 def quantized(folder: Path) -> tuple[mgt_core.Pipeline, Quantized]:
     pipe = mgt_core.load(folder, **CPU)
     conditions = mgt_core.calibration_conditions(pipe.model, pipe.text, ["a cat"])
-    return pipe, mgt_core.quantize(
-        pipe.model, "w4a8", *conditions, mgt_core.CalibrationRun(steps=1, states=1, cfg=2.0, grid=(2, 2))
-    )
+    return pipe, mgt_core.quantize(pipe.model, "w4a8", *conditions, SHOWN)
 
 
 def whole_clip(folder: Path) -> Path:
@@ -132,7 +132,8 @@ def spoil(random: Random, files: Files) -> None:
 
 def tried(name: str, source: Path, random: Random) -> torch.Tensor:
     """A small picture, by a step or two."""
-    how = {"quantization": "w4a8"} if name == "calibrated" else {}
+    kept = name == "calibrated" and (source / CALIBRATION).is_file()  # else it would be calibrated anew
+    how = {"quantization": "w4a8"} if kept else {}
     pipe = mgt_core.load(source, dtype=random.choice((torch.float32, torch.bfloat16)), **how, **CPU)
     model = pipe.model
     if pipe.text is None:

@@ -1,5 +1,7 @@
-"""LoRAs with one thing to three spoiled: each gives finite logits, or is refused in a sentence."""
+"""LoRAs with one thing to three spoiled: each can be sampled with, or is refused in a sentence; where logits are not
+finite, sampling says so."""
 
+import json
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -16,17 +18,8 @@ from support.trials import refused
 SHORT = 80
 OUTCOMES = ("loaded", "refused")
 PATTERNS = {"to_[qkv]": 1.0, r"transformer_blocks\.\d+\.attn.*": 4, "context_embedder": 2.0}
-HANGING = (
-    "(a+)+$",
-    "(.*)*x",
-    "(([a-z_0-9.])+.)+[A-Z]([a-z])+$",
-    "." * 400,
-    "[",
-    "(?P<a>x)",
-    "\\",
-    "(a|aa)+$",
-    ".*.*.*.*.*x",
-)
+HANGING = ("(a+)+$", "(.*)*x", "(([a-z_0-9.])+.)+[A-Z]([a-z])+$", "(a|aa)+$", ".*.*.*.*.*x")
+HANGING += ("." * 400, "[", "(?P<a>x)", "\\")
 
 
 @cache
@@ -55,7 +48,7 @@ def made(folder: Path) -> Path:
 
 def get_ready() -> None:
     """All that a trial imports, and what it spoils."""
-    assert bool(logits(sources()[0]).isfinite().all())
+    mgt_core.sample(sources()[0].model, *given(), steps=1, cfg=2.0)
 
 
 def trial(seed: int, folder: Path) -> str:
@@ -72,19 +65,23 @@ def trial(seed: int, folder: Path) -> str:
         write_patterns(random, folder)
     strength = random.choice((1.0, 1.0, 1.0, -0.5, 100, odd(random)))
     try:
-        found = logits(pipe, pipe.model.with_lora(folder / inner, strength))
+        model = pipe.model.with_lora(folder / inner, strength)
+        mgt_core.sample(model, *given(), steps=1, cfg=2.0)
     except mgt_core.MGTError as error:
         return refused(error)
-    assert bool(found.isfinite().all()), "the logits are not finite"
+    assert bool(logits(pipe, model).isfinite().all()), "the logits are not finite"
     return "loaded"
+
+
+@cache
+def given() -> tuple[mgt_core.TokenState, mgt_core.Condition, mgt_core.Condition]:
+    pipe = sources()[0]
+    side = 4 * pipe.codec.scale
+    return mgt_core.empty_tokens(pipe, side, side, 1), pipe.text.encode("a red heart"), pipe.text.encode("")
 
 
 def write_patterns(random: Random, folder: Path) -> None:
     """PEFT's settings with patterns of any kind."""
-    import json
-
-    patterns = {
-        random.choice((*HANGING, *PATTERNS, "".join(random.choices("ab.*+?[]()|\\^$dw{}1", k=9)))): 2.0
-        for _ in range(3)
-    }
+    made_up = "".join(random.choices("ab.*+?[]()|\\^$dw{}1", k=9))
+    patterns = {random.choice((*HANGING, *PATTERNS, made_up)): 2.0 for _ in range(3)}
     (folder / "adapter_config.json").write_text(json.dumps({"lora_alpha": 4.0, "alpha_pattern": patterns}))

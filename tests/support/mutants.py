@@ -20,6 +20,8 @@ ODD = (
     *([], [0], [1, 2], [[]], [None], ["x"], [10**9] * 3, [1] * 300, {}, {"a": 1}, {"": {}}, DEEP),
 )
 NUMBERS = (math.nan, math.inf, -math.inf, 0.0, -1.0, 1e38, 3e38, 1e-40, 65520.0, 1e10)
+EXTRA = ("extra", "", "torch_dtype", "num_labels", "dtype", "_name_or_path", "vocab_file", "x" * 999)  # names
+KEYS = ("extra.weight", "", 3, (1, 2), None, "\ud800", "x" * 3000)  # of what a pickle holds
 TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2", "C64", "X")
 
 
@@ -112,18 +114,8 @@ def places_of(value: object):
 def spoiled_lines(random: Random, content: bytes) -> bytes:
     lines = content.split(b"\n")
     place = random.randrange(len(lines))
-    lines[place : place + 1] = random.choice(
-        (
-            (),
-            (lines[place],) * 3,
-            (b"",),
-            (b"a",),
-            (b"a b c",),
-            (b"\xff\xfe \x00",),
-            (b"q" * 5000 + b" z",),
-            (b"zq qz",),
-        )
-    )
+    line = random.choice((b"", b"a", b"a b c", b"\xff\xfe \x00", b"q" * 5000 + b" z", b"zq qz", lines[place]))
+    lines[place : place + 1] = [line] * random.choice((0, 1, 1, 3))
     if random.random() < 0.2:
         random.shuffle(lines)
     return b"\n".join(lines)
@@ -228,9 +220,7 @@ def spoiled_pickle(random: Random, content: bytes) -> bytes:
         if change < 0.15:
             tensors.pop(name, None)
         elif change < 0.3:
-            tensors[random.choice(("extra.weight", "", 3, (1, 2), None, "\ud800", "x" * 3000))] = tensors.pop(
-                name, value
-            )
+            tensors[random.choice(KEYS)] = tensors.pop(name, value)
         else:
             tensors[name] = random.choice(changes)()
     if random.random() < 0.1:
