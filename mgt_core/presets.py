@@ -16,7 +16,9 @@ from functools import reduce
 from pathlib import Path
 
 from .errors import MGTError, finite_number, join_some, lookup, whole_number
+from .loading.disk import is_file
 from .loading.layouts import BUILT_IN
+from .loading.listing import entries_of, one_list
 from .loading.weights import read_json
 from .model import MGTModel
 from .modifiers.base import Modifier
@@ -198,10 +200,12 @@ def built_in_settings() -> dict:
     return {**FALLBACK, **(read_json(path).get("defaults", {}) if path.is_file() else {})}
 
 
+@one_list()
 def preset_files(folders: list[Path]) -> dict[str, Path]:
     """Every preset by its name, the file's without .json; the first folder that has a name wins."""
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in sorted(folder.glob("*.json")):
-            found.setdefault(path.stem, path)
+        for path in entries_of(folder):
+            if path.suffix == ".json" and is_file(path):
+                found.setdefault(path.stem, path)
     return found

@@ -3,18 +3,24 @@
 Lists are asked for whenever the nodes are: only headers are read, once for as long as a file stays as it is, and a
 file that cannot be read is none of those that can be picked."""
 
-import json
-import os
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from ..mgt_core.loading.layouts import BUILT_IN, entries_of, is_hf_layout, loose_bundles, remembered
+from ..mgt_core.errors import MGTError, reason
+from ..mgt_core.loading.disk import MAX_JSON, is_dir, is_file, read_json, read_whole
+from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, loose_bundles, remembered, subfolders
+from ..mgt_core.loading.listing import can_be_shown, entries_of, identity, one_list
 from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 
+log = logging.getLogger(__name__)
+
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 BRANCH_FOLDER = "self_guidance"  # below it
+FILE_DEPTH = 5  # levels of folders below that of LoRAs in which files are listed
 UNPREFIXED = (FOLDER, "text_encoders", "clip", "vae")  # kinds of folder whose names in a widget are plain
 
 SearchPaths = Iterable[tuple[str, Path, int]]  # (kind of folder, path, levels to search below it), best first
@@ -25,16 +31,17 @@ def label(kind: str, root: Path, path: Path, plain: tuple[str, ...] = (FOLDER,))
     return name if kind in plain and name not in BUILT_IN else f"{kind}/{name}"
 
 
+@one_list()
 def bundles_in(search: SearchPaths) -> dict[str, str]:
     """Whole bundles and transformers alone."""
     found, search = {}, list(search)
     for kind, root, depth in search:
-        for path in bundles_below(root, depth, loose=kind == FOLDER):
+        for path in whole(bundles_below(root, depth, loose=kind == FOLDER), root):
             found.setdefault(label(kind, root, path), str(path))
     known = {Path(path) for path in found.values()}
     for kind, root, depth in search:
         if kind == FOLDER:
-            for path in parts_below(root, depth, BACKBONES, known.__contains__):
+            for path in whole(parts_below(root, depth, BACKBONES, known.__contains__), root):
                 found.setdefault(label(kind, root, path), str(path))
     return found
 
@@ -46,7 +53,7 @@ def told_apart(alone: dict[str, str], lent: dict[str, str], kind: str) -> dict[s
 
 def lenders(bundles: dict[str, str], part: str) -> dict[str, str]:
     """Those of the bundles that have a folder of this name in Hugging Face layout."""
-    return {name: path for name, path in bundles.items() if (Path(BUILT_IN.get(path, path)) / part).is_dir()}
+    return {name: path for name, path in bundles.items() if is_dir(Path(BUILT_IN.get(path, path)) / part)}
 
 
 def text_encoders_in(search: SearchPaths) -> dict[str, str]:
@@ -59,85 +66,118 @@ def codecs_in(search: SearchPaths) -> dict[str, str]:
     return alone_in(search, CODECS, lambda kind, path: kind != FOLDER and pickled(path))
 
 
+@one_list()
 def alone_in(search: SearchPaths, registry: Registry, passed: Callable[[str, Path], bool]) -> dict[str, str]:
     """Parts of `registry` outside bundles. passed: what is not looked at, by kind of folder and path."""
     found = {}
     for kind, root, depth in search:
-        for path in parts_below(root, depth, registry, partial(passed, kind)):
+        for path in whole(parts_below(root, depth, registry, partial(passed, kind)), root):
             found.setdefault(label(kind, root, path, UNPREFIXED), str(path))
     return found
 
 
+@one_list()
 def branches_in(search: SearchPaths) -> dict[str, str]:
     """Files of Self-Guidance branches."""
     places = [root / BRANCH_FOLDER for kind, root, _ in search if kind == FOLDER]
-    files = (file for place in places for file in sorted(place.glob("*.safetensors")))
+    files = (path for place in places for path in entries_of(place) if path.suffix == ".safetensors" and is_file(path))
     return {f"{BRANCH_FOLDER}/{file.name}": str(file) for file in files}
 
 
+def named_by(folder_paths: ModuleType, kind: str) -> dict[str, str]:
+    """Files that ComfyUI lists in its folders of a kind; none where it cannot."""
+    try:
+        found = {name: folder_paths.get_full_path(kind, name) for name in folder_paths.get_filename_list(kind)}
+    except Exception as error:
+        log.warning("ComfyUI cannot list %s: %s", kind, reason(error))
+        return {}
+    return {name: path for name, path in found.items() if path and can_be_shown(name, path)}
+
+
+@one_list()
 def files_in(root: Path) -> dict[str, str]:
     """Weight files."""
-    files = sorted(path for path in root.rglob("*") if path.suffix in SUFFIXES)
-    return {path.relative_to(root).as_posix(): str(path) for path in files}
+    return {path.relative_to(root).as_posix(): str(path) for path in sorted(files_below(root, FILE_DEPTH))}
 
 
-def bundles_below(folder: Path, depth: int, loose: bool) -> Iterator[Path]:
+def files_below(folder: Path, depth: int, above: tuple = ()) -> Iterator[Path]:
+    """Weight files of a folder and of those below. above: the folders that it lies in, to which links may lead back."""
+    if (here := identity(folder)) in above:
+        return
+    for entry in entries_of(folder):
+        if is_dir(entry):
+            yield from files_below(entry, depth - 1, (*above, here)) if depth else ()
+        elif entry.suffix in SUFFIXES and is_file(entry):
+            yield entry
+
+
+def whole(paths: Iterator[Path], root: Path) -> Iterator[Path]:
+    """As many of the paths as can be found out: what cannot be foreseen ends the list of `root`, and no other."""
+    try:
+        yield from paths
+    except Exception as error:
+        log.warning("the list of what lies in %s is not whole: %s", root, reason(error))
+        log.debug("", exc_info=True)
+
+
+def bundles_below(folder: Path, depth: int, loose: bool, above: tuple = ()) -> Iterator[Path]:
     """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one.
 
-    loose: also what lies there as people download it (see mgt_core/loading/layouts.py)."""
+    loose: also what lies there as people download it (see mgt_core/loading/layouts.py). above: the folders that it
+    lies in, to which links may lead back."""
+    if (here := identity(folder)) in above:
+        return
     if is_hf_layout(folder):
         if not is_diffusion(folder):
             yield folder
         return
     if depth == 0:
         return
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-    except OSError:  # a search path that does not exist or may not be read holds nothing
-        return
-    below = [path for name in names for path in bundles_below(folder / name, depth - 1, loose)]
+    below = [path for e in subfolders(folder) for path in bundles_below(e, depth - 1, loose, (*above, here))]
     yield from below
     if loose:
-        yield from (path for path in loose_bundles(folder) if path.is_file() or not below)
+        yield from (path for path in loose_bundles(folder) if is_file(path) or not below)
 
 
-def parts_below(folder: Path, depth: int, registry: Registry, passed: Callable[[Path], bool]) -> Iterator[Path]:
-    """Files and folders that hold one network of `registry`, outside bundles. passed: what is not looked at."""
-    if depth < 0 or passed(folder) or is_hf_layout(folder):
+def parts_below(
+    folder: Path, depth: int, registry: Registry, passed: Callable[[Path], bool], above: tuple = ()
+) -> Iterator[Path]:
+    """Files and folders that hold one network of `registry`, outside bundles. passed: what is not looked at. above:
+    the folders that it lies in, to which links may lead back."""
+    if depth < 0 or passed(folder) or is_hf_layout(folder) or (here := identity(folder)) in above:
         return
-    if (folder / "config.json").is_file():
+    if is_file(folder / "config.json"):
         if remembered(folder).is_of(registry):
             yield folder
         return
     for entry in entries_of(folder):
-        if entry.is_dir():
-            yield from parts_below(entry, depth - 1, registry, passed)
-        elif entry.suffix in SUFFIXES and not passed(entry) and remembered(entry).is_of(registry):
+        if is_dir(entry):
+            yield from parts_below(entry, depth - 1, registry, passed, (*above, here))
+        elif entry.suffix in SUFFIXES and is_file(entry) and not passed(entry) and remembered(entry).is_of(registry):
             yield entry
 
 
 def unlike_clip(path: Path) -> bool:
     """Whether this is no place of a CLIP encoder, told without reading weights: others may be large pickles."""
-    if path.is_file():
+    if is_file(path):
         return path.suffix != ".safetensors"
-    if not (path / "config.json").is_file():
+    if not is_file(path / "config.json"):
         return False
     try:
-        return not str(json.loads((path / "config.json").read_text(encoding="utf-8"))["model_type"]).startswith("clip")
-    except (OSError, ValueError, LookupError, TypeError):
+        return not str(read_json(path / "config.json").get("model_type")).startswith("clip")
+    except MGTError:
         return True
 
 
 def pickled(path: Path) -> bool:
-    if path.is_file():
+    if is_file(path):
         return path.suffix != ".safetensors"
-    return (path / "config.json").is_file() and not any(path.glob("*.safetensors"))
+    return is_file(path / "config.json") and not any(entry.suffix == ".safetensors" for entry in entries_of(path))
 
 
 def is_diffusion(folder: Path) -> bool:
     """Whether the index names a continuous autoencoder, as pipelines of diffusion models do."""
     try:
-        return "Autoencoder" in (folder / "model_index.json").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return b"Autoencoder" in read_whole(folder / "model_index.json", MAX_JSON)
+    except MGTError:
         return False

@@ -213,7 +213,7 @@ def loras() -> dict[str, str]:
     """LoRA files that can be picked: name in the widget -> path, from ComfyUI's `loras` folders."""
     folder_paths = _comfy("folder_paths")
     if folder_paths:
-        return {name: folder_paths.get_full_path("loras", name) for name in folder_paths.get_filename_list("loras")}
+        return folders.named_by(folder_paths, "loras")
     return folders.files_in(PACK / "models" / "loras")
 
 

@@ -20,11 +20,14 @@ from pathlib import Path
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, Registry
+from .disk import is_dir, is_file
+from .listing import check_time, entries_of, identity, names_in
 from .part import Part, read_part
 from .weights import SUFFIXES
 
 log = logging.getLogger(__name__)
 
+TELLING = (*SUFFIXES, ".json")  # endings of files that say what a folder holds
 BUILT_IN = {"demo": Path(__file__).parent.parent / "demo" / "model"}
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
 
@@ -42,13 +45,20 @@ Look = Callable[[Path], Part]  # what is known of a path: read now, or remembere
 def find_bundle(source: str | Path, what: str = "model") -> Path:
     """Folder of a built-in model, or a path. what: the argument that is meant. Raises MGTError when there is none."""
     if isinstance(source, (str, Path)) and str(source):
-        path = BUILT_IN.get(str(source)) or Path(os.path.expanduser(source))
-        if path.is_dir() or (path.is_file() and path.suffix in SUFFIXES):
+        path = BUILT_IN.get(str(source)) or at_home(source)
+        if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
     accepted = "a folder with a transformer subfolder, a transformer file with its codec beside it"
     if what in ("text_encoder", "codec", "tokenizer"):
         accepted = f"a folder or file that holds a {what.replace('_', ' ')}, a bundle that has one"
     raise MGTError(f"{what} is {str(source)!r}; accepted are {accepted}, or a built-in model ({', '.join(BUILT_IN)})")
+
+
+def at_home(source: str | Path) -> Path:
+    try:
+        return Path(os.path.expanduser(source))
+    except ValueError:  # a user whose name no system has
+        return Path(source)
 
 
 def find_parts(path: Path, look: Look) -> tuple[Part, Part]:
@@ -61,12 +71,12 @@ def find_parts(path: Path, look: Look) -> tuple[Part, Part]:
 
 def folder_of(path: Path) -> Path:
     """The bundle's folder: itself, or where a transformer's file lies."""
-    return path.parent if path.is_file() else path
+    return path.parent if is_file(path) else path
 
 
 def transformer_at(path: Path, look: Look) -> Part:
     """The transformer that is a file or lies in a folder. Raises MGTError where there is none."""
-    return look(path) if path.is_file() else the_part(path, *TRANSFORMER, look)
+    return look(path) if is_file(path) else the_part(path, *TRANSFORMER, look)
 
 
 def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look, codes: int | None = None) -> Part:
@@ -87,9 +97,9 @@ def find_part(
 ) -> Part | None:
     """The part of a folder that `registry` knows: the subfolder of the usual name, else the folder itself, else the
     only one found, of those nearest to the top. codes: size of the codebook, which tells codecs apart."""
-    if (folder / usual).is_dir():
+    if is_dir(folder / usual):
         return look(folder / usual)
-    if (folder / "config.json").is_file() and (own := look(folder)).is_of(registry):
+    if is_file(folder / "config.json") and (own := look(folder)).is_of(registry):
         return own
     found = networks_in(folder, registry, look)
     found = [part for part in found if len(part.path.parts) == len(found[0].path.parts)]
@@ -110,34 +120,29 @@ def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
     return sorted(found, key=lambda part: len(part.path.parts))
 
 
-def candidates(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """What may hold one network: weight files of the folder itself, and folders below with a config.json."""
+def candidates(folder: Path, depth: int = DEPTH, above: tuple = ()) -> Iterator[Path]:
+    """What may hold one network: weight files of the folder itself, and folders below with a config.json. above: the
+    folders that it lies in, to which links may lead back."""
+    if (here := identity(folder)) in above:
+        return
     entries = entries_of(folder)
     if depth == DEPTH:
-        yield from (entry for entry in entries if entry.suffix in SUFFIXES and entry.is_file())
+        yield from (entry for entry in entries if entry.suffix in SUFFIXES and is_file(entry))
     for entry in entries:
-        if not entry.is_dir() or is_hf_layout(entry):  # another bundle
+        if not is_dir(entry) or is_hf_layout(entry):  # another bundle
             continue
-        if (entry / "config.json").is_file():
+        if is_file(entry / "config.json"):
             yield entry
         elif depth > 1:
-            yield from candidates(entry, depth - 1)
-
-
-def entries_of(folder: Path) -> list[Path]:
-    """What lies in a folder and is not hidden; nothing where it may not be read."""
-    try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    except OSError:
-        return []
+            yield from candidates(entry, depth - 1, (*above, here))
 
 
 def subfolders(folder: Path) -> list[Path]:
-    return [entry for entry in entries_of(folder) if entry.is_dir()]
+    return [entry for entry in entries_of(folder) if is_dir(entry)]
 
 
 def is_hf_layout(folder: Path) -> bool:
-    return (folder / "model_index.json").is_file() or (folder / "transformer" / "config.json").is_file()
+    return is_file(folder / "model_index.json") or is_file(folder / "transformer" / "config.json")
 
 
 def loose_bundles(folder: Path) -> list[Path]:
@@ -145,8 +150,8 @@ def loose_bundles(folder: Path) -> list[Path]:
     beside them, or the folder itself when folders below hold one transformer and one codec.
 
     Cheap to ask again: a file is read once for as long as it stays as it is."""
-    whole = (folder / "config.json").is_file() and remembered(folder).is_of(BACKBONES)  # whose files are no models
-    files = [] if whole else [remembered(path) for path in candidates(folder) if path.is_file()]
+    whole = is_file(folder / "config.json") and remembered(folder).is_of(BACKBONES)  # whose files are no models
+    files = [] if whole else [remembered(path) for path in candidates(folder) if is_file(path)]
     transformers = [part.path for part in files if part.is_of(BACKBONES)]
     if transformers and any(part.is_of(CODECS) for part in files):
         return transformers
@@ -161,14 +166,21 @@ def remembered(path: Path) -> Part:
     """`read_part` without the tensors, from memory where the files are what they were. Whatever is wrong with a
     file, it is only of no known kind: lists hold foreign ones."""
     try:
-        files = (path, path.with_suffix(".json")) if path.is_file() else path.iterdir()
-        state = ((str(file), file.stat()) for file in files if file.is_file())
-        return _remembered(path, tuple(sorted((file, stat.st_mtime_ns, stat.st_size) for file, stat in state)))
+        return _remembered(path, state_of(path))
     except Exception as error:
         log.debug("%s is passed over: %s", path, error)
         return Part(path, problem=error)
 
 
+def state_of(path: Path) -> tuple:
+    """What is another when a file, or one of those in a folder that say what it holds, is another."""
+    names = (path / name for name in names_in(path) if name.endswith(TELLING))
+    files = (path, path.with_suffix(".json")) if is_file(path) else names
+    stats = ((str(file), file.stat()) for file in files if is_file(file))
+    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats)
+
+
 @lru_cache(maxsize=4096)
 def _remembered(path: Path, state: tuple) -> Part:
+    check_time()
     return replace(read_part(path), config={}, stored={}, problem=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
+from .disk import is_dir, is_file
 from .weights import Stored, index_weights, read_json, shapes_of
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,13 @@ def read_part(path: Path) -> Part:
 
 def config_file(path: Path) -> Path:
     """config.json of a folder, or the .json file named like a weight file."""
-    return path / "config.json" if path.is_dir() else path.with_suffix(".json")
+    return path / "config.json" if is_dir(path) else path.with_suffix(".json")
 
 
 def read_config(path: Path) -> dict:
     """What the config of a folder or weight file says; empty when there is none."""
     file = config_file(path)
-    return read_json(file) if file.is_file() else {}
+    return read_json(file) if is_file(file) else {}
 
 
 def as_transformer(part: Part) -> Part:

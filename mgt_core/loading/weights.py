@@ -1,52 +1,26 @@
 """Reading of weight files: safetensors, and pickles of tensors, tensor by tensor."""
 
-import json
 import logging
-import struct
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..errors import MGTError, join_some, reason
+from .disk import is_file, read_json, stat_of
+from .listing import names_in
+from .pickle_header import Held, is_mapped, read_pickle, weights_in
+from .stored import Stored, read_header
 
 log = logging.getLogger(__name__)
 
 REMAP_BYTES = 32 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
-MAX_HEADER = 100 * 2**20
+MAX_SHARDS = 1000  # the largest published models have about 200
 PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
-NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts put the weights in their file
 PLAIN = ("model", "pytorch_model", "diffusion_pytorch_model")  # what transformers and diffusers call their files
-WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel modules leave in names
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where a tensor lies, its name there and its shape. metadata: what the header of its file says beside."""
-
-    file: Path
-    name: str
-    shape: tuple[int, ...]
-    offset: int
-    size: int
-    metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
-
-
-def read_json(path: Path) -> dict:
-    """Raises MGTError for a missing file, or one that does not hold a JSON object."""
-    if not path.is_file():
-        raise MGTError(f"{path} is missing")
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MGTError(f"{path} is not valid JSON ({reason(error)})") from None
-    if not isinstance(value, dict):
-        raise MGTError(f"{path} holds {type(value).__name__}; expected a JSON object")
-    return value
 
 
 def index_weights(source: Path) -> dict[str, Stored]:
@@ -56,7 +30,7 @@ def index_weights(source: Path) -> dict[str, Stored]:
     there is no file, or one is missing, truncated or of another kind.
     """
     stored: dict[str, Stored] = {}
-    for file in [source] if source.is_file() else weight_files(source):
+    for file in [source] if is_file(source) else weight_files(source):
         stored.update(read_header(file) if file.suffix == ".safetensors" else index_pickle(file))
     return stored
 
@@ -66,20 +40,31 @@ def shapes_of(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
 
 
 def weight_files(folder: Path) -> list[Path]:
+    files = [folder / name for name in names_in(folder) if is_file(folder / name)]
     for suffix in SUFFIXES:
-        indexes = sorted(folder.glob(f"*{suffix}.index.json"), key=plain_name_first)
+        indexes = sorted((file for file in files if file.name.endswith(f"{suffix}.index.json")), key=plain_name_first)
         if indexes:
-            weight_map = read_json(indexes[0]).get("weight_map")
-            if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-                raise MGTError(f"{indexes[0]} has no weight_map from tensors to files")
-            files = sorted({folder / name for name in weight_map.values()})
-            missing = [file.name for file in files if not file.is_file()]
-            if missing:
-                raise MGTError(f"{folder} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
-            return files
-        if files := sorted(folder.glob(f"*{suffix}"), key=plain_name_first):
-            return files[:1]
+            return shards_of(indexes[0], suffix)
+        if found := sorted((file for file in files if file.suffix == suffix), key=plain_name_first):
+            return found[:1]
     raise MGTError(f"{folder} holds no weights; expected a file of type {', '.join(SUFFIXES)}")
+
+
+def shards_of(index: Path, suffix: str) -> list[Path]:
+    """The files of a sharded model. Raises MGTError where one is missing, or lies elsewhere."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise MGTError(f"{index} has no weight_map from tensors to files")
+    names = sorted(set(weight_map.values()))
+    if len(names) > MAX_SHARDS:
+        raise MGTError(f"{index} names {len(names)} shards; accepted are up to {MAX_SHARDS}")
+    if outside := [name for name in names if not name.endswith(suffix) or not set(name).isdisjoint("/\\:")]:
+        raise MGTError(f"{index} names {join_some(map(repr, outside))}; expected names of {suffix} files beside it")
+    files = [index.parent / name for name in names]
+    missing = [file.name for file in files if not is_file(file)]
+    if missing:
+        raise MGTError(f"{index.parent} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
+    return files
 
 
 def plain_name_first(file: Path) -> tuple[int, bool, bool, str]:
@@ -89,34 +74,11 @@ def plain_name_first(file: Path) -> tuple[int, bool, bool, str]:
     return file.name.count("."), stem not in PLAIN, not stem.endswith("model"), file.name
 
 
-def read_header(file: Path) -> dict[str, Stored]:
-    """Names, shapes and places of the tensors in one safetensors file, checked against its length."""
-    total = file.stat().st_size
-    broken = f"{file} is not a readable safetensors file"
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(MAX_HEADER, total - 8):
-            raise MGTError(f"{broken} (it has {total} bytes and no valid header)")
-        try:
-            header = json.loads(stream.read(length))
-            metadata = header.pop("__metadata__", None) or {}
-            places = {name: (tuple(e["shape"]), *e["data_offsets"]) for name, e in header.items()}
-            entries = {n: Stored(file, n, shape, i, j - i, metadata) for n, (shape, i, j) in places.items()}
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
-    end = 8 + length + max((e.offset + e.size for e in entries.values()), default=0)
-    if total < end:
-        raise MGTError(f"{file} is truncated: it has {total} bytes of {end}; download or copy it again")
-    return entries
-
-
-def is_mapped(file: Path) -> bool:
-    return file.suffix == ".safetensors" or zipfile.is_zipfile(file)
-
-
 def open_pickle(file: Path) -> dict[str, Tensor]:
-    """The tensors in a file of torch.save, mapped rather than read where the file allows it."""
+    """The tensors in a file of torch.save, mapped rather than read where the file allows it.
+
+    Raises MGTError for a file of anything else, before it is opened by torch."""
+    pickle_header(file)
     mapped = is_mapped(file)
     if not mapped:
         log.warning("%s is of torch's old format, which is read whole: loading takes twice the memory", file)
@@ -127,37 +89,48 @@ def open_pickle(file: Path) -> dict[str, Tensor]:
         raise MGTError(
             f"{file} is not a readable file of tensors: it is damaged, or holds other objects, which are not loaded"
         ) from None
-    for key in NESTED:
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    tensors = held.items() if isinstance(held, Mapping) else ()
-    return {plain_name(name): value for name, value in tensors if isinstance(value, Tensor)}
-
-
-def plain_name(name: str) -> str:
-    for prefix in WRAPPERS:
-        name = name.removeprefix(prefix)
-    return name
+    return weights_in(held, Tensor)
 
 
 def index_pickle(file: Path) -> dict[str, Stored]:
-    held = open_pickle(file)
-    first = min((value.data_ptr() for value in held.values()), default=0)
     return {
-        name: Stored(file, name, tuple(value.shape), value.data_ptr() - first, value.nbytes)
-        for name, value in held.items()
+        name: Stored(file, name, held.shape, held.storage.place + held.start, held.size)
+        for name, held in pickle_header(file).items()
     }
 
 
+def pickle_header(file: Path) -> Mapping[str, Held]:
+    """What the file holds, read again only once it is another."""
+    state = stat_of(file)
+    return remembered_header(file, (state.st_mtime_ns, state.st_size, state.st_ino))
+
+
+@lru_cache(maxsize=8)
+def remembered_header(file: Path, state: tuple) -> Mapping[str, Held]:
+    return read_pickle(file)
+
+
 def open_weights(file: Path) -> Callable[[str], Tensor]:
-    """What gives the tensor of a name, out of memory that the file is mapped to."""
+    """What gives the tensor of a name, out of memory that the file is mapped to.
+
+    Raises MGTError, as what it gives does, where the file cannot be read."""
+    take = open_pickle(file).__getitem__ if file.suffix != ".safetensors" else open_safetensors(file)
+
+    def taken(name: str) -> Tensor:
+        try:
+            return take(name)
+        except Exception as error:
+            raise MGTError(f"{file} does not give its tensor {name} ({reason(error)})") from None
+
+    return taken
+
+
+def open_safetensors(file: Path) -> Callable[[str], Tensor]:
     from safetensors import SafetensorError, safe_open
 
-    if file.suffix != ".safetensors":
-        return open_pickle(file).__getitem__
     try:
         return safe_open(file, "pt", device="cpu").get_tensor
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise MGTError(f"{file} is not a readable safetensors file ({reason(error)})") from None
 
 
@@ -167,10 +140,14 @@ def read_tensors(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> 
     take, opened, read = None, None, 0
     for name in names:
         entry = stored[name]
-        if entry.file != opened or (read > REMAP_BYTES and is_mapped(entry.file)):
+        if entry.file != opened or (read > REMAP_BYTES and can_be_mapped(entry.file)):
             take, opened, read = open_weights(entry.file), entry.file, 0
         tensor = take(entry.name)
         if tensor.is_floating_point() != wanted[name].is_floating_point():
             raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {wanted[name].dtype}")
         read += entry.size
         yield name, tensor
+
+
+def can_be_mapped(file: Path) -> bool:
+    return file.suffix == ".safetensors" or is_mapped(file)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
-from mgt_core.loading import weights
+from mgt_core.loading import disk, weights
 from mgt_core.loading.compose import find_layout
 from mgt_core.loading.layouts import BUILT_IN, loose_bundles
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights
@@ -28,7 +28,7 @@ class Reads:
         for place, name, counts in (
             (weights, "read_header", self.lists),
             (weights, "index_pickle", self.lists),
-            (Path, "read_text", self.lists),
+            (disk, "read_whole", self.lists),
             (safetensors, "safe_open", self.opened),
         ):
             monkeypatch.setattr(place, name, self.counted(getattr(place, name), counts))
