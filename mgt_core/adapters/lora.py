@@ -4,7 +4,6 @@ W x becomes W x + strength (alpha / r) B A x. The layer itself stays as it is, s
 packed weights and the weights are shared with the network that has none.
 """
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -17,8 +16,9 @@ from torch import Tensor
 
 from ..errors import MGTError, join_some
 from ..loading.building import is_finite, told_of
+from ..loading.disk import is_dir, is_file, parse_json, read_json
 from ..loading.finite import numbers_fit
-from ..loading.weights import SUFFIXES, index_weights, open_weights, read_json
+from ..loading.weights import SUFFIXES, index_weights, open_weights
 from .patterns import Patterns
 
 # As PEFT, diffusers and kohya's scripts name the two matrices of a layer.
@@ -59,9 +59,10 @@ class LoRA:
     @classmethod
     def load(cls, source: str | Path) -> "LoRA":
         """A file, or a folder that PEFT wrote. Raises MGTError for one that holds anything but pairs of matrices."""
-        source = Path(source)
-        if not source.is_dir() and (not source.is_file() or source.suffix not in SUFFIXES):
+        path = Path(source) if isinstance(source, (str, Path)) and str(source) else Path(__file__)
+        if not is_dir(path) and (not is_file(path) or path.suffix not in SUFFIXES):
             raise MGTError(f"lora is {str(source)!r}; expected a file of type {', '.join(SUFFIXES)}, or PEFT's folder")
+        source = path
         stored = index_weights(source)
         taken = {name: entry for name, entry in stored.items() if not name.startswith(TEXT)}
         if len(taken) > MOST:
@@ -97,8 +98,8 @@ class Settings:
 
     @classmethod
     def of(cls, source: Path, file: Path) -> "Settings":
-        config = (source if source.is_dir() else source.parent) / CONFIG
-        values = read_json(config) if config.is_file() else header_settings(file)
+        config = (source if is_dir(source) else source.parent) / CONFIG
+        values = read_json(config) if is_file(config) else header_settings(file)
         if values.get("use_dora"):
             raise MGTError(f"{source.name} is a DoRA, whose magnitudes this pack does not apply")
         try:
@@ -132,8 +133,8 @@ def header_settings(file: Path) -> dict:
     with safe_open(file, "pt") as opened:
         header = opened.metadata() or {}
     try:
-        values = json.loads(header[METADATA]) if METADATA in header else header
-    except (ValueError, RecursionError):
+        values = parse_json(header[METADATA].encode()) if METADATA in header else header
+    except ValueError:
         raise MGTError(f"{file.name} has {METADATA} that is not valid JSON") from None
     if not isinstance(values, dict):
         raise MGTError(f"{file.name} has {METADATA} {values!r}; expected settings by name")

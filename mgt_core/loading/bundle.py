@@ -19,6 +19,7 @@ from ..recommended import check_settings
 from ..registry import SCHEDULES
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
+from .layouts import find_bundle
 from .networks import backbone_of, codec_of, text_encoder_of
 from .official import encoder_advice
 from .part import Part, read_part
@@ -74,7 +75,7 @@ def load_text_encoder(
     tokenizer: the folder of another, or a bundle that has one; default what lies with the encoder. dtype, device: as
     `load` has them. Raises MGTError naming what is wrong."""
     device = pick_device(device)
-    part = find_text(source, [], read_part)
+    part = find_text(find_bundle(source, "text_encoder"), [], read_part)
     words = find_tokenizer(tokenizer, [], part.path)
     return text_encoder_of(part, words, pick_dtype(dtype, device), device)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, join_some
 from ..quantization.marks import MARK, check_types, marked_layers, with_marked_layers
 from .building import as_many_as, told_of
+from .disk import is_file
 from .finite import numbers_fit
 from .part import config_file
 from .weights import Stored, read_tensors
@@ -61,7 +62,7 @@ def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, devic
 def described_in(path: Path) -> Path:
     """The file that says how the network of a folder or weight file is built: its config, else itself."""
     file = config_file(path)
-    return file if file.is_file() else path
+    return file if is_file(file) else path
 
 
 def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:
@@ -80,6 +81,8 @@ def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str,
         raise MGTError(
             f"the weights in {folder} hold {len(extra)} tensors that its config has no place for: {join_some(extra)}"
         )
+    if empty := [name for name in sorted(wanted) if 0 in wanted[name]]:
+        raise MGTError(f"the weights in {folder} hold {len(empty)} tensors without any numbers: {join_some(empty)}")
     wrong = [
         f"{n} is {list(stored[n].shape)}, expected {list(wanted[n])}"
         for n in sorted(wanted)

@@ -59,7 +59,7 @@ class MeissonicConfig:
                 f"transformer config has pooled_projection_dim {self.pooled_projection_dim}, which must equal "
                 f"num_attention_heads x attention_head_dim = {self.width}"
             )
-        if self.codebook_size >= self.vocab_size:
+        if not 0 < self.codebook_size < self.vocab_size:
             raise MGTError(
                 f"transformer config has vocab_size {self.vocab_size}, which must exceed codebook_size "
                 f"{self.codebook_size} to hold the mask token"
