@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.nn.modules import module as registration
 
-from ..errors import MGTError, reason
+from ..errors import MGTError, reason, shortened
 
 PIECES = 10  # modules and parameters that a network may have for every tensor of its file; real ones have up to 3
 ROOM = 1000  # and beside these, for what is refused more precisely once tensors are compared by name
@@ -72,7 +72,7 @@ def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
             wanted = f"a list of up to {LONGEST}, each {wanted}"
         values = value if listed and isinstance(value, list) else [value]
         if listed != isinstance(value, list) or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
-            raise MGTError(f"config has {name} {value!r}; expected {wanted}")
+            raise MGTError(f"config has {name} {shortened(repr(value), 80)}; expected {wanted}")
     return known
 
 

@@ -45,7 +45,7 @@ def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, devic
     compare_keys(
         folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
     )
-    network = network.to_empty(device=device).eval().requires_grad_(False)
+    network = with_memory(network, folder, device).eval().requires_grad_(False)
     places = network.state_dict()
     for name, tensor in read_tensors(stored, wanted):
         check_types(stored[name].file, name, tensor, places[name])
@@ -70,6 +70,17 @@ def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:
     if name != "position_ids":
         raise MGTError(f"buffer {name} is in no checkpoint and has no known value")
     return torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+
+
+def with_memory(network: nn.Module, folder: Path, device: torch.device) -> nn.Module:
+    """Raises MGTError where a CPU has not that much; what a GPU says of it is for the host to act on."""
+    try:
+        return network.to_empty(device=device)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or device.type != "cpu":
+            raise
+        size = sum(value.nbytes for value in network.state_dict().values())
+        raise MGTError(f"the weights in {folder} take {size / 1e9:.1f} GB of memory, which there are not") from None
 
 
 def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str, Stored]) -> None:
