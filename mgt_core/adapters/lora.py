@@ -17,7 +17,7 @@ from torch import Tensor
 from ..errors import MGTError, join_some
 from ..loading.building import is_finite, told_of
 from ..loading.disk import is_dir, is_file, parse_json, read_json
-from ..loading.finite import numbers_fit
+from ..loading.finite import BYTES, numbers_fit
 from ..loading.weights import SUFFIXES, index_weights, open_weights
 from .patterns import Patterns
 
@@ -147,7 +147,7 @@ def low_rank(layer: str, part: Mapping[str, Tensor], settings: Settings, file: s
     if missing:
         letter = {"down": "lora_A", "up": "lora_B"}[missing[0]]
         raise MGTError(f"{file} holds {layer} without its {letter}.weight")
-    down, up = (part[side].float() if part[side].itemsize == 1 else part[side] for side in ("down", "up"))
+    down, up = (part[side].float() if part[side].dtype in BYTES else part[side] for side in ("down", "up"))
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
         shapes = f"{list(down.shape)} and {list(up.shape)}"
         raise MGTError(f"{file} holds matrices of {shapes} for {layer}; expected [r, in] and [out, r]")

@@ -223,7 +223,7 @@ class Codec(Published):
     def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
         """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
         if not is_finite(made):
-            origin = non_finite_origin(self.network, evaluate, "the last layer")
+            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
             raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
 
     def _whole(self, values: Tensor, pixels: int, direction: Direction) -> Tensor:
