@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..loading.published import Published
 from ..placement import Placement, Resident, compute_dtype, sent
-from ..sampling.finite import is_finite, non_finite_origin
+from ..sampling.finite import all_finite, non_finite_origin
 from ..types import TokenState
 
 Shapes = dict[str, tuple[int, ...]]
@@ -222,7 +222,7 @@ class Codec(Published):
 
     def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
         """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
-        if not is_finite(made):
+        if not all_finite(made):
             origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
             raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, shortened
 from ..loading.building import told_of
 from ..placement import Placement, Resident
-from ..sampling.finite import is_finite, non_finite_origin
+from ..sampling.finite import all_finite, non_finite_origin
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
 
@@ -69,7 +69,7 @@ class TextEncoder:
         distinct = list(dict.fromkeys(framed))  # images of one prompt share its encoding
         ids = torch.tensor(distinct, device=device)
         out = self.network(ids, output_hidden_states=True, return_dict=True)
-        if not (is_finite(out.hidden_states[-2]) and is_finite(out.text_embeds)):
+        if not all_finite(out.hidden_states[-2], out.text_embeds):
             origin = non_finite_origin(self.network, lambda: self.network(ids), "its last layer")
             raise MGTError(f"the text encoder made states that are not finite numbers; they begin in {origin}")
         places = torch.tensor([distinct.index(row) for row in framed], device=device)

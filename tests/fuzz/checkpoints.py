@@ -11,6 +11,8 @@ from random import Random
 import torch
 
 import mgt_core
+from mgt_core.loading.networks import load_codec
+from mgt_core.loading.weights import SUFFIXES
 from mgt_core.quantization.quantize import Quantized
 from mgt_core.quantization.storage import save_weights
 from mgt_core.self_guidance.files import FILE
@@ -60,6 +62,8 @@ def whole_clip(folder: Path) -> Path:
     copy_bundle(folder, bundles()[0])
     shutil.rmtree(folder / "text_encoder")
     clip_model(folder / "text_encoder")
+    words = mgt_core.load_text_encoder(folder / "text_encoder", **CPU).tokenizer
+    words.save_pretrained(folder / "tokenizer")  # a tokenizer.json, or what else transformers writes
     return folder
 
 
@@ -110,12 +114,25 @@ def trial(seed: int, folder: Path) -> str:
     for _ in range(random.choice((1, 1, 2, 3))):
         spoil(random, files)
     write(folder, files)
+    parts = [path for path in sorted(folder.iterdir()) if path.is_dir() or path.suffix in SUFFIXES]
     try:
-        picture = tried(name, folder / inner, random)
+        if random.random() < 0.1:
+            alone(random.choice(parts), random)
+        else:
+            picture = tried(name, folder / inner, random)
+            assert bool(picture.isfinite().all()), "the picture is not finite"
     except mgt_core.MGTError as error:
         return refused(error)
-    assert bool(picture.isfinite().all()), "the picture is not finite"
     return "loaded"
+
+
+def alone(part: Path, random: Random) -> None:
+    """A part of a bundle as what it may be, or as what it is not."""
+    if random.random() < 0.5:
+        mgt_core.load_text_encoder(part, **CPU).encode("a cat")
+    else:
+        codec = load_codec(part, torch.float32, torch.device("cpu"))
+        codec.decode(codec.encode(torch.full((1, 2 * codec.scale, 2 * codec.scale, 3), random.random())))
 
 
 def spoil(random: Random, files: Files) -> None:
