@@ -16,9 +16,8 @@ from functools import reduce
 from pathlib import Path
 
 from .errors import MGTError, finite_number, join_some, lookup, whole_number
-from .loading.disk import is_file
 from .loading.layouts import BUILT_IN
-from .loading.listing import entries_of, one_list
+from .loading.listing import files_in, one_list
 from .loading.weights import read_json
 from .model import MGTModel
 from .modifiers.base import Modifier
@@ -205,7 +204,6 @@ def preset_files(folders: list[Path]) -> dict[str, Path]:
     """Every preset by its name, the file's without .json; the first folder that has a name wins."""
     found: dict[str, Path] = {}
     for folder in folders:
-        for path in entries_of(folder):
-            if path.suffix == ".json" and is_file(path):
-                found.setdefault(path.stem, path)
+        for path in files_in(folder, ".json"):
+            found.setdefault(path.stem, path)
     return found

@@ -5,14 +5,13 @@ file that cannot be read is none of those that can be picked."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.loading.disk import MAX_JSON, is_dir, is_file, read_json, read_whole
-from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, loose_bundles, remembered, subfolders
-from ..mgt_core.loading.listing import can_be_shown, entries_of, identity, one_list
+from ..mgt_core.loading.layouts import BUILT_IN, PARTS, is_hf_layout, loose_bundles, remembered
+from ..mgt_core.loading.listing import can_be_shown, contents, files_in, folders_in, identity, one_list
 from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 
@@ -36,12 +35,12 @@ def bundles_in(search: SearchPaths) -> dict[str, str]:
     """Whole bundles and transformers alone."""
     found, search = {}, list(search)
     for kind, root, depth in search:
-        for path in whole(bundles_below(root, depth, loose=kind == FOLDER), root):
+        for path in as_far(bundles_below(root, depth, loose=kind == FOLDER), root):
             found.setdefault(label(kind, root, path), str(path))
     known = {Path(path) for path in found.values()}
     for kind, root, depth in search:
         if kind == FOLDER:
-            for path in whole(parts_below(root, depth, BACKBONES, known.__contains__), root):
+            for path in as_far(parts_below(root, depth, BACKBONES, known.__contains__), root):
                 found.setdefault(label(kind, root, path), str(path))
     return found
 
@@ -71,7 +70,8 @@ def alone_in(search: SearchPaths, registry: Registry, passed: Callable[[str, Pat
     """Parts of `registry` outside bundles. passed: what is not looked at, by kind of folder and path."""
     found = {}
     for kind, root, depth in search:
-        for path in whole(parts_below(root, depth, registry, partial(passed, kind)), root):
+        below = parts_below(root, depth, registry, lambda path, k=kind, r=root: path != r and passed(k, path))
+        for path in as_far(below, root):
             found.setdefault(label(kind, root, path, UNPREFIXED), str(path))
     return found
 
@@ -80,7 +80,7 @@ def alone_in(search: SearchPaths, registry: Registry, passed: Callable[[str, Pat
 def branches_in(search: SearchPaths) -> dict[str, str]:
     """Files of Self-Guidance branches."""
     places = [root / BRANCH_FOLDER for kind, root, _ in search if kind == FOLDER]
-    files = (path for place in places for path in entries_of(place) if path.suffix == ".safetensors" and is_file(path))
+    files = (file for place in places for file in files_in(place, ".safetensors"))
     return {f"{BRANCH_FOLDER}/{file.name}": str(file) for file in files}
 
 
@@ -95,7 +95,7 @@ def named_by(folder_paths: ModuleType, kind: str) -> dict[str, str]:
 
 
 @one_list()
-def files_in(root: Path) -> dict[str, str]:
+def weights_in(root: Path) -> dict[str, str]:
     """Weight files."""
     return {path.relative_to(root).as_posix(): str(path) for path in sorted(files_below(root, FILE_DEPTH))}
 
@@ -104,14 +104,12 @@ def files_below(folder: Path, depth: int, above: tuple = ()) -> Iterator[Path]:
     """Weight files of a folder and of those below. above: the folders that it lies in, to which links may lead back."""
     if (here := identity(folder)) in above:
         return
-    for entry in entries_of(folder):
-        if is_dir(entry):
-            yield from files_below(entry, depth - 1, (*above, here)) if depth else ()
-        elif entry.suffix in SUFFIXES and is_file(entry):
-            yield entry
+    yield from files_in(folder, *SUFFIXES)
+    for entry in folders_in(folder) if depth else ():
+        yield from files_below(entry, depth - 1, (*above, here))
 
 
-def whole(paths: Iterator[Path], root: Path) -> Iterator[Path]:
+def as_far(paths: Iterator[Path], root: Path) -> Iterator[Path]:
     """As many of the paths as can be found out: what cannot be foreseen ends the list of `root`, and no other."""
     try:
         yield from paths
@@ -121,19 +119,19 @@ def whole(paths: Iterator[Path], root: Path) -> Iterator[Path]:
 
 
 def bundles_below(folder: Path, depth: int, loose: bool, above: tuple = ()) -> Iterator[Path]:
-    """Folders in Hugging Face layout, not looking inside one for more; `folder` itself may be one.
+    """Folders in Hugging Face layout, not looking inside one for more; the first `folder` itself may be one, and
+    hides no others, since a bundle may have been unpacked right among them.
 
     loose: also what lies there as people download it (see mgt_core/loading/layouts.py). above: the folders that it
     lies in, to which links may lead back."""
     if (here := identity(folder)) in above:
         return
-    if is_hf_layout(folder):
-        if not is_diffusion(folder):
-            yield folder
+    if (whole := is_hf_layout(folder)) and not is_diffusion(folder):
+        yield folder
+    if depth == 0 or whole and above:
         return
-    if depth == 0:
-        return
-    below = [path for e in subfolders(folder) for path in bundles_below(e, depth - 1, loose, (*above, here))]
+    inside = [entry for entry in folders_in(folder) if not whole or entry.name not in PARTS]
+    below = [path for entry in inside for path in bundles_below(entry, depth - 1, loose, (*above, here))]
     yield from below
     if loose:
         yield from (path for path in loose_bundles(folder) if is_file(path) or not below)
@@ -143,18 +141,23 @@ def parts_below(
     folder: Path, depth: int, registry: Registry, passed: Callable[[Path], bool], above: tuple = ()
 ) -> Iterator[Path]:
     """Files and folders that hold one network of `registry`, outside bundles. passed: what is not looked at. above:
-    the folders that it lies in, to which links may lead back."""
-    if depth < 0 or passed(folder) or is_hf_layout(folder) or (here := identity(folder)) in above:
+    the folders that it lies in, to which links may lead back. The first has none: that it is a bundle, or has a config
+    of something, hides nothing of what else lies there."""
+    if depth < 0 or passed(folder) or (here := identity(folder)) in above:
         return
-    if is_file(folder / "config.json"):
-        if remembered(folder).is_of(registry):
+    if (whole := is_hf_layout(folder)) and above:
+        return
+    if is_file(folder / "config.json") and not whole:
+        if is_own := remembered(folder).is_of(registry):
             yield folder
-        return
-    for entry in entries_of(folder):
-        if is_dir(entry):
-            yield from parts_below(entry, depth - 1, registry, passed, (*above, here))
-        elif entry.suffix in SUFFIXES and is_file(entry) and not passed(entry) and remembered(entry).is_of(registry):
-            yield entry
+        if is_own or above:
+            return
+    for name, is_folder in contents(folder):
+        path = folder / name
+        if is_folder and not (whole and name in PARTS):
+            yield from parts_below(path, depth - 1, registry, passed, (*above, here))
+        elif not is_folder and path.suffix in SUFFIXES and not passed(path) and remembered(path).is_of(registry):
+            yield path
 
 
 def unlike_clip(path: Path) -> bool:
@@ -172,7 +175,7 @@ def unlike_clip(path: Path) -> bool:
 def pickled(path: Path) -> bool:
     if is_file(path):
         return path.suffix != ".safetensors"
-    return is_file(path / "config.json") and not any(entry.suffix == ".safetensors" for entry in entries_of(path))
+    return is_file(path / "config.json") and not files_in(path, ".safetensors")
 
 
 def is_diffusion(folder: Path) -> bool:

@@ -214,7 +214,7 @@ def loras() -> dict[str, str]:
     folder_paths = _comfy("folder_paths")
     if folder_paths:
         return folders.named_by(folder_paths, "loras")
-    return folders.files_in(PACK / "models" / "loras")
+    return folders.weights_in(PACK / "models" / "loras")
 
 
 def presets(own: bool = False) -> dict[str, Path]:

@@ -65,7 +65,7 @@ def read_whole(path: Path, limit: int) -> bytes:
     with opened(path) as stream:
         if (size := size_of(stream)) > limit:
             raise MGTError(f"{path} has {size} bytes; accepted are up to {limit}")
-        return stream.read(limit)
+        return stream.read(limit) or b""  # nothing at all of what would have to be waited for
 
 
 def read_json(path: Path) -> dict:

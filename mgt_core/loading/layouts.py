@@ -21,7 +21,7 @@ from pathlib import Path
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
-from .listing import check_time, entries_of, identity, names_in
+from .listing import check_time, files_in, folders_in, identity, once
 from .part import Part, read_part
 from .weights import SUFFIXES
 
@@ -34,6 +34,7 @@ DEPTH = 3  # levels below a bundle's folder at which a part is still found
 # Of each part: who knows it, what it is, the name of its folder in Hugging Face layout.
 TRANSFORMER = (BACKBONES, "transformer", "transformer")
 CODEC = (CODECS, "codec", "vqvae")
+PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler", "unet", "vae")  # folders of one pipeline
 LENT = {
     "transformer": "expected a bundle with transformer and vqvae, or a transformer alone",
     "codec": "give one as codec, or a base bundle that lends its own",
@@ -83,7 +84,7 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
     """The part of a folder that `registry` knows. Raises MGTError where there is none."""
     part = find_part(folder, registry, what, usual, look, codes)
     if part is None:
-        below = join_some(entry.name for entry in subfolders(folder) if is_hf_layout(entry))
+        below = join_some(entry.name for entry in folders_in(folder) if is_hf_layout(entry))
         advice = f"it holds {below}, which may be given" if below else LENT[what]
         raise MGTError(
             f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
@@ -125,11 +126,10 @@ def candidates(folder: Path, depth: int = DEPTH, above: tuple = ()) -> Iterator[
     folders that it lies in, to which links may lead back."""
     if (here := identity(folder)) in above:
         return
-    entries = entries_of(folder)
     if depth == DEPTH:
-        yield from (entry for entry in entries if entry.suffix in SUFFIXES and is_file(entry))
-    for entry in entries:
-        if not is_dir(entry) or is_hf_layout(entry):  # another bundle
+        yield from files_in(folder, *SUFFIXES)
+    for entry in folders_in(folder):
+        if is_hf_layout(entry):  # another bundle
             continue
         if is_file(entry / "config.json"):
             yield entry
@@ -137,10 +137,7 @@ def candidates(folder: Path, depth: int = DEPTH, above: tuple = ()) -> Iterator[
             yield from candidates(entry, depth - 1, (*above, here))
 
 
-def subfolders(folder: Path) -> list[Path]:
-    return [entry for entry in entries_of(folder) if is_dir(entry)]
-
-
+@once
 def is_hf_layout(folder: Path) -> bool:
     return is_file(folder / "model_index.json") or is_file(folder / "transformer" / "config.json")
 
@@ -151,7 +148,7 @@ def loose_bundles(folder: Path) -> list[Path]:
 
     Cheap to ask again: a file is read once for as long as it stays as it is."""
     whole = is_file(folder / "config.json") and remembered(folder).is_of(BACKBONES)  # whose files are no models
-    files = [] if whole else [remembered(path) for path in candidates(folder) if is_file(path)]
+    files = [] if whole else [remembered(path) for path in files_in(folder, *SUFFIXES)]
     transformers = [part.path for part in files if part.is_of(BACKBONES)]
     if transformers and any(part.is_of(CODECS) for part in files):
         return transformers
@@ -174,10 +171,9 @@ def remembered(path: Path) -> Part:
 
 def state_of(path: Path) -> tuple:
     """What is another when a file, or one of those in a folder that say what it holds, is another."""
-    names = (path / name for name in names_in(path) if name.endswith(TELLING))
-    files = (path, path.with_suffix(".json")) if is_file(path) else names
-    stats = ((str(file), file.stat()) for file in files if is_file(file))
-    return tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats)
+    files = filter(is_file, (path, path.with_suffix(".json"))) if is_file(path) else files_in(path, *TELLING)
+    stats = ((str(file), file.stat()) for file in files)
+    return tuple((file, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for file, stat in stats)
 
 
 @lru_cache(maxsize=4096)

@@ -5,29 +5,36 @@ import logging
 import os
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import wraps
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 from ..errors import MGTError
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 FOLDER_ENTRIES = 10_000  # of one folder; people's have some hundred
-ENTRIES = 100_000  # of all folders of one list; a second's work
+ENTRIES = 30_000  # of all folders of one list; a second's work
 SECONDS = 20.0  # for reading the headers of one list that are not known yet; a thousand models on a slow disk
+
+FOLDER, FILE = "folder", "file"
 
 
 @dataclass
 class Left:
-    """What a list may still look at."""
+    """What a list may still look at, and what it knows."""
 
     entries: int
     until: float
     told: bool = False
+    known: dict = field(default_factory=dict)
 
     def nothing(self) -> bool:
         over = self.entries <= 0 or time.monotonic() > self.until
@@ -62,9 +69,31 @@ def check_time() -> None:
         raise MGTError("there is no time left to read it for this list")
 
 
-def names_in(folder: Path) -> list[str]:
-    """What lies in a folder and is not hidden, links last, which may lead to anything; nothing where it may not be
-    read. Names that no widget can show are left out."""
+def once(function: Callable[[Path], T]) -> Callable[[Path], T]:
+    """What it says of a path holds for the whole of a list, which comes to some paths again and again."""
+
+    @wraps(function)
+    def remembered(path: Path) -> T:
+        left = _left.get()
+        if left is None:
+            return function(path)
+        key = function, path
+        if key not in left.known:
+            left.known[key] = function(path)
+        return left.known[key]
+
+    return remembered
+
+
+class Entry(NamedTuple):
+    name: str
+    is_folder: bool  # else it is a regular file
+
+
+@once
+def contents(folder: Path) -> list[Entry]:
+    """Folders and regular files in a folder that are not hidden, links last, which may lead to anything; nothing where
+    it may not be read. Names that no widget can show are left out."""
     left, most = _left.get(), FOLDER_ENTRIES
     if left:
         if left.nothing():
@@ -72,7 +101,7 @@ def names_in(folder: Path) -> list[str]:
         most = min(most, left.entries)
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.is_symlink(), entry.name) for entry in islice(entries, most))
+            found = sorted((entry.is_symlink(), entry.name, kind_of(entry)) for entry in islice(entries, most))
     except (OSError, ValueError) as error:
         log.debug("%s is passed over: %s", folder, error)
         return []
@@ -80,7 +109,17 @@ def names_in(folder: Path) -> list[str]:
         left.entries -= max(1, len(found))
     if len(found) == FOLDER_ENTRIES:
         log.warning("%s holds more than %d entries; the rest is passed over", folder, FOLDER_ENTRIES)
-    return [name for _, name in found if not name.startswith(".") and can_be_shown(name, folder)]
+    return [Entry(name, kind == FOLDER) for _, name, kind in found if kind and can_be_shown(name, folder)]
+
+
+def kind_of(entry: os.DirEntry) -> str:
+    """FOLDER, FILE, or nothing for what is hidden, or neither: pipes, devices, links that lead nowhere."""
+    try:
+        if entry.name.startswith("."):
+            return ""
+        return FOLDER if entry.is_dir() else FILE if entry.is_file() else ""
+    except OSError:  # a link to itself
+        return ""
 
 
 def can_be_shown(name: str, folder: Path | str) -> bool:
@@ -90,8 +129,13 @@ def can_be_shown(name: str, folder: Path | str) -> bool:
     return not odd
 
 
-def entries_of(folder: Path) -> list[Path]:
-    return [folder / name for name in names_in(folder)]
+def files_in(folder: Path, *endings: str) -> list[Path]:
+    """The regular files whose names end so."""
+    return [folder / name for name, is_folder in contents(folder) if not is_folder and name.endswith(endings)]
+
+
+def folders_in(folder: Path) -> list[Path]:
+    return [folder / name for name, is_folder in contents(folder) if is_folder]
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

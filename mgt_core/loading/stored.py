@@ -38,11 +38,11 @@ def read_header(file: Path) -> dict[str, Stored]:
     broken = f"{file} is not a readable safetensors file"
     with opened(file) as stream:
         total = size_of(stream)
-        length = int.from_bytes(stream.read(8), "little")
+        length = int.from_bytes(stream.read(8) or b"", "little")
         if not 2 <= length <= min(MAX_HEADER, total - 8):
             limit = f", which may have {MAX_HEADER} bytes" if MAX_HEADER < length < total else ""
             raise MGTError(f"{broken} (it has {total} bytes and no valid header{limit})")
-        data = stream.read(length)
+        data = stream.read(length) or b""
     try:
         entries = entries_in(parse_json(data), file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

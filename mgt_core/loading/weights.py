@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import MGTError, join_some, reason
 from .disk import is_file, read_json, stat_of
-from .listing import names_in
+from .listing import files_in
 from .pickle_header import Held, is_mapped, read_pickle, weights_in
 from .stored import Stored, read_header
 
@@ -40,13 +40,11 @@ def shapes_of(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    files = [folder / name for name in names_in(folder) if is_file(folder / name)]
     for suffix in SUFFIXES:
-        indexes = sorted((file for file in files if file.name.endswith(f"{suffix}.index.json")), key=plain_name_first)
-        if indexes:
+        if indexes := sorted(files_in(folder, f"{suffix}.index.json"), key=plain_name_first):
             return shards_of(indexes[0], suffix)
-        if found := sorted((file for file in files if file.suffix == suffix), key=plain_name_first):
-            return found[:1]
+        if files := sorted(files_in(folder, suffix), key=plain_name_first):
+            return files[:1]
     raise MGTError(f"{folder} holds no weights; expected a file of type {', '.join(SUFFIXES)}")
 
 
