@@ -33,7 +33,7 @@ def check_settings(held: Mapping[str, Any]) -> None:
         finite_number("cfg", held["cfg"], 0, 1000)
     temperature_range(held.get("temperature"))
     if "known_confidence" in held and held["known_confidence"] != math.inf:
-        finite_number("known_confidence", held["known_confidence"], -1e30, 1e300)
+        finite_number("known_confidence", held["known_confidence"], -1e30, 1e30)
     for name in NAMES:
         if not isinstance(held.get(name, ""), str):
             raise MGTError(f"{name} is {held[name]!r}; expected a name")

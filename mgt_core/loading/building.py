@@ -66,12 +66,12 @@ def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
     Raises MGTError for one of another kind, for numbers that are not finite, and beyond the limits above."""
     known = {name: config[name] for name in examples if name in config}
     for name, value in known.items():
-        listed = isinstance(examples[name], tuple)
+        listed, is_list = isinstance(examples[name], tuple), isinstance(value, (list, tuple))
         fits, wanted = KINDS[type(examples[name][0] if listed else examples[name])]
         if listed:
             wanted = f"a list of up to {LONGEST}, each {wanted}"
-        values = value if listed and isinstance(value, list) else [value]
-        if listed != isinstance(value, list) or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
+        values = value if listed and is_list else [value]
+        if listed != is_list or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
             raise MGTError(f"config has {name} {shortened(repr(value), 80)}; expected {wanted}")
     return known
 
