@@ -5,6 +5,7 @@ packed weights and the weights are shared with the network that has none.
 """
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, join_some
+from ..errors import MGTError, join_some, shortened
 from ..loading.building import is_finite, told_of
 from ..loading.disk import is_dir, is_file, parse_json, read_json
 from ..loading.finite import BYTES, numbers_fit
@@ -29,6 +30,7 @@ PREFIXES = ("base_model.model.", "transformer.", "unet.", "diffusion_model.")  #
 TEXT = ("text_encoder.", "lora_te")
 CONFIG = "adapter_config.json"  # PEFT's, beside the weights
 MOST = 100_000  # tensors: more than three for each layer of any network
+LONGEST = 1000  # characters of a tensor's name; real ones have about 100
 METADATA = "lora_adapter_metadata"  # diffusers' entry in the header, with PEFT's settings
 
 
@@ -59,7 +61,8 @@ class LoRA:
     @classmethod
     def load(cls, source: str | Path) -> "LoRA":
         """A file, or a folder that PEFT wrote. Raises MGTError for one that holds anything but pairs of matrices."""
-        path = Path(source) if isinstance(source, (str, Path)) and str(source) else Path(__file__)
+        named = isinstance(source, (str, Path)) and str(source)
+        path = Path(source) if named else Path(os.devnull)
         if not is_dir(path) and (not is_file(path) or path.suffix not in SUFFIXES):
             raise MGTError(f"lora is {str(source)!r}; expected a file of type {', '.join(SUFFIXES)}, or PEFT's folder")
         source = path
@@ -71,7 +74,7 @@ class LoRA:
         unknown, opened = [], cache(open_weights)
         for name, entry in taken.items():
             factor, alpha = FACTOR.fullmatch(name), ALPHA.fullmatch(name)
-            if not factor and not alpha:
+            if (not factor and not alpha) or len(name) > LONGEST:
                 unknown.append(name)
                 continue
             side = SIDES[factor["side"]] if factor else "alpha"
@@ -79,7 +82,9 @@ class LoRA:
                 value = opened(entry.file)(entry.name).detach().clone()
             parts.setdefault((factor or alpha)["layer"], {})[side] = value
         if unknown:
-            raise MGTError(f"{source.name} holds tensors that are no LoRA of linear layers: {join_some(unknown)}")
+            raise MGTError(
+                f"{source.name} holds tensors that are no LoRA of linear layers: {join_some(map(shortened, unknown))}"
+            )
         if not parts:
             raise MGTError(f"{source.name} holds no LoRA for a transformer")
         with told_of(source, "has settings that cannot be read"):

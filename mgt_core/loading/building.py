@@ -12,6 +12,7 @@ from ..errors import MGTError, reason, shortened
 
 PIECES = 10  # modules and parameters that a network may have for every tensor of its file; real ones have up to 3
 ROOM = 1000  # and beside these, for what is refused more precisely once tensors are compared by name
+MOST = 50_000  # in any case: they take a second to build, and the largest real networks have a tenth of them
 LARGEST = 2**31  # of whole numbers in a config: larger than any size of a network
 LONGEST = 1000  # entries of a list in a config
 
@@ -39,14 +40,17 @@ def as_many_as(stored: int) -> Iterator[None]:
     """Networks built within are not much larger than a file of `stored` tensors, whatever counts their config holds.
 
     Raises MGTError as soon as they are."""
-    left, thread = PIECES * stored + ROOM, threading.get_ident()
+    left, thread = min(PIECES * stored + ROOM, MOST), threading.get_ident()
 
     def count(*registered: Any) -> None:
         nonlocal left
         if threading.get_ident() == thread:
             left -= 1
             if left < 0:
-                raise MGTError(f"it describes a network of many more layers than the {stored} tensors of its weights")
+                raise MGTError(
+                    f"it describes a network of many more layers than the {stored} tensors of its weights, or of more "
+                    f"than {MOST} pieces"
+                )
 
     hooks = [
         registration.register_module_parameter_registration_hook(count),

@@ -5,10 +5,16 @@ from typing import Any
 
 from ..errors import MGTError
 from .building import told_of
-from .disk import MAX_JSON, is_file, stat_of
+from .disk import is_file, stat_of
 
-FILES = ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
-FILES += ("added_tokens.json", "config.json")
+# Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
+MAX_WORDS = 5 * 2**20  # the largest of CLIP's has up to four million
+MAX_SETTINGS = 128 * 2**10  # CLIP's have about one thousand
+FILES = {
+    **dict.fromkeys(("vocab.json", "merges.txt", "tokenizer.json"), MAX_WORDS),
+    **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
+    "config.json": MAX_SETTINGS,
+}
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 TRIAL = "a photo of 2 cats, caf\u00e9"
 FRAME = 2  # tokens beside those of a prompt, its start and its end
@@ -21,9 +27,10 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
     from transformers import CLIPTokenizer
 
     with told_of(folder, "does not hold a readable CLIP tokenizer"):
-        for file in filter(is_file, (folder / name for name in FILES)):
-            if (size := stat_of(file).st_size) > MAX_JSON:
-                raise MGTError(f"{file} has {size} bytes; accepted are up to {MAX_JSON}")
+        for name, limit in FILES.items():
+            file = folder / name
+            if is_file(file) and (size := stat_of(file).st_size) > limit:
+                raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
         words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
         special = [getattr(words, name) for name in SPECIAL]

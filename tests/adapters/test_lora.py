@@ -253,6 +253,7 @@ BAD = {
         "alpha for .*context_embedder that is no number",
     ),
     "alpha too large": (add(f"{LAYER}.alpha", torch.tensor(1e308, dtype=torch.float64)), "no number below 1e30"),
+    "a name of a page": (add("transformer." * 200 + "x.lora_A.weight", torch.ones(2, 2)), "no LoRA of linear layers"),
     "no rank": (damaged(without_rank), "of rank 0 for .*context_embedder"),
     "whole numbers": (add(f"{LAYER}.lora_A.weight", torch.ones(2, 40, dtype=torch.int8)), "holds torch.int8 and"),
     "numbers beyond float32": (

@@ -184,6 +184,7 @@ TOKENIZERS = {
     "length of a text": (settings(model_max_length="77"), "/tokenizer"),
     "no room": (settings(model_max_length=2), "model_max_length 2", "above 2"),
     "length true": (settings(model_max_length=True), "model_max_length True"),
+    "too many tokens": (settings(extra_special_tokens=["x" * 100] * 2000), "tokenizer_config.json has .* up to 131072"),
     "too large a file": (
         lambda folder: (folder / "merges.txt").write_bytes(b"a b\n" * 3_000_000),
         "merges.txt has 12000",
