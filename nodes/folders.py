@@ -37,7 +37,7 @@ def bundles_in(search: SearchPaths) -> dict[str, str]:
     for kind, root, depth in search:
         for path in as_far(bundles_below(root, depth, loose=kind == FOLDER), root):
             found.setdefault(label(kind, root, path), str(path))
-    known = {Path(path) for path in found.values()}
+    known = {path for path in map(Path, found.values()) if not is_hf_layout(path)}  # where parts are no others
     for kind, root, depth in search:
         if kind == FOLDER:
             for path in as_far(parts_below(root, depth, BACKBONES, known.__contains__), root):

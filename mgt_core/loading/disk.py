@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 from ..errors import MGTError, reason
 
-MAX_JSON = 8 * 2**20  # bytes: a config has some thousand, an index of the largest sharded models some million
+MAX_JSON = 4 * 2**20  # bytes: a config has some thousand, the index of a model of 10,000 tensors one million
+LISTS = 200_000  # lists and objects in JSON: a header has three a tensor
 DEEPEST = 64  # levels of lists and objects in JSON, where a config has about five
 DIGITS = 40  # of a whole number in JSON, where tokenizers have 31
 
@@ -81,7 +82,10 @@ def read_json(path: Path) -> dict:
 
 
 def parse_json(data: bytes) -> Any:
-    """Raises ValueError for what is no JSON, is nested deeper than DEEPEST or has numbers longer than DIGITS."""
+    """Raises ValueError for what is no JSON, is nested deeper than DEEPEST, holds more than LISTS lists and objects or
+    whole numbers longer than DIGITS."""
+    if data.count(b"[") + data.count(b"{") > LISTS:
+        raise ValueError(f"it holds more than {LISTS} lists and objects")
     deep = ValueError(f"it is nested deeper than {DEEPEST} levels")
     try:
         value = json.loads(data.decode("utf-8"), parse_int=whole)

@@ -21,13 +21,12 @@ from pathlib import Path
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
-from .listing import check_time, files_in, folders_in, identity, once
+from .listing import TELLING, check_time, files_in, folders_in, identity, once
 from .part import Part, read_part
 from .weights import SUFFIXES
 
 log = logging.getLogger(__name__)
 
-TELLING = (*SUFFIXES, ".json")  # endings of files that say what a folder holds
 BUILT_IN = {"demo": Path(__file__).parent.parent / "demo" / "model"}
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
 
@@ -176,7 +175,7 @@ def state_of(path: Path) -> tuple:
     return tuple((file, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for file, stat in stats)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=20_000)  # more than one folder's files
 def _remembered(path: Path, state: tuple) -> Part:
     check_time()
     return replace(read_part(path), config={}, stored={}, problem=None)

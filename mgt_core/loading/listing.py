@@ -20,10 +20,14 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-FOLDER_ENTRIES = 10_000  # of one folder; people's have some hundred
+FOLDER_ENTRIES = 10_000  # folders, and as many files, of one folder; people's have some hundred
+SEEN = 200_000  # entries of one folder among which those are looked for; a tenth of a second's work
 ENTRIES = 30_000  # of all folders of one list; a second's work
 SECONDS = 20.0  # for reading the headers of one list that are not known yet; a thousand models on a slow disk
 
+PICKLES = (".bin", ".pth", ".pt", ".ckpt")
+SUFFIXES = (".safetensors", *PICKLES)
+TELLING = (*SUFFIXES, ".json")  # endings of files that say what a folder holds
 FOLDER, FILE = "folder", "file"
 
 
@@ -92,32 +96,38 @@ class Entry(NamedTuple):
 
 @once
 def contents(folder: Path) -> list[Entry]:
-    """Folders and regular files in a folder that are not hidden, links last, which may lead to anything; nothing where
-    it may not be read. Names that no widget can show are left out."""
-    left, most = _left.get(), FOLDER_ENTRIES
-    if left:
-        if left.nothing():
-            return []
-        most = min(most, left.entries)
+    """Folders, and files of models or settings, in a folder: what is not hidden and has a name that a widget can show;
+    links last, which may lead to anything. Nothing where it may not be read."""
+    left = _left.get()
+    if left and left.nothing():
+        return []
+    found: dict[str, list] = {FOLDER: [], FILE: [], "": []}
     try:
         with os.scandir(folder) as entries:
-            found = sorted((entry.is_symlink(), entry.name, kind_of(entry)) for entry in islice(entries, most))
+            for entry in islice(entries, SEEN):
+                kind = kind_of(entry)
+                if len(found[kind]) < FOLDER_ENTRIES:
+                    found[kind].append((entry.is_symlink(), entry.name, kind == FOLDER))
     except (OSError, ValueError) as error:
         log.debug("%s is passed over: %s", folder, error)
         return []
+    kept = found[FOLDER] + found[FILE]
     if left:
-        left.entries -= max(1, len(found))
-    if len(found) == FOLDER_ENTRIES:
-        log.warning("%s holds more than %d entries; the rest is passed over", folder, FOLDER_ENTRIES)
-    return [Entry(name, kind == FOLDER) for _, name, kind in found if kind and can_be_shown(name, folder)]
+        left.entries -= 1 + len(kept)
+    if FOLDER_ENTRIES in (len(found[FOLDER]), len(found[FILE])):
+        log.warning("%s holds more than %d folders or files; the rest is passed over", folder, FOLDER_ENTRIES)
+    return [Entry(name, is_folder) for _, name, is_folder in sorted(kept) if can_be_shown(name, folder)]
 
 
 def kind_of(entry: os.DirEntry) -> str:
-    """FOLDER, FILE, or nothing for what is hidden, or neither: pipes, devices, links that lead nowhere."""
+    """FOLDER, FILE, or nothing for what is hidden, or is neither, or a file that says nothing of models: pipes, links
+    that lead nowhere, pictures."""
     try:
         if entry.name.startswith("."):
             return ""
-        return FOLDER if entry.is_dir() else FILE if entry.is_file() else ""
+        if entry.is_dir():
+            return FOLDER
+        return FILE if entry.name.endswith(TELLING) and entry.is_file() else ""
     except OSError:  # a link to itself
         return ""
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import MGTError, join_some, reason
 from .disk import is_file, read_json, stat_of
-from .listing import files_in
+from .listing import SUFFIXES, files_in
 from .pickle_header import Held, is_mapped, read_pickle, weights_in
 from .stored import Stored, read_header
 
@@ -18,8 +18,6 @@ log = logging.getLogger(__name__)
 
 REMAP_BYTES = 32 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
 MAX_SHARDS = 1000  # the largest published models have about 200
-PICKLES = (".bin", ".pth", ".pt", ".ckpt")
-SUFFIXES = (".safetensors", *PICKLES)
 PLAIN = ("model", "pytorch_model", "diffusion_pytorch_model")  # what transformers and diffusers call their files
 
 

@@ -17,7 +17,7 @@ from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_w
 from support.device import HERE
 from support.golden import bundles
 
-LISTS = (".safetensors", *weights.PICKLES)  # files whose list of tensors is read
+LISTS = weights.SUFFIXES  # files whose list of tensors is read
 
 
 class Reads:

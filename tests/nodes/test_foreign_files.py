@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import struct
 import sys
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from mgt_core.loading import listing
-from support.bundles import copy_bundle
+from support.bundles import copy_bundle, openmuse_bundle
+from support.encoders import clip_model
 from support.fake_comfy import FakeFolderPaths
 from support.pack import ALIAS
 from support.pickles import tensor, write_pickle
@@ -168,6 +170,21 @@ def test_things_that_are_no_files(models, make):
     assert lists() == before
 
 
+@pytest.mark.parametrize("name", ["model_index.json", "config.json", "transformer/config.json"])
+def test_what_was_unpacked_among_all_others_hides_none(models, name):
+    openmuse_bundle(models / "mgt" / "muse")
+    clip_model(models / "text_encoders" / "clip")
+    shutil.copytree(models / "mgt" / "good" / "vqvae", models / "vae" / "codec")
+    shutil.copytree(models / "mgt" / "good" / "transformer", models / "mgt" / "alone")
+    before = lists()
+    assert "alone" in before["bundles"] and "codec" in before["codecs"] and "clip" in before["text_encoders"]
+    for place in places(models):
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).write_text('{"model_type": "t5"}')
+    after = lists()
+    assert {kind: set(found) - set(after[kind]) for kind, found in before.items()} == {kind: set() for kind in before}
+
+
 NAMELESS = [b"\xff\xfe", b"a\nb", b"a\x1b[31m", b"\xed\xa0\x80", b"a\x7f"]
 
 
@@ -248,8 +265,10 @@ def test_a_folder_of_very_many_files(models, monkeypatch, caplog):
     many.mkdir()
     for number in range(60):
         (many / f"{number}.safetensors").touch()
-    assert list(host.bundles()) == ["demo", "good"]
-    assert "holds more than 50 entries" in caplog.text
+        (models / "mgt" / f"{number}.png").touch()  # which are none of those
+    copy_bundle(many / "good")
+    assert list(host.bundles()) == ["demo", "good", "many/good"]
+    assert "holds more than 50 folders or files" in caplog.text
 
 
 def test_more_than_a_list_looks_at(models, monkeypatch, caplog):

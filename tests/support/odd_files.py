@@ -97,7 +97,7 @@ def odd_safetensors(draws: Draws) -> bytes:
     if draws.random() < 0.2:
         header["__metadata__"] = some_json(draws)
     text = odd_json(draws) if draws.random() < 0.15 else json.dumps(header).encode()
-    length = draws.choice([2, 2**31, 2**64 - 1, len(text) - 1]) if draws.random() < 0.1 else len(text)
+    length = draws.choice([2, 2**31, 2**64 - 1, len(text) // 2]) if draws.random() < 0.1 else len(text)
     data = struct.pack("<Q", length) + text + bytes(at)
     return damaged(draws, data) if draws.random() < 0.3 else data
 
