@@ -22,7 +22,7 @@ from support.golden import bundles
 from support.mutants import spoiled_file
 from support.trials import refused
 
-SHORT = 40
+SHORT = 30
 OUTCOMES = ("loaded", "refused")
 Files = dict[str, bytes]
 CPU = {"device": "cpu"}

@@ -15,7 +15,7 @@ from support.loras import logits, low_rank_pairs, save_diffusers, save_kohya, sa
 from support.mutants import odd, spoiled_file
 from support.trials import refused
 
-SHORT = 80
+SHORT = 60
 OUTCOMES = ("loaded", "refused")
 PATTERNS = {"to_[qkv]": 1.0, r"transformer_blocks\.\d+\.attn.*": 4, "context_embedder": 2.0}
 HANGING = ("(a+)+$", "(.*)*x", "(([a-z_0-9.])+.)+[A-Z]([a-z])+$", "(a|aa)+$", ".*.*.*.*.*x")
