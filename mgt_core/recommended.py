@@ -22,6 +22,7 @@ FALLBACK: Mapping[str, Any] = {
     "sampler": "maskgit",
     "sampler_settings": {},  # where no sampler is chosen
 }
+NAMES = tuple(name for name, value in FALLBACK.items() if isinstance(value, str))
 
 
 def check_settings(held: Mapping[str, Any]) -> None:
@@ -31,6 +32,11 @@ def check_settings(held: Mapping[str, Any]) -> None:
     if "cfg" in held:
         finite_number("cfg", held["cfg"], 0, 1000)
     temperature_range(held.get("temperature"))
+    if "known_confidence" in held and held["known_confidence"] != math.inf:
+        finite_number("known_confidence", held["known_confidence"], -1e30, 1e30)
+    for name in NAMES:
+        if not isinstance(held.get(name, ""), str):
+            raise MGTError(f"{name} is {held[name]!r}; expected a name")
     if not isinstance(held.get("sampler_settings", {}), Mapping):
         raise MGTError(f"sampler_settings is {held['sampler_settings']!r}; expected settings by name")
 

@@ -92,6 +92,12 @@ def adapt(network: Backbone, lora: LoRA, strength: float) -> tuple[Backbone, nn.
                 f"lora {lora.name} updates {name} as {held}, and this model has {wanted[1]} -> {wanted[0]} there: "
                 "it was made for another size of model"
             )
+        largest = abs(strength * update.scale) * update.largest
+        if not largest <= torch.finfo(dtype).max:
+            raise MGTError(
+                f"lora {lora.name} changes weights of {name} by up to {largest:.3g} at strength {strength:g}, which is "
+                f"more than {dtype} holds"
+            )
         like = next(layer.parameters())
         adapters.setdefault(path, []).append(Adapter(update, rows, strength * update.scale, like, dtype))
     layers = {path: AdaptedLayer(modules[path], parts) for path, parts in adapters.items()}

@@ -1,11 +1,10 @@
 """aMUSEd (arXiv 2401.01808) through diffusers' own network, UVit2DModel."""
 
-import inspect
-
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
 from ..kernels.widened import widened
+from ..loading.building import defaults_of, like
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -30,8 +29,7 @@ class AmusedTransformer(Backbone):
         from diffusers import UVit2DModel
 
         super().__init__()
-        known = inspect.signature(UVit2DModel.__init__).parameters
-        self.uvit = UVit2DModel(**{name: value for name, value in config.items() if name in known})
+        self.uvit = UVit2DModel(**like(defaults_of(UVit2DModel), config))
         self.mlm_layer, self.uvit.mlm_layer = self.uvit.mlm_layer, nn.Identity()
         self.config = self.uvit.config
         for name in ("vocab_size", "codebook_size", "sample_size"):

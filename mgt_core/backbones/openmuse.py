@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import MGTError
+from ..errors import MGTError, finite_number
 from ..kernels.widened import widened
 from ..registry import BACKBONES
 from ..types import Condition
@@ -70,6 +70,7 @@ class OpenMuseConfig:
             value = getattr(self, f.name)
             if f.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise MGTError(f"transformer config has {f.name} {value!r}; expected a positive whole number")
+        finite_number("layer_norm_eps of the transformer config", self.layer_norm_eps, 0, 1)
         if self.hidden_size % self.num_attention_heads:
             raise MGTError(
                 f"transformer config has hidden_size {self.hidden_size}, which must be a multiple of "

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..loading.published import Published
 from ..placement import Placement, Resident, compute_dtype, sent
+from ..sampling.finite import all_finite, non_finite_origin
 from ..types import TokenState
 
 Shapes = dict[str, tuple[int, ...]]
@@ -196,6 +197,7 @@ class Codec(Published):
         pixels = codes.shape[2] * codes.shape[3] * self.scale**2
         direction = Direction(self._decode, self._decode_tiled, self.decode_bytes, tf32=not exact)
         image = self._in_parts(codes, pixels, tile_size, direction)
+        self._check_finite(image, "pixels", lambda: self._in_parts(codes, pixels, tile_size, direction))
         return image.float().clamp(0, 1).permute(0, 2, 3, 1)
 
     def _in_parts(self, values: Tensor, pixels: int, tile_size: int, direction: Direction) -> Tensor:
@@ -217,6 +219,12 @@ class Codec(Published):
         device = self.acquire(direction.memory(pixels, cells))
         with convolutions(direction.tf32):
             return torch.cat([direction.tiled(sent(part, device), cells) for part in values.split(1)])
+
+    def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
+        """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
+        if not all_finite(made):
+            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
+            raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
 
     def _whole(self, values: Tensor, pixels: int, direction: Direction) -> Tensor:
         images = max(1, PIXELS_AT_ONCE // pixels)
@@ -244,7 +252,10 @@ class Codec(Published):
         """[B, H, W, 3] float in 0..1 -> encoder output [B, D, h, w], before quantization."""
         image = image.permute(0, 3, 1, 2).to(dtype=compute_dtype(self.network))
         direction = Direction(self._latents, self._latents_tiled, self.latents_bytes)
-        return self._in_parts(image, image.shape[2] * image.shape[3], tile_size, direction)
+        pixels = image.shape[2] * image.shape[3]
+        latents = self._in_parts(image, pixels, tile_size, direction)
+        self._check_finite(latents, "latents", lambda: self._in_parts(image, pixels, tile_size, direction))
+        return latents
 
     @torch.inference_mode()
     def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:

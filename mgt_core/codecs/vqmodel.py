@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..loading.building import defaults_of, like
 from ..registry import CODECS
 from .base import Codec
 from .maps import activated, layout_of
@@ -24,7 +25,7 @@ class VQModelCodec(Codec):
     def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         from diffusers import VQModel
 
-        network = VQModel.from_config(config)
+        network = VQModel(**like(defaults_of(VQModel), config))
         for level in network.decoder.up_blocks:
             for index, upsampler in enumerate(level.upsamplers or ()):
                 if can_be_folded(upsampler):

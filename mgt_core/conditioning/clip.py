@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..errors import MGTError, reason
+from ..loading.building import like, told_of
 from ..loading.published import Published
 from ..registry import TEXT_ENCODERS
 
@@ -17,6 +17,13 @@ PROJECTION = "text_projection.weight"
 PICTURES = ("vision_model.", "visual_projection.", "logit_scale")  # beginnings of names that are not of the text side
 HEAD = 64  # width of an attention head in every published CLIP text encoder
 SMALL = 768  # widths up to this are OpenAI's encoders, which compute with quick_gelu; OpenCLIP's H and bigG with gelu
+# What its config says that the network goes by, and what kind of value each is.
+EXAMPLES = {
+    **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"), 1),
+    **{"projection_dim": 1, "max_position_embeddings": 1, "hidden_act": "gelu", "eos_token_id": 1},
+    **dict.fromkeys(("bos_token_id", "pad_token_id")),
+    **dict.fromkeys(("layer_norm_eps", "attention_dropout", "initializer_range", "initializer_factor"), 1.0),
+}
 
 
 @TEXT_ENCODERS.register("clip")
@@ -48,10 +55,8 @@ class CLIPText(Published):
         values = text_values(config) or sizes_in(shapes)
         if projection := shapes.get(PROJECTION):
             values = {**values, "projection_dim": projection[0]}
-        try:
-            return CLIPTextConfig.from_dict(values)
-        except Exception as error:
-            raise MGTError(f"{where} does not describe a CLIP text encoder ({reason(error)})") from error
+        with told_of(where, "does not describe a CLIP text encoder"):
+            return CLIPTextConfig(**like(EXAMPLES, values))
 
 
 def text_values(config: dict) -> dict:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, shortened
+from ..loading.building import told_of
 from ..placement import Placement, Resident
+from ..sampling.finite import all_finite, non_finite_origin
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
 
@@ -65,7 +67,11 @@ class TextEncoder:
         weighted = any(weight != 1 for row in rows for _, weight in row)
         framed = [tuple(self._framed([i for i, _ in row])) for row in ([*rows, []] if weighted else rows)]
         distinct = list(dict.fromkeys(framed))  # images of one prompt share its encoding
-        out = self.network(torch.tensor(distinct, device=device), output_hidden_states=True, return_dict=True)
+        ids = torch.tensor(distinct, device=device)
+        out = self.network(ids, output_hidden_states=True, return_dict=True)
+        if not all_finite(out.hidden_states[-2], out.text_embeds):
+            origin = non_finite_origin(self.network, lambda: self.network(ids), "its last layer")
+            raise MGTError(f"the text encoder made states that are not finite numbers; they begin in {origin}")
         places = torch.tensor([distinct.index(row) for row in framed], device=device)
         hidden, pooled = out.hidden_states[-2][places], out.text_embeds[places]
         if weighted:
@@ -88,10 +94,11 @@ class TextEncoder:
         return self.max_length - 2
 
     def _pieces(self, prompt: str, weights: bool) -> list[list[Token]]:
-        return [
-            [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
-            for text, weight in (parse_weights(prompt) if weights else [(prompt, 1.0)])
-        ]
+        with told_of("the tokenizer", "cannot read the prompt"):
+            return [
+                [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
+                for text, weight in (parse_weights(prompt) if weights else [(prompt, 1.0)])
+            ]
 
     def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
         """Tokens and weights of a prompt, in chunks that fit the encoder."""

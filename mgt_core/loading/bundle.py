@@ -9,15 +9,17 @@ import torch
 from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
-from ..errors import MGTError
-from ..model import MGTModel
+from ..errors import MGTError, whole_number
+from ..model import LONGEST_SIDE, TIMESTEP_RULES, MGTModel
 from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
 from ..recommended import check_settings
 from ..registry import SCHEDULES
+from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
+from .layouts import find_bundle
 from .networks import backbone_of, codec_of, text_encoder_of
 from .official import encoder_advice
 from .part import Part, read_part
@@ -73,7 +75,7 @@ def load_text_encoder(
     tokenizer: the folder of another, or a bundle that has one; default what lies with the encoder. dtype, device: as
     `load` has them. Raises MGTError naming what is wrong."""
     device = pick_device(device)
-    part = find_text(source, [], read_part)
+    part = find_text(find_bundle(source, "text_encoder"), [], read_part)
     words = find_tokenizer(tokenizer, [], part.path)
     return text_encoder_of(part, words, pick_dtype(dtype, device), device)
 
@@ -83,21 +85,24 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
 
     Raises MGTError where they do not belong together."""
     network = backbone_of(layout.transformer, dtype, device)
-    scheduler = read_scheduler(layout.scheduler, network)
+    with told_of(layout.scheduler, "holds settings that cannot be read"):
+        scheduler = read_scheduler(layout.scheduler, network)
     codec = codec_of(layout.codec, torch.float32, device)
     check_codec_fits(codec, network, layout)
     text = None
     if layout.text_encoder is not None:
         text = text_encoder_of(layout.text_encoder, layout.tokenizer, dtype, device)
         check_text_fits(text, network, layout)
+    with told_of(layout.transformer.path, "has a header that cannot be read"):
+        scheme = read_scheme(layout.transformer.stored, network)
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
-        timestep_rule=scheduler.get("timestep_rule", "index"),
+        timestep_rule=scheduler.get("timestep_rule", TIMESTEP_RULES[0]),
         defaults={**network.published_settings, **own_settings(scheduler)},
         codec=codec,
-        trained_size=trained_size(layout.folder, network, codec),
-        quantization=read_scheme(layout.transformer.stored, network),
+        trained_size=trained_size(layout.folder, network, codec, layout.transformer),
+        quantization=scheme,
     )
     advice = encoder_advice(network, text) if layout.whole else ""
     return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path, advice)
@@ -110,6 +115,8 @@ def read_scheduler(path: Path, network: Backbone) -> dict:
         raise MGTError(
             f"{path} has mask_token_id {mask} and the transformer {network.mask_id}; they belong to different models"
         )
+    if (rule := config.get("timestep_rule", TIMESTEP_RULES[0])) not in TIMESTEP_RULES:
+        raise MGTError(f"{path}: timestep_rule is {rule!r}; accepted are {' and '.join(TIMESTEP_RULES)}")
     if not isinstance(config.get("defaults", {}), dict):
         raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
     try:
@@ -125,13 +132,19 @@ def own_settings(scheduler: dict) -> dict:
     return {**({"schedule": named} if named in SCHEDULES.names() else {}), **scheduler.get("defaults", {})}
 
 
-def trained_size(folder: Path, network: Backbone, codec: Codec) -> tuple[int, int]:
+def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Part) -> tuple[int, int]:
     """Pixels the bundle names (sample_size in model_index.json), else those of the network's layout."""
     index = folder / "model_index.json"
     named = read_json(index).get("sample_size") if index.is_file() else None
-    if isinstance(named, int) and named > 0:
+    if named is not None:
+        whole_number(f"sample_size of {index}", named, 1, LONGEST_SIDE)
         return named, named
-    return network.trained_grid[0] * codec.scale, network.trained_grid[1] * codec.scale
+    height, width = (side * codec.scale for side in network.trained_grid)
+    if max(height, width) > LONGEST_SIDE:
+        raise MGTError(
+            f"{shown(transformer)} is of pictures of {height} x {width} pixels; accepted are up to {LONGEST_SIDE}"
+        )
+    return height, width
 
 
 def check_codec_fits(codec: Codec, network: Backbone, layout: Layout) -> None:

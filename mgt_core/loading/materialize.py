@@ -7,8 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import MGTError, join_some, reason
+from ..errors import MGTError, join_some
 from ..quantization.marks import MARK, check_types, marked_layers, with_marked_layers
+from .building import as_many_as, told_of
+from .disk import is_file
+from .finite import numbers_fit
+from .part import config_file
 from .weights import Stored, read_tensors
 
 
@@ -21,30 +25,32 @@ def materialize(
 ) -> Any:
     """Build a network without memory, give it memory of the type wanted, and copy each stored tensor there.
 
-    Raises MGTError naming the first missing, unexpected or mis-shaped keys.
+    Raises MGTError naming the first missing, unexpected or mis-shaped keys, numbers that are not finite, and a config
+    of many more layers than there are tensors, before these are built.
     """
-    try:
-        with torch.device("meta"):
+    with told_of(folder):
+        with told_of(described_in(folder)), as_many_as(len(stored)), torch.device("meta"):
             network = build()
-    except MGTError:
-        raise
-    except Exception as error:
-        raise MGTError(
-            f"{folder / 'config.json'} does not describe a network that can be built ({reason(error)})"
-        ) from error
-    network = nn.Module.to(network, dtype)  # not the method of diffusers, which warns
-    if marked := marked_layers(stored):
-        network = with_marked_layers(network, marked, folder)
-        stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
+        network = nn.Module.to(network, dtype)  # not the method of diffusers, which warns
+        if marked := marked_layers(stored):
+            network = with_marked_layers(network, marked, folder)
+            stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
+    with told_of(folder, "cannot be read"):
+        return filled(network, stored, folder, device)
+
+
+def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, device: torch.device) -> nn.Module:
     wanted = network.state_dict()
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
     compare_keys(
         folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
     )
-    network = network.to_empty(device=device).eval().requires_grad_(False)
+    network = with_memory(network, folder, device).eval().requires_grad_(False)
     places = network.state_dict()
     for name, tensor in read_tensors(stored, wanted):
         check_types(stored[name].file, name, tensor, places[name])
+        if not numbers_fit(tensor, places[name].dtype):
+            raise MGTError(f"{stored[name].file} holds numbers in {name} that are not finite as {places[name].dtype}")
         places[name].copy_(tensor)
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
@@ -53,11 +59,28 @@ def materialize(
     return network
 
 
+def described_in(path: Path) -> Path:
+    """The file that says how the network of a folder or weight file is built: its config, else itself."""
+    file = config_file(path)
+    return file if is_file(file) else path
+
+
 def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:
     # The only buffer of the supported networks that no checkpoint holds: CLIP's positions.
     if name != "position_ids":
         raise MGTError(f"buffer {name} is in no checkpoint and has no known value")
     return torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)
+
+
+def with_memory(network: nn.Module, folder: Path, device: torch.device) -> nn.Module:
+    """Raises MGTError where a CPU has not that much; what a GPU says of it is for the host to act on."""
+    try:
+        return network.to_empty(device=device)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or device.type != "cpu":
+            raise
+        size = sum(value.nbytes for value in network.state_dict().values())
+        raise MGTError(f"the weights in {folder} take {size / 1e9:.1f} GB of memory, which there are not") from None
 
 
 def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str, Stored]) -> None:
@@ -69,6 +92,8 @@ def compare_keys(folder: Path, wanted: Mapping[str, tuple], stored: Mapping[str,
         raise MGTError(
             f"the weights in {folder} hold {len(extra)} tensors that its config has no place for: {join_some(extra)}"
         )
+    if empty := [name for name in sorted(wanted) if 0 in wanted[name]]:
+        raise MGTError(f"the weights in {folder} hold {len(empty)} tensors without any numbers: {join_some(empty)}")
     wrong = [
         f"{n} is {list(stored[n].shape)}, expected {list(wanted[n])}"
         for n in sorted(wanted)

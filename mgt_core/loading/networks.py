@@ -8,11 +8,13 @@ import torch
 from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
-from ..errors import MGTError, reason
-from .materialize import materialize
+from ..errors import whole_number
+from .building import told_of
+from .materialize import described_in, materialize
 from .official import checkpoint_of
-from .part import Part, as_codec, as_transformer, config_file, read_part
+from .part import Part, as_codec, as_transformer, read_part
 from .weights import shapes_of
+from .words import longest_prompt, tokenizer_of
 
 
 def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
@@ -22,7 +24,8 @@ def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Bac
 
 def backbone_of(part: Part, dtype: torch.dtype, device: torch.device) -> Backbone:
     stored = part.tensors()
-    settings = part.kind.configure(part.config, shapes_of(stored))
+    with told_of(described_in(part.path)):
+        settings = part.kind.configure(part.config, shapes_of(stored))
     return materialize(partial(part.kind, settings), stored, part.path, dtype, device)
 
 
@@ -39,19 +42,12 @@ def codec_of(part: Part, dtype: torch.dtype, device: torch.device) -> Codec:
 
 def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
     """transformers' CLIP text model with projection, and the tokenizer of a folder."""
-    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+    from transformers import CLIPTextModelWithProjection
 
     stored = part.tensors()
-    config = part.kind.configure(part.config, shapes_of(stored), config_file(part.path))
+    config = part.kind.configure(part.config, shapes_of(stored), described_in(part.path))
+    whole_number(f"num_hidden_layers of {described_in(part.path)}", config.num_hidden_layers, 1, len(stored))
     network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)
-    try:
-        words = CLIPTokenizer.from_pretrained(tokenizer, local_files_only=True)
-    except Exception as error:
-        raise MGTError(f"{tokenizer} does not hold a readable CLIP tokenizer ({reason(error)})") from error
-    if len(words) > config.vocab_size:
-        raise MGTError(
-            f"{tokenizer} has {len(words)} words and the text encoder {part.path.name} takes {config.vocab_size}; "
-            "they belong to different models"
-        )
-    length = min(words.model_max_length, config.max_position_embeddings)
+    words = tokenizer_of(tokenizer, config.vocab_size, part.path)
+    length = longest_prompt(words, config.max_position_embeddings, tokenizer)
     return TextEncoder(network, words, length, checkpoint=checkpoint_of(part))

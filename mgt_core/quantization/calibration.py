@@ -8,11 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import MGTError
+from ..errors import MGTError, reason
 from ..kernels.fused_linear import FusedLinear, beside
+from ..kernels.sides import SIDES
+from ..loading.disk import MAX_JSON, parse_json, read_whole
 from ..settings import Settings, number, whole
 from .layers import ACTIVATIONS, Treatment
 
+LARGEST_SCALE = 1e30  # of codes: in float32, their values stay finite
 PROMPTS = (
     "a photograph of a mountain lake at sunrise",
     "portrait of an old man with a white beard, oil painting",
@@ -63,12 +66,13 @@ class Calibration:
     @classmethod
     def load(cls, path: Path) -> "Calibration":
         """Raises MGTError for a file that holds something else."""
+        content = read_whole(path, MAX_JSON)
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = parse_json(content)
             layers = {str(name): treatment_from(value) for name, value in values["layers"].items()}
             return cls(str(values["scheme"]), layers, int(values.get("finetuned", 0)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MGTError(f"{path} is not a stored calibration ({error})") from None
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise MGTError(f"{path} is not a stored calibration ({reason(error)})") from None
 
     def of(self, network: nn.Module) -> dict[str, Treatment]:
         """The same for `network`: what names a fused layer as a whole, as files once did, counts for all in it."""
@@ -89,6 +93,8 @@ def treatment_from(held: Any) -> Treatment:
         kind, scale = held
         scales = [(scale or 1.0,) if kind == "static" else (), ()]
     inputs, outputs = (tuple(map(float, values)) for values in scales)
-    if kind not in ACTIVATIONS or max(len(inputs), len(outputs)) > 2:
+    if kind not in ACTIVATIONS or max(len(inputs), len(outputs)) > SIDES:
         raise ValueError(f"a layer is {held!r}")
+    if not all(0 < scale < LARGEST_SCALE for scale in inputs + outputs):
+        raise ValueError(f"a layer has the scales {inputs + outputs}; expected numbers between 0 and {LARGEST_SCALE}")
     return Treatment(kind, inputs, outputs)

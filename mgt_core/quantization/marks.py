@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, join_some, reason
 from ..kernels.fused_linear import beside, layers_apart
+from ..loading.disk import parse_json
 from ..loading.weights import Stored
 from .formats import empty_from_config
 from .layers import packed_layers
@@ -41,7 +42,7 @@ def marked_layers(stored: Mapping[str, Stored]) -> dict[str, dict]:
             mark = opened(entry.file).get_tensor(entry.name)
             if mark.dtype != torch.uint8 or mark.numel() > LONGEST_MARK:
                 raise ValueError(f"it is {mark.dtype} of {mark.numel()} values")
-            found[name.removesuffix(MARK)] = json.loads(bytes(mark.flatten().tolist()))
+            found[name.removesuffix(MARK)] = parse_json(bytes(mark.flatten().tolist()))
         except (ValueError, SafetensorError) as error:
             raise MGTError(f"{entry.file} has {name}, which is no JSON text ({reason(error)})") from None
     return found
@@ -84,7 +85,7 @@ def read_scheme(stored: Mapping[str, Stored], network: nn.Module) -> Scheme | No
         if text is None:
             continue
         try:
-            values = json.loads(text)
+            values = parse_json(text.encode())
             version, name, settings = values["version"], values["scheme"], dict(values["settings"])
         except (ValueError, KeyError, TypeError) as error:
             raise MGTError(f"{file} has a header entry {KEY} that cannot be read ({reason(error)})") from None

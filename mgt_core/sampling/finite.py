@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from ..kernels.as_it_is import as_it_is
 
+BESIDE = "the guidance or a modifier (every layer of the network is finite)"
 
-def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str:
+
+def non_finite_origin(network: nn.Module, evaluate: Callable[[], object], beside: str = BESIDE) -> str:
     """Name of the first layer whose weights or output are not finite while `evaluate` runs.
 
-    "the guidance" when every layer is finite: the combination overflowed.
+    `beside` when every layer is finite: what is made of their outputs overflowed.
     """
     for name, weight in network.named_parameters():
         if not bool(weight.float().isfinite().all()):  # some packed types cannot say so themselves
@@ -36,7 +38,13 @@ def non_finite_origin(network: nn.Module, evaluate: Callable[[], object]) -> str
     finally:
         for handle in handles:
             handle.remove()
-    return first[0] if first else "the guidance or a modifier (every layer of the network is finite)"
+    return first[0] if first else beside
+
+
+def all_finite(*values: Tensor) -> bool:
+    """As `isfinite().all()` of each, by the extremes, which are there in a fraction of the time on a CPU; one wait."""
+    ends = [end for each in values if each.numel() for end in each.aminmax()]
+    return not ends or bool(torch.stack(ends).isfinite().all())
 
 
 class FiniteWatch:

@@ -224,12 +224,48 @@ def add(name, value):
     return damaged(lambda tensors: tensors.update({name: value}))
 
 
+def without_rank(tensors):
+    for side, shape in (("A", (0, 40)), ("B", (48, 0))):
+        tensors[f"{LAYER}.lora_{side}.weight"] = torch.ones(shape)
+
+
+def with_settings(**changes):
+    return lambda pairs, folder: save_peft(folder, pairs, ALPHA, **changes)
+
+
+def written(pairs, folder, settings):
+    file = save_peft(folder, pairs, ALPHA)
+    (folder / "adapter_config.json").write_text(settings)
+    return file
+
+
+LAYER = "base_model.model.context_embedder"
 BAD = {
     "other names": (damaged(rename), "does not have as linear layers: base_model.model.other"),
     "a matrix is missing": (damaged(lose_one), "without its lora_B.weight"),
     "another width": (damaged(narrow), "another size of model"),
     "no LoRA at all": (add("weight", torch.ones(2)), "no LoRA of linear layers: weight"),
     "DoRA": (add("a.lora_magnitude_vector", torch.ones(2)), "lora_magnitude_vector"),
+    "alpha of two numbers": (add(f"{LAYER}.alpha", torch.ones(2)), "alpha for .*context_embedder that is no number"),
+    "alpha NaN": (add(f"{LAYER}.alpha", torch.tensor(float("nan"))), "alpha for .*context_embedder that is no number"),
+    "alpha infinite": (
+        add(f"{LAYER}.alpha", torch.tensor(float("inf"))),
+        "alpha for .*context_embedder that is no number",
+    ),
+    "alpha too large": (add(f"{LAYER}.alpha", torch.tensor(1e308, dtype=torch.float64)), "no number below 1e30"),
+    "a name of a page": (add("transformer." * 200 + "x.lora_A.weight", torch.ones(2, 2)), "no LoRA of linear layers"),
+    "no rank": (damaged(without_rank), "of rank 0 for .*context_embedder"),
+    "whole numbers": (add(f"{LAYER}.lora_A.weight", torch.ones(2, 40, dtype=torch.int8)), "holds torch.int8 and"),
+    "numbers beyond float32": (
+        add(f"{LAYER}.lora_A.weight", torch.full((2, 40), 1e300, dtype=torch.float64)),
+        "not finite numbers",
+    ),
+    "lora_alpha NaN": (with_settings(lora_alpha=float("nan")), "lora_alpha that is no number"),
+    "lora_alpha of 40 digits": (with_settings(lora_alpha=10**39), "lora_alpha that is no number below 1e30"),
+    "lora_alpha a list": (with_settings(lora_alpha=[1]), "lora_alpha that is no number"),
+    "patterns a list": (with_settings(alpha_pattern=["a"]), "lora_alpha that is no number"),
+    "patterns that hang": (with_settings(alpha_pattern={"(a+)+$": 1.0}), r"the pattern '\(a\+\)\+\$' is not read"),
+    "settings a list": (lambda pairs, folder: written(pairs, folder, "[1]"), "adapter_config.json holds list"),
     "ranks differ": (add("base_model.model.context_embedder.lora_B.weight", torch.ones(3, 3)), "for .*context_embed"),
     "convolution": (
         damaged(
@@ -261,6 +297,14 @@ def test_a_bad_file_gets_one_sentence(pipe, pairs, tmp_path, case, caplog):
     with pytest.raises(mgt_core.MGTError, match=sentence) as error:
         pipe.model.with_lora(file, 0.0)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize(("factor", "strength"), [(1e38, 1.0), (1e36, 100.0), (1e20, -1.0)])
+def test_updates_beyond_what_weights_can_be(pipe, pairs, tmp_path, factor, strength):
+    spoiled = {name: (down * factor, up * min(factor, 1e30)) for name, (down, up) in pairs.items()}
+    file = save_peft(tmp_path, spoiled, ALPHA)
+    with pytest.raises(mgt_core.MGTError, match="changes weights of .* which is more than torch.float32 holds"):
+        pipe.model.with_lora(file, strength)
 
 
 def test_bad_strength(pipe, file):

@@ -13,6 +13,7 @@ from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.storage import WEIGHTS
 from support.device import HERE
 from support.quantized import RUN, conditions, pipe, quantized, with_model
+from support.refusals import NAN
 
 
 def spoil(folder, change) -> None:
@@ -50,6 +51,24 @@ DAMAGE = {
     "lost mark": (lambda w, m: w.pop(f"{LAYER}.comfy_quant"), LAYER),
     "lost scales": (lambda w, m: w.pop(f"{LAYER}.weight_s_rel"), "weight_s_rel"),
     "half the codes": (lambda w, m: w.update({f"{LAYER}.weight": w[f"{LAYER}.weight"][:, ::2].contiguous()}), "shapes"),
+    "scales that are no numbers": (
+        lambda w, m: w[f"{LAYER}.weight_s_channel"].fill_(NAN),
+        "s_channel that are not finite",
+    ),
+    "8-bit scales that are none": (
+        lambda w, m: w[f"{LAYER}.weight_s_rel"].view(torch.uint8).fill_(0x7F),
+        "s_rel that are not finite",
+    ),
+    "format of no name": (lambda w, m: w.update({f"{LAYER}.comfy_quant": mark({"format": {}})}), "transformer"),
+    "huge groups": (
+        lambda w, m: w.update({f"{LAYER}.comfy_quant": mark({"format": "asym_w4a8_int8", "group_size": 10**30})}),
+        "transformer",
+    ),
+    "deep mark": (
+        lambda w, m: w.update({f"{LAYER}.comfy_quant": torch.tensor(list(b"[" * 4000), dtype=torch.uint8)}),
+        "no JSON text",
+    ),
+    "deep header": (lambda w, m: m.update(mgt_quantization="[" * 100_000), "cannot be read"),
     "codes of another type": (
         lambda w, m: w.update({f"{LAYER}.weight": w[f"{LAYER}.weight"].view(torch.uint8)}),
         "its mark says torch.int8",
@@ -122,7 +141,22 @@ def test_bad_calls(tmp_path):
         apply(model, mgt_core.W4A8(keep=("modulation",)), quantized().calibration)
     with pytest.raises(MGTError, match="stored as"):
         mgt_core.quantize_pipeline(with_model(quantized().model), "w8a8")
+
+
+HELD = [
+    "[]",
+    "{",
+    "[" * 5000,
+    '{"scheme": "", "layers": {"a": 3}}',
+    *(json.dumps({"scheme": "", "layers": {"a": ["static", scale]}}) for scale in (NAN, -1.0, 1e38, 10**39, "x")),
+    json.dumps({"scheme": "", "layers": {"a": {"kind": "static", "inputs": [0.0], "outputs": []}}}),
+    '{"scheme": "", "layers": {}, "finetuned": Infinity}',
+]
+
+
+@pytest.mark.parametrize("text", HELD, ids=lambda text: text[:60])
+def test_bad_calibrations(text, tmp_path):
     file = tmp_path / "calibration.json"
-    file.write_text("[]")
-    with pytest.raises(MGTError, match="not a stored calibration"):
+    file.write_text(text)
+    with pytest.raises(MGTError, match="calibration.json is not a stored calibration"):
         mgt_core.Calibration.load(file)

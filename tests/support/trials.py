@@ -3,7 +3,8 @@
 A trial is a function `trial(seed, folder)` of a module of tests/fuzz: it makes something broken from the seed in an
 empty folder, hands it to the code, and returns a word for what came of it ("loaded", "refused"). What it raises is a
 fault, and so are a hang, a process that dies, too much memory, and files written outside of the folder. The module
-says how many trials are made in every run of the tests (SHORT), and which words must come (OUTCOMES).
+says how many trials are made in every run of the tests (SHORT), and which words must come (OUTCOMES); what takes long
+only once, such as imports, its `get_ready()` does before the first one.
 
     MGT_FUZZ=5000 MGT_FUZZ_SEED=7 ./mgt test tests/fuzz       the long form: so many trials of each, from this seed on
     PYTHONPATH=.:tests python -m support.trials fuzz.checkpoints 17       one trial, here, with its traceback
@@ -143,11 +144,18 @@ def serve(target: str) -> None:
     """In the process that is watched: a seed a line, and what came of it."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    trial = importlib.import_module(target).trial
+    trial = made_ready(target)
     guard = Guard()
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
         print(json.dumps(attempt(trial, int(line), guard)), file=answers, flush=True)
+
+
+def made_ready(target: str):
+    """The function `trial` of a module, after its `get_ready`, if it has one."""
+    module = importlib.import_module(target)
+    getattr(module, "get_ready", lambda: None)()
+    return module.trial
 
 
 def attempt(trial, seed: int, guard: "Guard") -> dict:
@@ -240,7 +248,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) == 1:
         return serve(arguments[0])
     with tempfile.TemporaryDirectory() as folder:
-        print(importlib.import_module(arguments[0]).trial(int(arguments[1]), Path(folder)))  # noqa: T201
+        print(made_ready(arguments[0])(int(arguments[1]), Path(folder)))  # noqa: T201
 
 
 if __name__ == "__main__":

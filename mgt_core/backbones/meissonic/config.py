@@ -32,7 +32,7 @@ class MeissonicConfig:
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}
         try:
             known["axes_dims_rope"] = tuple(int(d) for d in known["axes_dims_rope"])
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise MGTError(
                 f"transformer config has axes_dims_rope {known['axes_dims_rope']!r}; expected three even numbers"
             ) from None
@@ -43,6 +43,8 @@ class MeissonicConfig:
             value = getattr(self, f.name)
             if f.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
                 raise MGTError(f"transformer config has {f.name} {value!r}; expected a number of 0 or more")
+            if f.type is bool and not isinstance(value, bool):
+                raise MGTError(f"transformer config has {f.name} {value!r}; expected true or false")
         if len(self.axes_dims_rope) != 3 or any(d % 2 or d < 2 for d in self.axes_dims_rope):
             raise MGTError(
                 f"transformer config has axes_dims_rope {list(self.axes_dims_rope)}; expected three even numbers"
@@ -57,7 +59,7 @@ class MeissonicConfig:
                 f"transformer config has pooled_projection_dim {self.pooled_projection_dim}, which must equal "
                 f"num_attention_heads x attention_head_dim = {self.width}"
             )
-        if self.codebook_size >= self.vocab_size:
+        if not 0 < self.codebook_size < self.vocab_size:
             raise MGTError(
                 f"transformer config has vocab_size {self.vocab_size}, which must exceed codebook_size "
                 f"{self.codebook_size} to hold the mask token"

@@ -1,0 +1,104 @@
+"""What stands between a file that may say anything and the classes that are built from it."""
+
+import inspect
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch.nn.modules import module as registration
+
+from ..errors import MGTError, reason, shortened
+
+PIECES = 10  # modules and parameters that a network may have for every tensor of its file; real ones have up to 3
+ROOM = 1000  # and beside these, for what is refused more precisely once tensors are compared by name
+MOST = 50_000  # in any case: they take a second to build, and the largest real networks have a tenth of them
+LARGEST = 2**31  # of whole numbers in a config: larger than any size of a network
+LONGEST = 1000  # entries of a list in a config
+
+
+@contextmanager
+def told_of(place: object, what: str = "does not describe a network that can be built") -> Iterator[None]:
+    """Whatever goes wrong within is said of `place`, a file or folder: what other libraries raise becomes an MGTError,
+    and one that does not name the place does then. Panics of libraries in Rust are no Exceptions. Running out of a
+    GPU's memory is left to the host."""
+    try:
+        yield
+    except MGTError as error:
+        if str(place) in str(error):
+            raise
+        raise MGTError(f"{place}: {error}") from error
+    except BaseException as error:
+        foreign = isinstance(error, Exception) or type(error).__name__ == "PanicException"
+        if not foreign or type(error).__name__ == "OutOfMemoryError":
+            raise
+        raise MGTError(f"{place} {what} ({reason(error)})") from error
+
+
+@contextmanager
+def as_many_as(stored: int) -> Iterator[None]:
+    """Networks built within are not much larger than a file of `stored` tensors, whatever counts their config holds.
+
+    Raises MGTError as soon as they are."""
+    left, thread = min(PIECES * stored + ROOM, MOST), threading.get_ident()
+
+    def count(*registered: Any) -> None:
+        nonlocal left
+        if threading.get_ident() == thread:
+            left -= 1
+            if left < 0:
+                raise MGTError(
+                    f"it describes a network of many more layers than the {stored} tensors of its weights, or of more "
+                    f"than {MOST} pieces"
+                )
+
+    hooks = [
+        registration.register_module_parameter_registration_hook(count),
+        registration.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a config that `examples` names, each of the kind of its example: a truth value, a whole number, a
+    number, a text, a list of one of these; where that is None, None or a whole number.
+
+    Raises MGTError for one of another kind, for numbers that are not finite, and beyond the limits above."""
+    known = {name: config[name] for name in examples if name in config}
+    for name, value in known.items():
+        listed, is_list = isinstance(examples[name], tuple), isinstance(value, (list, tuple))
+        fits, wanted = KINDS[type(examples[name][0] if listed else examples[name])]
+        if listed:
+            wanted = f"a list of up to {LONGEST}, each {wanted}"
+        values = value if listed and is_list else [value]
+        if listed != is_list or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
+            raise MGTError(f"config has {name} {shortened(repr(value), 80)}; expected {wanted}")
+    return known
+
+
+def is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST
+
+
+def is_finite(value: object) -> bool:
+    """In float32, which networks compute in."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e30 < value < 1e30
+
+
+KINDS = {
+    bool: (lambda value: isinstance(value, bool), "true or false"),
+    int: (is_whole, f"a whole number from 0 to {LARGEST}"),
+    float: (is_finite, "a number below 1e30"),
+    str: (lambda value: isinstance(value, str), "a text"),
+    type(None): (lambda value: value is None or is_whole(value), f"null or a whole number from 0 to {LARGEST}"),
+}
+
+
+def defaults_of(kind: type) -> dict[str, Any]:
+    """What the parameters of a constructor are where nothing is given."""
+    parameters = inspect.signature(kind.__init__).parameters
+    return {name: p.default for name, p in parameters.items() if p.default is not p.empty}

@@ -1,0 +1,55 @@
+"""The tokenizer of a text encoder, which has to make ids that the encoder has a row for."""
+
+from pathlib import Path
+from typing import Any
+
+from ..errors import MGTError
+from .building import told_of
+from .disk import is_file, stat_of
+
+# Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
+MAX_WORDS = 5 * 2**20  # the largest of CLIP's has up to four million
+MAX_SETTINGS = 128 * 2**10  # CLIP's have about one thousand
+FILES = {
+    **dict.fromkeys(("vocab.json", "merges.txt", "tokenizer.json"), MAX_WORDS),
+    **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
+    "config.json": MAX_SETTINGS,
+}
+SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
+TRIAL = "a photo of 2 cats, caf\u00e9"
+FRAME = 2  # tokens beside those of a prompt, its start and its end
+
+
+def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
+    """transformers' CLIPTokenizer of a folder, for an encoder whose table has so many rows.
+
+    Raises MGTError for one that cannot be read, has no start or end, or makes other ids."""
+    from transformers import CLIPTokenizer
+
+    with told_of(folder, "does not hold a readable CLIP tokenizer"):
+        for name, limit in FILES.items():
+            file = folder / name
+            if is_file(file) and (size := stat_of(file).st_size) > limit:
+                raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
+        words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
+        special = [getattr(words, name) for name in SPECIAL]
+        if not all(isinstance(value, int) and value >= 0 for value in (*ids, *special)):
+            raise MGTError(f"it has words whose ids are no whole numbers, or lacks one of {', '.join(SPECIAL)}")
+        if max(len(words), 1 + max(*ids, *special)) > rows:
+            raise MGTError(
+                f"{folder} has {len(words)} words with ids up to {max(*ids, *special)} and the text encoder "
+                f"{encoder.name} takes {rows}; they belong to different models"
+            )
+        return words
+
+
+def longest_prompt(words: Any, positions: int, folder: Path) -> int:
+    """Tokens that a prompt is padded or cut to. positions: of the encoder. Raises MGTError where there is no room."""
+    longest = words.model_max_length
+    if not isinstance(longest, int) or isinstance(longest, bool) or min(longest, positions) <= FRAME:
+        raise MGTError(
+            f"{folder} has model_max_length {longest!r} and its text encoder {positions} positions; expected whole "
+            f"numbers above {FRAME}, for the start and the end of a prompt"
+        )
+    return min(longest, positions)
