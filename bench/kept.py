@@ -1,6 +1,5 @@
 """What benches keep on disk, so that a run that was stopped goes on: files that cannot be read are made again."""
 
-import json
 import logging
 import math
 from collections.abc import Callable
@@ -11,13 +10,14 @@ from typing import TypeVar
 import numpy as np
 
 from mgt_core.errors import reason, shown_text
+from mgt_core.loading.disk import parse_json
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 LARGEST_JSON = 32 * 2**20  # bytes, three times what 100,000 scores take; as lists alone they fill 0.7 GB of memory
-DEEPEST_JSON = 64  # lists and objects within each other; anything a bench reads has less than ten
+MOST_LISTS = 2_000_000  # and objects in it: one for each of so many scores
 
 
 def kept(file: Path, read: Callable[[Path], T]) -> T | None:
@@ -44,23 +44,7 @@ def json_in(file: Path, largest: int = LARGEST_JSON):
         data = stream.read(largest + 1)
     if len(data) > largest:
         raise ValueError(f"it is larger than {largest >> 20} MiB")
-    try:
-        value = json.loads(data.decode("utf-8"))
-        deep = depth(value) > DEEPEST_JSON
-    except RecursionError:
-        deep = True
-    if deep:
-        raise ValueError(f"more than {DEEPEST_JSON} lists and objects lie within each other")
-    return value
-
-
-def depth(value) -> int:
-    """Of lists and objects within each other."""
-    count, level = 0, [value]
-    while level := [each for each in level if isinstance(each, (dict, list))]:
-        level = [held for each in level for held in (each.values() if isinstance(each, dict) else each)]
-        count += 1
-    return count
+    return parse_json(data, MOST_LISTS)
 
 
 def cleaned(value):

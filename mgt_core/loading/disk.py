@@ -81,11 +81,11 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def parse_json(data: bytes) -> Any:
-    """Raises ValueError for what is no JSON, is nested deeper than DEEPEST, holds more than LISTS lists and objects or
-    whole numbers longer than DIGITS."""
-    if data.count(b"[") + data.count(b"{") > LISTS:
-        raise ValueError(f"it holds more than {LISTS} lists and objects")
+def parse_json(data: bytes, lists: int = LISTS) -> Any:
+    """Raises ValueError for what is no JSON, is nested deeper than DEEPEST, holds more than `lists` lists and objects,
+    or whole numbers longer than DIGITS."""
+    if data.count(b"[") + data.count(b"{") > lists:
+        raise ValueError(f"it holds more than {lists} lists and objects")
     deep = ValueError(f"it is nested deeper than {DEEPEST} levels")
     try:
         value = json.loads(data.decode("utf-8"), parse_int=whole)
