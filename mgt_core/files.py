@@ -1,11 +1,16 @@
-"""Files that are written whole or not at all, and by one process at a time."""
+"""Files that are written whole or not at all, and by one process at a time (folders: folders.py)."""
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
+
+from safetensors import SafetensorError
+
+from .errors import MGTError, reason
 
 try:
     import fcntl
@@ -13,8 +18,9 @@ except ImportError:  # Windows, where one process at a time has to do
     fcntl = None
 
 PAUSE = 1.0  # seconds between two looks at what another process has claimed
-ABANDONED = 24 * 3600  # seconds after which an unfinished file is nobody's, where a lock cannot tell
+ABANDONED = 24 * 3600  # seconds after which what is unfinished is nobody's, where a lock cannot tell
 UNFINISHED = ".part"  # ending of files that are being written
+LOCK = ".mgt-lock"  # ending of the hidden, empty file that is locked by whom a file or folder is claimed
 
 
 @contextmanager
@@ -22,7 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     """A hidden place beside `path` to write to; what lies there takes the place of `path` when the block ends, with its
     content on the disk before. A block that raises leaves `path` as it was, and nothing beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     with partial.open("wb") as held:
         lock(held)  # by which `sweep` tells that it is not left over
         try:
@@ -56,32 +62,96 @@ def to_disk(path: Path) -> None:
             os.close(number)
 
 
+@contextmanager
+def writing(path: Path, advice: str = "") -> Iterator[None]:
+    """Raises MGTError, with the system's reason, where the block cannot write what is to lie at `path`."""
+    try:
+        yield
+    except (OSError, SafetensorError, UnicodeEncodeError) as error:
+        why, cause = system_reason(error), error
+    except ValueError as error:
+        if isinstance(error, MGTError) or "embedded null" not in str(error):  # in the name of a file
+            raise
+        why, cause = reason(error), error
+    except RuntimeError as error:  # of torch, which says where in its own code that was; the system's word came before
+        if not isinstance(error.__context__, OSError):
+            raise
+        why, cause = system_reason(error.__context__), error
+    else:
+        return
+    raise MGTError(f"{path} cannot be written ({why})" + (f"; {advice}" if advice else "")) from cause
+
+
+def system_reason(error: BaseException) -> str:
+    """What the system says, without its number and the names of files."""
+    return getattr(error, "strerror", None) or reason(error)
+
+
 def sweep(folder: Path, name: str = "*") -> None:
     """Removes what killed processes left unfinished of files called `name` (a pattern) in a folder."""
     for file in folder.glob(f".{name}.*{UNFINISHED}"):
         with suppress(OSError), file.open("rb") as held:
-            if lock(held) if fcntl else time.time() - file.stat().st_mtime > ABANDONED:
+            if lock(held, unsure=abandoned(file)):
                 file.unlink()
 
 
-def lock(stream: IO) -> bool:
-    """Whether an open file is this process's alone from now on, until it is closed. A file system without locks says
-    yes to everyone."""
+def abandoned(path: Path) -> bool:
+    """Whether what is unfinished has not been touched for so long that nobody writes it."""
+    return time.time() - path.stat().st_mtime > ABANDONED
+
+
+def lock(stream: IO, unsure: bool = True) -> bool:
+    """Whether an open file is this process's alone from now on, until it is closed. unsure: the answer where there are
+    no locks."""
+    if not fcntl:
+        return unsure
     try:
-        if fcntl:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
     except OSError:
-        pass
+        return unsure
     return True
 
 
 @contextmanager
-def claimed(path: Path) -> Iterator[bool]:
-    """Whether `path` is this process's to write for now; a claim ends with its process, however that ends."""
-    with path.with_suffix(".lock").open("w") as stream:
-        yield lock(stream)
+def claimed(path: Path, unsure: bool = True) -> Iterator[bool]:
+    """Whether `path` is this process's to write for now; a claim ends with its process, however that ends. unsure: the
+    answer where there are no locks."""
+    place = path.parent / f".{path.name}{LOCK}"
+    with locked_file(place) as stream:
+        mine = lock(stream, unsure)
+        try:
+            yield mine
+        finally:
+            if mine:
+                with suppress(OSError):  # Windows keeps what is open
+                    place.unlink()  # while it is locked: see `locked_file`
+
+
+def locked_file(place: Path) -> IO:
+    """The file at `place`, open, and locked where nobody else has it: not one that its owner has just removed."""
+    while True:
+        stream = place.open("a")
+        if not fcntl or not lock(stream):
+            return stream
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), place.stat()):
+                return stream
+        stream.close()
+
+
+@contextmanager
+def alone(path: Path, doing: str) -> Iterator[None]:
+    """The block has `path` to itself, whose folder is made. Raises MGTError where another process has it, whose work is
+    `doing` (a verb), and where nothing can be written there."""
+    with ExitStack() as held:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            mine = held.enter_context(claimed(path))
+        if not mine:
+            raise MGTError(f"another process is {doing} {path} now; wait until it ends, or choose another name")
+        yield
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from mgt_core.files import written_whole
 from mgt_core.views.plots import new_figure
 
 
@@ -20,7 +21,8 @@ def draw(codec: list[dict], transformer: list[dict], file: Path) -> None:
         axes.plot([entry["seconds"] / 60 for entry in entries], [entry[name] for entry in entries], color=colour)
         axes.set(title=title, xlabel="minutes, shared processor")
         axes.grid(alpha=0.3)
-    figure.savefig(file)
+    with written_whole(file) as partial:
+        figure.savefig(partial, format=file.suffix.lstrip(".") or "png")
 
 
 def main() -> None:

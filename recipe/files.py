@@ -10,18 +10,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mgt_core.files import replace_file, written_whole
+
 
 def save_whole(path: Path, **state: object) -> None:
     """Whole file or none: a run may be killed at any time."""
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    partial.replace(path)
+    with written_whole(path) as partial, partial.open("wb") as stream:
+        torch.save(state, stream)
 
 
 def write_json(path: Path, value: dict) -> None:
-    """Makes the folder too."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2) + "\n", "utf-8")
+    """Whole file or none; makes the folder too."""
+    replace_file(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def save_sharded(tensors: Iterable[tuple[str, Tensor]], folder: Path, stem: str, limit: int) -> None:

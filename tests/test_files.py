@@ -2,10 +2,12 @@
 
 import errno
 import os
+import time
 
 import pytest
+from safetensors import SafetensorError
 
-from mgt_core import files
+from mgt_core import MGTError, files
 
 needs_locks = pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
 
@@ -49,10 +51,88 @@ def test_a_claim_is_one_process_s_until_it_ends(tmp_path):
 
 
 @needs_locks
-def test_a_file_system_without_locks_does_not_wait_for_ever(tmp_path, monkeypatch):
+def test_a_claim_leaves_nothing_and_is_of_one_name(tmp_path):
+    with files.claimed(tmp_path / "a.one") as one, files.claimed(tmp_path / "a.two") as two:
+        assert one and two and len(os.listdir(tmp_path)) == 2
+    assert not os.listdir(tmp_path)
+
+
+@needs_locks
+def test_a_claim_is_not_of_a_file_that_its_owner_has_just_removed(tmp_path, monkeypatch):
+    """The other one opened the file while it was locked, and locks it now that nobody finds it any more."""
+    place, lock, calls = tmp_path / f".a{files.LOCK}", files.lock, []
+
+    def late(stream, unsure=True):
+        if not calls:
+            place.unlink()
+        calls.append(stream.name)
+        return lock(stream, unsure)
+
+    monkeypatch.setattr(files, "lock", late)
+    with files.claimed(tmp_path / "a") as mine:
+        assert mine and place.exists() and len(calls) == 3
+    assert not place.exists()
+
+
+@needs_locks
+def test_who_is_not_alone_is_told(tmp_path):
+    with files.alone(tmp_path / "sub" / "a", "painting"):
+        with pytest.raises(MGTError, match="another process is painting .*a now"):
+            with files.alone(tmp_path / "sub" / "a", "painting"):
+                pass
+    (tmp_path / "file").touch()
+    with pytest.raises(MGTError, match="cannot be written"), files.alone(tmp_path / "file" / "a", "painting"):
+        pass
+
+
+def torch_s(error):
+    """What torch makes of it: its own error, while the first one is handled."""
+    try:
+        raise error
+    except OSError:
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 704 vs 598")  # noqa: B904
+
+
+@pytest.mark.parametrize("where", ["plain", "torch", "safetensors"])
+def test_a_full_disk_is_told_in_the_system_s_words(tmp_path, where):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(MGTError, match=r"a.bin cannot be written \(.*No space left on device.*\); make room$"):
+        with files.writing(tmp_path / "a.bin", "make room"):
+            if where == "torch":
+                torch_s(full)
+            raise full if where == "plain" else SafetensorError("I/O error: No space left on device (os error 28)")
+
+
+def test_faults_are_no_full_disk(tmp_path):
+    for fault in (RuntimeError("shapes"), ValueError("a number"), KeyError("a")):
+        with pytest.raises(type(fault)) as error, files.writing(tmp_path):
+            raise fault
+        assert error.value is fault
+    for name in ("a\0b", "a\ud800b"):
+        with pytest.raises(MGTError, match="cannot be written"), files.writing(tmp_path / name):
+            os.stat(tmp_path / name)
+
+
+def without_locks(monkeypatch):
     def flock(stream, how):
         raise OSError(errno.ENOTSUP, "no locks here")
 
     monkeypatch.setattr(files.fcntl, "flock", flock)
+
+
+@needs_locks
+def test_without_locks_only_what_is_old_is_left_over(tmp_path, monkeypatch):
+    without_locks(monkeypatch)
+    for name, age in (("new", 0), ("old", files.ABANDONED + 60)):
+        part = tmp_path / f".{name}.1.part"
+        part.touch()
+        os.utime(part, (time.time() - age,) * 2)
+    files.sweep(tmp_path)
+    assert os.listdir(tmp_path) == [".new.1.part"]
+
+
+@needs_locks
+def test_a_file_system_without_locks_does_not_wait_for_ever(tmp_path, monkeypatch):
+    without_locks(monkeypatch)
     with files.waited_for(tmp_path / "a.json", lambda: pytest.fail("waits")):
         pass

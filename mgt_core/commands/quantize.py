@@ -10,12 +10,12 @@ from tqdm import tqdm
 from ..errors import MGTError
 from ..loading.bundle import load
 from ..loading.pipeline import Pipeline
-from ..quantization.calibration import PROMPTS, CalibrationRun
+from ..quantization.calibration import PROMPTS, Calibration, CalibrationRun
 from ..quantization.pictures import folder_pictures
-from ..quantization.pipeline import calibration_conditions, calibration_file, quantize_codec, quantize_text
+from ..quantization.pipeline import calibration_conditions, quantize_codec, quantize_text
 from ..quantization.quantize import Quantized, apply, quantize
 from ..quantization.schemes import CONDITION_SCALES, OUTPUTS, SCALES, SCHEMES, Scheme
-from ..quantization.storage import check_target, save_bundle
+from ..quantization.storage import bundle_writer
 
 HELP = "quantize a bundle (SCQ or a simpler scheme) and write it as a new one"
 RUN = ("steps", "states", "seed", "finetune", "rate", "batch")  # fields of CalibrationRun that are options
@@ -57,14 +57,22 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    check_target(options.target, options.overwrite)
     kind = SCHEMES.get(options.scheme)
     given = {f.name: getattr(options, f.name) for f in fields(kind) if getattr(options, f.name) is not None}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
     scheme, how = kind(**given), CalibrationRun(**{name: getattr(options, name) for name in RUN})
     if options.pictures and options.prompt:
         raise MGTError("--pictures and --prompt were given; pictures take their captions from the files beside them")
-    pipe = load(options.source, device=options.device)
+    with bundle_writer(options.target, options.overwrite) as write:
+        folder = write(*quantized(load(options.source, device=options.device), scheme, how, options))
+    size = sum(file.stat().st_size for file in (folder / "transformer").glob("*.safetensors"))
+    log.info("%s: the transformer takes %.1f MB", folder, size / 1e6)
+
+
+def quantized(
+    pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace
+) -> tuple[Pipeline, Calibration | None]:
+    """The bundle quantized, and what the calibration found, where one was made."""
     calibration = None
     if scheme.needs_calibration or how.finetune:
         done = calibrated(pipe, scheme, how, options)
@@ -73,11 +81,7 @@ def run(options: argparse.Namespace) -> None:
     else:
         pipe = replace(pipe, model=apply(pipe.model, scheme))
     pipe = replace(pipe, text=quantize_text(pipe.text, options.text), codec=quantize_codec(pipe.codec, options.codec))
-    folder = save_bundle(pipe, options.target, options.overwrite)
-    if calibration is not None:
-        calibration.save(calibration_file(folder / "transformer", scheme))
-    size = sum(file.stat().st_size for file in (folder / "transformer").glob("*.safetensors"))
-    log.info("%s: the transformer takes %.1f MB", folder, size / 1e6)
+    return pipe, calibration
 
 
 def calibrated(pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace) -> Quantized:

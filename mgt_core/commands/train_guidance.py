@@ -9,6 +9,7 @@ from ..errors import MGTError, whole_number
 from ..loading.bundle import load
 from ..loading.layouts import BUILT_IN
 from ..self_guidance.examples import DEMO, gather_examples
+from ..self_guidance.kept import check_output
 from ..self_guidance.training import TrainingSettings, train
 
 HELP = "train the branch that Self-Guidance needs, beside a model that is left as it is"
@@ -56,9 +57,9 @@ def run(options: argparse.Namespace) -> None:
     if data is None:
         raise MGTError("--data is missing; give a folder of pictures or a file of examples")
     settings = TrainingSettings(options.steps, options.batch, options.rate, options.seed, options.flat)
-    pipe = load(options.bundle, FORMATS[options.dtype], options.device)
-    out.parent.mkdir(parents=True, exist_ok=True)
     count = (DEMO_COUNT if data == DEMO else ALL) if options.examples is None else options.examples
     whole_number("--examples", count, 1, ALL)
+    check_output(out)
+    pipe = load(options.bundle, FORMATS[options.dtype], options.device)
     examples = gather_examples(data, pipe, out.with_suffix(".examples"), count)
     train(pipe, examples, out, settings)

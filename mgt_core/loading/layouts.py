@@ -19,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ..errors import MGTError, join_some
+from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
 from .listing import TELLING, check_time, files_in, folders_in, identity, once
@@ -46,6 +47,7 @@ def find_bundle(source: str | Path, what: str = "model") -> Path:
     """Folder of a built-in model, or a path. what: the argument that is meant. Raises MGTError when there is none."""
     if isinstance(source, (str, Path)) and str(source):
         path = BUILT_IN.get(str(source)) or at_home(source)
+        recover(path)
         if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
     accepted = "a folder with a transformer subfolder, a transformer file with its codec beside it"

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from ..errors import MGTError
+from ..folders import OLD, original, recover
+from .disk import is_dir
 
 log = logging.getLogger(__name__)
 
@@ -111,12 +113,23 @@ def contents(folder: Path) -> list[Entry]:
     except (OSError, ValueError) as error:
         log.debug("%s is passed over: %s", folder, error)
         return []
+    found[FOLDER] += [(False, name, True) for name in come_back(folder, found[""])]
     kept = found[FOLDER] + found[FILE]
     if left:
         left.entries -= 1 + len(kept)
     if FOLDER_ENTRIES in (len(found[FOLDER]), len(found[FILE])):
         log.warning("%s holds more than %d folders or files; the rest is passed over", folder, FOLDER_ENTRIES)
     return [Entry(name, is_folder) for _, name, is_folder in sorted(kept) if can_be_shown(name, folder)]
+
+
+def come_back(folder: Path, others: list) -> Iterator[str]:
+    """Names of folders that were put aside among `others` by a process that was killed, and are in their places again."""
+    for left in (folder / name for _, name, _ in others if name.endswith(OLD)):
+        place = original(left, OLD)
+        if not is_dir(place):
+            recover(place)
+            if is_dir(place):
+                yield place.name
 
 
 def kind_of(entry: os.DirEntry) -> str:

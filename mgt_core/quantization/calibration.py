@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import MGTError, reason
+from ..files import replace_file, writing
 from ..kernels.fused_linear import FusedLinear, beside
 from ..kernels.sides import SIDES
 from ..loading.disk import MAX_JSON, parse_json, read_whole
@@ -61,7 +62,9 @@ class Calibration:
     finetuned: int = 0
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Raises MGTError when it cannot be written."""
+        with writing(path):
+            replace_file(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: Path) -> "Calibration":

@@ -3,21 +3,30 @@
 import json
 import os
 import shutil
-import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 
 from torch import nn
 
-from ..errors import MGTError, reason
+from ..errors import MGTError, join_some
+from ..files import alone, writing
+from ..folders import settle, sweep_folders, written_folder
 from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
+from ..loading.weights import SUFFIXES
+from .calibration import Calibration
 from .formats import config_tensor
 from .layers import packed_layers
 from .marks import MARK, header
+from .pipeline import calibration_file
 from .schemes import Scheme
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
+PARTS = ("model_index.json", "transformer", "vqvae", "scheduler", "text_encoder", "tokenizer")
+
+Writer = Callable[..., Path]
 
 
 def save_weights(network: nn.Module, file: Path, scheme: Scheme | None = None) -> None:
@@ -38,32 +47,70 @@ def save_weights(network: nn.Module, file: Path, scheme: Scheme | None = None) -
 def save_bundle(pipe: Pipeline, folder: str | Path, overwrite: bool = False) -> Path:
     """Write `pipe` as a bundle in Hugging Face layout that `load` reads back, quantized as it is.
 
-    It appears under its name only when it is complete. Raises MGTError when something is there already
-    (unless it is a bundle and `overwrite` is set), and when it cannot be written.
+    It appears under its name only when it is complete; until then, and when anything fails, the bundle that it is to
+    take the place of stays. Raises MGTError when something is there already (unless it is a bundle and `overwrite` is
+    set), when another process is saving there, and when it cannot be written.
     """
+    with bundle_writer(folder, overwrite) as write:
+        return write(pipe)
+
+
+@contextmanager
+def bundle_writer(folder: str | Path, overwrite: bool = False) -> Iterator[Writer]:
+    """What `save_bundle` does with a pipeline, for one that is still to be made: the name is this process's alone from
+    now on, and what would stop the saving is said now. `write(pipe, calibration)` keeps what a calibration found beside
+    the weights, if there is one."""
     folder = Path(folder)
-    if pipe.model.loras:
-        raise MGTError(f"the model holds the LoRA {pipe.model.loras[0].name}; save it without and attach it again")
-    check_target(folder, overwrite)
+    with folders_for(folder) as place, alone(place, "saving"):
+        with writing(folder):
+            settle(place)
+            sweep_folders(place.parent)
+            check_target(folder, overwrite)
+
+        def write(pipe: Pipeline, calibration: Calibration | None = None) -> Path:
+            if pipe.model.loras:
+                raise MGTError(
+                    f"the model holds the LoRA {pipe.model.loras[0].name}; save it without and attach it again"
+                )
+            with writing(folder), written_folder(place) as new:
+                write_parts(pipe, new)
+                if calibration is not None:
+                    calibration.save(calibration_file(new / "transformer", pipe.model.quantization))
+            return folder
+
+        yield write
+
+
+@contextmanager
+def folders_for(folder: Path) -> Iterator[Path]:
+    """Where `folder` lies, links followed. Folders above it that were not there are removed when the block raises and
+    they are empty."""
+    with writing(folder):
+        place = Path(os.path.realpath(folder))
+        made = [above for above in place.parents if not os.path.lexists(above)]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-            part = Path(place) / "new"
-            write_parts(pipe, part)
-            if folder.exists():
-                os.replace(folder, Path(place) / "old")
-            os.replace(part, folder)
-    except OSError as error:
-        raise MGTError(f"{folder} cannot be written ({reason(error)})") from error
-    return folder
+        yield place
+    except BaseException:
+        for above in made:
+            with suppress(OSError):
+                above.rmdir()
+        raise
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
     """Raises MGTError where `save_bundle` must not write."""
-    if folder.exists() and not overwrite:
+    if not os.path.lexists(folder):
+        return
+    if not overwrite:
         raise MGTError(f"{folder} exists already; choose another name, or allow overwriting")
-    if folder.exists() and not (folder / "model_index.json").is_file():
+    if not (folder / "model_index.json").is_file():
         raise MGTError(f"{folder} exists and is no bundle (it has no model_index.json); it is not overwritten")
+    others = sorted(name for name in os.listdir(folder) if name not in PARTS and not name.startswith("."))
+    if others:
+        raise MGTError(
+            f"{folder} holds {join_some(others)} beside the parts of a bundle, which overwriting would remove; "
+            "move that elsewhere first, or choose another name"
+        )
 
 
 def write_parts(pipe: Pipeline, folder: Path) -> None:
@@ -107,7 +154,10 @@ def save_tokenizer(tokenizer, folder: Path) -> None:
     """The files it was read from, where they still are; else what it writes itself."""
     source = Path(tokenizer.name_or_path)
     if (source / "vocab.json").is_file():
-        shutil.copytree(source, folder)
+        folder.mkdir()
+        for file in source.iterdir():
+            if file.is_file() and file.suffix not in SUFFIXES:  # a model may lie beside it
+                shutil.copyfile(file, folder / file.name)
     else:
         tokenizer.save_pretrained(folder)
 

@@ -1,29 +1,37 @@
 """Examples to train on: tokens of pictures and what they show, made once and kept in one file."""
 
+import glob
+import hashlib
 import json
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from tqdm import tqdm
 
 from ..errors import MGTError, reason
+from ..files import alone, replace_file, sweep, writing
 from ..loading.pipeline import Pipeline
 from ..types import Condition
+from .identity import check_same, weights_mark
 
 log = logging.getLogger(__name__)
 
 BATCH = 64  # pictures encoded together
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+TOLD = ("captions", "made")  # in the metadata of a file of examples, as JSON
 DEMO = "demo"
 DEMO_SEED = 7
 
@@ -45,26 +53,69 @@ class Examples:
             return Condition(labels=self.labels[rows])
         return pipe.text.encode([self.captions[row] for row in rows.tolist()], size=pipe.size)
 
-    def save(self, path: Path) -> None:
+    def mark(self) -> str:
+        """What tells them from others."""
+        digest = hashlib.sha256(json.dumps(self.captions).encode())
+        for held in (self.tokens, self.labels):
+            if held is not None:
+                digest.update(held.to(torch.int32).contiguous().numpy())
+        return digest.hexdigest()[:16]
+
+    def save(self, path: Path, made: Mapping[str, Any] | None = None) -> None:
+        """made: with what, to be told apart from others. Raises MGTError when the file cannot be written."""
         tensors = {"tokens": self.tokens} | ({} if self.labels is None else {"labels": self.labels})
-        save_file(tensors, path, {"captions": json.dumps(self.captions)} if self.captions is not None else None)
+        told = {"captions": self.captions, "made": made and dict(made)}
+        told = {name: json.dumps(value) for name, value in told.items() if value is not None}
+        with writing(path):
+            replace_file(path, save(tensors, told or None))
 
 
 def load_examples(path: Path) -> Examples:
     """Of a .safetensors file with `tokens` [N, h, w] and either `labels` [N], or a JSON list of captions in its
     metadata. Raises MGTError for any other."""
-    try:
-        with safe_open(path, "pt") as file:
-            held = {name: file.get_tensor(name) for name in file.keys()}
-            captions = json.loads((file.metadata() or {}).get("captions", "null"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise MGTError(f"{path} is no readable file of examples ({reason(error)})") from None
+    captions = metadata(path).get("captions")
+    with reading(path), safe_open(path, "pt") as file:
+        held = {name: file.get_tensor(name) for name in file.keys()}
     tokens, labels = held.get("tokens"), held.get("labels")
     told = labels if captions is None else captions
-    if tokens is None or tokens.ndim != 3 or told is None or len(told) != len(tokens) or not len(tokens):
+    if tokens is None or tokens.ndim != 3 or tokens.is_floating_point() or not is_told(told, len(tokens)):
         holds = ", ".join(held) or "nothing"
         raise MGTError(f"{path} holds {holds}; expected tokens [N, h, w], and N labels or N captions")
     return Examples(tokens, None if labels is None else labels.long(), captions and tuple(captions))
+
+
+def is_told(told: Any, count: int) -> bool:
+    """Whether these are labels or captions of so many examples, which are some."""
+    if not count:
+        return False
+    if isinstance(told, Tensor):
+        return told.shape == (count,)
+    return isinstance(told, list) and len(told) == count and all(isinstance(text, str) for text in told)
+
+
+def metadata(path: Path) -> dict[str, Any]:
+    """What a file of examples says beside its tensors."""
+    with reading(path), safe_open(path, "pt") as file:
+        return {name: json.loads(value) for name, value in (file.metadata() or {}).items() if name in TOLD}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise MGTError(f"{path} is no readable file of examples ({reason(error)})") from None
+
+
+def is_cut(path: Path) -> bool:
+    """Whether a file begins as one of safetensors does and can't be read: it was not written to its end."""
+    try:
+        with safe_open(path, "pt"):
+            return False
+    except (SafetensorError, OSError):
+        with reading(path), path.open("rb") as stream:
+            begins = stream.read(9)
+        return not begins or begins[8:] == b"{"
 
 
 def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Examples:
@@ -73,18 +124,31 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
 
     A folder holds pictures with a .txt caption beside each, or, for models that take classes, one subfolder a
     class in the order of the classes. Pictures are cropped to the middle and scaled to the model's size.
-    count: how many pictures are taken at the most.
+    count: how many pictures are taken at the most. Raises MGTError when `kept` is of another source or codec, and when
+    another process writes it.
     """
-    if kept.is_file():
-        log.info("examples: %s", kept)
-        return checked(load_examples(kept), pipe, kept)
-    path = Path(source)
-    if path.is_file():
-        return checked(load_examples(path), pipe, path)
+    made = {"data": source if source == DEMO else os.path.abspath(source), "examples at most": count,
+            "codec": weights_mark(pipe.codec.network)}  # fmt: skip
+    with alone(kept, "gathering"):
+        sweep(kept.parent, glob.escape(kept.name))
+        if kept.is_file() and not is_cut(kept):
+            log.info("examples: %s", kept)
+            check_same(kept, metadata(kept).get("made"), made)
+            return checked(load_examples(kept), pipe, kept)
+        path = Path(source)
+        if path.is_file():
+            return checked(load_examples(path), pipe, path)
+        examples = checked(encoded_examples(source, pipe, count), pipe, path)
+        examples.save(kept, made)
+    return examples
+
+
+def encoded_examples(source: str, pipe: Pipeline, count: int) -> Examples:
+    """Of the demo's scenes, or of a folder of pictures."""
     if source == DEMO:
         pictures = demo_scenes(pipe.size)
-    elif path.is_dir():
-        pictures = folder_pictures(path, pipe)
+    elif Path(source).is_dir():
+        pictures = folder_pictures(Path(source), pipe)
     else:
         raise MGTError(f"data is {source!r}; expected a .safetensors file of examples, a folder of pictures or 'demo'")
     tokens, shown, batch = [], [], []
@@ -100,9 +164,7 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
         raise MGTError(f"{source} holds no pictures ({', '.join(PICTURES)}) with a caption or in a class folder")
     by_class = isinstance(shown[0], int)
     told = {"labels": torch.tensor(shown)} if by_class else {"captions": tuple(shown)}
-    examples = checked(Examples(torch.cat(tokens), **told), pipe, path)
-    examples.save(kept)
-    return examples
+    return Examples(torch.cat(tokens), **told)
 
 
 def checked(examples: Examples, pipe: Pipeline, path: Path) -> Examples:
@@ -142,14 +204,21 @@ def demo_scenes(size: tuple[int, int]) -> Iterator[tuple[np.ndarray, str]]:
 
 
 def folder_pictures(folder: Path, pipe: Pipeline) -> Iterator[tuple[np.ndarray, str | int]]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     classes = {path: index for index, path in enumerate(sorted(p for p in folder.iterdir() if p.is_dir()))}
     by_class = "labels" in pipe.model.network.condition_fields
     for file in files:
         if by_class and file.parent in classes:
             yield picture(file, pipe.size), classes[file.parent]
         elif not by_class and (text := file.with_suffix(".txt")).is_file():
-            yield picture(file, pipe.size), text.read_text(encoding="utf-8").strip()
+            yield picture(file, pipe.size), caption(text)
+
+
+def caption(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:
+        raise MGTError(f"{file} is no readable caption ({reason(error)})") from None
 
 
 def picture(file: Path, size: tuple[int, int]) -> np.ndarray:
@@ -157,7 +226,7 @@ def picture(file: Path, size: tuple[int, int]) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             image = opened.convert("RGB")
-    except OSError as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MGTError(f"{file} is no readable picture ({reason(error)})") from None
     height, width = size
     scale = max(height / image.height, width / image.width)

@@ -92,7 +92,8 @@ def branch_loss(
     counted = labels != IGNORED
     logits, wanted = branch.training_logits(network, features[counted]).float(), labels[counted]
     wanted = wanted.masked_fill(wanted >= logits.shape[-1], IGNORED)  # a network without a logit for the mask token
-    restoration = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=SMOOTHING)
+    restoration = F.cross_entropy(logits, wanted, ignore_index=IGNORED, label_smoothing=SMOOTHING, reduction="sum")
+    restoration = restoration / (wanted != IGNORED).sum().clamp_min(1)  # in a batch without a visible token none counts
     states = [state.detach() for state in states]
     undone = [
         F.mse_loss(decoder.linear(out).float(), into.float())

@@ -1,16 +1,14 @@
 """The loop that trains a Self-Guidance branch: resumable, half precision where it helps, the network frozen."""
 
 import contextlib
-import json
-import logging
+import glob
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
@@ -18,14 +16,14 @@ from tqdm import tqdm
 from ..backbones.base import Backbone
 from ..backbones.branch import Branch, fresh_branch
 from ..errors import MGTError, finite_number, whole_number
+from ..files import alone, sweep
 from ..loading.pipeline import Pipeline
 from ..sampling.draws import SEED_SPAN, cpu_generator
 from .examples import Examples
+from .identity import weights_mark
+from .kept import Kept, check_output, told_of
 from .objective import branch_loss, first_pass, mask_some, propose, substitute
 
-log = logging.getLogger(__name__)
-
-BETAS = (0.9, 0.96)
 AVERAGING = 0.9999
 WARMUP = 100
 INDEX_STEPS = 64  # of a run, where the network is told the number of steps to come
@@ -55,44 +53,56 @@ class TrainingSettings:
 def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
     """Trains until `settings.steps` and writes OUT (.safetensors, float16: the averaged branch) and OUT.png.
 
-    OUT.state, written whole or not at all, is where a run that was stopped goes on; it stays, so that more steps
-    can be added. The step's random numbers depend on seed and step alone: a run that was stopped trains the same.
+    OUT.state is where a run that was stopped goes on; it stays, so that more steps can be added, from where on the rate
+    follows the new number of steps. All of them are written whole or not at all, OUT.state first. The step's random
+    numbers depend on seed and step alone: a run that was stopped trains the same. Raises MGTError when OUT.state was
+    made with other settings, another model or other examples, when OUT is not of a training, when another process
+    trains it, and when the disk is full.
     """
+    with alone(out, "training"):
+        sweep(out.parent, glob.escape(out.stem) + ".*")
+        check_output(out)
+        return go_on(pipe, examples, out, settings)
+
+
+def go_on(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
+    """From the state that was kept, or from the beginning."""
     network = pipe.model.network
     device = pipe.model.acquire()
     branch = fresh_branch(network, settings.seed).to(device).train()
-    names, weights = zip(*branch.named_parameters(), strict=True)
-    averages = [w.detach().clone() for w in weights]
-    optimizer = torch.optim.Adam(weights, lr=settings.rate, betas=BETAS)
-    done, curve, kept = 0, [], out.with_suffix(".state")
-    if kept.is_file():
-        done, curve = restore(kept, branch, averages, optimizer, device)
-    else:
+    kept, told = Kept(branch, settings.rate, out, depends_on(pipe, examples, settings)), told_of(network, settings)
+    if not kept.restore(device):
         with number_format(pipe, device):
             aim(branch, network, corrupted(pipe, examples, 0, settings))
-        torch._foreach_copy_(averages, list(weights))
-    saved = time.monotonic()
-    bar = tqdm(range(done, settings.steps), initial=done, total=settings.steps, desc=out.name)
+        kept.average(1.0)
+    if kept.step > settings.steps:
+        raise MGTError(f"{kept.file} is at step {kept.step} already; give as many steps or more, or another --out")
+    saved, written = time.monotonic(), 0
+    bar = tqdm(range(kept.step, settings.steps), initial=kept.step, total=settings.steps, desc=out.name)
     for step in bar:
-        for group in optimizer.param_groups:
+        for group in kept.optimizer.param_groups:
             group["lr"] = settings.rate * rate(step, settings.steps)
         with number_format(pipe, device):
             batch = corrupted(pipe, examples, step, settings)
-            restoration, variation = one_step(network, branch, batch, optimizer)
+            restoration, variation = one_step(network, branch, batch, kept.optimizer)
         if not math.isfinite(restoration + variation):
             raise MGTError(f"the loss of step {step + 1} is no finite number; begin anew with a smaller rate")
-        torch._foreach_lerp_(averages, list(weights), 1 - min(AVERAGING, (step + 1) / (step + 10)))
-        curve.append((round(restoration, 4), round(variation, 4)))
+        kept.average(1 - min(AVERAGING, (step + 1) / (step + 10)))
+        kept.curve.append((round(restoration, 4), round(variation, 4)))
         bar.set_postfix(restoration=f"{restoration:.3f}", variation=f"{variation:.3f}")
-        if time.monotonic() - saved > settings.save_every or step + 1 == settings.steps:
-            whole(kept, lambda path, at=step + 1: torch.save(
-                {"branch": branch.state_dict(), "averages": dict(zip(names, averages, strict=True)),
-                 "optimizer": optimizer.state_dict(), "step": at, "curve": curve}, path))  # fmt: skip
-            save_branch(out, dict(zip(names, averages, strict=True)), network, settings, len(curve))
-            plot(out.with_suffix(".png"), curve)
-            saved = time.monotonic()
-    branch.load_state_dict(dict(zip(names, averages, strict=True)))
+        if time.monotonic() - saved > settings.save_every or kept.step == settings.steps:
+            kept.save(told)
+            saved, written = time.monotonic(), kept.step
+    if not written:  # a run that was killed may have left the state alone
+        kept.save_branch(told)
+    branch.load_state_dict(kept.averages)
     return branch.eval().requires_grad_(False)
+
+
+def depends_on(pipe: Pipeline, examples: Examples, settings: TrainingSettings) -> dict[str, Any]:
+    """What has to be the same for a training to go on."""
+    chosen = {name: getattr(settings, name) for name in ("batch", "rate", "seed", "flat")}
+    return chosen | {"model": weights_mark(pipe.model.network), "examples": examples.mark()}
 
 
 @dataclass(frozen=True)
@@ -162,50 +172,3 @@ def aim(branch: Branch, network: Backbone, batch: Batch) -> None:
     """Point every anchor at the mean state, or half of the gates begin shut and learn nothing."""
     hidden = first_pass(network, batch.shown, batch.timestep, batch.prepared)
     branch.cls_anchor_gen.mlp_t.bias.copy_(hidden.float().mean((0, 1)))
-
-
-def restore(
-    kept: Path, branch: Branch, averages: list[Tensor], optimizer: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, list]:
-    """Step and curve of a checkpoint, whose weights are put in place."""
-    try:
-        state = torch.load(kept, map_location=device, weights_only=True)
-        branch.load_state_dict(state["branch"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch._foreach_copy_(averages, [state["averages"][name] for name, _ in branch.named_parameters()])
-    except Exception as error:
-        raise MGTError(f"{kept} is no checkpoint of this training; remove it to begin anew ({error})") from None
-    log.info("going on at step %d", state["step"])
-    return state["step"], state["curve"]
-
-
-def whole(path: Path, write) -> None:
-    """`write` to a file beside `path` that then takes its place: a run may be killed at any time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    write(partial)
-    partial.replace(path)
-
-
-def save_branch(
-    out: Path, weights: dict[str, Tensor], network: Backbone, settings: TrainingSettings, step: int
-) -> None:
-    values = {name: value.to("cpu", torch.float16).contiguous() for name, value in weights.items()}
-    told = {"format": "self-guidance", "backbone": type(network).__name__, "steps": str(step)}
-    whole(out, lambda path: save_file(values, path, told | {"settings": json.dumps(asdict(settings))}))
-
-
-def plot(path: Path, curve: list[tuple[float, float]], points: int = 400) -> None:
-    """Both losses over the steps, averaged to `points`."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    width = max(1, len(curve) // points)
-    for axes, name, values in zip(figure.subplots(1, 2), ("restoration", "variation"), zip(*curve), strict=True):
-        means = [sum(part) / len(part) for i in range(0, len(values), width) if (part := values[i : i + width])]
-        axes.plot([i * width + width / 2 for i in range(len(means))], means)
-        axes.set(title=name, xlabel="step", ylabel="loss")
-        axes.grid(alpha=0.3)
-    whole(path, lambda partial: figure.savefig(partial, format="png"))

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
+from mgt_core.files import replace_file
+
 from ..averages import Averages
 from ..budget import Budget, rate
 from ..data.scenes import CANVAS, Item, Renderer, SceneSampler
@@ -188,7 +190,7 @@ def train_codec(
             )
             log.info("codec %s", curve[-1])
             recent.clear()
-            (work / "codec_curve.json").write_text(json.dumps(curve))
+            replace_file(work / "codec_curve.json", json.dumps(curve).encode())
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
             save()
@@ -197,6 +199,6 @@ def train_codec(
     codec.load_state_dict(averages.state(), strict=False)
     figures = measure_codec(codec, subjects, sprites, device) | {"steps": step, "seconds": round(budget.elapsed())}
     log.info("codec done: %s", figures)
-    (work / "codec.json").write_text(json.dumps(figures, indent=1))
+    replace_file(work / "codec.json", json.dumps(figures, indent=1).encode())
     save_whole(done, **codec.state_dict())
     return done

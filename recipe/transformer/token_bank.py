@@ -13,6 +13,7 @@ import torch
 from ..codec.network import encode_tokens, load_codec
 from ..data.scenes import Renderer, SceneSampler
 from ..data.subjects import Subject
+from ..files import save_whole
 from .tokenizer import build_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
@@ -53,5 +54,5 @@ def build_bank(
     )
     bank = {"tokens": torch.cat(tokens), "text": encode(captions), "empty": encode([""])[0]}
     (work / "captions.json").write_text(json.dumps(captions[:2000], indent=0))
-    torch.save(bank, path)
+    save_whole(path, **bank)
     return Bank(**bank)

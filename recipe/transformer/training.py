@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from mgt_core.files import replace_file
 from mgt_core.kernels.fused_linear import FusedLinear
 
 from ..averages import Averages
@@ -175,7 +176,7 @@ def train_transformer(
             )
             log.info("transformer %s", curve[-1])
             losses.clear()
-            curve_path.write_text(json.dumps(curve))
+            replace_file(curve_path, json.dumps(curve).encode())
         if budget.elapsed() - last_saved > SAVE_SECONDS:
             last_saved = budget.elapsed()
             save()

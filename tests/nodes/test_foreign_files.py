@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mgt_core.folders import OLD
 from mgt_core.loading import listing
 from support.bundles import copy_bundle, openmuse_bundle
 from support.encoders import clip_model
@@ -306,3 +307,15 @@ def test_loras_that_are_gone_before_they_are_listed(models, monkeypatch):
     assert host.loras() == {"a.safetensors": str(models / "loras" / "a.safetensors")}
     monkeypatch.setattr(FolderPaths, "get_filename_list", lambda self, kind: [].pop())
     assert host.loras() == {}
+
+
+def test_what_a_killed_process_was_replacing_is_listed_again(models):
+    bundle = models / "mgt" / "good"
+    bundle.rename(models / "mgt" / f".good{OLD}")
+    assert host.bundles()["good"] == str(bundle)
+    assert "good" in lists()["lenders"] and bundle.is_dir()
+
+
+def test_what_was_replaced_is_not_listed_twice(models):
+    shutil.copytree(models / "mgt" / "good", models / "mgt" / f".good{OLD}")
+    assert sum("good" in name for name in host.bundles()) == 1

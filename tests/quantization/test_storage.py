@@ -1,16 +1,21 @@
 """Quantized bundles: stored, loaded, and quantized while loading."""
 
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 import mgt_core
+from mgt_core import files
 from mgt_core.__main__ import main
 from mgt_core.errors import MGTError
 from mgt_core.placement import OnDemand
+from mgt_core.quantization import storage
 from mgt_core.quantization.layers import packed_layers, stored_bytes
 from mgt_core.quantization.pipeline import calibration_file
 from mgt_core.quantization.storage import WEIGHTS
@@ -18,6 +23,10 @@ from support.bundles import copy_bundle
 from support.device import DEVICE, HERE
 from support.golden import bundles
 from support.quantized import RUN, SCHEMES, pipe, quantized, tokens, with_model
+from support.saved import tree
+from support.trials import is_sentence
+
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -141,3 +150,81 @@ def test_saving_never_overwrites_by_itself(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MGTError, match="cannot be written"):
         mgt_core.save_bundle(pipe(), tmp_path / "file" / "below")
+
+
+def listed(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_bundle_is_overwritten_in_place_and_through_a_link(tmp_path):
+    folder = mgt_core.save_bundle(pipe(), tmp_path / "saved")
+    (tmp_path / "link").symlink_to(folder)
+    loaded = mgt_core.load(folder, **HERE)  # its weights stay in the file that is replaced
+    mgt_core.save_bundle(loaded, tmp_path / "link", overwrite=True)
+    mgt_core.save_bundle(loaded, folder, overwrite=True)
+    assert listed(tmp_path) == ["link", "saved"] and (tmp_path / "link").is_symlink()
+    assert torch.equal(tokens(mgt_core.load(tmp_path / "link", **HERE)), tokens(pipe()))
+
+
+def test_what_lies_in_a_bundle_beside_its_parts_is_not_overwritten(tmp_path):
+    folder = mgt_core.save_bundle(pipe(), tmp_path / "saved")
+    (folder / "self_guidance.safetensors").write_text("hours of training")
+    with pytest.raises(MGTError, match="holds self_guidance.safetensors beside the parts"):
+        mgt_core.save_bundle(pipe(), folder, overwrite=True)
+    assert (folder / "self_guidance.safetensors").read_text() == "hours of training"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("No space left on device")])
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, error):
+    folder = mgt_core.save_bundle(pipe(), tmp_path / "saved")
+    before = tree(tmp_path)
+
+    def full(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    for target in (folder, tmp_path / "sub" / "other"):
+        with pytest.raises(MGTError, match=r"cannot be written \(No space left on device\)"):
+            mgt_core.save_bundle(pipe(), target, overwrite=True)
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "a\0b", "a\ud800b", "file/below", "loop", "dangling", "/", ".", ""])
+def test_odd_targets_are_refused_and_leave_nothing(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    for link, to in (("loop", "loop"), ("dangling", "nothing")):
+        (tmp_path / link).symlink_to(to)
+    with pytest.raises(MGTError) as error:
+        mgt_core.save_bundle(pipe(), name, overwrite=True)
+    assert is_sentence(str(error.value)) and listed(tmp_path) == ["dangling", "file", "loop"]
+
+
+@needs_locks
+def test_a_name_that_another_process_saves_is_refused_before_the_work(tmp_path, capsys):
+    with files.claimed(tmp_path / "small"):
+        assert main(["quantize", "nowhere", str(tmp_path / "small")]) == 1
+    assert "another process is saving" in capsys.readouterr().err and not listed(tmp_path)
+
+
+@needs_locks
+def test_three_that_save_one_name_are_told_apart(tmp_path):
+    def save(number):
+        try:
+            return mgt_core.save_bundle(pipe(), tmp_path / "saved")
+        except MGTError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        told = list(pool.map(save, range(3)))
+    assert told.count(tmp_path / "saved") == 1 and listed(tmp_path) == ["saved"]
+    assert all(said == tmp_path / "saved" or "exists already" in said or "another process" in said for said in told)
+
+
+def test_a_tokenizer_s_files_are_copied_and_not_what_lies_beside_them(tmp_path):
+    """As where all parts of a text encoder lie in the folder that is saved below."""
+    source = tmp_path / "all"
+    shutil.copytree(copy_bundle(tmp_path / "bundle") / "tokenizer", source)
+    (source / "model.safetensors").write_text("gigabytes")
+    storage.save_tokenizer(SimpleNamespace(name_or_path=str(source)), source / "saved")
+    assert listed(source / "saved") == listed(tmp_path / "bundle" / "tokenizer")

@@ -29,13 +29,13 @@ from .pack import ROOT
 SECONDS = 5.0  # of processor time that a trial may take
 PATIENCE = 12  # times as many on the clock, since the machine may be busy
 MEMORY = 1.5e9  # bytes that the process may hold at any time
-WRITES = {
-    "os.mkdir": (0,),
-    "os.remove": (0,),
-    "os.rmdir": (0,),
-    "os.rename": (0, 1),
-    "os.link": (1,),
-    "os.symlink": (1,),
+WRITES = {  # where in an event a path stands, and the number of the open folder that it is relative to
+    "os.mkdir": ((0, 2),),
+    "os.remove": ((0, 1),),
+    "os.rmdir": ((0, 1),),
+    "os.rename": ((0, 2), (1, 3)),
+    "os.link": ((1, 3),),
+    "os.symlink": ((1, 2),),
 }
 IGNORED = ("/dev/", "/proc/")
 
@@ -206,12 +206,13 @@ class Guard:
             return
         if event == "open" and isinstance(arguments[0], (str, bytes)) and writes(arguments[1], arguments[2]):
             self.check(arguments[0])
-        for place in WRITES.get(event, ()):
+        for place, base in WRITES.get(event, ()):
             if isinstance(arguments[place], (str, bytes)):
-                self.check(arguments[place])
+                self.check(arguments[place], arguments[base])
 
-    def check(self, path: str | bytes) -> None:
-        path = os.path.realpath(os.fsdecode(path))
+    def check(self, path: str | bytes, base: int = -1) -> None:
+        around = os.path.realpath(f"/proc/self/fd/{base}") if base >= 0 else ""
+        path = os.path.realpath(os.path.join(around, os.fsdecode(path)))
         if not path.startswith((f"{self.folder}{os.sep}", *IGNORED)) and path != str(self.folder):
             self.outside.append(path)
 

@@ -1,0 +1,100 @@
+"""Folders that take the place of older ones: whole, whatever fails and whenever a process is killed."""
+
+import os
+
+import pytest
+
+from mgt_core import files, folders
+
+needs_locks = pytest.mark.skipif(files.fcntl is None, reason="one process at a time on Windows")
+
+
+def folder(path, content):
+    (path / "sub").mkdir(parents=True)
+    (path / "sub" / "file").write_text(content)
+    return path
+
+
+def held(path):
+    return (path / "sub" / "file").read_text()
+
+
+def written(place, content="new"):
+    with folders.written_folder(place) as new:
+        folder(new / "in", content)
+
+
+def test_it_is_written_and_written_again(tmp_path):
+    for content in ("one", "two"):
+        written(tmp_path / "a", content)
+        assert held(tmp_path / "a" / "in") == content and os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("error", [OSError("refused"), KeyboardInterrupt()])
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_rename_that_fails_leaves_the_old_one(tmp_path, monkeypatch, error, renames):
+    place, replace, made = folder(tmp_path / "a", "old"), os.replace, []
+
+    def stops(source, target):
+        made.append(source)
+        if len(made) == renames + 1:
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stops)
+    with pytest.raises(type(error)):
+        written(place)
+    assert held(place) == "old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_a_block_that_raises_leaves_the_old_one(tmp_path):
+    place = folder(tmp_path / "a", "old")
+    with pytest.raises(KeyError), folders.written_folder(place) as new:
+        folder(new / "in", "new")
+        raise KeyError
+    assert held(place) == "old" and os.listdir(tmp_path) == ["a"]
+
+
+def killed_between_the_renames(tmp_path):
+    folder(tmp_path / f".a{folders.OLD}", "old")
+    folder(tmp_path / f".a{folders.NEW}", "new")
+    (tmp_path / f".a{files.LOCK}").touch()
+    return tmp_path / "a"
+
+
+@pytest.mark.parametrize("who", ["loads it", "saves beside it"])
+def test_the_old_one_comes_back_after_a_kill(tmp_path, who):
+    place = killed_between_the_renames(tmp_path)
+    if who == "loads it":
+        folders.recover(place)
+    else:
+        folders.sweep_folders(tmp_path)
+    assert held(place) == "old" and os.listdir(tmp_path) == ["a"]
+
+
+def test_an_old_one_that_was_replaced_does_not_come_back(tmp_path):
+    place = killed_between_the_renames(tmp_path)
+    folder(place, "new")
+    folders.recover(place)
+    assert held(place) == "new"
+    folders.sweep_folders(tmp_path)
+    assert held(place) == "new" and os.listdir(tmp_path) == ["a"]
+
+
+@needs_locks
+def test_what_a_living_process_writes_is_left_alone(tmp_path):
+    place = killed_between_the_renames(tmp_path)
+    before = sorted(os.listdir(tmp_path))
+    with files.claimed(place) as mine:
+        assert mine
+        folders.sweep_folders(tmp_path)
+        folders.recover(place)
+        assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_hidden_folders_of_others_are_left_alone(tmp_path):
+    for name in (".git", ".a.old", ".mgt-new", "a.mgt-new"):
+        folder(tmp_path / name, "mine")
+    before = sorted(os.listdir(tmp_path))
+    folders.sweep_folders(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == before
