@@ -123,7 +123,7 @@ def contents(folder: Path) -> list[Entry]:
 
 
 def come_back(folder: Path, others: list) -> Iterator[str]:
-    """Names of folders that were put aside among `others` by a process that was killed, and are in their places again."""
+    """Of the folders among `others` that killed processes had put aside, those that are in their places again."""
     for left in (folder / name for _, name, _ in others if name.endswith(OLD)):
         place = original(left, OLD)
         if not is_dir(place):
