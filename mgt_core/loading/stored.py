@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MGTError, reason
 from .disk import opened, parse_json, size_of
 
-MAX_HEADER = 5 * 2**20  # bytes; that of a model of 10,000 tensors has about one million
+MAX_HEADER = 16 * 2**20  # bytes; that of a model of 10,000 tensors has about one million, notes of a training some more
 DIMENSIONS = 16  # of a tensor; weights have up to five
 BITS = {  # a number of each type that safetensors knows
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
