@@ -23,6 +23,11 @@ ELSEWHERE = {
     "tests/device/test_cleanliness.py": "compares a device that is not there with the CPU",
     "tests/device/test_parts.py": "likewise",
     "tests/bench/device/test_parts.py": "loads where it is told to",
+    "tests/support/saved.py": "prepares files",
+    **{
+        f"tests/fuzz/{name}.py": "runs in a process that sees no GPU"
+        for name in ("checkpoints", "loras", "kill_quantize", "kill_training")
+    },
     "tests/bench/test_sweep.py": "asks for sizes, and compares with workers, which compute on the CPU",
 }
 

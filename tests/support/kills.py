@@ -25,6 +25,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .pack import ROOT
+from .trials import on_one_thread
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link")
 
@@ -37,10 +38,8 @@ def kills(short: int) -> int:
 def run(subject: str, count: int, seed: int = 0) -> dict:
     """What `count` kills of a subject came to: {"killed", "finished", "faults": [...]}. In a process of its own, which
     has one thread and can be copied."""
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "support.kills", subject, str(count), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, env=on_one_thread(), cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -96,16 +96,21 @@ def run(target: str, wanted: range) -> Report:
     return report
 
 
+def on_one_thread() -> dict[str, str]:
+    """The environment of a process that can be copied: it computes on the CPU, in one thread."""
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    own = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MGT_DEVICE": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    return {**os.environ, **own, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 class Watched:
     """A process that makes trials, one at a time."""
 
     def __init__(self, target: str):
-        paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         self.errors = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "support.trials", target],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=environment, cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, env=on_one_thread(), cwd=ROOT, text=True,
         )  # fmt: skip
         self.fate = "died"
         self.ready = selectors.DefaultSelector()
