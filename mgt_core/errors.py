@@ -1,6 +1,7 @@
 """The one exception type for bad input: its message is one sentence a person can act on."""
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -59,12 +60,12 @@ def lookup(what: str, name, known: Mapping[str, T]) -> T:
 
 
 def whole_number(name: str, value, low: int, high: int) -> None:
-    """Raises MGTError unless `value` is an int in low..high."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+    """Raises MGTError unless `value` is a whole number in low..high, numpy's included."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
         raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
 
 
 def finite_number(name: str, value, low: float, high: float) -> None:
-    """Raises MGTError unless `value` is a number in low..high."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+    """Raises MGTError unless `value` is a number in low..high, numpy's included."""
+    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
         raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")

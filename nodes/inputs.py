@@ -7,6 +7,7 @@ from functools import cache, wraps
 from inspect import signature
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,8 @@ from ..mgt_core.schedules.base import MaskSchedule
 LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
 MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-MASKS = (*FLOATS, torch.bool, torch.uint8, torch.int32, torch.int64)
+
+NUMBERS = {"INT": int, "FLOAT": float}
 
 PARTS: dict[str, tuple[type, str]] = {
     "MGT_MODEL": (mgt_core.MGTModel, "the model of Load MGT Model"),
@@ -48,11 +50,15 @@ def looks_at_inputs(node: type) -> None:
 
     @wraps(function)
     def run(self, *values: Any, **named: Any) -> Any:
-        given = {**signature(function).bind_partial(self, *values).arguments, **named} if values else named
+        given = (
+            signature(function).bind_partial(self, *values, **named).arguments if values else {"self": self, **named}
+        )
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 check(name, given[name], wanted)
-        return function(self, *values, **named)
+                if wanted.kind in NUMBERS:  # of numpy as well
+                    given[name] = NUMBERS[wanted.kind](given[name])
+        return function(**given)
 
     setattr(node, node.FUNCTION, run)
 
@@ -101,7 +107,7 @@ def check_choice(name: str, value: Any) -> None:
 
 
 def check_switch(name: str, value: Any) -> None:
-    if value not in (True, False) if isinstance(value, (bool, int)) else True:
+    if not isinstance(value, (bool, int, np.bool_)) or value not in (True, False):
         raise wrong(name, repr(value), "true or false")
 
 
@@ -113,7 +119,9 @@ def check_image(name: str, value: Any) -> None:
 
 
 def check_mask(name: str, value: Any) -> None:
-    check_values(name, value, "a mask of shape [batch, height, width]", (2, 3), MASKS)
+    if isinstance(value, Tensor) and not value.is_complex() and value.dtype not in FLOATS:
+        return check_values(name, value, "a mask of shape [batch, height, width]", (2, 3), (value.dtype,))
+    return check_values(name, value, "a mask of shape [batch, height, width]", (2, 3), FLOATS)
 
 
 def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
@@ -123,7 +131,7 @@ def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], d
     if value.ndim not in ranks or not 0 < value.numel() <= MOST_VALUES:
         raise misshapen(name, value, expected)
     if value.dtype not in dtypes or value.is_meta or value.layout != torch.strided:
-        held = "without values" if value.is_meta else f"{value.dtype}, {value.layout}"
+        held = "without values" if value.is_meta else str(value.dtype if value.dtype not in dtypes else value.layout)
         raise wrong(name, held, f"{expected}, of floats")
     if value.is_floating_point() and not all(map(math.isfinite, torch.stack(value.aminmax()).tolist())):
         raise MGTError(f"{name} {verb(name)} not finite: some values are NaN or infinite")

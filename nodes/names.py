@@ -6,13 +6,13 @@ from pathlib import Path
 
 from ..mgt_core.errors import MGTError, shown_text
 from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, loose_bundles
+from ..mgt_core.loading.listing import can_be_shown
 from .folders import BRANCH_FOLDER, FOLDER
 
 LONGEST_PART = 200  # bytes: file systems take 255, and what is being written has a longer name
 PRESET_FOLDER = "presets"  # below FOLDER and in the pack
 FOREIGN = re.compile(r'[<>:"|?*\\]')  # no file of Windows has them in its name
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # nor is one called so
-JOINERS = "\u200c\u200d"  # inside words of some languages, and of emoji
 EXPECTED = f"expected the name of a new folder in models/{FOLDER}, such as my-model or small/my-model"
 
 
@@ -36,7 +36,7 @@ def fault_of(name: str, depth: int) -> str:
         return f"{len(parts)} levels deep, and only {depth} are searched"
     if any(len(part.encode("utf-8", "replace")) > LONGEST_PART for part in parts):
         return f"part of which is longer than {LONGEST_PART} bytes"
-    if not name.translate(dict.fromkeys(map(ord, JOINERS))).isprintable() or FOREIGN.search(name):
+    if not can_be_shown(name, FOLDER) or FOREIGN.search(name):
         return "which holds characters that not every system takes"
     if any(part != part.strip() or part.endswith(".") or DEVICES.fullmatch(part) for part in parts):
         return "part of which ends as no name does on Windows, or is reserved there"
@@ -55,7 +55,7 @@ def fault_of_place(root: Path, name: str) -> str:
             os.scandir(folder).close()
         except OSError:
             return f"and {folder} is no folder that can be read"
-        if is_hf_layout(folder) or (folder != root and any(map(Path.is_dir, loose_bundles(folder)))):
+        if folder != root and (is_hf_layout(folder) or any(map(Path.is_dir, loose_bundles(folder)))):
             return f"which lies inside the model {folder}"
     if os.path.lexists(target) and not is_hf_layout(target):
         return "which is there already and is no model"

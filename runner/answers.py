@@ -20,6 +20,7 @@ MOST_FILES = 10_000  # of one run
 MOST_NODES = 100_000  # that a server knows; a hundred packs have ten thousand
 MOST_PROBLEMS = 1000  # that are taken from one answer; the first twenty are told
 GROUPS = ("required", "optional")
+ANY = "*"  # the type that fits every other
 
 
 def read_answer(text: bytes | str) -> Any:
@@ -122,38 +123,31 @@ def files(entry: Json) -> list[Json]:
 
 
 def _node(entry: Any) -> Json:
-    groups, order = as_object(as_object(entry).get("input") or {}), as_object(entry.get("input_order") or {})
-    outputs = entry.get("output") or []
-    if not isinstance(outputs, list) or not all(isinstance(kind, (str, list)) for kind in outputs):
-        raise ValueError("its outputs are no types")
-    if not all(isinstance(name, str) for group in GROUPS for name in _names(order.get(group))):
-        raise ValueError("its inputs have no order")
+    """What is declared oddly, which packs do and ComfyUI lets pass, is taken for as much as it says."""
+    groups, order = _object(as_object(entry).get("input")), _object(entry.get("input_order"))
+    outputs = entry.get("output")
     return {
-        "input": {g: {name: _spec(s) for name, s in as_object(groups.get(g) or {}).items()} for g in GROUPS},
-        "input_order": {group: order.get(group) or [] for group in GROUPS} if order else {},
-        "output": outputs,
+        "input": {g: {name: _spec(spec) for name, spec in _object(groups.get(g)).items()} for g in GROUPS},
+        "input_order": {g: [n for n in _list(order.get(g)) if isinstance(n, str)] for g in GROUPS} if order else {},
+        "output": [kind if isinstance(kind, (str, list)) else ANY for kind in _listed(outputs)],
         "output_node": bool(entry.get("output_node")),
         "display_name": _text(entry.get("display_name")),
     }
 
 
 def _spec(spec: Any) -> list:
-    if isinstance(spec, str):  # some packs forget the tuple
-        return [spec]
-    if not isinstance(spec, list) or not spec or not isinstance(spec[0], (str, list)):
-        raise ValueError("an input has no type")
-    options = spec[1] if len(spec) > 1 else None
-    if options is not None and not isinstance(options, dict):
-        raise ValueError("an input has odd options")
-    if spec[0] == "COMBO" and not isinstance(options and options.get("options"), (list, type(None))):
-        raise ValueError("an input has no list of choices")
-    return spec
+    kind, *rest = _listed(spec) or [ANY]
+    kind = kind if isinstance(kind, (str, list)) else ANY
+    if not rest or not isinstance(rest[0], dict):
+        return [kind]
+    if kind == "COMBO" and not isinstance(rest[0].get("options"), (list, type(None))):
+        return [kind, {**rest[0], "options": []}]
+    return [kind, rest[0]]
 
 
-def _names(order: Any) -> list:
-    if order is not None and not isinstance(order, list):
-        raise ValueError("its inputs have no order")
-    return order or []
+def _listed(value: Any) -> list:
+    """A text stands for a list of it: some packs forget the comma of a tuple of one."""
+    return [value] if isinstance(value, str) else _list(value)
 
 
 def _object(value: Any) -> Json:

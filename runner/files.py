@@ -30,7 +30,7 @@ class Document:
 def read_document(path: Path) -> Document:
     """Raises WorkflowError when there is no workflow in the file."""
     try:
-        with open_regular(path) as stream:
+        with opened(path) as stream:
             data = stream.read(len(png.SIGNATURE))
             if data == png.SIGNATURE:
                 return _from_image(stream, path)
@@ -52,10 +52,13 @@ def read_document(path: Path) -> Document:
     return _recognize(parsed(text, path), str(path))
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """A file to read. Raises OSError for anything but a regular file: a pipe could block, and a device never end."""
-    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))
-    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+def opened(path: Path) -> BinaryIO:
+    """A file to read, or what the shell hands over (/dev/stdin, /dev/fd/63). Raises OSError for anything else: a pipe
+    on a disk could block for ever, and a device never end."""
+    handed = path.is_absolute() and path.parts[1:2] == ("dev",) and stat.S_ISFIFO(os.stat(path).st_mode)
+    at_once = 0 if handed else getattr(os, "O_NONBLOCK", 0)
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | at_once))
+    if handed or stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
         return stream
     stream.close()
     raise OSError(None, "it is not a regular file")

@@ -63,8 +63,8 @@ class ImageScale:
         height = height or max(1, round(rows * width / columns))
         check_size((width, height), "the size to scale to", len(image))
         if crop == "center":
-            left = max(0, round((columns - rows * width / height) / 2))
-            top = max(0, round((rows - columns * height / width) / 2))
+            left = min((columns - 1) // 2, max(0, round((columns - rows * width / height) / 2)))
+            top = min((rows - 1) // 2, max(0, round((rows - columns * height / width) / 2)))
             image = image[:, top : rows - top, left : columns - left]
         if upscale_method == "lanczos":
             return (torch.stack([_lanczos(picture, width, height) for picture in image]),)

@@ -12,7 +12,7 @@ from pathlib import Path
 from .naming import SHOWN, below, free_paths, target
 from .pictures import check_pictures, read_picture, texts
 from .problems import Json, RunError, shown_text
-from .writing import save_new
+from .writing import save_new, sweep
 
 PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ANNOTATION = re.compile(r" \[(input|output|temp)\]$")
@@ -82,6 +82,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             check_pictures(images)
             start = target(self.output, str(filename_prefix), images.shape[2], images.shape[1])
             start.parent.mkdir(parents=True, exist_ok=True)
+            sweep(start.parent)
             notes = texts({"prompt": prompt, **(extra_pnginfo or {})})
             paths = free_paths(start)
             saved = []
@@ -123,10 +124,11 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             import torch
 
             picture = read_picture(_found(folders, image), image)
-            pixels = _tensor(picture.convert("RGB"))[None]
-            if picture.mode == "RGBA":
-                return pixels, 1 - _tensor(picture.getchannel("A"))[None]
-            return pixels, torch.zeros((1, 64, 64))
+            if picture.mode != "RGBA":
+                return _tensor(picture)[None], torch.zeros((1, 64, 64))
+            alpha = picture.getchannel("A")
+            picture = picture.convert("RGB")
+            return _tensor(picture)[None], _tensor(alpha)[None].neg_().add_(1)
 
     class LoadImageMask(LoadImage):
         RETURN_TYPES = ("MASK",)

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from .graph import BYPASSED, SUBGRAPH_INPUT, Scope, mode
 from .problems import Json, WorkflowError
+from .shape import NOTES
 
-NOTES = frozenset({"Note", "MarkdownNote"})
 VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
 MOST_LOOKS = 600_000  # at slots, a second or two of them; 100,000 nodes as workflows have them take some 400,000
 

@@ -6,20 +6,24 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
-from .problems import RunError, shown_text
+from .problems import UNSEEN, RunError, shown_text
 
 LONGEST = 500  # characters of a name with its folders
 LONGEST_PART = 200  # bytes of one of them: file systems take 255, and number and ending come after
 SHOWN = 80  # characters of a name in a sentence
-JOINERS = "\u200c\u200d"  # inside words of some languages, and of emoji
+
+
+def parts_of(name: str) -> list[str]:
+    return [part for part in re.split(r"[/\\]", name) if part not in ("", ".")]  # Windows takes both
 
 
 def below(name: str) -> bool:
     """Whether a name can mean nothing but a place below the folder it is looked up in, here and on Windows."""
-    path = PureWindowsPath(name)  # takes both kinds of slashes
-    return bool(path.parts) and not path.anchor and "\0" not in name and all(part.strip(". ") for part in path.parts)
+    parts = parts_of(name)
+    leads_off = re.match(r"[/\\]|[a-z]:[/\\]", name, re.IGNORECASE) or (os.name == "nt" and ":" in name)
+    return bool(parts) and not leads_off and "\0" not in name and all(part.strip(". ") for part in parts)
 
 
 def target(output: Path, prefix: str, width: int = 1, height: int = 1) -> Path:
@@ -29,8 +33,8 @@ def target(output: Path, prefix: str, width: int = 1, height: int = 1) -> Path:
     if len(prefix) > LONGEST:
         raise RunError(f"{shown} is a filename_prefix of {len(prefix)} characters; {LONGEST} are accepted")
     text = expand_prefix(prefix, width, height)
-    parts = PureWindowsPath(text).parts
-    if text and not text.translate(dict.fromkeys(map(ord, JOINERS))).isprintable():
+    parts = parts_of(text)
+    if UNSEEN.search(text):
         raise RunError(f"{shown} holds characters that no file name has; expected letters, numbers and signs")
     if not parts:
         raise RunError(f"{shown} names no file; expected a name such as ComfyUI, or folder/name")

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.PngImagePlugin import PngInfo
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # of others, some start programs to be read
-MOST_PIXELS = 2**26  # of one picture: 8192 x 8192, which takes 0.8 GB as the numbers of an IMAGE
+# Those of which none starts another program to be read.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+MOST_READ = 3 * 2**24  # pixels of a picture that is read: photographs have up to 50 million, and take 1.2 GB of memory
+MOST_PIXELS = 2**26  # of one that is made: 8192 x 8192, which takes 0.8 GB as the numbers of an IMAGE
 MOST_PICTURES = 2**16  # in a batch, as many as the widget of any node makes at once
 MOST_SCALED = 2**28  # pixels of a batch that is scaled: 3 GB as the numbers of an IMAGE
 
@@ -25,22 +27,25 @@ MOST_SCALED = 2**28  # pixels of a batch that is scaled: 3 GB as the numbers of 
 def read_picture(path: Path, name: str) -> Image:
     """The first picture of a file, upright: RGBA where parts of it can be transparent, else RGB.
 
-    Raises RunError for more than MOST_PIXELS, told before they are decoded, and for a file that holds no picture.
+    Raises RunError for more than MOST_READ pixels, told before they are decoded, and for a file that holds no picture.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what Pillow puts right
-            with Image.open(path, formats=FORMATS) as picture:
-                check_size(picture.size, f"picture {name!r}")
+            Image.init()
+            with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
+                check_size(picture.size, f"picture {name!r}", most=MOST_READ)
                 picture.load()
                 clear = "A" in picture.getbands() or "transparency" in picture.info
                 return upright(picture).convert("RGBA" if clear else "RGB")
     except RunError:
         raise
     except Image.DecompressionBombError as error:
-        raise RunError(f"picture {name!r} has more pixels than the {MOST_PIXELS:,} that are accepted") from error
+        raise RunError(f"picture {name!r} has more pixels than the {MOST_READ:,} that are accepted") from error
+    except UnidentifiedImageError as error:
+        raise RunError(f"picture {name!r} is none of a known kind ({', '.join(FORMATS)})") from error
     except Exception as error:  # readers of a broken file raise what it leads them to
         raise RunError(f"picture {name!r} cannot be read: {said(error)}") from error
 
@@ -55,11 +60,11 @@ def upright(picture: Image) -> Image:
         return picture
 
 
-def check_size(size: tuple[int, int], what: str, batch: int = 1) -> None:
+def check_size(size: tuple[int, int], what: str, batch: int = 1, most: int = MOST_PIXELS) -> None:
     """Raises RunError for (width, height) of more pixels than are worked on, also of a batch together."""
     width, height = size
-    if width * height > MOST_PIXELS:
-        raise RunError(f"{what} is {width} x {height} pixels; accepted are {MOST_PIXELS:,}, such as 8192 x 8192")
+    if width * height > most:
+        raise RunError(f"{what} is {width} x {height} pixels; accepted are {most:,}, such as 8192 x {most // 8192}")
     if width * height * batch > MOST_SCALED:
         raise RunError(f"{what} is {width} x {height} pixels for {batch} pictures; accepted are {MOST_SCALED:,} in all")
 
@@ -78,7 +83,7 @@ def check_pictures(images: Any) -> None:
     if shape[0] > MOST_PICTURES:
         raise RunError(f"there are {shape[0]} images; {MOST_PICTURES} at once can be saved")
     for place, image in enumerate(images):
-        if not all(map(math.isfinite, torch.stack(image.aminmax()).tolist())):  # takes no memory, and tells NaN too
+        if not all(map(math.isfinite, torch.stack(image.aminmax()).tolist())):  # one by one, and NaN too
             raise RunError(f"image {place + 1} of {shape[0]} holds values that are not finite, which are no colours")
 
 

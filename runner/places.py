@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .problems import Json, ServerError, shown_text
+from .problems import UNSEEN, Json, ServerError, shown_text
 
 TYPES = ("output", "temp", "input")  # the folders that ComfyUI has
 UNFIT = frozenset('<>:"|?*')  # in names on Windows
@@ -55,7 +55,7 @@ def free_names(path: Path) -> Iterator[Path]:
 
 def _names(path: str) -> Iterator[str]:
     for part in re.split(r"[/\\]", path):
-        name = "".join("_" if c in UNFIT or not c.isprintable() else c for c in part).strip(" ").rstrip(". ")
+        name = "".join("_" if c in UNFIT or UNSEEN.match(c) else c for c in part).strip(" ").rstrip(". ")
         if name:
             yield _shortened(f"_{name}" if name.startswith(".") or RESERVED.match(name) else name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 Json = dict[str, Any]
 
 LONGEST = 480  # characters of a sentence, whatever a file or a server holds
+# What terminals obey and no name needs: controls, ends of lines, marks of direction, halves of characters.
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 LONGEST_NAME = 60  # of a node's id, class and title in it, which leaves room for what is wrong
 
 
@@ -68,7 +71,12 @@ def visible(text: str) -> str:
     """With the escapes of Python for characters that are none to see, such as those that a terminal obeys."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else escaped(c) for c in text)
+
+
+def escaped(found: str | re.Match) -> str:
+    """Python's escape of a character."""
+    return str(found if isinstance(found, str) else found[0]).encode("unicode_escape").decode()
 
 
 def name_node(node_id: str, class_type: str, title: str = "") -> str:

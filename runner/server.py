@@ -20,7 +20,7 @@ from .places import free_names, place_of
 from .problems import Json, ServerError, WorkflowError, title_of
 from .progress import Bar
 from .transport import Server, is_loopback
-from .writing import save_new
+from .writing import save_new, sweep
 
 __all__ = ["Client", "ServerError", "is_loopback"]
 
@@ -108,13 +108,16 @@ class Client:
 
     def _save(self, files: list[Json], output: Path) -> Iterator[Path]:
         """Downloads what there is a place for, and raises afterwards for what there is none."""
-        refused = None
+        refused, swept = None, set()
         for file in files:
             try:
                 place = place_of(file, output)
             except ServerError as error:
                 refused = refused or error
                 continue
+            if place.parent not in swept:
+                sweep(place.parent)
+                swept.add(place.parent)
             yield self._download(file, place)
         if refused:
             raise refused

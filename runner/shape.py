@@ -18,11 +18,12 @@ MOST_LINKS = 300_000  # three a node, where saved workflows have one or two
 LONGEST_ID = 100  # characters of a node's id, of which those in nested subgraphs are put together
 SHOWN = 80  # characters of a value that is odd
 
+NOTES = frozenset({"Note", "MarkdownNote"})
 LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
 LIST, TEXT = (list, "a list"), (str, "text")
 GRAPH = {"nodes": LIST, "links": LIST}
 NODE = {
-    "title": TEXT,
+    "title": ((str, int, float), "text"),
     "mode": ((int, float), "a number"),
     "inputs": LIST,
     "outputs": LIST,
@@ -98,6 +99,8 @@ def check_node(node: Any) -> None:
     if not is_id(node["id"]):
         raise _bad("id", "a node", node["id"], f"a number or text of at most {LONGEST_ID} characters")
     where = f"node {node['id']}"
+    if node["type"] in NOTES:  # of which nothing is read
+        return
     _check(node, NODE, where)
     for side in ("inputs", "outputs"):
         for place, slot in enumerate(node.get(side) or []):
@@ -114,7 +117,8 @@ def is_id(value: Any) -> bool:
 def _check(holder: Json, wanted: dict, where: str) -> None:
     for key, (types, shown) in wanted.items():
         value = holder.get(key)
-        if value is not None and (not isinstance(value, types) or isinstance(value, bool)):
+        nothing = value is None or (types is list and value == {})  # an object without entries, where a list could be
+        if not nothing and (not isinstance(value, types) or isinstance(value, bool)):
             raise _bad(key, where, value, shown)
 
 
@@ -127,7 +131,7 @@ def link_ends(link: Any) -> tuple[str, tuple[str, int, str, int]]:
     try:
         values = [link[key] for key in LINK_KEYS] if isinstance(link, dict) else list(link)[:5]
         number, origin, origin_slot, target, target_slot = values
-        if isinstance(link, str) or not (is_id(number) and is_id(origin) and is_id(target)):
+        if isinstance(link, str) or not (is_id(number) and all(end is None or is_id(end) for end in (origin, target))):
             raise ValueError
         return str(number), (str(origin), slot_number(origin_slot), str(target), slot_number(target_slot))
     except (KeyError, TypeError, ValueError, OverflowError):

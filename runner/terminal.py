@@ -8,16 +8,17 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-from .problems import LONGEST, shown_text, visible
+from .problems import LONGEST, UNSEEN, escaped, shown_text, visible
 
 
 def say(line: object) -> None:
-    _write(sys.stdout, line)
+    """As it is, since scripts read it, but for what a terminal would act on."""
+    _write(sys.stdout, UNSEEN.sub(escaped, str(line)))
 
 
 def complain(*lines: object) -> None:
     for line in lines:
-        _write(sys.stderr, line)
+        _write(sys.stderr, shown_text(str(line)))
 
 
 def log_to_terminal(level: int) -> None:
@@ -36,8 +37,7 @@ class Shown(logging.Formatter):
         return "\n".join(visible(line[:LONGEST]) for line in super().formatException(failure).split("\n"))
 
 
-def _write(stream: TextIO | None, line: object) -> None:
-    text = shown_text(str(line))
+def _write(stream: TextIO | None, text: str) -> None:
     if stream is None:
         return
     try:

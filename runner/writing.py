@@ -27,7 +27,6 @@ def save_new(paths: Iterator[Path], write: Callable[[IO[bytes]], object]) -> Pat
     Raises OSError, and whatever `write` raises; then nothing of it is left.
     """
     first = next(paths)
-    sweep(first.parent)
     file = _hidden(first.parent)
     partial = Path(file.name)
     try:

@@ -85,12 +85,22 @@ def test_names_that_would_not_be_listed(models, name, sentence):
         host.bundle_target(name)
 
 
-@pytest.mark.parametrize("name", ["new", "tiny", "small/w4a8", "small/new", "kept/x", "a/b/c", "é\u200dé", "v1.5 (2)"])
+@pytest.mark.parametrize(
+    "name", ["new", "tiny", "small/w4a8", "small/new", "kept/x", "a/b/c", "é\u200dé", "夜\u3000明け", "v1.5 (2)"]
+)
 def test_names_that_are_listed(models, name):
     assert NODES["MGTSaveModel"].VALIDATE_INPUTS(name) is True
     shutil.rmtree(host.bundle_target(name), ignore_errors=True)
     minimal_bundle(host.bundle_target(name))
     assert name in host.bundles()
+
+
+def test_a_model_that_lies_among_all_others_takes_no_name(models):
+    """Unpacked right into the folder, it is listed beside what lies in its subfolders."""
+    minimal_bundle(models)
+    assert NODES["MGTSaveModel"].VALIDATE_INPUTS("new") is True
+    minimal_bundle(host.bundle_target("new"))
+    assert "new" in host.bundles()
 
 
 PIECES = st.sampled_from(

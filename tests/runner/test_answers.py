@@ -51,29 +51,38 @@ def test_odd_but_good(entry):
     )
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        5,
-        [],
-        "node",
-        node(input=[1]),
-        node(input={"required": ["a"]}),
-        node(input={"required": {"a": None}}),
-        typed(),
-        typed(5),
-        typed({}),
-        typed("INT", 5),
-        typed("COMBO", {"options": "abc"}),
-        node(input_order=["a"]),
-        node(input_order={"required": "text"}),
-        node(input_order={"required": [["text"]]}),
-        node(output="IMAGE"),
-        node(output=[5]),
-    ],
-)
-def test_malformed_nodes_are_left_out_which_is_said(entry, caplog):
+ODD = {
+    "inputs that are none": (node(input=[1]), {}),
+    "no names of inputs": (node(input={"required": ["a"]}), {}),
+    "an input of nothing": (node(input={"required": {"a": None}}), {"a": ["*"]}),
+    "an input without a type": (typed(), {"a": ["*"]}),
+    "a type that is a number": (typed(5), {"a": ["*"]}),
+    "a type that is an object": (typed({}), {"a": ["*"]}),
+    "options that are none": (typed("INT", 5), {"a": ["INT"]}),
+    "a tip in place of options": (typed("INT", "tip"), {"a": ["INT"]}),
+    "choices that are none": (typed("COMBO", {"options": "abc"}), {"a": ["COMBO", {"options": []}]}),
+    "an order that is none": (node(input_order=["a"]), None),
+    "an order that is a text": (node(input_order={"required": "text"}), None),
+    "an order of lists": (node(input_order={"required": [["text"]]}), None),
+    "outputs that are a text": (node(output="IMAGE"), None),
+    "an output that is a number": (node(output=[5]), None),
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_odd_declarations_do_not_hide_a_node(kind):
+    """Packs have them, and ComfyUI lets them pass."""
+    entry, inputs = ODD[kind]
+    found = checked_object_info({"A": entry})["A"]
+    assert inputs is None or found["input"]["required"] == inputs
+    assert all(isinstance(output, (str, list)) for output in found["output"])
+    for spec in specs.inputs(found).values():
+        assert specs.kind(spec) and specs.default(spec) in (None, 0, 4, "", "a")
+    assert "IMAGE" not in str(entry["output"]) or found["output"] == ["IMAGE"]
+
+
+@pytest.mark.parametrize("entry", [None, 5, [], "node"])
+def test_what_describes_no_node_is_left_out_which_is_said(entry, caplog):
     with caplog.at_level(logging.WARNING):
         assert checked_object_info({**NODES, "Odd": entry}).keys() == NODES.keys()
     assert caplog.messages == ["The server does not describe these nodes as ComfyUI does; they do not count: Odd"]

@@ -1,8 +1,12 @@
 """Files that hold no workflow, and the words in which they are refused."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
+
+from runner.files import read_document
 
 FILE_ERRORS = {
     "empty": (b" \n", "Cannot read the workflow: {file} is empty."),
@@ -29,3 +33,14 @@ def test_unreadable_files(content, sentence, command, tmp_path):
     assert (code, out) == (1, "")
     assert lines[1].startswith(sentence.format(file=tmp_path / "workflow.json"))
     assert len(lines) == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="no shell hands over pipes by a name here")
+def test_a_pipe_that_the_shell_hands_over_is_read():
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as pipe:
+        pipe.write(json.dumps({"nodes": [], "links": []}))
+    try:
+        assert read_document(Path(f"/dev/fd/{reading}")).ui == {"nodes": [], "links": []}
+    finally:
+        os.close(reading)

@@ -90,6 +90,15 @@ LIKE_THE_FRONT_END = {
     ) | {"links": None},
     "null in the place of a link that was removed": WHOLE | {"links": [None, *WHOLE["links"]]},
     "ids as text": WHOLE | {"links": [[str(part) for part in link] for link in WHOLE["links"]]},
+    "notes, of which nothing is read": {
+        **WHOLE,
+        "nodes": [
+            *WHOLE["nodes"],
+            {"id": 9, "type": "Note", "inputs": {}, "outputs": {}, "widgets_values": "hello", "title": 5},
+        ],
+    },
+    "an object without entries for a list": {**WHOLE, "nodes": [{**make(1), "inputs": {}}, show(3, 1)]},
+    "a number for a title": {**WHOLE, "nodes": [{**make(1), "title": 5}, show(3, 1)]},
     "odd things that nobody reads": {**WHOLE, "groups": 3, "extra": [], "version": {}, "config": None},
 }  # fmt: skip
 

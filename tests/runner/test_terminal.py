@@ -10,7 +10,7 @@ import pytest
 import run_workflow
 from runner import command as command_module
 from runner.problems import WorkflowError
-from runner.terminal import Shown
+from runner.terminal import Shown, say
 from support.fake_nodes import chain, change
 from support.pack import ROOT
 
@@ -25,6 +25,15 @@ def test_a_log_message_is_one_line_and_a_traceback_keeps_its():
     first, *lines = Shown().format(record).split("\n")
     assert first == r"Node a\x1b[31m fails"
     assert lines[0].startswith("Traceback") and lines[-2:] == [r"ValueError: bad\x1b[31m", "worse"]
+
+
+def test_a_path_is_said_as_it_is(capsys):
+    """Scripts read it; nothing in it reaches the terminal as a code."""
+    say(f"Saved a  b/{'x' * 600}/夜\u3000\u200d.png")
+    say(f"Saved a{ESCAPE}\n\u202eb")
+    whole, odd, _ = capsys.readouterr().out.split("\n")
+    assert whole == f"Saved a  b/{'x' * 600}/夜\u3000\u200d.png"
+    assert odd == r"Saved a\x1b[31m\n\u202eb"
 
 
 def test_many_problems_are_counted(command, monkeypatch):

@@ -80,5 +80,6 @@ def test_what_a_killed_process_left_is_swept_and_what_another_writes_is_not(tmp_
         os.utime(partial, (0, 0))
     (tmp_path / ".mine.part").touch()
     (tmp_path / f"{writing.MARK}folder{writing.UNFINISHED}").mkdir()
+    sweep(tmp_path)
     assert written(tmp_path) == "1.png"
     assert not partial.exists() and (tmp_path / ".mine.part").exists()
