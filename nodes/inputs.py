@@ -47,12 +47,11 @@ class Declared(NamedTuple):
 def looks_at_inputs(node: type) -> None:
     """Has the function of a node class raise MGTError for inputs that are none."""
     function = getattr(node, node.FUNCTION)
+    names = list(signature(function).parameters)
 
     @wraps(function)
     def run(self, *values: Any, **named: Any) -> Any:
-        given = (
-            signature(function).bind_partial(self, *values, **named).arguments if values else {"self": self, **named}
-        )
+        given = {**dict(zip(names, (self, *values), strict=False)), **named}
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 check(name, given[name], wanted)

@@ -85,9 +85,10 @@ def test_names_that_would_not_be_listed(models, name, sentence):
         host.bundle_target(name)
 
 
-@pytest.mark.parametrize(
-    "name", ["new", "tiny", "small/w4a8", "small/new", "kept/x", "a/b/c", "é\u200dé", "夜\u3000明け", "v1.5 (2)"]
-)
+LISTED = ["new", "tiny", "small/w4a8", "small/new", "kept/x", "a/b/c", "é\u200dé", "夜\u3000明け", "v1.5 (2)"]
+
+
+@pytest.mark.parametrize("name", LISTED)
 def test_names_that_are_listed(models, name):
     assert NODES["MGTSaveModel"].VALIDATE_INPUTS(name) is True
     shutil.rmtree(host.bundle_target(name), ignore_errors=True)
