@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from .problems import Json, WorkflowError, name_node
-from .shape import MOST_BYTES, MOST_NODES, check_workflow, link_ends
+from .shape import MOST_BYTES, MOST_NODES, NOTES, check_workflow, link_ends
 
 MUTED, BYPASSED = 2, 4
 SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
@@ -95,7 +95,7 @@ def _read(graph: Json) -> Graph:
     for node in graph.get("nodes") or []:
         if str(node["id"]) in nodes:
             raise WorkflowError.one("Bad workflow", f"two nodes have the id {node['id']}")
-        nodes[str(node["id"])] = node
+        nodes[str(node["id"])] = {"id": node["id"], "type": node["type"]} if node["type"] in NOTES else node
     found = (link_ends(link) for link in graph.get("links") or [] if link is not None)  # null is left of one removed
     links = {number: Link(*ends) for number, ends in found}
     ends: dict[int, Link] = {}
