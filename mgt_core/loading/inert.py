@@ -99,7 +99,7 @@ def tensor_of_type(storage, offset, shape, strides, requires_grad, hooks, dtype,
         raise Broken("it holds a tensor whose shape is none")
     found = Held(storage, shape, dtype, offset * dtype.itemsize)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    if found.size and (found.size > storage.size or (last + 1) * dtype.itemsize > storage.size):
+    if found.size and (last + 1) * dtype.itemsize > storage.size:
         raise Broken(f"it holds a tensor of shape {list(shape)} and less data than that")
     return found
 
