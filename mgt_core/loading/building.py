@@ -30,9 +30,14 @@ def told_of(place: object, what: str = "does not describe a network that can be 
         raise MGTError(f"{place}: {error}") from error
     except BaseException as error:
         foreign = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if not foreign or type(error).__name__ == "OutOfMemoryError":
+        if not foreign or is_full(error):
             raise
         raise MGTError(f"{place} {what} ({reason(error)})") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a device other than the CPU has no memory left; Apple's says so in a plain RuntimeError."""
+    return type(error).__name__ == "OutOfMemoryError" or str(error).startswith("MPS backend out of memory")
 
 
 @contextmanager
