@@ -13,6 +13,7 @@ from torch import nn
 import mgt_core
 from mgt_core.loading import building, networks
 from mgt_core.loading.building import as_many_as, like, told_of
+from mgt_core.loading.weights import index_weights
 from support.bundles import (
     REMOVED,
     amused_bundle,
@@ -303,3 +304,12 @@ def test_a_branch_is_compared_too(bundle):
     check(
         lambda: mgt_core.load_branch(bundle, network), ("self_guidance.safetensors", "top_down_transform", "not finite")
     )
+
+
+def test_shards_below_the_folder_of_their_index(tmp_path):
+    (tmp_path / "parts").mkdir()
+    for place in ("parts/m-1.safetensors", "m-2.safetensors"):
+        save_file({place: torch.ones(1)}, tmp_path / place)
+    index = {"weight_map": {"a": "parts/m-1.safetensors", "b": "./m-2.safetensors"}}
+    (tmp_path / "m.safetensors.index.json").write_text(json.dumps(index))
+    assert len(index_weights(tmp_path)) == 2
