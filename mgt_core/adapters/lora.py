@@ -156,7 +156,7 @@ def low_rank(layer: str, part: Mapping[str, Tensor], settings: Settings, file: s
     if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1]:
         shapes = f"{list(down.shape)} and {list(up.shape)}"
         raise MGTError(f"{file} holds matrices of {shapes} for {layer}; expected [r, in] and [out, r]")
-    if not all(matrix.is_floating_point() for matrix in part.values()) or not down.numel() or not up.numel():
+    if not all(matrix.is_floating_point() for matrix in (down, up)) or not down.numel() or not up.numel():
         held = f"{down.dtype} and {up.dtype} of rank {down.shape[0]}"
         raise MGTError(f"{file} holds {held} for {layer}; expected floating-point numbers of rank 1 or more")
     if not (numbers_fit(down, torch.float32) and numbers_fit(up, torch.float32)):

@@ -12,6 +12,8 @@ from .maps import activated, layout_of
 from .tiled import decode_tiled, encode_tiled, is_plain, resamplers
 from .upsampling import FoldedUpsample, can_be_folded
 
+UNUSED = ("sample_size", "scaling_factor", "force_upcast")  # entries of a config by which nothing is built or computed
+
 
 @CODECS.register("vqmodel")
 class VQModelCodec(Codec):
@@ -25,7 +27,8 @@ class VQModelCodec(Codec):
     def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         from diffusers import VQModel
 
-        network = VQModel(**like(defaults_of(VQModel), config))
+        examples = {name: value for name, value in defaults_of(VQModel).items() if name not in UNUSED}
+        network = VQModel(**like(examples, config))
         for level in network.decoder.up_blocks:
             for index, upsampler in enumerate(level.upsamplers or ()):
                 if can_be_folded(upsampler):

@@ -22,7 +22,7 @@ EXAMPLES = {
     **dict.fromkeys(("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"), 1),
     **{"projection_dim": 1, "max_position_embeddings": 1, "hidden_act": "gelu", "eos_token_id": 1},
     **dict.fromkeys(("bos_token_id", "pad_token_id")),
-    **dict.fromkeys(("layer_norm_eps", "attention_dropout", "initializer_range", "initializer_factor"), 1.0),
+    **dict.fromkeys(("layer_norm_eps", "initializer_range", "initializer_factor"), 1.0),
 }
 
 

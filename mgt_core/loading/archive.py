@@ -35,6 +35,8 @@ def entries_of(stream: BinaryIO, total: int) -> tuple[zipfile.ZipFile, dict[str,
     check_end(stream, total)
     archive = zipfile.ZipFile(stream)
     infos = archive.infolist()
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise Broken("it holds a program of TorchScript, which is not run")
     if sum(info.file_size for info in infos) > total or any(map(is_packed, infos)):
         raise Broken("it is compressed, which files of torch.save are not; it may grow to any size")
     if len({info.filename.casefold() for info in infos}) < len(infos):

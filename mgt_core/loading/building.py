@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,9 +30,14 @@ def told_of(place: object, what: str = "does not describe a network that can be 
         raise MGTError(f"{place}: {error}") from error
     except BaseException as error:
         foreign = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if not foreign or type(error).__name__ == "OutOfMemoryError":
+        if not foreign or is_full(error):
             raise
         raise MGTError(f"{place} {what} ({reason(error)})") from error
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether a device other than the CPU has no memory left; Apple's says so in a plain RuntimeError."""
+    return type(error).__name__ == "OutOfMemoryError" or str(error).startswith("MPS backend out of memory")
 
 
 @contextmanager
@@ -40,27 +45,38 @@ def as_many_as(stored: int) -> Iterator[None]:
     """Networks built within are not much larger than a file of `stored` tensors, whatever counts their config holds.
 
     Raises MGTError as soon as they are."""
-    left, thread = min(PIECES * stored + ROOM, MOST), threading.get_ident()
-
-    def count(*registered: Any) -> None:
-        nonlocal left
-        if threading.get_ident() == thread:
-            left -= 1
-            if left < 0:
-                raise MGTError(
-                    f"it describes a network of many more layers than the {stored} tensors of its weights, or of more "
-                    f"than {MOST} pieces"
-                )
-
-    hooks = [
-        registration.register_module_parameter_registration_hook(count),
-        registration.register_module_module_registration_hook(count),
-    ]
+    watch()
+    before = getattr(counted, "left", None)
+    counted.left, counted.stored = min(PIECES * stored + ROOM, MOST), stored
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        counted.left = before
+
+
+counted = threading.local()  # what the thread may still build
+
+
+lock, watching = threading.Lock(), []
+
+
+def watch() -> None:
+    """From the first network on, for good: other threads go through torch's hooks while they build."""
+    with lock:
+        if not watching:
+            watching.append(registration.register_module_parameter_registration_hook(count))
+            watching.append(registration.register_module_module_registration_hook(count))
+
+
+def count(*registered: Any) -> None:
+    if (left := getattr(counted, "left", None)) is None:
+        return
+    counted.left = left - 1
+    if left <= 0:
+        raise MGTError(
+            f"it describes a network of many more layers than the {counted.stored} tensors of its weights, or of more "
+            f"than {MOST} pieces"
+        )
 
 
 def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,10 +90,20 @@ def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
         fits, wanted = KINDS[type(examples[name][0] if listed else examples[name])]
         if listed:
             wanted = f"a list of up to {LONGEST}, each {wanted}"
-        values = value if listed and is_list else [value]
+        values = [as_kind(fits, one) for one in (value if listed and is_list else [value])]
+        known[name] = values if listed and is_list else values[0]
         if listed != is_list or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
             raise MGTError(f"config has {name} {shortened(repr(value), 80)}; expected {wanted}")
     return known
+
+
+def as_kind(fits: Callable[[object], bool], value: Any) -> Any:
+    """The same number as another type where only that fits: 4.0 as 4, 1 as true."""
+    if isinstance(value, float) and value.is_integer() and not fits(value):
+        return int(value)
+    if type(value) is int and value in (0, 1) and not fits(value):
+        return bool(value)
+    return value
 
 
 def is_whole(value: object) -> bool:

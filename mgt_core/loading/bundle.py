@@ -137,6 +137,7 @@ def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Par
     index = folder / "model_index.json"
     named = read_json(index).get("sample_size") if index.is_file() else None
     if named is not None:
+        named = int(named) if isinstance(named, float) and named.is_integer() else named
         whole_number(f"sample_size of {index}", named, 1, LONGEST_SIDE)
         return named, named
     height, width = (side * codec.scale for side in network.trained_grid)

@@ -23,7 +23,8 @@ STORAGES = {
     "ComplexFloat": torch.complex64,
     "ComplexDouble": torch.complex128,
 }
-PLAIN = (str, int, float, bool, bytes, complex, type(None))
+TEXTS = (str, bytes)
+LONGEST_KEY = 10_000  # characters of a key, which are compared whenever it is looked up; prompts have some hundred
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,20 @@ class Inert:
 
 
 def key_like(key: object) -> object:
-    """A key that takes no time to look up: nested tuples take any, and so do numbers chosen to collide."""
-    for part in key if isinstance(key, tuple) else (key,):
-        if not isinstance(part, PLAIN) or isinstance(part, int) and abs(part) >= 2**60:
-            raise Broken("it holds collections by keys that are no numbers or texts")
+    """A key that takes no time to look up: long and nested ones take any, and so do numbers chosen to collide."""
+    if isinstance(key, tuple):
+        plain = len(key) <= DIMENSIONS and all(isinstance(part, TEXTS) or is_small(part, 2**32) for part in key)
+        length = sum(len(part) for part in key if isinstance(part, TEXTS)) if plain else 0
+    else:
+        plain = isinstance(key, (*TEXTS, float)) or is_small(key, 2**60)
+        length = len(key) if isinstance(key, TEXTS) else 0
+    if not plain or length > LONGEST_KEY:
+        raise Broken("it holds collections by keys that are no numbers or texts, or long ones")
     return key
+
+
+def is_small(value: object, limit: int) -> bool:
+    return value is None or isinstance(value, int) and abs(value) < limit
 
 
 def view_of(storage: Storage, view: object = None) -> Storage:
@@ -85,14 +95,17 @@ def tensor_of_type(storage, offset, shape, strides, requires_grad, hooks, dtype,
     """A tensor that lies within its storage and is no larger. Raises Broken for others."""
     if not isinstance(storage, Storage) or str(dtype).startswith(("torch.q", "torch.bits")) or metadata or hooks:
         raise Broken("it holds a tensor of a special kind")
-    whole = isinstance(shape, tuple) and isinstance(strides, tuple) and all(map(is_count, (offset, *shape, *strides)))
-    if not whole or len(shape) != len(strides) or len(shape) > DIMENSIONS:
+    if not is_shape(shape) or not is_shape(strides) or len(shape) != len(strides) or not is_count(offset):
         raise Broken("it holds a tensor whose shape is none")
     found = Held(storage, shape, dtype, offset * dtype.itemsize)
     last = offset + sum((size - 1) * stride for size, stride in zip(shape, strides))
-    if found.size and (found.size > storage.size or (last + 1) * dtype.itemsize > storage.size):
+    if found.size and (last + 1) * dtype.itemsize > storage.size:
         raise Broken(f"it holds a tensor of shape {list(shape)} and less data than that")
     return found
+
+
+def is_shape(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) <= DIMENSIONS and all(map(is_count, value))
 
 
 def parameter(value, requires_grad=True, hooks=None, state=None) -> Held:
@@ -117,6 +130,8 @@ def check_attributes(state: object, kind: type) -> None:
 
 
 def dictionary(items=()) -> dict:
+    if not isinstance(items, (dict, list, tuple)):
+        raise Broken("it holds a dictionary that is none")
     pairs = items.items() if isinstance(items, dict) else items
     return {key_like(key): value for key, value in pairs}
 
@@ -128,6 +143,8 @@ def tally(items=()) -> dict:
 
 
 def collection(items=()) -> Inert:
+    if not isinstance(items, (list, tuple)):
+        raise Broken("it holds a collection of something else than numbers or texts")
     for item in items:
         key_like(item)
     return Inert()
@@ -145,11 +162,11 @@ def changeable(content=b"", encoding="latin1") -> bytes:
 
 
 def complex_number(real: float, imaginary: float) -> complex:
-    return complex(float(real), float(imaginary))
+    return complex(real, imaginary)
 
 
 def shape_of(sizes=()) -> tuple:
-    if not isinstance(sizes, tuple) or not all(map(is_count, sizes)):
+    if not is_shape(sizes):
         raise Broken("it holds a shape that is none")
     return sizes
 
@@ -179,4 +196,5 @@ KNOWN: dict[str, object] = {
     "torch._tensor._rebuild_from_type_v2": with_attributes,
     "torch.storage.UntypedStorage": torch.uint8,
     **{f"torch.{name}Storage": dtype for name, dtype in STORAGES.items()},
+    **{f"torch.{name}": kind for name, kind in vars(torch).items() if isinstance(kind, torch.dtype)},
 }

@@ -68,6 +68,10 @@ def one_list() -> Iterator[None]:
         _left.reset(token)
 
 
+def is_listing() -> bool:
+    return _left.get() is not None
+
+
 def check_time() -> None:
     """Raises MGTError where a list has no time to read another file."""
     left = _left.get()

@@ -1,6 +1,7 @@
 """What a file of torch.save holds, told from its pickle without torch.load: nothing is built but inert stand-ins, and
 none of the data is read. What passes here is of a size that the file itself has."""
 
+import io
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,10 +14,15 @@ from ..errors import MGTError
 from .archive import Broken, entries_of, is_zip
 from .disk import opened, size_of
 from .inert import KNOWN, Held, Storage, check_attributes, key_like, view_of
+from .listing import is_listing
 from .stored import is_count
 
 MAX_PICKLE = 32 * 2**20  # bytes of the pickle beside the data; that of a model of 5,000 tensors has about one million
-PIECES = 1_000_000  # that it is read in, a second's work: a number or a text is two or three, a tensor about eighty
+PIECES = (
+    3_000_000  # that it is read in, two seconds' work: a number or a text is two or three, a tensor about a hundred
+)
+LISTED = PIECES // 3  # of one that is only to be listed; a model of 10,000 tensors
+TEXT = 16  # characters of a text that count as a piece where it is gone through
 SHARED = 4  # times its length that the tensors of a file may have together, since some share their data
 LONGEST_NAME = 1000  # of a function or type that a pickle names
 
@@ -78,18 +84,20 @@ def zipped(stream: BinaryIO) -> object:
     if max(entry.size for name, entry in entries.items() if not name.startswith("data/")) > MAX_PICKLE:
         raise Broken(f"it holds more beside its tensors than is read ({MAX_PICKLE} bytes)")
     with archive.open(entries["data.pkl"].info) as data:
-        return Reader(data, storage).load()
+        return Reader(Limited(io.BytesIO(data.read())), storage).load()
 
 
 def unzipped(stream: BinaryIO) -> object:
     """Of the format before: pickles of what it is, of the tensors and of the order of the data, then the data."""
     stream.seek(0)
-    if Reader(stream).load() != MAGIC or Reader(stream).load() != VERSION:
+    limited = Limited(stream)
+    if Reader(limited).load() != MAGIC or Reader(limited).load() != VERSION:
         raise Broken("it is none of torch.save")
-    Reader(stream).load()  # about the machine that wrote it
-    reader = Reader(stream, Storage)
-    held, keys = reader.load(), Reader(stream).load()
-    if not isinstance(keys, list) or len(keys) != len(reader.found) or set(keys) != set(reader.found):
+    Reader(limited).load()  # about the machine that wrote it
+    reader = Reader(limited, Storage)
+    held, keys = reader.load(), Reader(limited).load()
+    known = isinstance(keys, list) and all(isinstance(key, str) and key in reader.found for key in keys)
+    if not known or not len(set(keys)) == len(keys) == len(reader.found):
         raise Broken("its data is not that of its tensors")
     if size_of(stream) < stream.tell() + sum(8 + storage.size for storage in reader.found.values()):
         raise Broken("it is cut off")
@@ -97,45 +105,60 @@ def unzipped(stream: BinaryIO) -> object:
 
 
 class Limited:
-    """A stream that ends where the pickle of a file of tensors would have ended."""
+    """A stream that ends where the pickles of a file of tensors would have ended. What they do with what they hold
+    counts too: an object is named again in two bytes, whatever its length."""
 
     def __init__(self, stream: BinaryIO):
-        self.stream, self.bytes, self.pieces = stream, MAX_PICKLE, PIECES
+        self.stream, self.bytes, self.most = stream, MAX_PICKLE, LISTED if is_listing() else PIECES
+        self.pieces = self.most
 
     def read(self, size: int) -> bytes:
         self.pieces -= 1
         self.bytes -= size
         if self.pieces < 0 or self.bytes < 0:
-            raise Broken(f"it holds more beside its tensors than is read ({PIECES} pieces, {MAX_PICKLE} bytes)")
+            raise self.too_much()
         return self.stream.read(size)
 
     def readline(self) -> bytes:
         self.pieces -= 1
         return self.stream.readline(LONGEST_NAME)
 
+    def go_through(self, value: object, levels: int = 2) -> None:
+        """Counts the parts of a value, and those of tuples in it so many levels down."""
+        if isinstance(value, (str, bytes)):
+            self.pieces -= len(value) // TEXT
+        elif isinstance(value, (list, tuple, dict)):
+            self.pieces -= len(value)
+        if self.pieces < 0:
+            raise self.too_much()
+        if isinstance(value, tuple) and levels:
+            for part in value:
+                self.go_through(part, levels - 1)
+
+    def too_much(self) -> Broken:
+        return Broken(f"it holds more beside its tensors than is read ({self.most} pieces, {MAX_PICKLE} bytes)")
+
 
 class Reader(pickle._Unpickler):
     """Knows the names that files of tensors hold, and the opcodes that torch.load knows with weights_only. (The one
     in C would make room for any number of remembered objects that a file names.)"""
 
-    def __init__(self, stream: BinaryIO, storage: Callable[[str, torch.dtype, int], Storage] | None = None):
-        super().__init__(Limited(stream), encoding="utf-8")
-        self.storage, self.found = storage, {}
+    def __init__(self, stream: Limited, storage: Callable[[str, torch.dtype, int], Storage] | None = None):
+        super().__init__(stream, encoding="utf-8")
+        self.stream, self.storage, self.found = stream, storage, {}
 
     def find_class(self, module: str, name: str) -> object:
         full = f"{module}.{name}".replace("__builtin__.", "builtins.", 1)
-        if full in KNOWN:
-            return KNOWN[full]
-        dtype = getattr(torch, name, None) if module == "torch" else None
-        if not isinstance(dtype, torch.dtype):
+        if full not in KNOWN:
             raise Broken(f"it holds {full}, and only plain tensors, numbers, texts and collections of them are loaded")
-        return dtype
+        return KNOWN[full]
 
     def persistent_load(self, told: object) -> Storage:
+        self.stream.go_through(told)
         if self.storage is None or not isinstance(told, tuple) or len(told) not in (5, 6) or told[0] != "storage":
             raise Broken("it holds other objects, which are not loaded")
         _, dtype, key, _, count, *view = told
-        if not isinstance(dtype, torch.dtype) or not isinstance(key, str) or not is_count(count):
+        if not isinstance(dtype, torch.dtype) or not isinstance(key_like(key), str) or not is_count(count):
             raise Broken("it holds data of a type that is not loaded")
         found = self.found.get(key) or self.storage(key, dtype, count)
         self.found[key] = found
@@ -153,12 +176,19 @@ class Reader(pickle._Unpickler):
     def fill(self, items: list) -> None:
         target = self.stack[-1]
         for at in range(0, len(items), 2):
+            if isinstance(items[at], tuple):
+                self.stream.go_through(items[at])
             target[key_like(items[at])] = items[at + 1]
+
+    def load_reduce(self) -> None:
+        self.stream.go_through(self.stack[-1])
+        super().load_reduce()
 
     def load_build(self) -> None:
         """Attributes of an OrderedDict, which module.state_dict() has. Those that hide its methods would come alive
         in torch.load."""
         state = self.stack.pop()
+        self.stream.go_through(state)
         if not isinstance(self.stack[-1], dict):
             raise Broken("it holds other objects, which are not loaded")
         check_attributes(state, OrderedDict)
@@ -166,11 +196,16 @@ class Reader(pickle._Unpickler):
     dispatch = {
         code[0]: pickle._Unpickler.dispatch[code[0]]
         for code in (
-            *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.REDUCE, pickle.BINPERSID),
+            *(pickle.PROTO, pickle.STOP, pickle.MARK, pickle.GLOBAL, pickle.BINPERSID),
             *(pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE, pickle.BININT, pickle.BININT1, pickle.BININT2),
             *(pickle.LONG1, pickle.BINFLOAT, pickle.BINUNICODE, pickle.SHORT_BINSTRING),
             *(pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3),
             *(pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.EMPTY_DICT),
             *(pickle.BINGET, pickle.LONG_BINGET, pickle.BINPUT, pickle.LONG_BINPUT),
         )
-    } | {pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.BUILD[0]: load_build}
+    } | {
+        pickle.SETITEM[0]: load_setitem,
+        pickle.SETITEMS[0]: load_setitems,
+        pickle.REDUCE[0]: load_reduce,
+        pickle.BUILD[0]: load_build,
+    }

@@ -9,6 +9,7 @@ from ..errors import MGTError, reason
 from .disk import opened, parse_json, size_of
 
 MAX_HEADER = 16 * 2**20  # bytes; that of a model of 10,000 tensors has about one million, notes of a training some more
+HEADER_LISTS = 1_000_000  # brackets in a header, those in the texts of its notes counted too
 DIMENSIONS = 16  # of a tensor; weights have up to five
 BITS = {  # a number of each type that safetensors knows
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
@@ -44,7 +45,7 @@ def read_header(file: Path) -> dict[str, Stored]:
             raise MGTError(f"{broken} (it has {total} bytes and no valid header{limit})")
         data = stream.read(length) or b""
     try:
-        entries = entries_in(parse_json(data), file)
+        entries = entries_in(parse_json(data, HEADER_LISTS), file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MGTError(f"{broken} (its header cannot be parsed: {reason(error)})") from None
     end = 8 + length + max((entry.offset + entry.size for entry in entries.values()), default=0)

@@ -54,13 +54,20 @@ def shards_of(index: Path, suffix: str) -> list[Path]:
     names = sorted(set(weight_map.values()))
     if len(names) > MAX_SHARDS:
         raise MGTError(f"{index} names {len(names)} shards; accepted are up to {MAX_SHARDS}")
-    if outside := [name for name in names if not name.endswith(suffix) or not set(name).isdisjoint("/\\:")]:
-        raise MGTError(f"{index} names {join_some(map(repr, outside))}; expected names of {suffix} files beside it")
+    if outside := [name for name in names if not name.endswith(suffix) or leads_out(name)]:
+        raise MGTError(
+            f"{index} names {join_some(map(repr, outside))}; expected names of {suffix} files beside it, or below"
+        )
     files = [index.parent / name for name in names]
     missing = [file.name for file in files if not is_file(file)]
     if missing:
         raise MGTError(f"{index.parent} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
     return files
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name in an index may lead out of the folder: "..", or what begins at a root or a drive."""
+    return name.startswith("/") or ".." in name.split("/") or not set(name).isdisjoint("\\:")
 
 
 def plain_name_first(file: Path) -> tuple[int, bool, bool, str]:

@@ -47,6 +47,8 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
 def longest_prompt(words: Any, positions: int, folder: Path) -> int:
     """Tokens that a prompt is padded or cut to. positions: of the encoder. Raises MGTError where there is no room."""
     longest = words.model_max_length
+    if isinstance(longest, float) and longest.is_integer():
+        longest = int(longest)
     if not isinstance(longest, int) or isinstance(longest, bool) or min(longest, positions) <= FRAME:
         raise MGTError(
             f"{folder} has model_max_length {longest!r} and its text encoder {positions} positions; expected whole "

@@ -14,7 +14,7 @@ from torch import nn
 
 import mgt_core
 from mgt_core.adapters.attach import adapt, grafted
-from mgt_core.adapters.lora import LowRank
+from mgt_core.adapters.lora import LoRA, LowRank
 from mgt_core.kernels.fused_linear import published_modules
 from support.bundles import amused_bundle, openmuse_bundle
 from support.device import DEVICE, HERE
@@ -332,3 +332,9 @@ def test_node_lists_files_below_the_folder(monkeypatch, tmp_path, pipe, file):
     assert node().load(pipe.model, "none", 1.0) == (pipe.model,)
     with pytest.raises(mgt_core.MGTError, match="known ones are none, style"):
         node().load(pipe.model, "gone.safetensors", 1.0)
+
+
+def test_an_alpha_that_is_a_whole_number(tmp_path):
+    weights = {"a.lora_A.weight": torch.ones(2, 3), "a.lora_B.weight": torch.ones(4, 2), "a.alpha": torch.tensor(16)}
+    save_file(weights, tmp_path / "a.safetensors")
+    assert LoRA.load(tmp_path / "a.safetensors").updates["a"].scale == 8.0

@@ -173,7 +173,7 @@ def test_a_header_of_any_size_is_not_read(tmp_path):
     with (tmp_path / "a.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", 2**33))
         file.truncate(2**34)
-    with pytest.raises(MGTError, match="no valid header, which may have 5242880 bytes"):
+    with pytest.raises(MGTError, match="no valid header, which may have 16777216 bytes"):
         stored.read_header(tmp_path / "a.safetensors")
 
 
@@ -192,7 +192,7 @@ def test_headers_as_people_have_them(tmp_path):
     assert told["one"].metadata == {"format": "pt"}
 
 
-SHARDS = ["../a.safetensors", "/etc/a.safetensors", "b/a.safetensors", "C:a.safetensors", "..\\a.safetensors", "a.bin"]
+SHARDS = ["../a.safetensors", "/etc/a.safetensors", "C:a.safetensors", "..\\a.safetensors", "a.bin"]
 
 
 @pytest.mark.parametrize("name", SHARDS)

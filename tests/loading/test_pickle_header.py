@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import time
 import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from mgt_core import MGTError
 from mgt_core.loading import pickle_header, weights
+from mgt_core.loading.listing import one_list
 from support.pickles import Call, opcodes, storage, tensor, write_pickle
 from support.trials import is_sentence
 
@@ -79,6 +81,13 @@ def nested_key(levels: int) -> bytes:
     return pickle.EMPTY_DICT + key + opcodes(1) + pickle.SETITEM
 
 
+def again(name: bytes, *arguments: object, times: int = 1000) -> bytes:
+    """A function with the same arguments many times, each told in a few bytes."""
+    told = opcodes(name) + b"q\x00" + b"".join(map(opcodes, arguments))
+    tuples = {1: pickle.TUPLE1, 2: pickle.TUPLE2}[len(arguments)]
+    return pickle.MARK + told + tuples + b"q\x01" + b"h\x00h\x01R" * times + pickle.TUPLE
+
+
 SIX = tensor(6, 6)
 HELD = {
     "more numbers than data": {"a": tensor(7, 7)},
@@ -107,6 +116,17 @@ HELD = {
     "methods hidden": opcodes(Call(b"collections.OrderedDict")) + opcodes({"items": 3}) + pickle.BUILD,
     "lists without end": b"]" * 2_000_000,
     "no object": b"",
+    "a key of many parts": pickle.EMPTY_DICT + opcodes({(1,) * 17: 1}),
+    "a long key": {"a" * 20_000: 1},
+    "tuples that collide": {(2**40, 1): 1},
+    "a module of torch": opcodes(b"torch._dynamo"),
+    "long bytes again and again": again(b"_codecs.encode", "a" * 10**5, "latin1"),
+    "a long dictionary again and again": again(b"collections.OrderedDict", dict.fromkeys(map(str, range(1000)))),
+    "a long tally again and again": again(b"collections.Counter", dict.fromkeys(map(str, range(1000)))),
+    "a long set again and again": again(b"builtins.set", list(range(1000))),
+    "a long shape": {"a": Call(b"torch.Size", (1,) * 17)},
+    "a text taken apart": {"a": Call(b"builtins.set", "ab")},
+    "attributes again and again": opcodes(dict.fromkeys(map(str, range(1000)))) + b"q\0" + b"h\0b" * 100,
     "an opcode for a long text": pickle.BINUNICODE8 + b"\xff" * 8,
     "an opcode for much memory": pickle.BYTEARRAY8 + b"\xff\xff\xff\xff\xff\0\0\0",
 }  # fmt: skip
@@ -195,3 +215,27 @@ def test_a_file_is_read_again_only_once_it_is_another(tmp_path, monkeypatch):
         for _ in range(3):
             assert weights.index_pickle(file)["a"].shape == (size,) == weights.open_pickle(file)["a"].shape
     assert len(read) == 2
+
+
+def test_numbers_for_names_in_the_old_format(tmp_path):
+    """As a set, these would take a minute."""
+    file = tmp_path / "old.pt"
+    parts = [pickle_header.MAGIC, pickle_header.VERSION, {}, {}, [(2**61 - 1) * number for number in range(20_000)]]
+    file.write_bytes(b"".join(pickle.dumps(part, 2) for part in parts))
+    started = time.process_time()
+    with pytest.raises(MGTError, match="its data is not that of its tensors"):
+        weights.index_pickle(file)
+    assert time.process_time() - started < 1
+
+
+def test_a_log_beside_the_weights(tmp_path):
+    log = [{"epoch": n, "loss": n / 7, "lr": n / 8, "acc": n / 9} for n in range(20_000)]
+    torch.save({"model": {"a": torch.ones(1)}, "log": log, "order": list(range(200_000))}, tmp_path / "weights.pt")
+    assert list(weights.index_pickle(tmp_path / "weights.pt")) == ["a"]
+
+
+def test_a_list_reads_less(tmp_path):
+    torch.save({"a": torch.ones(1), "order": list(range(pickle_header.LISTED // 2))}, tmp_path / "weights.pt")
+    with one_list(), pytest.raises(MGTError, match=f"more beside its tensors than is read .{pickle_header.LISTED}"):
+        weights.index_pickle(tmp_path / "weights.pt")
+    assert weights.index_pickle(tmp_path / "weights.pt")

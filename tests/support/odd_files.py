@@ -153,10 +153,29 @@ def odd_opcodes(draws: Draws) -> bytes:
         *(opcodes({draws.choice(NAMES): tensor(4, *some_shape(draws))}) for _ in range(4)),
         opcodes(Call(draws.choice([b"builtins.set", b"torch.Size", b"torch.device", b"_codecs.encode"]), "x", "idna")),
     ]
+    if draws.random() < 0.1:
+        return again(draws)
     chosen = [draws.choice(pieces) for _ in range(draws.randrange(12))]
     if draws.random() < 0.1:
         chosen.append(b")q\0" + b"h\0h\0\x86q\0" * 60 + draws.choice([b"", pickle.NONE + pickle.SETITEM]))
     return b"".join(chosen)
+
+
+def again(draws: Draws) -> bytes:
+    """A large object that is gone through again and again, each time told in a few bytes."""
+    names = dict.fromkeys(map(str, range(draws.choice([100, 30_000]))))
+    calls = [
+        (b"_codecs.encode", ("a" * 10**6, "latin1")),
+        (b"collections.OrderedDict", (names,)),
+        (b"collections.Counter", (names,)),
+        (b"builtins.set", (list(names),)),
+        (b"torch.Size", ((1,) * len(names),)),
+        (b"torch._dynamo", ()),
+    ]
+    name, arguments = draws.choice(calls)
+    told = opcodes(name) + b"q\0" + pickle.MARK + b"".join(map(opcodes, arguments)) + pickle.TUPLE + b"q\1"
+    many = draws.choice([b"h\0h\1R", b"h\1h\1\x86", b"}h\1Ns"]) * 50_000
+    return pickle.MARK + told + many + pickle.TUPLE
 
 
 def some_shape(draws: Draws) -> tuple:
