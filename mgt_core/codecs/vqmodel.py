@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..loading.building import defaults_of, like
+from ..loading.building import defaults_of, like, without_odd
 from ..registry import CODECS
 from .base import Codec
 from .maps import activated, layout_of
@@ -27,8 +27,8 @@ class VQModelCodec(Codec):
     def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         from diffusers import VQModel
 
-        examples = {name: value for name, value in defaults_of(VQModel).items() if name not in UNUSED}
-        network = VQModel(**like(examples, config))
+        examples = defaults_of(VQModel)
+        network = VQModel(**like(examples, without_odd(UNUSED, examples, config)))
         for level in network.decoder.up_blocks:
             for index, upsampler in enumerate(level.upsamplers or ()):
                 if can_be_folded(upsampler):

@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,8 +55,6 @@ def as_many_as(stored: int) -> Iterator[None]:
 
 
 counted = threading.local()  # what the thread may still build
-
-
 lock, watching = threading.Lock(), []
 
 
@@ -95,6 +93,19 @@ def like(examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, An
         if listed != is_list or not 0 < len(values) <= LONGEST or not all(map(fits, values)):
             raise MGTError(f"config has {name} {shortened(repr(value), 80)}; expected {wanted}")
     return known
+
+
+def without_odd(names: Iterable[str], examples: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config` without those of `names`, by which nothing is built, that `like` would refuse."""
+
+    def is_odd(name: str) -> bool:
+        try:
+            like({name: examples[name]}, config)
+        except MGTError:
+            return True
+        return False
+
+    return {name: value for name, value in config.items() if name not in names or not is_odd(name)}
 
 
 def as_kind(fits: Callable[[object], bool], value: Any) -> Any:
