@@ -198,9 +198,9 @@ def test_what_killed_runs_left_is_swept(tmp_path, made):
     store = store_of(wanted, tmp_path)
     first, second, *_ = wanted.jobs()
     left = [
-        *(store.picture(job).with_name(f".{store.picture(job).name}.123456.part") for job in (first, second)),
-        tmp_path / ".marks.json.123456.part",
-        tmp_path / ".results.csv.123456.part",
+        *(store.picture(job).with_name(f".{store.picture(job).name}.12345678.part") for job in (first, second)),
+        tmp_path / ".marks.json.12345678.part",
+        tmp_path / ".results.csv.12345678.part",
         tmp_path / "claims" / f"{first.name}.lock",
     ]
     for file in left:

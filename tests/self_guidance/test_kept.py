@@ -165,10 +165,10 @@ def test_one_process_trains_an_output(out):
 
 @needs_locks
 def test_left_overs_of_this_output_are_swept(out):
-    for name in (".branch.state.1a2b.part", ".other.state.1a2b.part", f".branch.safetensors{files.LOCK}"):
+    for name in (".branch.state.1a2b3c4d.part", ".other.state.1a2b.part", f".branch.safetensors{files.LOCK}"):
         (out.parent / name).touch()
     train(PIPE, EXAMPLES, out, TINY)
-    assert names(out) == [".other.state.1a2b.part", "branch.png", "branch.safetensors", "branch.state"]
+    assert names(out) == [".other.state.1a2b3c4d.part", "branch.png", "branch.safetensors", "branch.state"]
 
 
 # Examples
