@@ -150,10 +150,11 @@ def told_now(kept: Path, made: Mapping[str, Any]) -> Any:
     """With what the examples in `kept` were made, as it is said today: older files have the whole path of a folder, and
     nothing of the pictures in it."""
     told = metadata(kept).get("made")
-    if not isinstance(told, dict) or SET in told or made.get(SET) is None:
+    if not isinstance(told, dict) or SET in told:
         return told
-    log.warning("%s does not say which pictures it was made of; it is taken as it is", kept)
-    return told | {"data": os.path.basename(str(told.get("data"))), SET: made[SET]}
+    if made.get(SET) is not None:
+        log.warning("%s does not say which pictures it was made of; it is taken as it is", kept)
+    return told | {"data": os.path.basename(str(told.get("data"))), SET: made.get(SET)}
 
 
 def encoded_examples(source: str, pipe: Pipeline, count: int) -> Examples:

@@ -231,6 +231,7 @@ def test_examples_that_do_not_say_their_pictures_are_taken_with_a_warning(data, 
     with caplog.at_level(logging.WARNING):
         assert gather_examples(str(data), SMALL, file, 10).mark() == held.mark()
     assert "does not say which pictures it was made of" in caplog.text
+    assert gather_examples(str(data.rename(tmp_path / "gone") and data), SMALL, file, 10).mark() == held.mark()
     held.save(file, made | {"data": "elsewhere/x"})
     with pytest.raises(MGTError, match="data 'x', which is now 'data'"):
         gather_examples(str(data), SMALL, file, 10)
