@@ -9,6 +9,7 @@ Example:
     image = pipe.codec.decode(tokens)
 """
 
+from . import interrupted as interrupted  # first: the imports below take seconds
 from . import register_all as register_all
 from .adapters.lora import LoRA
 from .backbones.branch import fresh_branch

@@ -13,8 +13,8 @@ import torch
 from . import commands
 from .errors import MGTError
 from .files import system_reason
+from .interrupted import CANCELLED
 
-CANCELLED = 130  # exit status after Ctrl-C, as shells have it
 NO_MEMORY = "there is not enough memory for this; take a smaller model, batch or picture, or end other programs"
 NO_GPU_MEMORY = "there is not enough GPU memory for this; take a smaller model, batch or picture, or --device cpu"
 
@@ -76,12 +76,13 @@ def is_name(text: str) -> bool:
 
 def end(status: int) -> None:
     """Ends the process; where nobody reads its output any more, without a word."""
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream]  # those that a shell has closed are None
     with suppress(OSError):
-        for stream in (sys.stdout, sys.stderr):
+        for stream in streams:
             stream.flush()
         sys.exit(status)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         os.dup2(nowhere, stream.fileno())
     sys.exit(status)
 

@@ -1,7 +1,9 @@
 """Files that are written whole or not at all, and by one process at a time (folders: folders.py)."""
 
+import errno
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -17,9 +19,20 @@ try:
 except ImportError:  # Windows, where one process at a time has to do
     fcntl = None
 
+PATIENCE = 1.0  # seconds in which a claim is looked at again: who sweeps a folder holds those in it for an instant
 PAUSE = 1.0  # seconds between two looks at what another process has claimed
 ABANDONED = 24 * 3600  # seconds after which what is unfinished is nobody's, where a lock cannot tell
 UNFINISHED = ".part"  # ending of files that are being written
+UNSUPPORTED = (
+    errno.EBADF,
+    errno.EINVAL,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOSYS,
+)  # what systems say that do not write a folder, or a file on a share, when they are told
 LOCK = ".mgt-lock"  # ending of the hidden, empty file that is locked by whom a file or folder is claimed
 
 
@@ -53,13 +66,17 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def to_disk(path: Path) -> None:
-    """Has the system write what it holds of a file, or of a folder's names, where it can."""
-    with suppress(OSError):
+    """Has the system write what it holds of a file, or of a folder's names, where it can. Raises OSError where that
+    fails, as on a disk that is full or damaged."""
+    try:
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
         finally:
             os.close(number)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
 
 
 @contextmanager
@@ -89,15 +106,23 @@ def system_reason(error: BaseException) -> str:
 
 def sweep(folder: Path, name: str = "*") -> None:
     """Removes what killed processes left unfinished of files called `name` (a pattern) in a folder."""
-    for file in folder.glob(f".{name}.*{UNFINISHED}"):
-        with suppress(OSError), file.open("rb") as held:
+    for file in folder.glob(f".{name}.{'[0-9a-f]' * 8}{UNFINISHED}"):  # as `written_whole` names them
+        with suppress(OSError), open(file, "rb", opener=plain) as held:
             if lock(held, unsure=abandoned(file)):
                 file.unlink()
 
 
 def abandoned(path: Path) -> bool:
     """Whether what is unfinished has not been touched for so long that nobody writes it."""
-    return time.time() - path.stat().st_mtime > ABANDONED
+    return time.time() - path.lstat().st_mtime > ABANDONED
+
+
+def plain(path: str, flags: int) -> int:
+    """Opens a file, for `open`. Raises OSError for whatever else lies there: links lead elsewhere, and pipes wait."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise OSError(errno.EINVAL, f"{os.path.basename(path)} is no plain file; remove it", str(path))
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def lock(stream: IO, unsure: bool = True) -> bool:
@@ -118,21 +143,26 @@ def lock(stream: IO, unsure: bool = True) -> bool:
 def claimed(path: Path, unsure: bool = True) -> Iterator[bool]:
     """Whether `path` is this process's to write for now; a claim ends with its process, however that ends. unsure: the
     answer where there are no locks."""
-    place = path.parent / f".{path.name}{LOCK}"
-    with locked_file(place) as stream:
-        mine = lock(stream, unsure)
-        try:
-            yield mine
-        finally:
-            if mine:
-                with suppress(OSError):  # Windows keeps what is open
-                    place.unlink()  # while it is locked: see `locked_file`
+    place, mine = path.parent / f".{path.name}{LOCK}", False
+    try:
+        with locked_file(place) as stream:
+            mine = lock(stream, unsure)
+            try:
+                yield mine
+            finally:
+                if mine and fcntl:
+                    with suppress(OSError):
+                        place.unlink()  # while it is locked: see `locked_file`
+    finally:
+        if mine and not fcntl:  # Windows keeps what is open
+            with suppress(OSError):
+                place.unlink()
 
 
 def locked_file(place: Path) -> IO:
     """The file at `place`, open, and locked where nobody else has it: not one that its owner has just removed."""
     while True:
-        stream = place.open("a")
+        stream = open(place, "a", opener=plain)
         if not fcntl or not lock(stream):
             return stream
         with suppress(FileNotFoundError):
@@ -145,10 +175,13 @@ def locked_file(place: Path) -> IO:
 def alone(path: Path, doing: str) -> Iterator[None]:
     """The block has `path` to itself, whose folder is made. Raises MGTError where another process has it, whose work is
     `doing` (a verb), and where nothing can be written there."""
+    last = time.monotonic() + PATIENCE
     with ExitStack() as held:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            mine = held.enter_context(claimed(path))
+            while not (mine := held.enter_context(claimed(path))) and time.monotonic() < last:
+                held.close()
+                time.sleep(PATIENCE / 20)
         if not mine:
             raise MGTError(f"another process is {doing} {path} now; wait until it ends, or choose another name")
         yield

@@ -52,7 +52,7 @@ def original(left: Path, ending: str) -> Path:
 def settle(place: Path) -> None:
     """What `written_folder` began at `place`, put in order. The caller has claimed `place`."""
     new, old = beside(place, NEW), beside(place, OLD)
-    if os.path.lexists(old) and not os.path.lexists(place):
+    if is_folder(old) and not os.path.lexists(place):
         os.replace(old, place)
     remove(new)
     if os.path.lexists(old):
@@ -60,24 +60,34 @@ def settle(place: Path) -> None:
         remove(new)
 
 
-def remove(folder: Path) -> None:
-    """With all that is in it, read-only folders too."""
-    if not os.path.lexists(folder):
+def is_folder(path: Path) -> bool:
+    """Not a link to one, which leads to what is somebody else's."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def remove(left: Path) -> None:
+    """A folder with all that is in it, read-only folders too; a link or a file alone."""
+    if not os.path.lexists(left):
         return
     try:
-        for path, _, _ in os.walk(folder):
+        if not is_folder(left):
+            left.unlink()
+            return
+        for path, _, _ in os.walk(left):
             os.chmod(path, 0o700)
-        shutil.rmtree(folder)
+        shutil.rmtree(left)
     except OSError as error:
-        log.warning("%s is left over and cannot be removed (%s)", folder, error.strerror)
+        log.warning("%s is left over and cannot be removed (%s)", left, error.strerror)
 
 
 def recover(place: Path) -> None:
     """What was at `place` is there again, where a process was killed while it put something new there."""
-    if os.path.lexists(beside(place, OLD)) and not os.path.lexists(place):
-        with suppress(OSError), claimed(place) as mine:
-            if mine:
-                settle(place)
+    with suppress(OSError, ValueError):  # of names that no file can have
+        place = Path(os.path.realpath(place))
+        if is_folder(beside(place, OLD)) and not os.path.lexists(place):
+            with claimed(place) as mine:
+                if mine:
+                    settle(place)
 
 
 def sweep_folders(folder: Path) -> None:
@@ -86,6 +96,13 @@ def sweep_folders(folder: Path) -> None:
         for left in folder.glob(f".?*{ending}"):
             with suppress(OSError):
                 place = original(left, ending)
-                with claimed(place, unsure=abandoned(left)) as mine:
-                    if mine:
+                with claimed(place, unsure=unattended(place)) as mine:
+                    if mine and ending != LOCK:
                         settle(place)
+
+
+def unattended(place: Path) -> bool:
+    """Whether nobody has gone on with what lies beside `place` for long. An old folder is as old as it always was: what
+    counts is the new one, while that is there."""
+    there = [left for left in (beside(place, NEW), beside(place, OLD)) if os.path.lexists(left)]
+    return all(map(abandoned, there[:1]))

@@ -1,6 +1,7 @@
 """How `python -m mgt_core` ends: in a sentence, whatever stops it."""
 
 import os
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import torch
 
 from mgt_core import __main__ as command_line
 from mgt_core.commands import quantize
+from support.pack import ROOT
 from support.trials import is_sentence
 
 TOLD = {
@@ -66,3 +68,22 @@ def test_nobody_reads(monkeypatch, tmp_path):
         with pytest.raises(SystemExit) as ended:
             command_line.end(3)
         assert ended.value.code == 3 and os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))
+
+
+@pytest.mark.parametrize("command", ["mgt_core", "bench.sweep", "bench.laboratory"])
+def test_ctrl_c_while_torch_is_imported(command, tmp_path):
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    places = os.pathsep.join(map(str, (tmp_path, ROOT)))
+    done = subprocess.run(
+        [sys.executable, "-m", command, "--help"], env=os.environ | {"PYTHONPATH": places}, cwd=tmp_path,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Cancelled.\n")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.skipif(os.name == "nt", reason="its shell closes no streams")
+def test_closed_streams(closed):
+    told = f'"{sys.executable}" -m mgt_core --help {closed}'
+    done = subprocess.run(told, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr

@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+from contextlib import ExitStack
 
 import pytest
 from safetensors import SafetensorError
@@ -31,15 +32,74 @@ def test_what_cannot_be_written_leaves_what_was_there(tmp_path):
 
 @needs_locks
 def test_left_overs_of_killed_processes_are_swept_and_those_of_living_ones_are_not(tmp_path):
-    (tmp_path / ".a.json.1.part").write_text("cut")
-    (tmp_path / ".b.json.1.part").write_text("cut")
-    (tmp_path / "mine.part").write_text("of a person")
+    (tmp_path / ".a.json.0123abcd.part").write_text("cut")
+    (tmp_path / ".b.json.0123abcd.part").write_text("cut")
+    for name in ("mine.part", ".movie.mp4.part", ".a.json.1.part"):
+        (tmp_path / name).write_text("of a person")
     with files.written_whole(tmp_path / "a.json") as partial:
         partial.write_text("whole")
         files.sweep(tmp_path, "a.json")
-        assert sorted(os.listdir(tmp_path)) == sorted([".b.json.1.part", "mine.part", partial.name])
+        assert not (tmp_path / ".a.json.0123abcd.part").exists() and partial.exists()
+        assert (tmp_path / ".b.json.0123abcd.part").exists()
     files.sweep(tmp_path)
-    assert sorted(os.listdir(tmp_path)) == ["a.json", "mine.part"]
+    assert sorted(os.listdir(tmp_path)) == [".a.json.1.part", ".movie.mp4.part", "a.json", "mine.part"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes")
+def test_pipes_and_links_hold_nobody_up(tmp_path):
+    for name in (f".a{files.LOCK}", ".b.0123abcd.part"):
+        os.mkfifo(tmp_path / name)
+    os.symlink(tmp_path / "elsewhere", tmp_path / f".c{files.LOCK}")
+    files.sweep(tmp_path)
+    for name in ("a", "c"):
+        with pytest.raises(MGTError, match="is no plain file; remove it"), files.alone(tmp_path / name, "painting"):
+            pass
+    assert len(os.listdir(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_what_does_not_reach_the_disk_replaces_nothing(tmp_path, monkeypatch, number):
+    files.replace_file(tmp_path / "a", b"old")
+
+    def fsync(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)):
+        files.replace_file(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
+    number = errno.EINVAL  # of systems that cannot
+    files.replace_file(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_where_open_files_stay_a_claim_is_removed_after_it_was_closed(tmp_path, monkeypatch):
+    closed, locked = [], files.locked_file
+
+    def noted(place):
+        stream = locked(place)
+        closed.append(stream)
+        return stream
+
+    def unlink(path, *_, **__):
+        assert closed[-1].closed
+        os.unlink(path)
+
+    monkeypatch.setattr(files, "fcntl", None)
+    monkeypatch.setattr(files, "locked_file", noted)
+    monkeypatch.setattr(type(tmp_path), "unlink", unlink)
+    with files.claimed(tmp_path / "a") as mine:
+        assert mine
+    assert not os.listdir(tmp_path)
+
+
+@needs_locks
+def test_a_claim_that_is_held_for_an_instant_is_waited_for(tmp_path, monkeypatch):
+    held = ExitStack()
+    held.enter_context(files.claimed(tmp_path / "a"))
+    monkeypatch.setattr(files.time, "sleep", lambda _: held.close())
+    with files.alone(tmp_path / "a", "painting"):
+        pass
 
 
 @needs_locks
@@ -124,11 +184,11 @@ def without_locks(monkeypatch):
 def test_without_locks_only_what_is_old_is_left_over(tmp_path, monkeypatch):
     without_locks(monkeypatch)
     for name, age in (("new", 0), ("old", files.ABANDONED + 60)):
-        part = tmp_path / f".{name}.1.part"
+        part = tmp_path / f".{name}.0123abcd.part"
         part.touch()
         os.utime(part, (time.time() - age,) * 2)
     files.sweep(tmp_path)
-    assert os.listdir(tmp_path) == [".new.1.part"]
+    assert os.listdir(tmp_path) == [".new.0123abcd.part"]
 
 
 @needs_locks

@@ -20,6 +20,7 @@ from mgt_core.files import replace_file
 
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
+from ..ending import in_a_sentence
 from ..markdown import write_page
 from . import quick
 from .plan import STUDIES
@@ -88,7 +89,8 @@ def check(options: argparse.Namespace) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    return (check if options.quick else full)(options)
+    with in_a_sentence("laboratory"):
+        return (check if options.quick else full)(options)
 
 
 if __name__ == "__main__":

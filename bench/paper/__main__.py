@@ -19,10 +19,11 @@ from pathlib import Path
 
 import torch
 
-from mgt_core.errors import MGTError, reason, shown_text
+from mgt_core.errors import MGTError
 from mgt_core.files import replace_file, waited_for
 from mgt_core.loading.layouts import find_bundle
 
+from ..ending import in_a_sentence
 from ..sweep.run import Cluster, make, store_of
 from ..sweep.spec import DTYPES, PARTS, Spec
 from ..sweep.store import Store
@@ -246,15 +247,8 @@ def pictures(comparison: Comparison, store: Store, cluster: Cluster) -> dict[str
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        with heard_once():
-            return compare(options)
-    except MGTError as error:
-        sys.exit(f"paper: {error}")
-    except OSError as error:  # of a full disk, or files that may not be read
-        sys.exit(f"paper: {shown_text(reason(error))}; mend that, and the same command goes on from here")
-    except KeyboardInterrupt:
-        sys.exit("paper: stopped; the same command goes on from here")
+    with in_a_sentence("paper"), heard_once():
+        return compare(options)
 
 
 if __name__ == "__main__":

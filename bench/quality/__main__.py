@@ -26,6 +26,7 @@ from recipe.judge.pictures import model_settings
 
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
+from ..ending import in_a_sentence
 from ..markdown import write_page
 from . import quick
 from .cases import VANILLA
@@ -146,8 +147,9 @@ def write_json(target: Path, found: dict) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
-    pipe = mgt_core.load(options.model, dtype=torch.float32)
-    return (check if options.quick else full)(pipe, options)
+    with in_a_sentence("quality"):
+        pipe = mgt_core.load(options.model, dtype=torch.float32)
+        return (check if options.quick else full)(pipe, options)
 
 
 if __name__ == "__main__":

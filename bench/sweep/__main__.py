@@ -21,12 +21,11 @@ import logging
 import sys
 from pathlib import Path
 
-from mgt_core.errors import MGTError, shown_text
+from mgt_core.errors import shown_text
 
+from ..ending import in_a_sentence
 from .run import sweep
 from .spec import Spec
-
-CANCELLED = 130  # as shells have it of a command that Ctrl-C ended
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,14 +38,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--batch", type=int, metavar="N", help="pictures of one setting at once (default: the spec's)")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    with in_a_sentence("sweep"):
         where = options.ray, options.workers, options.gpus
         rows = sweep(Spec.read(options.spec), options.out, *where, batch=options.batch)
-    except MGTError as error:
-        sys.exit(f"sweep: {error}")
-    except KeyboardInterrupt:
-        sys.stderr.write("Cancelled.\n")
-        sys.exit(CANCELLED)
     if failed := [row for row in rows if row["error"]]:
         told = f"{len(failed)} of {len(rows)} pictures failed, and are tried again by the same command; first: "
         sys.exit(shown_text(f"sweep: {told}{failed[0]['error']}"))

@@ -17,6 +17,11 @@ from .spec import LARGEST_BATCH, Job, Spec, grouped
 from .store import Done, Store
 from .worker import Worker
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limits
+    resource = None
+
 log = logging.getLogger(__name__)
 
 LARGEST_CLUSTER = 10_000  # actors, or GPUs of one; more are a slip of the hand
@@ -89,7 +94,7 @@ def make(
         if on_done:
             on_done(job, row)
 
-    groups = grouped(missing, cluster.batch)
+    groups = grouped(missing, cluster.batch if cluster.address else min(cluster.batch, claimable()))
     if groups and cluster.address:
         run_on_ray(groups, store, done, cluster.address, cluster.workers, cluster.gpus)
     else:
@@ -107,6 +112,15 @@ def store_of(spec: Spec, folder: Path) -> Store:
     store = Store(folder)
     store.of_weights(spec.model, spec.parts, mark)
     return store
+
+
+def claimable() -> int:
+    """Pictures that this process may claim together, each by an open file: half as many as the system lets it have, of
+    which making them takes some."""
+    if resource is None:
+        return LARGEST_BATCH
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return LARGEST_BATCH if most == resource.RLIM_INFINITY else max(1, most // 2)
 
 
 def run_here(groups: list[tuple[Job, ...]], store: Store, done: Done) -> None:

@@ -1,6 +1,7 @@
 """The folder of a sweep's results: pictures, what made each of them, and summaries."""
 
 import csv
+import errno
 import io
 import json
 import math
@@ -14,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from mgt_core.errors import MGTError, reason
-from mgt_core.files import claimed, replace_file, waited_for
+from mgt_core.files import claimed, replace_file, system_reason, waited_for
 from mgt_core.files import sweep as sweep_away
 
 from ..kept import cleaned, json_in, kept
@@ -24,6 +25,7 @@ from .worker import Picture
 
 MARKS = "marks.json"  # of weights, by model and parts
 SUMMARIES = ("results.csv", "results.json", "contact_sheet.png")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a system says where there is no more room
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 LARGEST_PICTURE = 600 * 2**20  # bytes, more than the largest picture that Pillow opens can take
 COSTS = ("seconds", "steps", "calls", "passes")  # figures of every row of a picture, which others reckon with
@@ -46,8 +48,9 @@ class Store:
             for claim in list((folder / "claims").iterdir()):
                 name = claim.name.strip(".").partition(".")[0]  # those of jobs have no dots
                 if self.is_kept(name):
-                    with claimed(folder / "claims" / name) as mine:
-                        self.let_go(name, mine)
+                    with claimed(folder / "claims" / name) as mine, suppress(OSError):
+                        if mine and claim.suffix == ".lock":  # of older sweeps; others go with the claim
+                            claim.unlink()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -55,9 +58,10 @@ class Store:
         try:
             yield
         except OSError as error:
+            advice = "make room there" if error.errno in FULL else "mend that"
             raise MGTError(
-                f"{self.folder} takes no more of the sweep ({error.strerror or reason(error)}); make room there, and "
-                "the same command goes on, or give another folder"
+                f"{self.folder} takes no more of the sweep ({system_reason(error)}); {advice}, and the same command "
+                "goes on, or give another folder"
             ) from None
 
     def of_weights(self, model: str, parts: Mapping[str, str], mark: str) -> None:
@@ -98,16 +102,9 @@ class Store:
         """Whether the picture of a job is this process's to make, for as long as the context lasts."""
         with self.writing(), claimed(self.folder / "claims" / job.name) as mine:
             yield mine
-            self.let_go(job.name, mine)
 
     def is_kept(self, name: str) -> bool:
         return (self.folder / "images" / f"{name}.json").is_file()
-
-    def let_go(self, name: str, mine: bool) -> None:
-        """Remove the claim of a picture that is there. Who opened it before finds the picture, and makes no second."""
-        if mine and self.is_kept(name):
-            with suppress(OSError):  # Windows removes no open files
-                (self.folder / "claims" / f"{name}.lock").unlink()
 
     def row(self, job: Job, result: Picture | str, attempts: int) -> dict:
         """Of a picture, which is kept, or of why there is none."""

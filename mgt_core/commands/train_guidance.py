@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
     settings = TrainingSettings(options.steps, options.batch, options.rate, options.seed, options.flat)
     count = (DEMO_COUNT if data == DEMO else ALL) if options.examples is None else options.examples
     whole_number("--examples", count, 1, ALL)
-    check_output(out)
+    check_output(out, settings)
     pipe = load(options.bundle, FORMATS[options.dtype], options.device)
     examples = gather_examples(data, pipe, out.with_suffix(".examples"), count)
     train(pipe, examples, out, settings)

@@ -160,6 +160,7 @@ def save_tokenizer(tokenizer, folder: Path) -> None:
                 shutil.copyfile(file, folder / file.name)
     else:
         tokenizer.save_pretrained(folder)
+        tokenizer.backend_tokenizer.model.save(str(folder))  # the words and merges, which are all that older ones have
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 BATCH = 64  # pictures encoded together
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 TOLD = ("captions", "made")  # in the metadata of a file of examples, as JSON
+SET = "set of pictures"
 DEMO = "demo"
 DEMO_SEED = 7
 
@@ -127,13 +128,15 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
     count: how many pictures are taken at the most. Raises MGTError when `kept` is of another source or codec, and when
     another process writes it.
     """
-    made = {"data": source if source == DEMO else os.path.abspath(source), "examples at most": count,
+    made = {"data": os.path.basename(os.path.abspath(source)), "examples at most": count,
             "codec": weights_mark(pipe.codec.network)}  # fmt: skip
+    if source == DEMO or Path(source).is_dir():  # else they may be gone, now that they are encoded
+        made[SET] = None if source == DEMO else pictures_mark(Path(source), pipe)
     with alone(kept, "gathering"):
         sweep(kept.parent, glob.escape(kept.name))
         if kept.is_file() and not is_cut(kept):
             log.info("examples: %s", kept)
-            check_same(kept, metadata(kept).get("made"), made)
+            check_same(kept, told_now(kept, made), made)
             return checked(load_examples(kept), pipe, kept)
         path = Path(source)
         if path.is_file():
@@ -141,6 +144,17 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
         examples = checked(encoded_examples(source, pipe, count), pipe, path)
         examples.save(kept, made)
     return examples
+
+
+def told_now(kept: Path, made: Mapping[str, Any]) -> Any:
+    """With what the examples in `kept` were made, as it is said today: older files have the whole path of a folder, and
+    nothing of the pictures in it."""
+    told = metadata(kept).get("made")
+    if not isinstance(told, dict) or SET in told:
+        return told
+    if made.get(SET) is not None:
+        log.warning("%s does not say which pictures it was made of; it is taken as it is", kept)
+    return told | {"data": os.path.basename(str(told.get("data"))), SET: made.get(SET)}
 
 
 def encoded_examples(source: str, pipe: Pipeline, count: int) -> Examples:
@@ -204,14 +218,31 @@ def demo_scenes(size: tuple[int, int]) -> Iterator[tuple[np.ndarray, str]]:
 
 
 def folder_pictures(folder: Path, pipe: Pipeline) -> Iterator[tuple[np.ndarray, str | int]]:
+    for file, told in folder_files(folder, pipe):
+        yield picture(file, pipe.size), told if isinstance(told, int) else caption(told)
+
+
+def folder_files(folder: Path, pipe: Pipeline) -> Iterator[tuple[Path, Path | int]]:
+    """Pictures, and the files of their captions, or their classes."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES and path.is_file())
     classes = {path: index for index, path in enumerate(sorted(p for p in folder.iterdir() if p.is_dir()))}
     by_class = "labels" in pipe.model.network.condition_fields
     for file in files:
         if by_class and file.parent in classes:
-            yield picture(file, pipe.size), classes[file.parent]
+            yield file, classes[file.parent]
         elif not by_class and (text := file.with_suffix(".txt")).is_file():
-            yield picture(file, pipe.size), caption(text)
+            yield file, text
+
+
+def pictures_mark(folder: Path, pipe: Pipeline) -> str:
+    """What tells the pictures in a folder from others: their names and sizes, and those of their captions."""
+    digest = hashlib.sha256()
+    for file, told in folder_files(folder, pipe):
+        said = told if isinstance(told, int) else told.stat().st_size
+        digest.update(
+            f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0{said}\0".encode(errors="replace")
+        )
+    return digest.hexdigest()[:16]
 
 
 def caption(file: Path) -> str:

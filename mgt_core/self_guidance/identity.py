@@ -12,7 +12,8 @@ from torch import nn
 from ..errors import MGTError
 
 SAMPLED = 64  # values of each weight: other weights differ in some of them, and a model of gigabytes takes no second
-NAMED = ("model", "codec", "examples")  # what is told apart by a mark, which says nothing to a person
+# What is told apart by a mark, which says nothing to a person.
+NAMED = ("model", "codec", "examples", "set of pictures")
 log = logging.getLogger(__name__)
 
 

@@ -18,6 +18,7 @@ from .identity import check_same
 
 FORMAT = "self-guidance"  # in the metadata of a branch
 BETAS = (0.9, 0.96)
+FREE = {"steps", "save_every"}  # settings on which the way that a training takes does not depend
 STAYS = "what was saved before stays; make room or name another --out, and start again"
 log = logging.getLogger(__name__)
 
@@ -92,25 +93,43 @@ class Kept:
             plot(self.out.with_suffix(".png"), self.curve)
 
 
-def check_output(out: Path) -> None:
-    """Raises MGTError where a training that begins would write over something that no training has written."""
+def check_output(out: Path, settings: Any) -> None:
+    """Raises MGTError where a training that begins would write over something that no training has written, or over a
+    branch that it cannot go on from: one whose state is gone, unless these `settings` make more of it."""
     state, picture = out.with_suffix(".state"), out.with_suffix(".png")
     with writing(out):
-        if state.is_file() or branch_steps(out) is not None:
+        if state.is_file():
+            return
+        told = branch_told(out)
+        if told is not None:
+            if not is_outdone(told, asdict(settings)):
+                raise MGTError(
+                    f"{out} is a trained branch, and {state.name} is not there to go on from; move it elsewhere to "
+                    "train another one, or give another --out"
+                )
             return
         for file in (out, state, picture):
             if file.exists():
                 raise MGTError(f"{file} exists and is not of a training; give another --out, or move it elsewhere")
 
 
-def branch_steps(out: Path) -> str | None:
-    """After how many steps the branch in a file was written; None where there is no branch of a training."""
+def branch_told(out: Path) -> dict[str, str] | None:
+    """What the branch in a file says of its training; None where there is no branch of one."""
     try:
         with safe_open(out, "pt") as file:
             told = file.metadata() or {}
     except (SafetensorError, OSError):
         return None
-    return told.get("steps") if told.get("format") == FORMAT else None
+    return told if told.get("format") == FORMAT else None
+
+
+def is_outdone(told: Mapping[str, str], settings: dict) -> bool:
+    """Whether a training of these settings takes more steps than that of a branch, and is the same otherwise."""
+    try:
+        before, steps = json.loads(told["settings"]), int(told["steps"])
+        return steps < settings["steps"] and all(before[name] == settings[name] for name in settings.keys() - FREE)
+    except (KeyError, TypeError, ValueError, RecursionError):  # of one that does not say it
+        return False
 
 
 def told_of(network: object, settings: object) -> dict[str, str]:

@@ -61,7 +61,7 @@ def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSetti
     """
     with alone(out, "training"):
         sweep(out.parent, glob.escape(out.stem) + ".*")
-        check_output(out)
+        check_output(out, settings)
         return go_on(pipe, examples, out, settings)
 
 

@@ -9,6 +9,7 @@ import os
 import pytest
 from PIL import Image
 
+from bench.sweep import run as runs
 from bench.sweep import store as stores
 from bench.sweep.__main__ import main
 from bench.sweep.run import store_of, sweep
@@ -160,6 +161,23 @@ def test_a_disk_without_room_for_the_summary_is_told(tmp_path, made, monkeypatch
     assert "takes no more of the sweep" in command()
 
 
+@pytest.mark.parametrize("number", [errno.EDQUOT, errno.EIO])
+def test_room_is_asked_for_where_it_lacks(tmp_path, number):
+    store = stores.Store(tmp_path)
+    with pytest.raises(MGTError, match=os.strerror(number)) as error, store.writing():
+        raise OSError(number, os.strerror(number))
+    assert ("make room there" in str(error.value)) is (number == errno.EDQUOT)
+
+
+@pytest.mark.skipif(runs.resource is None, reason="Windows has no such limits")
+def test_a_batch_takes_no_more_files_than_a_process_may_open(tmp_path, made, monkeypatch):
+    monkeypatch.setattr(runs.resource, "getrlimit", lambda _: (4, 4))
+    together, results = [], Worker.results
+    monkeypatch.setattr(Worker, "results", lambda self, *jobs: together.append(len(jobs)) or results(self, *jobs))
+    rows = sweep(Spec(**ASKED), tmp_path, batch=4)
+    assert len(rows) == len(made) == sum(together) and max(together) == 2
+
+
 def test_an_output_that_is_no_folder(tmp_path, made, command):
     (tmp_path / "file").write_text("")
     for out in ("file", "file/below"):
@@ -198,10 +216,10 @@ def test_what_killed_runs_left_is_swept(tmp_path, made):
     store = store_of(wanted, tmp_path)
     first, second, *_ = wanted.jobs()
     left = [
-        *(store.picture(job).with_name(f".{store.picture(job).name}.123456.part") for job in (first, second)),
-        tmp_path / ".marks.json.123456.part",
-        tmp_path / ".results.csv.123456.part",
-        tmp_path / "claims" / f"{first.name}.lock",
+        *(store.picture(job).with_name(f".{store.picture(job).name}.12345678.part") for job in (first, second)),
+        tmp_path / ".marks.json.12345678.part",
+        tmp_path / ".results.csv.12345678.part",
+        tmp_path / "claims" / f".{first.name}{files.LOCK}",
     ]
     for file in left:
         file.write_bytes(b"cut")
@@ -221,7 +239,7 @@ def test_a_claim_of_a_picture_that_is_there_goes_and_others_stay(tmp_path, made)
     for claim in (kept, held):
         claim.touch()
     store_of(wanted, tmp_path)
-    assert kept.exists() is (files.fcntl is None) and held.exists()
+    assert not kept.exists() and held.exists()
 
 
 def test_odd_prompts_stay_in_their_lines_and_cells(tmp_path, made, monkeypatch, caplog):

@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 
 from mgt_core import save_bundle
-from mgt_core.folders import recover
+from mgt_core.folders import NEW as ASIDE
+from mgt_core.folders import beside, recover
 from support.saved import number_of, tree, variant
 
 KILLS = 12
@@ -26,6 +27,7 @@ def act(folder: Path) -> None:
 
 def check(folder: Path, finished: bool) -> None:
     mine, next_one = folder / "mine", folder / "another"
+    assert mine.exists() or tree(beside(mine, ASIDE)) == WHOLE[1], "put aside before the new one was whole"
     if len(list(folder.iterdir())) % 2:
         recover(mine)  # who loads it next comes by here
     else:

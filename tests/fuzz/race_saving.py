@@ -12,7 +12,7 @@ from mgt_core.folders import recover
 from support.children import DONE, FAULT, begin, end
 from support.saved import tree, variant
 
-SHORT = 8
+SHORT = 16
 OUTCOMES = ("the first",)
 
 torch.set_num_threads(1)

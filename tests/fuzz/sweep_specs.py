@@ -171,7 +171,7 @@ def spoil(draws: random.Random, file: Path, contents: list[bytes]) -> None:
         lambda: file.unlink(),
         lambda: (file.unlink(), file.mkdir()),
         lambda: (file.unlink(), file.symlink_to(file)),
-        lambda: (file.parent / f".{file.name}.1.part").write_bytes(data),
+        lambda: (file.parent / f".{file.name}.01234567.part").write_bytes(data),
         lambda: file.write_text(json.dumps(changed(draws, data))),
     )
     draws.choice(kinds)()

@@ -228,3 +228,13 @@ def test_a_tokenizer_s_files_are_copied_and_not_what_lies_beside_them(tmp_path):
     (source / "model.safetensors").write_text("gigabytes")
     storage.save_tokenizer(SimpleNamespace(name_or_path=str(source)), source / "saved")
     assert listed(source / "saved") == listed(tmp_path / "bundle" / "tokenizer")
+
+
+def test_a_bundle_that_was_renamed_after_loading_is_saved_with_its_tokenizer(tmp_path):
+    held = mgt_core.load(copy_bundle(tmp_path / "bundle"), **HERE)
+    (tmp_path / "bundle").rename(tmp_path / "renamed")
+    again = mgt_core.load(mgt_core.save_bundle(held, tmp_path / "saved"), **HERE)
+    said = "a photo of 2 cats, caf\u00e9"
+    assert again.text.tokenizer(said).input_ids == held.text.tokenizer(said).input_ids
+    assert len(again.text.tokenizer) == len(held.text.tokenizer)
+    assert torch.equal(tokens(again), tokens(held))

@@ -80,7 +80,9 @@ def test_the_number_format_is_no_other_model():
 
 def test_more_steps_go_on(out):
     train(PIPE, EXAMPLES, out, replace(TINY, steps=3))
-    assert kept.branch_steps(out) == "3" and torch.load(out.with_suffix(".state"), weights_only=True)["step"] == 3
+    assert (
+        kept.branch_told(out)["steps"] == "3" and torch.load(out.with_suffix(".state"), weights_only=True)["step"] == 3
+    )
 
 
 @pytest.mark.parametrize("what", ["missing", "older", "cut"])
@@ -95,7 +97,7 @@ def test_the_branch_is_that_of_the_state_also_where_nothing_is_left_to_do(out, w
     png.write_bytes(b"")
     train(PIPE, EXAMPLES, out, TINY)
     assert all(torch.equal(value, wanted[name]) for name, value in load_file(out).items())
-    assert kept.branch_steps(out) == "2" and Image.open(png).size == (800, 400)
+    assert kept.branch_told(out)["steps"] == "2" and Image.open(png).size == (800, 400)
     assert names(out) == ["branch.png", "branch.safetensors", "branch.state"]
 
 
@@ -110,7 +112,7 @@ def test_a_state_that_does_not_say_its_settings_goes_on_with_a_warning(out, capl
     torch.save(state, out.with_suffix(".state"))
     with caplog.at_level(logging.WARNING):
         train(PIPE, EXAMPLES, out, replace(TINY, steps=3))
-    assert "does not say what it was made with" in caplog.text and kept.branch_steps(out) == "3"
+    assert "does not say what it was made with" in caplog.text and kept.branch_told(out)["steps"] == "3"
 
 
 def test_damaged_states_are_named_and_stay(out):
@@ -134,6 +136,17 @@ def test_too_little_memory_is_not_taken_for_a_damaged_state(out, monkeypatch):
     monkeypatch.setattr(torch, "load", load)
     with pytest.raises(torch.cuda.OutOfMemoryError):
         train(PIPE, EXAMPLES, out, TINY)
+
+
+@pytest.mark.parametrize("settings", [{}, {"steps": 1}, {"steps": 4, "seed": 1}])
+def test_a_branch_without_its_state_is_not_trained_over(out, settings):
+    out.with_suffix(".state").unlink()
+    before = tree(out.parent)
+    with pytest.raises(MGTError, match="is a trained branch, and branch.state is not there to go on from; move"):
+        train(PIPE, EXAMPLES, out, replace(TINY, **settings))
+    assert tree(out.parent) == before
+    train(PIPE, EXAMPLES, out, replace(TINY, steps=3))
+    assert kept.branch_told(out)["steps"] == "3"
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "png"])
@@ -165,10 +178,10 @@ def test_one_process_trains_an_output(out):
 
 @needs_locks
 def test_left_overs_of_this_output_are_swept(out):
-    for name in (".branch.state.1a2b.part", ".other.state.1a2b.part", f".branch.safetensors{files.LOCK}"):
+    for name in (".branch.state.1a2b3c4d.part", ".other.state.1a2b3c4d.part", f".branch.safetensors{files.LOCK}"):
         (out.parent / name).touch()
     train(PIPE, EXAMPLES, out, TINY)
-    assert names(out) == [".other.state.1a2b.part", "branch.png", "branch.safetensors", "branch.state"]
+    assert names(out) == [".other.state.1a2b3c4d.part", "branch.png", "branch.safetensors", "branch.state"]
 
 
 # Examples
@@ -186,7 +199,7 @@ def data(tmp_path):
 def test_examples_of_other_data_are_named(data, tmp_path):
     file = tmp_path / "branch.examples"
     gather_examples(str(data), SMALL, file, 10)
-    for source, count, words in ((tmp_path / "x", 10, "data '.*data', which is now '.*x'"), (data, 3, "at most 10")):
+    for source, count, words in ((tmp_path / "x", 10, "data 'data', which is now 'x'"), (data, 3, "at most 10")):
         with pytest.raises(MGTError, match=words):
             gather_examples(str(source), SMALL, file, count)
     with torch.no_grad():
@@ -195,6 +208,33 @@ def test_examples_of_other_data_are_named(data, tmp_path):
             value.data = value + 1
     with pytest.raises(MGTError, match="another codec"):
         gather_examples(str(data), other, file, 10)
+
+
+def test_examples_go_with_a_folder_that_moves_and_not_with_other_pictures(data, tmp_path):
+    file, moved = tmp_path / "branch.examples", tmp_path / "moved" / "data"
+    wanted = gather_examples(str(data), SMALL, file, 10).mark()
+    moved.parent.mkdir()
+    data.rename(moved)
+    assert gather_examples(str(moved), SMALL, file, 10).mark() == wanted
+    Image.new("RGB", (16, 16)).save(moved / "plot.png")  # without a caption
+    assert gather_examples(str(moved), SMALL, file, 10).mark() == wanted
+    (moved / "plot.txt").write_text("another picture")
+    with pytest.raises(MGTError, match="another set of pictures"):
+        gather_examples(str(moved), SMALL, file, 10)
+
+
+def test_examples_that_do_not_say_their_pictures_are_taken_with_a_warning(data, tmp_path, caplog):
+    file = tmp_path / "branch.examples"
+    held = gather_examples(str(data), SMALL, file, 10)
+    made = {"data": str(data), "examples at most": 10, "codec": weights_mark(SMALL.codec.network)}
+    held.save(file, made)
+    with caplog.at_level(logging.WARNING):
+        assert gather_examples(str(data), SMALL, file, 10).mark() == held.mark()
+    assert "does not say which pictures it was made of" in caplog.text
+    assert gather_examples(str(data.rename(tmp_path / "gone") and data), SMALL, file, 10).mark() == held.mark()
+    held.save(file, made | {"data": "elsewhere/x"})
+    with pytest.raises(MGTError, match="data 'x', which is now 'data'"):
+        gather_examples(str(data), SMALL, file, 10)
 
 
 def test_cut_examples_are_made_anew_and_files_of_others_stay(data, tmp_path):

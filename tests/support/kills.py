@@ -21,7 +21,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle, zip_longest
 from pathlib import Path
 
 from .pack import ROOT
@@ -51,43 +52,60 @@ def kill_again_and_again(name: str, count: int, seed: int) -> dict:
         first = Path(place) / "first"
         first.mkdir()
         subject.prepare(first)
-        events, seconds = measured(subject.act, copied(first, Path(place) / "measured"))
+        kinds, seconds = measured(subject.act, copied(first, Path(place) / "measured"))
+        at_events = chosen(kinds, (count + 1) // 2)
         for number in range(count):
             folder = copied(first, Path(place) / f"{number}")
             at = draws.uniform(0, seconds) if number % 2 else None  # in between: what torch itself writes
-            event = None if number % 2 else 1 + (number // 2) % events
+            event = None if number % 2 else at_events[number // 2]
             finished = in_a_copy(lambda to=folder: subject.act(to), event, at)
             told["finished" if finished else "killed"] += 1
             try:
                 subject.check(folder, finished)
             except Exception as error:
                 where = traceback.extract_tb(error.__traceback__)[-1]
-                moment = f"file event {event} of {events}" if event else f"{at:.2f} of {seconds:.2f} s"
+                moment = f"file event {event} of {len(kinds)}" if event else f"{at:.2f} of {seconds:.2f} s"
                 told["faults"].append(f"{moment}: {type(error).__name__}: {str(error)[:300]} (line {where.lineno})")
             shutil.rmtree(folder)
     return told
+
+
+def chosen(kinds: list[str], count: int) -> list[int]:
+    """Numbers of `count` file events to be killed at: every second one gives a file or folder its name, as far as there
+    are such; the others are spread over all. From the last to the first of either."""
+    naming = [number for number, kind in enumerate(kinds, 1) if kind == "os.rename"]
+    every = range(1, len(kinds) + 1)
+    few, most = spread(naming or every, (count + 1) // 2), spread(every, count // 2)
+    return [number for pair in zip_longest(few, most) for number in pair if number]
+
+
+def spread(numbers: Sequence[int], count: int) -> list[int]:
+    """So many of them, the last one first; all of them over and over where there are fewer."""
+    if count > len(numbers):
+        return [number for _, number in zip(range(count), cycle(reversed(numbers)))]
+    return [numbers[len(numbers) - 1 - i * len(numbers) // count] for i in range(count)]
 
 
 def copied(folder: Path, to: Path) -> Path:
     return Path(shutil.copytree(folder, to, symlinks=True))
 
 
-def measured(act: Callable[[Path], None], folder: Path) -> tuple[int, float]:
-    """File events and seconds of the work when nobody stops it."""
+def measured(act: Callable[[Path], None], folder: Path) -> tuple[list[str], float]:
+    """File events, by their kinds, and seconds of the work when nobody stops it."""
     reading, writing = os.pipe()
 
     def counted() -> None:
         counter = Events(None)
         started = time.monotonic()
         act(folder)
-        os.write(writing, json.dumps([counter.seen, time.monotonic() - started]).encode())
+        os.write(writing, json.dumps([counter.kinds, time.monotonic() - started]).encode())
 
     assert in_a_copy(counted), "the work fails when nobody stops it"
     os.close(writing)
     with os.fdopen(reading) as told:
-        events, seconds = json.load(told)
+        kinds, seconds = json.load(told)
     shutil.rmtree(folder)
-    return max(1, events), seconds
+    return kinds, seconds
 
 
 def in_a_copy(work: Callable[[], None], event: int | None = None, seconds: float | None = None) -> bool:
@@ -114,17 +132,17 @@ def in_a_copy(work: Callable[[], None], event: int | None = None, seconds: float
 
 
 class Events:
-    """Counts what changes files, and kills this process before the one of a number."""
+    """Notes what changes files, and kills this process before the one of a number."""
 
     def __init__(self, last: int | None):
-        self.seen, self.last = 0, last
+        self.kinds, self.last = [], last
         sys.addaudithook(self.hook)
 
     def hook(self, event: str, arguments: tuple) -> None:
         if event not in EVENTS or (event == "open" and not is_writing(arguments)):
             return
-        self.seen += 1
-        if self.seen == self.last:
+        self.kinds.append(event)
+        if len(self.kinds) == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -203,7 +203,7 @@ class TestWork:
         seen.clear()
         file = chunks.path(wide.jobs[1])
         file.write_bytes(file.read_bytes()[:100])
-        left = file.with_name(f".{file.name}.123456.part")
+        left = file.with_name(f".{file.name}.12345678.part")
         left.touch()
         assert chunks.all_of(wide.jobs[:2]) is None
         assert store.work(None, wide.jobs, store.Chunks(tmp_path, "model")) and len(seen) == 1
