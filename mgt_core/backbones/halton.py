@@ -54,7 +54,7 @@ class HaltonConfig:
         except KeyError as error:
             raise MGTError(f"the weights lack {error.args[0]}, which tells the sizes of the network") from None
         heads = HEADS.get(hidden) if heads is None else heads
-        if not isinstance(heads, int) or heads < 1 or heads * (hidden // heads) != inner:
+        if type(heads) is not int or heads < 1 or heads * (hidden // heads) != inner:
             raise MGTError(
                 f"the number of heads is {heads!r}, which does not fit a width of {hidden}: known are those of "
                 f"{', '.join(map(str, HEADS))}; give another as heads in the .json file beside the weights"

@@ -76,8 +76,9 @@ def test_nor_those_of_other_families(tmp_path):
         edit_config(folder / part, **{name: HUGE})
         refused(folder, f"{part}/config.json", "many more layers than")
     file = halton_bundle(tmp_path / "halton")
-    file.with_suffix(".json").write_text(json.dumps({"heads": HUGE}))
-    refused(file, "number of heads is 1000000000")
+    for heads in (HUGE, True):
+        file.with_suffix(".json").write_text(json.dumps({"heads": heads}))
+        refused(file, f"number of heads is {heads}")
 
 
 def test_what_other_threads_build_is_not_counted():
