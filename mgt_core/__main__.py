@@ -76,18 +76,24 @@ def is_name(text: str) -> bool:
 
 def end(status: int) -> None:
     """Ends the process; where nobody reads its output any more, without a word."""
-    streams = [stream for stream in (sys.stdout, sys.stderr) if stream]  # those that a shell has closed are None
     with suppress(OSError):
-        for stream in streams:
+        for stream in (sys.stdout, sys.stderr):
             stream.flush()
         sys.exit(status)
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in streams:
+    for stream in (sys.stdout, sys.stderr):
         os.dup2(nowhere, stream.fileno())
     sys.exit(status)
 
 
+def open_streams() -> None:
+    """Those that a shell has closed lead nowhere, where argparse and others would find None."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stderr = sys.stderr or open(os.devnull, "w")
+
+
 if __name__ == "__main__":
+    open_streams()
     try:
         code = main()
     except SystemExit as ended:  # of argparse, which has said why
