@@ -19,11 +19,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from itertools import cycle, zip_longest
 from pathlib import Path
+
+from tqdm import tqdm
 
 from .pack import ROOT
 from .trials import on_one_thread
@@ -40,12 +43,16 @@ def run(subject: str, count: int, seed: int = 0) -> dict:
     """What `count` kills of a subject came to: {"killed", "finished", "faults": [...]}. In a process of its own, which
     has one thread and can be copied."""
     command = [sys.executable, "-m", "support.kills", subject, str(count), str(seed)]
-    done = subprocess.run(command, capture_output=True, text=True, env=on_one_thread(), cwd=ROOT)
+    patience = 120 + 60 * count  # seconds, many times what it takes
+    done = subprocess.run(command, capture_output=True, text=True, env=on_one_thread(), cwd=ROOT, timeout=patience)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def kill_again_and_again(name: str, count: int, seed: int) -> dict:
+    # The lock of tqdm's own is shared by copies of a process, and one that is killed does not give it back.
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0  # nor is a second thread to be copied
     subject = importlib.import_module(name)
     draws, told = random.Random(seed), {"killed": 0, "finished": 0, "faults": []}
     with tempfile.TemporaryDirectory() as place:
