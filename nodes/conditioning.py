@@ -117,7 +117,7 @@ class MGTTextEncode:
                         "tooltip": "What the image should show; empty for an empty negative prompt.",
                     },
                 ),
-                "text_encoder": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
+                "text_encoder": socket(MGT_TEXT, "The text encoder, from MGT Load Model."),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
@@ -131,7 +131,7 @@ def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) ->
     if text_encoder is None:
         raise MGTError(
             "no text encoder was loaded: a model of classes has none (use MGT Class Label), and text_encoder 'none' of "
-            "Load MGT Model leaves it to MGT Load Text Encoder"
+            "MGT Load Model leaves it to MGT Load Text Encoder"
         )
     if notes := [note for prompt in prompts if (note := text_encoder.length_note(prompt, weights=True))]:
         host.show_text("\n".join(notes), node_id)
@@ -163,7 +163,7 @@ class MGTPromptBatch:
         return {
             "required": {
                 "prompts": text_input("What the images should show, one prompt a line; empty lines are left out."),
-                "text_encoder": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
+                "text_encoder": socket(MGT_TEXT, "The text encoder, from MGT Load Model."),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }

@@ -22,7 +22,7 @@ class MGTDecode:
             "required": {
                 "tokens": tokens_input("Token grids with every cell filled, from MGT Sample."),
                 "codec": socket(
-                    MGT_CODEC, "The codec, from Load MGT Model; it must be that of the model which made the tokens."
+                    MGT_CODEC, "The codec, from MGT Load Model; it must be that of the model which made the tokens."
                 ),
                 "tile_size": tile_input("decodes"),
             }

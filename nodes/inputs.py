@@ -25,9 +25,9 @@ FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 NUMBERS = {"INT": int, "FLOAT": float}
 
 PARTS: dict[str, tuple[type, str]] = {
-    "MGT_MODEL": (mgt_core.MGTModel, "the model of Load MGT Model"),
-    "MGT_TEXT": (TextEncoder, "the text encoder of Load MGT Model"),
-    "MGT_CODEC": (mgt_core.Codec, "the codec of Load MGT Model"),
+    "MGT_MODEL": (mgt_core.MGTModel, "the model of MGT Load Model"),
+    "MGT_TEXT": (TextEncoder, "the text encoder of MGT Load Model"),
+    "MGT_CODEC": (mgt_core.Codec, "the codec of MGT Load Model"),
     "MGT_TOKENS": (mgt_core.TokenState, "tokens, as MGT Empty Tokens or MGT Sample gives"),
     "MGT_SCHEDULE": (MaskSchedule, "a mask schedule, as MGT Mask Schedule gives"),
     "MGT_SAMPLER": (Sampler, "a sampler, as MGT MaskGIT Sampler gives"),

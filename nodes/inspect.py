@@ -84,7 +84,7 @@ class TokenMap:
         return {
             "required": {
                 "tokens": tokens_input("Tokens from MGT Sample, which records how they came about."),
-                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model: it knows how large a token is."),
+                "codec": socket(MGT_CODEC, "The codec, from MGT Load Model: it knows how large a token is."),
                 "opacity": number(
                     "How much of the map covers the image: 0 shows the image alone, 1 the map alone. "
                     "No effect without an image.",
@@ -134,7 +134,7 @@ class MGTSamplingAnimation:
         return {
             "required": {
                 "tokens": tokens_input("Tokens from MGT Sample, which records when each was fixed."),
-                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model."),
+                "codec": socket(MGT_CODEC, "The codec, from MGT Load Model."),
                 "frames_per_second": number("How many steps are shown in a second.", 8.0, 0.1, 60.0, 0.5),
                 "hold_last": number("How long the finished image stays, in seconds.", 1.5, 0.0, 60.0, 0.5),
                 "batch_index": integer("Which image of the batch to show, counted from 0.", 0, 0, 4095),

@@ -7,7 +7,7 @@ from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_inpu
 NO_LORA = "none"
 
 
-@node("Load MGT Model")
+@node("MGT Load Model")
 class MGTLoadModel:
     DESCRIPTION = (
         "Loads a masked generative transformer with its image codec and, where it has one, its text encoder. "
@@ -84,7 +84,7 @@ class MGTLoadModel:
 @node("MGT Load Text Encoder")
 class MGTLoadTextEncoder:
     DESCRIPTION = (
-        "Loads a CLIP text encoder by itself, to use it in place of the one that Load MGT Model gives, or to change "
+        "Loads a CLIP text encoder by itself, to use it in place of the one that MGT Load Model gives, or to change "
         "it without loading the transformer again."
     )
     CATEGORY = "MGT/loaders"

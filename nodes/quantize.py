@@ -92,13 +92,13 @@ class MGTSCQCalibrate:
                 "seed": seed_input(),
             },
             "optional": {
-                "text": socket(MGT_TEXT, "The text encoder, from Load MGT Model; models of text need it."),
+                "text": socket(MGT_TEXT, "The text encoder, from MGT Load Model; models of text need it."),
                 "images": image_input(
                     "Pictures to calibrate on instead of sampled ones, scaled and cropped to the model's size; some of "
                     "their tokens are masked at random. prompts then say what they show: a line for each, one for all, "
                     "or none."
                 ),
-                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model; images need it."),
+                "codec": socket(MGT_CODEC, "The codec, from MGT Load Model; images need it."),
                 "condition_scales": setting_input(
                     Scheme,
                     "condition_scales",
@@ -198,8 +198,8 @@ class MGTQuantizeParts:
         meaning = " none leaves it; w8a16: 8-bit weights with a scale a row, the more exact; fp8: floating point."
         return {
             "required": {
-                "text": socket(MGT_TEXT, "The text encoder, from Load MGT Model."),
-                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model."),
+                "text": socket(MGT_TEXT, "The text encoder, from MGT Load Model."),
+                "codec": socket(MGT_CODEC, "The codec, from MGT Load Model."),
                 "text_format": combo(kinds, "Format of the text encoder's weights." + meaning, "w8a16"),
                 "codec_format": combo(kinds, "Format of the codec's weights." + meaning),
             }
@@ -217,7 +217,7 @@ class MGTQuantizeParts:
 @node("MGT Save Model")
 class MGTSaveModel:
     DESCRIPTION = (
-        "Writes a model as a folder that Load MGT Model lists, quantized as it is. Attached patches are not part of it."
+        "Writes a model as a folder that MGT Load Model lists, quantized as it is. Attached patches are not part of it."
     )
     CATEGORY = "MGT/quantize"
     SEARCH_ALIASES = ["export", "checkpoint", "safetensors", "quantized"]
@@ -232,7 +232,7 @@ class MGTSaveModel:
         return {
             "required": {
                 "model": model_input(),
-                "codec": socket(MGT_CODEC, "The codec that belongs to it, from Load MGT Model."),
+                "codec": socket(MGT_CODEC, "The codec that belongs to it, from MGT Load Model."),
                 "name": ("STRING", {"default": "my-model", "tooltip": "Name of the new folder in models/mgt."}),
                 "overwrite": (
                     "BOOLEAN",

@@ -71,7 +71,7 @@ class MGTEncodeImage(TokenNode):
         return {
             "required": {
                 "model": model_input(),
-                "codec": socket(MGT_CODEC, "The codec, from Load MGT Model; it must be that of the model."),
+                "codec": socket(MGT_CODEC, "The codec, from MGT Load Model; it must be that of the model."),
                 "image": image_input("The pictures; their sides must be multiples that the model takes."),
                 "strength": number(
                     "How much is repainted: the share of the steps that MGT Sample does. It masks again, at random "

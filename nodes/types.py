@@ -137,7 +137,7 @@ def quantization_input(tooltip: str, *others: str) -> Declaration:
 
 def model_input() -> Declaration:
     return socket(
-        MGT_MODEL, "The masked generative transformer, from Load MGT Model, with whatever was attached to it."
+        MGT_MODEL, "The masked generative transformer, from MGT Load Model, with whatever was attached to it."
     )
 
 

@@ -84,7 +84,7 @@ def test_any_text_gives_a_label_or_a_sentence(text):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Tiny models of the other families under models/mgt, as Load MGT Model lists them."""
+    """Tiny models of the other families under models/mgt, as MGT Load Model lists them."""
     root = tmp_path_factory.mktemp("models") / "mgt"
     openmuse_bundle(root / "maskgit")
     halton_bundle(root / "halton")

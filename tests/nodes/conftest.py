@@ -13,7 +13,7 @@ host = sys.modules[f"{ALIAS}.nodes.host"]
 
 @pytest.fixture(scope="module")
 def loaded(golden, tmp_path_factory):
-    """(model, text, codec) of the first tiny bundle, as Load MGT Model gives them."""
+    """(model, text, codec) of the first tiny bundle, as MGT Load Model gives them."""
     folders = FakeFolderPaths(tmp_path_factory.mktemp("models"), mgt=[golden / "meissonic"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "folder_paths", folders)

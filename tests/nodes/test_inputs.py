@@ -76,7 +76,7 @@ def test_texts(pipe, value):
 def test_wrong_wires(pipe, text):
     for name in NODES:
         if "MGT_MODEL" in [kind for kind, *_ in NODES[name].INPUT_TYPES()["required"].values()]:
-            refuses("model is str; expected the model of Load MGT Model", name, model="demo")
+            refuses("model is str; expected the model of MGT Load Model", name, model="demo")
     refuses("codec is TextEncoder", "MGTDecode", tokens=mgt_core.empty_tokens(pipe, 16, 16), codec=pipe.text)
     refuses("tokens are list", "MGTDecode", tokens=text, codec=pipe.codec)
     refuses("branch is MGTModel", "MGTSelfGuidance", model=pipe.model, branch=pipe.model)
