@@ -1,4 +1,4 @@
-"""Locale files of the nodes, in the form that ComfyUI's front end reads: `./mgt locales`.
+"""Locale files of the nodes, in the form that ComfyUI's front end reads: `./mgt locales`, which makes help pages too.
 
 English comes from the node classes. The other languages keep what was translated by hand: each text is looked up by
 its English, so one that is new or was changed is left out, which ComfyUI then shows in English. It is printed here,
@@ -8,6 +8,7 @@ for a person to put in translated, and fails `./mgt release-check` until then.
 import json
 import re
 
+from release import make_help
 from support.locales import ENGLISH, FILES, LOCALES, Tree, languages, leaves, read
 from support.pack import load_pack
 
@@ -79,6 +80,7 @@ def main() -> None:
         (LOCALES / language / file).write_text(text, encoding="utf-8")
         for place, english_text in missing(made, language, file).items():
             print(f"{language}/{file}: {place} is not translated: {english_text}")
+    make_help.main()
 
 
 if __name__ == "__main__":

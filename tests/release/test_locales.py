@@ -5,7 +5,7 @@ import re
 import pytest
 
 from release import make_locales
-from support.locales import leaves, read
+from support.locales import NATIVE, leaves, read
 
 MADE = make_locales.locales()
 AGAIN = "run ./mgt locales for locales/"
@@ -29,9 +29,8 @@ class TestLocale:
         """Sentences hold characters of their language; a tooltip is never left in English."""
         if language == "en":
             return
-        native = {"zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]"}[language]
-        held = leaves(read(language, file))
-        foreign = [p for p, text in held if p[-1] in ("tooltip", "description") and not re.search(native, text)]
+        held, native = leaves(read(language, file)), re.compile(NATIVE[language])
+        foreign = [p for p, text in held if p[-1] in ("tooltip", "description") and not native.search(text)]
         assert foreign == [], f"still in English: translate them in locales/{language}/{file}"
 
 

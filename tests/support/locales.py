@@ -8,6 +8,7 @@ from .pack import ROOT
 LOCALES = ROOT / "locales"
 ENGLISH = "en"
 FILES = ("main.json", "nodeDefs.json")
+NATIVE = {"zh": "[\u4e00-\u9fff]", "ja": "[\u3040-\u30ff]"}  # characters that any sentence of the language has
 
 Tree = dict[str, "str | Tree"]
 
