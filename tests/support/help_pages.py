@@ -161,7 +161,9 @@ def faults(english: Page, page: Page, name: str, language: str) -> list[str]:
 
 
 def titled(name: str, language: str) -> str:
-    return f"# {read(language, 'nodeDefs.json')[name]['display_name']}"
+    """The first line: the name of the node, in English where it has none in the language."""
+    names = [read(asked, "nodeDefs.json").get(name, {}).get("display_name") for asked in (language, ENGLISH)]
+    return f"# {names[0] or names[1]}"
 
 
 def check(name: str, language: str) -> list[str]:
