@@ -29,7 +29,8 @@ SECONDS = 20.0  # for reading the headers of one list that are not known yet; a 
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
-TELLING = (*SUFFIXES, ".json")  # endings of files that say what a folder holds
+GGUF, ARCHIVES = (".gguf",), (".zip",)  # which no model of ours is in, and people have in its place
+TELLING = (*SUFFIXES, ".json", *GGUF, *ARCHIVES)  # endings of files that say what a folder holds
 FOLDER, FILE = "folder", "file"
 
 
