@@ -25,6 +25,7 @@ FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 BRANCH_FOLDER = "self_guidance"  # below it
 OWN_FOLDERS = (BRANCH_FOLDER, "presets")  # of what is listed by others
 WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES)
+SHARED_SECONDS = 3.0  # for what is only told of: somebody waits for it, and people have hundreds of checkpoints
 FILE_DEPTH = 5  # levels of folders below that of LoRAs in which files are listed
 UNPREFIXED = (FOLDER, "text_encoders", "clip", "vae")  # kinds of folder whose names in a widget are plain
 
@@ -62,7 +63,7 @@ def misplaced_in(search: SearchPaths, bundles: dict[str, str]) -> dict[str, Fore
     return found
 
 
-@one_list()
+@one_list(SHARED_SECONDS)
 def elsewhere_in(search: SearchPaths) -> dict[tuple[str, str], Foreign]:
     """The same of folders that are shared with others, by kind of folder and name. Pickles there are not opened: they
     are large."""

@@ -2,6 +2,7 @@
 anyone put there (a link to a whole disk, a folder of pictures) may not hold them up."""
 
 import logging
+import math
 import os
 import time
 import unicodedata
@@ -40,6 +41,7 @@ class Left:
 
     entries: int
     until: float
+    seconds: float
     told: bool = False
     known: dict = field(default_factory=dict)
 
@@ -51,7 +53,7 @@ class Left:
                 "the folders of models hold more than a list looks at (%d entries, %.0f s); the rest is left out, and "
                 "what was not read yet comes when the list is asked for again",
                 ENTRIES,
-                SECONDS,
+                self.seconds,
             )
         return over
 
@@ -60,9 +62,11 @@ _left: ContextVar[Left | None] = ContextVar("mgt_listing", default=None)
 
 
 @contextmanager
-def one_list() -> Iterator[None]:
-    """What is looked at inside this block, or a function that has it as decorator, is bounded."""
-    token = _left.set(Left(ENTRIES, time.monotonic() + SECONDS))
+def one_list(most: float = math.inf) -> Iterator[None]:
+    """What is looked at inside this block, or a function that has it as decorator, is bounded. most: seconds, where
+    fewer than for others will do."""
+    seconds = min(most, SECONDS)
+    token = _left.set(Left(ENTRIES, time.monotonic() + seconds, seconds))
     try:
         yield
     finally:
