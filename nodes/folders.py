@@ -7,18 +7,25 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 from ..mgt_core.errors import MGTError, reason
-from ..mgt_core.loading.disk import MAX_JSON, is_dir, is_file, read_json, read_whole
+from ..mgt_core.loading.disk import is_dir, is_file, read_json
+from ..mgt_core.loading.foreign import Foreign, by_pipeline, is_diffusion
 from ..mgt_core.loading.layouts import BUILT_IN, PARTS, is_hf_layout, loose_bundles, remembered
-from ..mgt_core.loading.listing import can_be_shown, contents, files_in, folders_in, identity, one_list
+from ..mgt_core.loading.listing import ARCHIVES, GGUF, can_be_shown, contents, files_in, folders_in, identity, one_list
 from ..mgt_core.loading.weights import SUFFIXES
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 BRANCH_FOLDER = "self_guidance"  # below it
+OWN_FOLDERS = (BRANCH_FOLDER, "presets")  # of what is listed by others
+WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES)
+SHARED_SECONDS = 3.0  # for what is only told of: somebody waits for it, and people have hundreds of checkpoints
 FILE_DEPTH = 5  # levels of folders below that of LoRAs in which files are listed
 UNPREFIXED = (FOLDER, "text_encoders", "clip", "vae")  # kinds of folder whose names in a widget are plain
 
@@ -42,6 +49,29 @@ def bundles_in(search: SearchPaths) -> dict[str, str]:
         if kind == FOLDER:
             for path in as_far(parts_below(root, depth, BACKBONES, known.__contains__), root):
                 found.setdefault(label(kind, root, path), str(path))
+    return found
+
+
+@one_list()
+def misplaced_in(search: SearchPaths, bundles: dict[str, str]) -> dict[str, Foreign]:
+    """What lies in folders of ours and is no model, nor any part of one."""
+    found, known = {}, {Path(path) for path in bundles.values()}
+    for kind, root, depth in search:
+        if kind == FOLDER:
+            for path, told in as_far(foreign_below(root, depth, known.__contains__), root):
+                found.setdefault(label(kind, root, path), told)
+    return found
+
+
+@one_list(SHARED_SECONDS)
+def elsewhere_in(search: SearchPaths) -> dict[tuple[str, str], Foreign]:
+    """The same of folders that are shared with others, by kind of folder and name. Pickles there are not opened: they
+    are large."""
+    found = {}
+    for kind, root, depth in search:
+        if kind not in (FOLDER, "models"):
+            for path, told in as_far(foreign_below(root, depth, pickled), root):
+                found.setdefault((kind, path.relative_to(root).as_posix()), told)
     return found
 
 
@@ -109,7 +139,7 @@ def files_below(folder: Path, depth: int, above: tuple = ()) -> Iterator[Path]:
         yield from files_below(entry, depth - 1, (*above, here))
 
 
-def as_far(paths: Iterator[Path], root: Path) -> Iterator[Path]:
+def as_far(paths: Iterator[T], root: Path) -> Iterator[T]:
     """As many of the paths as can be found out: what cannot be foreseen ends the list of `root`, and no other."""
     try:
         yield from paths
@@ -160,6 +190,32 @@ def parts_below(
             yield path
 
 
+def foreign_below(
+    folder: Path, depth: int, passed: Callable[[Path], bool], above: tuple = ()
+) -> Iterator[tuple[Path, Foreign]]:
+    """Files and folders that are of no kind of ours, with what they are. passed, above: as `parts_below` has them."""
+    if depth < 0 or (above and passed(folder)) or (here := identity(folder)) in above:
+        return
+    if above and (is_hf_layout(folder) or is_file(folder / "config.json")):
+        if told := what_is(folder):
+            yield folder, told
+        return
+    whole = is_hf_layout(folder)
+    for name, is_folder in contents(folder):
+        path = folder / name
+        if is_folder and name not in (PARTS if whole else () if above else OWN_FOLDERS):
+            yield from foreign_below(path, depth - 1, passed, (*above, here))
+        elif not is_folder and path.suffix in WEIGHTS and not passed(path) and (told := what_is(path)):
+            yield path, told
+
+
+def what_is(path: Path) -> Foreign | None:
+    """What a file or folder is instead of a model of ours or a part of one; None for those."""
+    if is_dir(path) and is_hf_layout(path):
+        return by_pipeline(path) if is_diffusion(path) else None
+    return remembered(path).foreign
+
+
 def unlike_clip(path: Path) -> bool:
     """Whether this is no place of a CLIP encoder, told without reading weights: others may be large pickles."""
     if is_file(path):
@@ -176,11 +232,3 @@ def pickled(path: Path) -> bool:
     if is_file(path):
         return path.suffix != ".safetensors"
     return is_file(path / "config.json") and not files_in(path, ".safetensors")
-
-
-def is_diffusion(folder: Path) -> bool:
-    """Whether the index names a continuous autoencoder, as pipelines of diffusion models do."""
-    try:
-        return b"Autoencoder" in read_whole(folder / "model_index.json", MAX_JSON)
-    except MGTError:
-        return False

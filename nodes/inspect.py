@@ -9,7 +9,7 @@ from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.recommended import recommended, told
 from ..mgt_core.views import pictures
-from . import host
+from . import choices, host
 from .preview import enlarged
 from .types import (
     IMAGE,
@@ -218,13 +218,17 @@ def labelled(batches: tuple[Tensor | None, ...], labels: list[str]) -> tuple[lis
 class MGTDescribeModel:
     DESCRIPTION = (
         "Lists what is attached to a model, in the order in which it acts, and the settings that it recommends, which "
-        "MGT Sample uses where its own widgets leave them open."
+        "MGT Sample uses where its own widgets leave them open. Then what lies in the folders of models and cannot "
+        "be picked, and why."
     )
     CATEGORY = "MGT/inspect"
-    SEARCH_ALIASES = ["info", "debug", "patches", "list", "attached"]
+    SEARCH_ALIASES = ["info", "debug", "patches", "list", "attached", "missing", "checkpoint"]
     RETURN_TYPES = (STRING,)
     RETURN_NAMES = ("text",)
-    OUTPUT_TOOLTIPS = ("One line for each attachment, with its settings, and one for what the model recommends.",)
+    OUTPUT_TOOLTIPS = (
+        "One line for each attachment, with its settings, one for what the model recommends, and what was left out of "
+        "the lists of models.",
+    )
     FUNCTION = "describe"
     OUTPUT_NODE = True
 
@@ -234,6 +238,6 @@ class MGTDescribeModel:
 
     def describe(self, model: mgt_core.MGTModel, unique_id=None):
         lines = [f"{place}. {line}" for place, line in enumerate(model.attached(), 1)] or ["Nothing is attached."]
-        text = "\n".join([*lines, f"Recommended: {told(recommended(model))}"])
+        text = "\n".join([*lines, f"Recommended: {told(recommended(model))}", *choices.left_out()])
         host.show_text(text, unique_id)
         return {"ui": {"text": (text,)}, "result": (text,)}

@@ -1,10 +1,34 @@
 """Nodes that bring models in."""
 
-from ..mgt_core.errors import lookup
-from . import host
-from .types import MGT_BRANCH, MGT_CODEC, MGT_MODEL, MGT_TEXT, combo, model_input, node, number, quantization_input
+from collections.abc import Sequence
 
-NO_LORA = "none"
+from . import choices, host
+from .types import (
+    MGT_BRANCH,
+    MGT_CODEC,
+    MGT_MODEL,
+    MGT_TEXT,
+    Declaration,
+    combo,
+    model_input,
+    node,
+    number,
+    quantization_input,
+)
+
+DTYPE = "Number format to compute in. auto: what suits the device; float32: exact and twice the memory."
+
+
+def rare(declaration: Declaration) -> Declaration:
+    """A widget that front ends fold away where they can."""
+    kind, options = declaration
+    return kind, {**options, "advanced": True}
+
+
+def offered(known: Sequence[str], tooltip: str, default: str | None = None) -> Declaration:
+    """A combo whose node says itself what is wrong with other values."""
+    kind, options = combo(known, tooltip, default)
+    return choices.Offered(kind), options
 
 
 @node("MGT Load Model")
@@ -29,16 +53,13 @@ class MGTLoadModel:
         return {
             "required": {
                 "model": combo(
-                    list(host.bundles()),
+                    choices.models(),
                     "'demo' is built in. The others are folders in Hugging Face layout under models/mgt "
                     "or among ComfyUI's diffusers, diffusion model and checkpoint folders, and under models/mgt "
                     "also MaskGIT folders, Halton-MaskGIT files with their codec beside them, and transformers alone, "
-                    "for which base lends the rest.",
+                    "for which base lends the rest. What else lies in models/mgt comes last, with what it is.",
                 ),
-                "dtype": combo(
-                    list(host.DTYPES),
-                    "Number format to compute in. auto: what suits the device; float32: exact and twice the memory.",
-                ),
+                "dtype": rare(combo(list(host.DTYPES), DTYPE)),
                 "quantization": quantization_input(
                     "Packs the transformer's weights when it is loaded, with the calibration stored beside them or a "
                     "short one. none: as the files have them, which for quantized ones means quantized. MGT SCQ "
@@ -47,25 +68,37 @@ class MGTLoadModel:
                 ),
             },
             "optional": {
-                "text_encoder": combo(
-                    [host.FROM_BUNDLE, host.NONE, *host.text_encoders()],
+                "text_encoder": offered(
+                    [*choices.OWN["text_encoder"], *host.text_encoders()],
                     "The text encoder to use. Meissonic at 1024 px wants CLIP-ViT-H-14-laion2B-s32B-b79K in "
                     "models/text_encoders, as its authors' scripts load it; Monetico and aMUSEd their own. none: load "
                     "no text encoder, for use with MGT Load Text Encoder. The tokenizer stays the bundle's.",
                 ),
-                "codec": combo(
-                    [host.FROM_BUNDLE, *host.codecs()],
-                    "The codec to use: that of another model, or one that lies alone. It has to have as many codes "
-                    "as the transformer.",
+                "codec": rare(
+                    offered(
+                        [*choices.OWN["codec"], *host.codecs()],
+                        "The codec to use: that of another model, or one that lies alone. It has to have as many codes "
+                        "as the transformer.",
+                    )
                 ),
-                "base": combo(
-                    [host.NONE, *host.lenders("vqvae")],
-                    "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune that "
-                    "is published as a transformer alone. A whole model borrows nothing.",
+                "base": rare(
+                    offered(
+                        [*choices.OWN["base"], *host.lenders("vqvae")],
+                        "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune "
+                        "that is published as a transformer alone. A whole model borrows nothing.",
+                    )
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, model=None):
+        return choices.answer("model", model)
+
+    @classmethod
+    def IS_CHANGED(cls, model=None, text_encoder=None, codec=None, base=None, **others):
+        return choices.changes(model=model, text_encoder=text_encoder, codec=codec, base=base)
 
     def load(
         self,
@@ -77,7 +110,9 @@ class MGTLoadModel:
         base: str = host.NONE,
         unique_id=None,
     ):
-        pipe = host.load(model, dtype, quantization, unique_id, text_encoder, codec, base)
+        choices.check(model=model, text_encoder=text_encoder, codec=codec, base=base)
+        name = choices.plain(model, host.bundles())
+        pipe = host.load(name, dtype, quantization, unique_id, text_encoder, codec, base)
         return pipe.model, pipe.text, pipe.codec
 
 
@@ -104,19 +139,25 @@ class MGTLoadTextEncoder:
                     "weights, whole CLIP models included, or safetensors files. The name of a model means its own.",
                     host.BUILT_IN,
                 ),
-                "tokenizer": combo(
-                    [host.BESIDE, *host.lenders("tokenizer")],
+                "tokenizer": offered(
+                    [*choices.OWN["tokenizer"], *host.lenders("tokenizer")],
                     "beside the encoder: the one in its folder or in its model's. The name of a model takes that "
                     "model's, as Meissonic's scripts do with an encoder from elsewhere.",
                 ),
-                "dtype": combo(
-                    list(host.DTYPES),
-                    "Number format to compute in. auto: what suits the device; float32: exact and twice the memory.",
-                ),
+                "dtype": rare(combo(list(host.DTYPES), DTYPE)),
             },
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, text_encoder=None):
+        return choices.answer("text_encoder", text_encoder)
+
+    @classmethod
+    def IS_CHANGED(cls, text_encoder=None, tokenizer=None, **others):
+        return choices.changes(text_encoder=text_encoder, tokenizer=tokenizer)
+
     def load(self, text_encoder: str, tokenizer: str, dtype: str):
+        choices.check(text_encoder=text_encoder, tokenizer=tokenizer)
         return (host.load_text(text_encoder, tokenizer, dtype),)
 
 
@@ -146,7 +187,16 @@ class MGTLoadSelfGuidance:
             }
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, branch=None):
+        return choices.answer("branch", branch)
+
+    @classmethod
+    def IS_CHANGED(cls, branch=None, **others):
+        return choices.changes(branch=branch)
+
     def load(self, model, branch: str):
+        choices.check(branch=branch)
         return (host.load_branch(branch, model),)
 
 
@@ -168,7 +218,7 @@ class MGTLoadLoRA:
             "required": {
                 "model": model_input(),
                 "lora": combo(
-                    [NO_LORA, *host.loras()],
+                    [*choices.OWN["lora"], *host.loras()],
                     "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
                     "none hands the model through.",
                 ),
@@ -182,6 +232,14 @@ class MGTLoadLoRA:
             }
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, lora=None):
+        return choices.answer("lora", lora)
+
+    @classmethod
+    def IS_CHANGED(cls, lora=None, **others):
+        return choices.changes(lora=lora)
+
     def load(self, model, lora: str, strength: float):
-        path = lookup("lora", lora, {NO_LORA: "", **host.loras()})
+        path = choices.path_of("lora", lora)
         return (model.with_lora(path, strength) if path else model,)

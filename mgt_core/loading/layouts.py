@@ -22,6 +22,7 @@ from ..errors import MGTError, join_some
 from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
+from .foreign import Foreign, by_ending, by_names, unreadable
 from .listing import TELLING, check_time, files_in, folders_in, identity, once
 from .part import Part, read_part
 from .weights import SUFFIXES
@@ -180,4 +181,14 @@ def state_of(path: Path) -> tuple:
 @lru_cache(maxsize=20_000)  # more than one folder's files
 def _remembered(path: Path, state: tuple) -> Part:
     check_time()
-    return replace(read_part(path), config={}, stored={}, problem=None)
+    if told := by_ending(path):
+        return Part(path, foreign=told)
+    part = read_part(path)
+    return replace(part, config={}, stored={}, problem=None, foreign=foreign_of(part))
+
+
+def foreign_of(part: Part) -> Foreign | None:
+    """What a part is that is of no kind of ours."""
+    if part.problem:
+        return unreadable(part.path, part.problem)
+    return None if part.kind else by_names(part.stored, part.config)

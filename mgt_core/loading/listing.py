@@ -2,6 +2,7 @@
 anyone put there (a link to a whole disk, a folder of pictures) may not hold them up."""
 
 import logging
+import math
 import os
 import time
 import unicodedata
@@ -29,7 +30,8 @@ SECONDS = 20.0  # for reading the headers of one list that are not known yet; a 
 
 PICKLES = (".bin", ".pth", ".pt", ".ckpt")
 SUFFIXES = (".safetensors", *PICKLES)
-TELLING = (*SUFFIXES, ".json")  # endings of files that say what a folder holds
+GGUF, ARCHIVES = (".gguf",), (".zip",)  # which no model of ours is in, and people have in its place
+TELLING = (*SUFFIXES, ".json", *GGUF, *ARCHIVES)  # endings of files that say what a folder holds
 FOLDER, FILE = "folder", "file"
 
 
@@ -39,6 +41,7 @@ class Left:
 
     entries: int
     until: float
+    seconds: float
     told: bool = False
     known: dict = field(default_factory=dict)
 
@@ -50,7 +53,7 @@ class Left:
                 "the folders of models hold more than a list looks at (%d entries, %.0f s); the rest is left out, and "
                 "what was not read yet comes when the list is asked for again",
                 ENTRIES,
-                SECONDS,
+                self.seconds,
             )
         return over
 
@@ -59,9 +62,11 @@ _left: ContextVar[Left | None] = ContextVar("mgt_listing", default=None)
 
 
 @contextmanager
-def one_list() -> Iterator[None]:
-    """What is looked at inside this block, or a function that has it as decorator, is bounded."""
-    token = _left.set(Left(ENTRIES, time.monotonic() + SECONDS))
+def one_list(most: float = math.inf) -> Iterator[None]:
+    """What is looked at inside this block, or a function that has it as decorator, is bounded. most: seconds, where
+    fewer than for others will do."""
+    seconds = min(most, SECONDS)
+    token = _left.set(Left(ENTRIES, time.monotonic() + seconds, seconds))
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ from typing import Any
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 from .disk import is_dir, is_file
+from .foreign import Foreign
 from .weights import Stored, index_weights, read_json, shapes_of
 
 log = logging.getLogger(__name__)
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 class Part:
     """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
     its config.json, empty when there is none. stored: its tensors, by their names there. codes: size of its codebook,
-    None where that cannot be told. problem: why it cannot be read, which matters once it is chosen."""
+    None where that cannot be told. problem: why it cannot be read, which matters once it is chosen. foreign: what it is
+    instead of a part of a known kind, where that was asked."""
 
     path: Path
     kind: Any = None
@@ -26,6 +28,7 @@ class Part:
     stored: Mapping[str, Stored] = field(default_factory=dict, repr=False)
     codes: int | None = None
     problem: Exception | None = None
+    foreign: Foreign | None = None
 
     def tensors(self) -> dict[str, Stored]:
         """Those that the network takes, by its own names for them."""

@@ -23,6 +23,7 @@ OUTCOMES = ("listed",)
 
 load_pack()
 host = sys.modules[f"{ALIAS}.nodes.host"]
+choices = sys.modules[f"{ALIAS}.nodes.choices"]
 READY = Path(tempfile.mkdtemp())
 atexit.register(shutil.rmtree, READY)
 copy_bundle(READY / "mgt" / "good")
@@ -84,7 +85,12 @@ def check(good: str) -> None:
         (whole | alone | {host.BLANK}, branches),
     ):
         assert wanted <= found.keys(), f"{wanted - found.keys()} are not in {list(found)}"
-    for found in (bundles, lenders, codecs, encoders, branches, presets, host.loras()):
+    told = choices.models(), choices.left_out()
+    assert whole | alone <= set(told[0])
+    answers = {name: choices.answer("model", name) for name in told[0]}
+    assert all(answers[name] is True for name in whole | alone)
+    assert all(said is True or said.isprintable() for said in answers.values())
+    for found in (bundles, lenders, codecs, encoders, branches, presets, host.loras(), *told):
         assert "\n" not in json.dumps(list(found), ensure_ascii=False).encode().decode()
 
 

@@ -20,6 +20,7 @@ from support.pack import ALIAS
 from support.pickles import tensor, write_pickle
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
+choices = sys.modules[f"{ALIAS}.nodes.choices"]
 KINDS = ("mgt", "diffusers", "diffusion_models", "checkpoints", "text_encoders", "clip", "clip_vision", "vae", "loras")
 PIPES = hasattr(os, "mkfifo")
 
@@ -61,7 +62,9 @@ def lists() -> dict[str, list[str]]:
         "presets": host.presets(),
         "loras": host.loras(),
     }
-    json.dumps({name: list(found) for name, found in offered.items()}, ensure_ascii=False).encode()
+    told = [choices.models(), choices.left_out()]  # what is left out comes with its reason
+    assert set(told[0]) >= set(offered["bundles"])
+    json.dumps([{name: list(found) for name, found in offered.items()}, told], ensure_ascii=False).encode()
     return {name: list(found) for name, found in offered.items()}
 
 

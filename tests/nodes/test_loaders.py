@@ -74,7 +74,7 @@ def test_links_in_a_circle_end(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("inputs", "words"),
     [
-        ({"model": "none such"}, "model is 'none such', but the known ones are demo"),
+        ({"model": "none such"}, "model 'none such' is not there: the choices are demo"),
         ({"model": "demo", "dtype": "int3"}, "dtype is 'int3', but the known ones are auto"),
         ({"model": "mine"}, "has no subfolder transformer"),
     ],

@@ -150,7 +150,7 @@ def test_the_loader_takes_parts_from_elsewhere(models):
 
 @pytest.mark.parametrize("name", ["text_encoder", "codec", "base"])
 def test_names_that_lead_nowhere(models, name):
-    with pytest.raises(mgt_core.MGTError, match=f"{name} is 'lost', but the known ones are"):
+    with pytest.raises(mgt_core.MGTError, match=f"{name} 'lost' is not there: the choices are"):
         run("MGTLoadModel", **{name: "lost"})
 
 

@@ -94,7 +94,7 @@ def test_branches_that_can_be_picked(tmp_path, monkeypatch):
     assert list(host.branches()) == ["blank canvas", "demo", "self_guidance/mine.safetensors"]
     loaded = run("MGTLoadSelfGuidance", model=PIPE.model, branch="self_guidance/mine.safetensors")[0]
     assert all(torch.equal(value, own.state_dict()[name]) for name, value in loaded.state_dict().items())
-    with pytest.raises(mgt_core.MGTError, match="branch is 'gone', but the known ones are blank canvas, demo"):
+    with pytest.raises(mgt_core.MGTError, match="branch 'gone' is not there: the choices are blank canvas, demo"):
         run("MGTLoadSelfGuidance", model=PIPE.model, branch="gone")
     wider = PooledBranch(2, 8)
     with pytest.raises(mgt_core.MGTError, match="trained for another model"):
