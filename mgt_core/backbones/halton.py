@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..kernels.widened import in_float32
+from ..pulse import beat
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .class_grid import ClassGridBackbone
@@ -255,6 +256,7 @@ class HaltonTransformer(ClassGridBackbone):
 
         def through(x: Tensor, blocks: Iterable[tuple[Block, tuple[Tensor, ...]]]) -> Tensor:
             for block, parts in blocks:
+                beat()
                 merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
                 x = block(x, parts, merges.after(lead))
             return x

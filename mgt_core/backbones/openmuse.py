@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, finite_number
 from ..kernels.widened import widened
+from ..pulse import beat
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -279,6 +280,7 @@ class OpenMuseTransformer(ClassGridBackbone):
 
         def through(x: Tensor, layers: Iterable[Layer]) -> Tensor:
             for layer in layers:
+                beat()
                 hooks.tap(x)
                 merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
                 x = layer(x, next(above, None), merges.after(1))

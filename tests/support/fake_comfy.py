@@ -32,7 +32,8 @@ class FakeComfy:
     """Stand-ins for the modules of ComfyUI, recording what the pack does with them."""
 
     def __init__(self, patch, method="auto", size=512):
-        self.updates, self.checks, self.interrupt_at = [], 0, None
+        self.updates, self.checks = [], 0
+        self.interrupt_after = None  # (updates, checks since the last of them)
         self.loads = []
         computing = ("get_torch_device", "vae_device", "text_encoder_device")
         resting = ("intermediate_device", "unet_offload_device", "vae_offload_device", "text_encoder_offload_device")
@@ -53,6 +54,7 @@ class FakeComfy:
 
             def update_absolute(self, value, total, preview):
                 comfy.updates.append((self.node_id, value, total, preview))
+                comfy.checks = 0
 
         class ModelPatcher:
             def __init__(self, model, load_device, offload_device):
@@ -67,7 +69,7 @@ class FakeComfy:
 
     def check(self):
         self.checks += 1
-        if self.interrupt_at == self.checks:
+        if self.interrupt_after == (len(self.updates), self.checks):
             raise Interrupted
 
     def load(self, patchers, memory_required=0):

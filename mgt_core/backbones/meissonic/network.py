@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ...conditioning.clip import LAION
 from ...kernels.block import rotary_table
 from ...placement import sent
+from ...pulse import beat
 from ...registry import BACKBONES
 from ...types import Condition
 from ..base import Backbone
@@ -170,6 +171,7 @@ class MeissonicTransformer(Backbone):
 
         def joint(blocks: Iterable[JointBlock], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
             for block in blocks:
+                beat()
                 hooks.tap(image)
                 merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
                 image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
@@ -180,6 +182,7 @@ class MeissonicTransformer(Backbone):
             image, words = joint(islice(self.transformer_blocks, first, None), image, text)
             joined, lead = torch.cat([words, image], dim=1), words.shape[1]
             for block in self.single_transformer_blocks:
+                beat()
                 hooks.tap(joined[:, lead:])
                 own = next(above, None)
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
