@@ -3,6 +3,7 @@
 import torch
 
 from . import host
+from .sizes import judges_tile
 from .types import IMAGE, MGT_CODEC, node, socket, tile_input, tokens_input
 
 
@@ -15,6 +16,7 @@ class MGTDecode:
     RETURN_NAMES = ("image",)
     OUTPUT_TOOLTIPS = ("The images.",)
     FUNCTION = "decode"
+    VALIDATE_INPUTS = classmethod(judges_tile)
 
     @classmethod
     def INPUT_TYPES(cls):

@@ -27,6 +27,7 @@ INT = "INT"
 FLOAT = "FLOAT"
 STRING = "STRING"
 
+SIDE_UNIT, LONGEST_SIDE = 16, 8192  # pixels: all published models take multiples of the one, up to the other
 SUGGESTED = built_in_settings()  # where widgets start
 
 Declaration = tuple[str | list[str], dict]
@@ -156,9 +157,9 @@ def side_input(which: str) -> Declaration:
         f"{which} of the image in pixels. The model decides which multiples fit and what it was trained at: "
         "128 for the built-in one, 512 or 1024 for the big ones.",
         default=128,
-        low=16,
-        high=8192,
-        step=16,
+        low=SIDE_UNIT,
+        high=LONGEST_SIDE,
+        step=SIDE_UNIT,
     )
 
 
@@ -168,7 +169,7 @@ def tile_input(does: str) -> Declaration:
         "slower, and the same but for rounding. 0 for the whole at once.",
         default=0,
         low=0,
-        high=8192,
+        high=LONGEST_SIDE,
         step=64,
     )
 

@@ -3,6 +3,7 @@
 import random
 import sys
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 import matplotlib.font_manager  # noqa: F401 it makes its folder when it is imported
@@ -59,8 +60,10 @@ def trial(seed: int, folder: Path) -> str:
 def call(name: str, given: dict) -> tuple:
     """As a host does: its own check of the values first, then the node."""
     node = NODES[name]
-    if hasattr(node, "VALIDATE_INPUTS") and (told := node.VALIDATE_INPUTS(given["name"])) is not True:
-        raise MGTError(told)
+    if judge := getattr(node, "VALIDATE_INPUTS", None):
+        judged = {name: given.get(name) for name in signature(judge).parameters}
+        if (told := judge(**judged)) is not True:
+            raise MGTError(told)
     with torch.inference_mode():
         answer = getattr(node(), node.FUNCTION)(**given)
     return answer.get("result", ()) if isinstance(answer, dict) else answer
