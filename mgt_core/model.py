@@ -26,8 +26,9 @@ from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .pixels import is_side, scaled_to, told_nearest
-from .placement import Placement, Resident, compute_dtype
+from .placement import Placement, Resident, compute_dtype, room_of
 from .quantization.schemes import Scheme
+from .room import Room
 from .settings import construct
 from .types import Condition, TokenState, micro_conditions
 
@@ -186,6 +187,15 @@ class MGTModel:
     def acquire(self, memory: int = 0) -> torch.device:
         """Device to compute on, with the weights there."""
         return (self.placement or Resident(self.network)).acquire(memory)
+
+    def room(self) -> Room:
+        """Memory of the device to compute on."""
+        return room_of(self.placement, self.network)
+
+    @property
+    def device(self) -> torch.device:
+        """What it computes on."""
+        return self.room().device
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""

@@ -34,12 +34,15 @@ class FakeComfy:
     def __init__(self, patch, method="auto", size=512):
         self.updates, self.checks = [], 0
         self.interrupt_after = None  # (updates, checks since the last of them)
-        self.loads = []
+        self.loads, self.memory = [], 2**40
         computing = ("get_torch_device", "vae_device", "text_encoder_device")
         resting = ("intermediate_device", "unet_offload_device", "vae_offload_device", "text_encoder_offload_device")
         management = SimpleNamespace(
             throw_exception_if_processing_interrupted=self.check,
             load_models_gpu=self.load,
+            get_total_memory=lambda device: self.memory,
+            get_free_memory=lambda device: self.memory // 2,
+            current_loaded_models=[],
             should_use_bf16=lambda device: False,
             should_use_fp16=lambda device: False,
             **{name: lambda: DEVICE for name in computing},

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...conditioning.clip import LAION
-from ...kernels.block import rotary_table
+from ...kernels.block import attention_bytes, rotary_table
 from ...placement import sent
 from ...pulse import beat
 from ...registry import BACKBONES
@@ -119,6 +119,9 @@ class MeissonicTransformer(Backbone):
     @property
     def kept_width(self) -> int:
         return 2 * self.config.width * (self.config.num_layers + self.config.num_single_layers)
+
+    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
+        return attention_bytes(rows, dtype, device)
 
     @property
     def row_width(self) -> int:
