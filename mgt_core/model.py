@@ -235,10 +235,8 @@ class MGTModel:
         if self.trained_size in (None, size):
             return None
         (height, width), (own_height, own_width) = size, self.trained_size
-        return (
-            f"{width} x {height} pixels are not the {own_width} x {own_height} that this model was trained at; "
-            "it makes them, but things tend to be cut off, to repeat or to fall apart"
-        )
+        # Short, since it stands under a node of two lines.
+        return f"{width} x {height} pixels: trained at {own_width} x {own_height}, things may repeat or fall apart"
 
     def complete(self, condition: ConditionInput, batch: int, grid: tuple[int, int], role: str) -> ConditionInput:
         """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from

@@ -147,6 +147,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, parts: tuple[Tensor, ...], merges: BlockMerges = NO_MERGES) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
         attended = self.attn(merged(merges.attention, modulate(self.ln1(x), shift1, scale1)), merges.attention)
+        beat()
         x = torch.addcmul(x, gate1, unmerged(merges.attention, attended))
         fed = self.ff(merged(merges.mlp, modulate(self.ln2(x), shift2, scale2)))
         return torch.addcmul(x, gate2, unmerged(merges.mlp, fed))

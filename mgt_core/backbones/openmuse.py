@@ -146,6 +146,7 @@ class Layer(nn.Module):
             top_down = merged(merges.attention, top_down)
         attended = self.attention(merged(merges.attention, x), top_down, merges.attention)
         x = self.attn_layer_norm(x + unmerged(merges.attention, attended))
+        beat()
         return self.ffn.layer_norm(x + unmerged(merges.mlp, self.ffn(merged(merges.mlp, x))))
 
 
