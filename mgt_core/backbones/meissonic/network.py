@@ -157,11 +157,13 @@ class MeissonicTransformer(Backbone):
         # float32 until here: 63 * 1000 is not a half-precision number.
         time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(dtype)
         embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
+        beat()
         x = self.embed(tokens)
         if hooks.perturb is not None:
             x = hooks.perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
+        beat()
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
         text, tables = prepared.context, prepared.tables
         merging, cache = hooks.merging, hooks.cache
