@@ -36,6 +36,7 @@ from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
+from .pulse import interruptible
 from .quantization.calibration import Calibration, CalibrationRun
 from .quantization.pictures import picture_tokens
 from .quantization.pipeline import (
@@ -145,6 +146,7 @@ __all__ = [
     "empty_tokens",
     "encode_image",
     "fresh_branch",
+    "interruptible",
     "list_backbones",
     "list_modifiers",
     "list_patches",

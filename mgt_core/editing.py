@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .codecs.base import Codec
 from .errors import MGTError, finite_number, whole_number
-from .model import MGTModel
+from .model import LONGEST_SIDE, MGTModel
+from .pixels import is_side, told_nearest
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
 from .types import TokenState, check_count
@@ -30,7 +31,12 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
-    model.grid_for(image.shape[1], image.shape[2])
+    height, width = image.shape[1:3]
+    if (good := model.good_size(height, width)) != (height, width):
+        takes = "makes no other" if model.only_size else f"takes sides that are multiples of {model.side_unit}"
+        raise MGTError(
+            f"the image is {width} x {height} pixels; this model {takes}: scale it to {good[1]} x {good[0]} first"
+        )
     tokens = codec.encode(image[..., :3], tile_size).to(image.device)
     fixed = torch.zeros_like(tokens, dtype=torch.bool)
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size, strength=strength)
@@ -87,10 +93,11 @@ def padding_cells(model: MGTModel, sides: Sides) -> Sides:
 
     Raises MGTError for a side that is no multiple of the model's unit.
     """
-    unit = model.pixels_per_token * model.grid_multiple
+    unit = model.side_unit
     for name, side in zip(("left", "top", "right", "bottom"), sides, strict=True):
-        if not isinstance(side, int) or isinstance(side, bool) or side < 0 or side % unit:
-            raise MGTError(f"{name} is {side!r} pixels; this model takes multiples of {unit}, or 0")
+        if not is_side(side, unit, 0, LONGEST_SIDE):
+            near = told_nearest(side, unit, 0, LONGEST_SIDE)
+            raise MGTError(f"{name} is {side!r} pixels; this model takes multiples of {unit}, or 0{near}")
     left, top, right, bottom = (side // model.pixels_per_token for side in sides)
     return left, top, right, bottom
 

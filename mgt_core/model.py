@@ -25,8 +25,10 @@ from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
-from .placement import Placement, Resident, compute_dtype
+from .pixels import is_side, scaled_to, told_nearest
+from .placement import Placement, Resident, compute_dtype, room_of
 from .quantization.schemes import Scheme
+from .room import Room
 from .settings import construct
 from .types import Condition, TokenState, micro_conditions
 
@@ -186,19 +188,45 @@ class MGTModel:
         """Device to compute on, with the weights there."""
         return (self.placement or Resident(self.network)).acquire(memory)
 
+    def room(self) -> Room:
+        """Memory of the device to compute on."""
+        return room_of(self.placement, self.network)
+
+    @property
+    def device(self) -> torch.device:
+        """What it computes on."""
+        return self.room().device
+
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-        unit = self.pixels_per_token * self.grid_multiple
+        unit = self.side_unit
+        if self.only_size not in (None, (height, width)):
+            own = " x ".join(map(str, self.only_size))
+            raise MGTError(f"height x width is {height!r} x {width!r} pixels; this model makes {own} alone")
         for name, value in (("height", height), ("width", width)):
-            if not isinstance(value, int) or not unit <= value <= LONGEST_SIDE or value % unit:
+            if not is_side(value, unit, unit, LONGEST_SIDE):
                 raise MGTError(
                     f"{name} is {value!r} pixels; this model takes multiples of {unit} from {unit} to {LONGEST_SIDE}"
+                    f"{told_nearest(value, unit, unit, LONGEST_SIDE)}"
                 )
-        grid = height // self.pixels_per_token, width // self.pixels_per_token
-        if self.network.only_trained_grid and grid != self.network.trained_grid:
-            own = [side * self.pixels_per_token for side in self.network.trained_grid]
-            raise MGTError(f"height x width is {height} x {width} pixels; this model makes {own[0]} x {own[1]} alone")
-        return grid
+        return height // self.pixels_per_token, width // self.pixels_per_token
+
+    @property
+    def side_unit(self) -> int:
+        """Pixels that both sides of a picture must be a multiple of."""
+        return self.pixels_per_token * self.grid_multiple
+
+    @property
+    def only_size(self) -> tuple[int, int] | None:
+        """(height, width) in pixels of all pictures that it makes; None where others are possible."""
+        if not self.network.only_trained_grid:
+            return None
+        height, width = (side * self.pixels_per_token for side in self.network.trained_grid)
+        return height, width
+
+    def good_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) in pixels that it takes, nearest to these."""
+        return self.only_size or scaled_to((height, width), self.side_unit, self.side_unit, LONGEST_SIDE)
 
     def size_note(self, grid: tuple[int, int]) -> str | None:
         """One sentence for a grid that is not the one of training, where quality is known to fall: longer sides
@@ -207,10 +235,8 @@ class MGTModel:
         if self.trained_size in (None, size):
             return None
         (height, width), (own_height, own_width) = size, self.trained_size
-        return (
-            f"{width} x {height} pixels are not the {own_width} x {own_height} that this model was trained at; "
-            "it makes them, but things tend to be cut off, to repeat or to fall apart"
-        )
+        # Short, since it stands under a node of two lines.
+        return f"{width} x {height} pixels: trained at {own_width} x {own_height}, things may repeat or fall apart"
 
     def complete(self, condition: ConditionInput, batch: int, grid: tuple[int, int], role: str) -> ConditionInput:
         """What the network reads of `condition`, for `batch` images on `grid`; micro-conditions are filled from

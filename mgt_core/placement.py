@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import MGTError
+from .room import Room, room_on
 
 FLOAT_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -17,6 +18,10 @@ class Placement(Protocol):
 
         memory: bytes that the computation needs beside the weights, an estimate.
         """
+        ...
+
+    def room(self) -> Room:
+        """Memory of the device to compute on."""
         ...
 
     def joined(self, network: nn.Module, added: nn.Module) -> "Placement":
@@ -33,8 +38,17 @@ class Resident:
     def acquire(self, memory: int = 0) -> torch.device:
         return next(self.module.parameters()).device
 
+    def room(self) -> Room:
+        return room_on(self.acquire())
+
     def joined(self, network: nn.Module, added: nn.Module) -> "Resident":
         return replace(self, module=network)
+
+
+def room_of(placement: Placement | None, network: nn.Module) -> Room:
+    """Of where `network` computes; nothing is known of placements that do not say."""
+    tell = getattr(placement or Resident(network), "room", None)
+    return tell() if tell else Room(next(network.parameters()).device)
 
 
 def compute_dtype(network: nn.Module) -> torch.dtype:
@@ -62,6 +76,9 @@ class OnDemand:
     def acquire(self, memory: int = 0) -> torch.device:
         self.module.to(self.device)
         return self.device
+
+    def room(self) -> Room:
+        return room_on(self.device)
 
     def joined(self, network: nn.Module, added: nn.Module) -> "OnDemand":
         return replace(self, module=network)

@@ -3,6 +3,7 @@
 import torch
 
 from . import host
+from .sizes import judges_tile
 from .types import IMAGE, MGT_CODEC, node, socket, tile_input, tokens_input
 
 
@@ -15,6 +16,7 @@ class MGTDecode:
     RETURN_NAMES = ("image",)
     OUTPUT_TOOLTIPS = ("The images.",)
     FUNCTION = "decode"
+    VALIDATE_INPUTS = classmethod(judges_tile)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -25,8 +27,11 @@ class MGTDecode:
                     MGT_CODEC, "The codec, from MGT Load Model; it must be that of the model which made the tokens."
                 ),
                 "tile_size": tile_input("decodes"),
-            }
+            },
+            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def decode(self, tokens, codec, tile_size: int):
+    def decode(self, tokens, codec, tile_size: int, unique_id=None):
+        if note := codec.decode_note(tokens.grid):
+            host.show_text(note, unique_id)
         return (codec.decode(tokens, tile_size).to(host.intermediate_device(), torch.float32).contiguous(),)

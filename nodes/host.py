@@ -1,9 +1,8 @@
 """The only contact with ComfyUI: devices, memory, folders, progress, previews and interrupts.
 
-Its modules are looked up at every use, among those already loaded: inside ComfyUI they all are by the
-time a node runs, and importing them elsewhere would parse the command line and claim a device. Without
-ComfyUI every function still works: networks stay where they were loaded, models lie in the pack's own
-`models/mgt`, and there are no previews.
+Its modules are looked up at every use, among those already loaded: inside ComfyUI they all are by the time a node runs,
+and importing them elsewhere would parse the command line and claim a device. Without ComfyUI every function works:
+networks stay where they were loaded, models lie in the pack's own `models/mgt`, and there are no previews.
 """
 
 import copy
@@ -26,8 +25,10 @@ from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.errors import lookup
 from ..mgt_core.files import written_whole
 from ..mgt_core.presets import preset_files
+from ..mgt_core.room import Room
 from . import folders
 from .folders import FOLDER
+from .memory import room_on
 from .names import PRESET_FOLDER, new_bundle
 from .streaming import bring_the_rest, let_stream
 
@@ -113,6 +114,9 @@ class ManagedPlacement:
         for patcher in patchers:
             patcher.model.model_loaded_weight_memory += bring_the_rest(patcher.model, _indexed(device))
         return device
+
+    def room(self) -> Room:
+        return room_on(_comfy("comfy.model_management"), self._patcher.load_device)
 
     def _patchers(self) -> list[Any]:
         return [self._patcher, *(patcher for kept in self._kept for patcher in kept._patchers())]
@@ -209,8 +213,7 @@ def _search_paths(kinds: Sequence[str] = SEARCHED_FOLDERS) -> Iterator[tuple[str
 
 def loras() -> dict[str, str]:
     """LoRA files that can be picked: name in the widget -> path, from ComfyUI's `loras` folders."""
-    folder_paths = _comfy("folder_paths")
-    if folder_paths:
+    if folder_paths := _comfy("folder_paths"):
         return folders.named_by(folder_paths, "loras")
     return folders.weights_in(PACK / "models" / "loras")
 

@@ -3,6 +3,7 @@
 from .. import mgt_core
 from ..mgt_core.samplers.fixed_order import SHARPNESS
 from ..mgt_core.samplers.temperature import TEMPERATURE_SHAPES
+from ..mgt_core.sampling.cost import step_note
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
@@ -245,12 +246,14 @@ class MGTSample:
             cfg=chosen(cfg, AUTOMATIC),
         )
         note_in_metadata(extra_pnginfo, unique_id, {"seed": seed, **run.values()})
+        conditions = condition_from(positive, "positive", size, unit), condition_from(negative, "negative", size, unit)
+        if note := step_note(model, tokens, *conditions, model.guidances(run.cfg, run.steps)):
+            host.show_text(note, unique_id)
         view = RunView(run.steps, unique_id, model)
         filled = mgt_core.sample(
             model,
             tokens,
-            condition_from(positive, "positive", size, unit),
-            condition_from(negative, "negative", size, unit),
+            *conditions,
             sampler=run.sampler,
             schedule=run.schedule,
             steps=run.steps,

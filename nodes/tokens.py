@@ -3,11 +3,14 @@
 from .. import mgt_core
 from ..mgt_core.editing import MOST_CELLS, ORDERS
 from . import host
+from .sizes import judges_padding, judges_picture, judges_tile
 from .types import (
     IMAGE,
+    LONGEST_SIDE,
     MASK,
     MGT_CODEC,
     MGT_TOKENS,
+    SIDE_UNIT,
     batch_input,
     combo,
     image_input,
@@ -37,6 +40,7 @@ class MGTEmptyTokens(TokenNode):
     SEARCH_ALIASES = ["empty latent", "size", "width", "height", "batch"]
     OUTPUT_TOOLTIPS = ("Token grids with every cell masked.",)
     FUNCTION = "make"
+    VALIDATE_INPUTS = classmethod(judges_picture)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -65,6 +69,7 @@ class MGTEncodeImage(TokenNode):
     SEARCH_ALIASES = ["img2img", "image to image", "vae encode", "vq encode", "denoise", "strength"]
     OUTPUT_TOOLTIPS = ("The tokens of the pictures, for MGT Sample, MGT Mask Tokens or MGT Pad Tokens.",)
     FUNCTION = "encode"
+    VALIDATE_INPUTS = classmethod(judges_tile)
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -137,11 +142,12 @@ class MGTPadTokens(TokenNode):
         "What is to be drawn, at that size: the mask for MGT Paste Back.",
     )
     FUNCTION = "pad"
+    VALIDATE_INPUTS = classmethod(judges_padding)
 
     @classmethod
     def INPUT_TYPES(cls):
         def side(which: str):
-            return integer(f"Pixels to add {which}, a multiple of what the model takes.", 0, 0, 8192, 8)
+            return integer(f"Pixels to add {which}, a multiple of what the model takes.", 0, 0, LONGEST_SIDE, SIDE_UNIT)
 
         return {
             "required": {

@@ -11,6 +11,7 @@ from ..mgt_core.presets import built_in_settings
 from ..mgt_core.samplers.temperature import RECOMMENDED
 from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
 from .inputs import looks_at_inputs
+from .interrupts import ends_when_interrupted
 
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
@@ -26,6 +27,7 @@ INT = "INT"
 FLOAT = "FLOAT"
 STRING = "STRING"
 
+SIDE_UNIT, LONGEST_SIDE = 16, 8192  # pixels: all published models take multiples of the one, up to the other
 SUGGESTED = built_in_settings()  # where widgets start
 
 Declaration = tuple[str | list[str], dict]
@@ -41,6 +43,7 @@ def node(display_name: str) -> Callable[[type], type]:
         if cls.__name__ in NODE_CLASS_MAPPINGS:
             raise ValueError(f"node {cls.__name__} is registered twice")
         looks_at_inputs(cls)
+        ends_when_interrupted(cls)
         NODE_CLASS_MAPPINGS[cls.__name__] = cls
         NODE_DISPLAY_NAME_MAPPINGS[cls.__name__] = display_name
         return cls
@@ -154,9 +157,9 @@ def side_input(which: str) -> Declaration:
         f"{which} of the image in pixels. The model decides which multiples fit and what it was trained at: "
         "128 for the built-in one, 512 or 1024 for the big ones.",
         default=128,
-        low=16,
-        high=8192,
-        step=16,
+        low=SIDE_UNIT,
+        high=LONGEST_SIDE,
+        step=SIDE_UNIT,
     )
 
 
@@ -166,7 +169,7 @@ def tile_input(does: str) -> Declaration:
         "slower, and the same but for rounding. 0 for the whole at once.",
         default=0,
         low=0,
-        high=8192,
+        high=LONGEST_SIDE,
         step=64,
     )
 

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..kernels.widened import widened
 from ..loading.building import defaults_of, like
+from ..pulse import beat_before
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -32,6 +33,7 @@ class AmusedTransformer(Backbone):
         self.uvit = UVit2DModel(**like(defaults_of(UVit2DModel), config))
         self.mlm_layer, self.uvit.mlm_layer = self.uvit.mlm_layer, nn.Identity()
         self.config = self.uvit.config
+        beat_before(self.uvit.transformer_layers)
         for name in ("vocab_size", "codebook_size", "sample_size"):
             whole_number(f"{name} of the transformer config", self.config[name], 1, 2**31)
         if self.codebook_size > self.mask_id:

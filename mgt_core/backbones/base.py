@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError
@@ -97,6 +98,10 @@ class Backbone(nn.Module, Published):
     def widest(self) -> int:
         """Most numbers that a layer makes of one row."""
         return max((getattr(module, "out_features", 1) for module in self.modules()), default=1)
+
+    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
+        """What the attention over so many rows of one image takes beside its result."""
+        return 0
 
     @property
     def row_width(self) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..kernels.widened import in_float32
+from ..pulse import beat
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .class_grid import ClassGridBackbone
@@ -146,6 +147,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, parts: tuple[Tensor, ...], merges: BlockMerges = NO_MERGES) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
         attended = self.attn(merged(merges.attention, modulate(self.ln1(x), shift1, scale1)), merges.attention)
+        beat()
         x = torch.addcmul(x, gate1, unmerged(merges.attention, attended))
         fed = self.ff(merged(merges.mlp, modulate(self.ln2(x), shift2, scale2)))
         return torch.addcmul(x, gate2, unmerged(merges.mlp, fed))
@@ -255,6 +257,7 @@ class HaltonTransformer(ClassGridBackbone):
 
         def through(x: Tensor, blocks: Iterable[tuple[Block, tuple[Tensor, ...]]]) -> Tensor:
             for block, parts in blocks:
+                beat()
                 merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
                 x = block(x, parts, merges.after(lead))
             return x

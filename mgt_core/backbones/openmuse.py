@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError, finite_number
 from ..kernels.widened import widened
+from ..pulse import beat
 from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
@@ -145,6 +146,7 @@ class Layer(nn.Module):
             top_down = merged(merges.attention, top_down)
         attended = self.attention(merged(merges.attention, x), top_down, merges.attention)
         x = self.attn_layer_norm(x + unmerged(merges.attention, attended))
+        beat()
         return self.ffn.layer_norm(x + unmerged(merges.mlp, self.ffn(merged(merges.mlp, x))))
 
 
@@ -279,6 +281,7 @@ class OpenMuseTransformer(ClassGridBackbone):
 
         def through(x: Tensor, layers: Iterable[Layer]) -> Tensor:
             for layer in layers:
+                beat()
                 hooks.tap(x)
                 merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
                 x = layer(x, next(above, None), merges.after(1))

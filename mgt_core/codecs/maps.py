@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..pulse import beat
+
 KEEPS_LAYOUT = {"cpu"}  # devices whose group normalization does
 
 
@@ -60,6 +62,7 @@ def changed(x: Tensor, scale: Tensor, shift: Tensor, overwrite: bool = False) ->
 
 def activated(x: Tensor, norm: nn.GroupNorm, overwrite: bool = False) -> Tensor:
     """SiLU of the normalized map, in the layout of `x`. overwrite: `x` itself may be used for it."""
+    beat()  # every whole decode and encode comes here before a convolution
     if x.device.type in KEEPS_LAYOUT or x.dtype != torch.float32 or layout_of(x) == torch.contiguous_format:
         return F.silu(norm(x), inplace=True)
     return changed(x, *Moments.of(x).normalizing(norm), overwrite)

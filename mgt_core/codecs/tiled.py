@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..pulse import beat
 from ..quantization.layers import PackedLayer, kernel_of
 from .maps import Moments, changed
 from .upsampling import double_and_convolve
@@ -104,6 +105,7 @@ class Strips:
         out = plus.values if reuse else self.empty(shape, x.values.dtype, last or len(strips) == 1)
         moments = []
         for top, bottom in strips:
+            beat()
             start, end = top * step - layer.padding[0], (bottom - 1) * step - layer.padding[0] + layer.kernel_size[0]
             missing = max(-start, 0), max(end - x.size[0], 0)
             part = self.brought(x.values, start + missing[0], end - missing[1])
@@ -129,6 +131,7 @@ class Strips:
         out = self.empty(shape, x.values.dtype, len(strips) == 1)
         moments = []
         for top, bottom in strips:
+            beat()
             missing = int(top == 0), int(bottom == height)
             part = self.brought(x.values, top - 1 + missing[0], bottom + 1 - missing[1])
             part = double_and_convolve(F.pad(part, (0, 0, *missing)) if any(missing) else part, layer, framed=True)

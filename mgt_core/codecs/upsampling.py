@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..pulse import beat
 from ..quantization.layers import kernel_of
 from .maps import layout_of
 
@@ -46,6 +47,7 @@ def double_and_convolve(x: Tensor, layer: nn.Module, framed: bool = False) -> Te
         (batch, channels, 2 * height, 2 * width), dtype=x.dtype, device=x.device, memory_format=layout_of(x)
     )
     for row, part in enumerate(kernel.chunk(2)):
+        beat()
         # At the corners of the small map's cells; a row phase at a time, or it would hold as much as the result.
         between = F.conv2d(x, part, bias, padding=(1 - framed, 1)).unflatten(1, (2, -1))
         for column in (0, 1):

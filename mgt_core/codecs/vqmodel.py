@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..loading.building import defaults_of, like, without_odd
+from ..pulse import beat_before
 from ..registry import CODECS
 from .base import Codec
 from .maps import activated, layout_of
@@ -26,6 +27,7 @@ class VQModelCodec(Codec):
     @staticmethod
     def build(config: dict, shapes: dict[str, tuple[int, ...]]) -> nn.Module:
         from diffusers import VQModel
+        from diffusers.models.resnet import ResnetBlock2D
 
         examples = defaults_of(VQModel)
         network = VQModel(**like(examples, without_odd(UNUSED, examples, config)))
@@ -33,6 +35,8 @@ class VQModelCodec(Codec):
             for index, upsampler in enumerate(level.upsamplers or ()):
                 if can_be_folded(upsampler):
                     level.upsamplers[index] = FoldedUpsample(upsampler.conv)
+        # Of variants that diffusers runs by itself, and of the blocks in the middle.
+        beat_before(module for module in network.modules() if isinstance(module, ResnetBlock2D))
         return network
 
     @property

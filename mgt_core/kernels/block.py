@@ -94,6 +94,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     return out
 
 
+def attention_bytes(rows: int, dtype: torch.dtype, device: torch.device) -> int:
+    """What `attention` takes beside its result: two tables of one head where it goes head by head; torch's own makes
+    none."""
+    slow = device.type == "cpu" and dtype == torch.bfloat16 and rows >= LONG
+    return 2 * rows**2 * dtype.itemsize if slow else 0
+
+
 def rotary_table(cos: Tensor, sin: Tensor) -> Tensor:
     """[S, D / 2] each -> [S, D]: cosine and sine of every angle side by side, as complex numbers have them."""
     return torch.stack([cos, sin], dim=-1).flatten(-2)

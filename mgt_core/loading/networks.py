@@ -9,6 +9,7 @@ from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.text import TextEncoder
 from ..errors import whole_number
+from ..pulse import beat_before
 from .building import told_of
 from .materialize import described_in, materialize
 from .official import checkpoint_of
@@ -48,6 +49,7 @@ def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: tor
     config = part.kind.configure(part.config, shapes_of(stored), described_in(part.path))
     whole_number(f"num_hidden_layers of {described_in(part.path)}", config.num_hidden_layers, 1, len(stored))
     network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)
+    beat_before(network.text_model.encoder.layers)
     words = tokenizer_of(tokenizer, config.vocab_size, part.path)
     length = longest_prompt(words, config.max_position_embeddings, tokenizer)
     return TextEncoder(network, words, length, checkpoint=checkpoint_of(part))

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..backbones.base import Backbone
 from ..backbones.hooks import NO_HOOKS, Hooks
 from ..errors import MGTError, reason
+from ..pulse import uninterrupted
 from ..registry import PATCHES
 from ..settings import choice
 from .base import Call, Features, Patch, RunPatch
@@ -47,7 +48,8 @@ class CompiledFeatures:
             torch.compiler.cudagraph_mark_step_begin()
             parts = {name: (type(k), k.kind, k.reads(), k.state()) for name, k in keepers.items()}
             # A CUDA graph writes its next result where this one lies.
-            return self.compiled(tokens, timestep, prepared, parts).clone()
+            with uninterrupted():
+                return self.compiled(tokens, timestep, prepared, parts).clone()
         except (MGTError, torch.OutOfMemoryError):
             raise
         except Exception as error:

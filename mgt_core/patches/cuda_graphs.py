@@ -21,6 +21,7 @@ from ..backbones.hooks import NO_HOOKS, Hooks, Keeper
 from ..errors import MGTError, reason
 from ..kernels.as_it_is import wants_as_it_is
 from ..kernels.cuda_graph import RECORDERS, Recorder
+from ..pulse import uninterrupted
 from ..registry import PATCHES
 from .base import Call, Features, Patch, RunPatch
 
@@ -36,7 +37,8 @@ class Recording:
     def __init__(self, call: FlatCall, recorder: Recorder):
         self.inputs, self.constants = ([value.clone() for value in held] for held in (call.inputs, call.constants))
         self.sources, self.state = list(call.constants), call.state  # held, so that no other tensor gets their address
-        self.launch, self.output = recorder.record(lambda: call.run(self.inputs, self.constants, self.state))
+        with uninterrupted():
+            self.launch, self.output = recorder.record(lambda: call.run(self.inputs, self.constants, self.state))
 
     def replay(self, call: FlatCall) -> Tensor:
         for own, value in zip(self.inputs, call.inputs, strict=True):

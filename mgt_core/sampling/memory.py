@@ -1,8 +1,11 @@
 """What a run takes beside the weights."""
 
+from collections.abc import Iterable
+
 import torch
 
 from ..backbones.base import WIDEST_ALIVE, Backbone
+from ..conditioning.parts import ConditionInput, condition_parts
 from ..model import MGTModel
 from ..types import TokenState
 from . import draws
@@ -19,6 +22,7 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int, modifie
     network = model.network
     rows = cells // network.row_side**2
     held = sum(patch.held_bytes(network, rows, evaluated, size) for patch in model.patches)
+    held += network.attention_bytes(rows // state.batch, model.dtype, model.device)
     held += min(evaluated, AT_ONCE) * WIDEST_ALIVE * rows * network.widest * size
     evaluated += sum(patch.extra_passes for patch in model.patches)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -26,6 +30,30 @@ def activation_bytes(model: MGTModel, state: TokenState, evaluated: int, modifie
     table = 4 * model.codebook_size * (cells if at_once else min(cells, max(parts, state.batch)))
     drawing = draws.DRAWING * 4 * model.codebook_size * min(cells, draws.rows_held(model.codebook_size, device))
     return held + head_bytes(network) + drawing + table * (evaluated + (4 + modifiers if modifiers else 0))
+
+
+def step_bytes(
+    model: MGTModel,
+    state: TokenState,
+    positive: ConditionInput | None,
+    negative: ConditionInput | None,
+    guidances: Iterable[float],
+    keeps_logits: bool = False,
+    at_once: bool = False,
+) -> int:
+    """The same of a run with these conditions. keeps_logits: of its sampler. at_once: whether all logits of a step are
+    one table, beside what keeps them or looks at all positions."""
+    evaluated = evaluated_at_once(positive, negative, guidances)
+    at_once |= keeps_logits or any(each.all_positions or not each.by_rows for each in model.modifiers)
+    return activation_bytes(model, state, evaluated, len(model.modifiers) + keeps_logits, at_once)
+
+
+def evaluated_at_once(
+    positive: ConditionInput | None, negative: ConditionInput | None, guidances: Iterable[float]
+) -> int:
+    """Conditions that a step looks at, at the most."""
+    parts = [len(condition_parts(condition)) for condition in (positive, negative)]
+    return sum(parts) if any(w not in (0, 1) for w in guidances) else max(parts)
 
 
 def head_bytes(network: Backbone) -> int:

@@ -1,5 +1,6 @@
 """What one sampling run holds from step to step; step.py is what it does in each."""
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,17 +9,19 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..conditioning.parts import ConditionInput, condition_parts
+from ..conditioning.parts import ConditionInput
 from ..errors import MGTError
 from ..model import MGTModel
 from ..patches.base import Moment
 from ..schedules.base import MaskSchedule, still_masked
 from ..types import Callback, Step, TokenState
-from . import draws, memory
+from . import cost, draws, memory
 from .draws import Draws, GeneratorDraws, image_generators
 from .finite import FiniteWatch, non_finite_origin
 from .guided import GuidedNetwork, GuidedRows
 from .step import Drawn, Kept, draw, filled, first_positions, keep, least_confident
+
+log = logging.getLogger(__name__)
 
 DrawSource = Callable[[Sequence[torch.Generator], int], Draws]
 
@@ -72,11 +75,11 @@ class Run:
         by_rows = hasattr(self.draws, "chooser") and all(modifier.by_rows for modifier in model.modifiers)
         self.at_once = self.whole_table or plan.keeps_logits or not by_rows
 
-        parts = [len(condition_parts(condition)) for condition in (positive, negative)]
-        evaluated = sum(parts) if any(w not in (0, 1) for w in self.cfgs) else max(parts)
-        acting = len(model.modifiers) + plan.keeps_logits
-        self.device = model.acquire(memory.activation_bytes(model, state, evaluated, acting, self.at_once))
-        self.conditions = evaluated
+        self.conditions = memory.evaluated_at_once(positive, negative, self.cfgs)
+        needed = memory.step_bytes(model, state, positive, negative, self.cfgs, plan.keeps_logits, self.at_once)
+        if note := cost.memory_note(model, state, needed):
+            log.warning("%s", note)
+        self.device = model.acquire(needed)
         self.network = GuidedNetwork(
             model.network,
             positive.to(self.device) if positive is not None else None,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..placement import sent
+from ..pulse import beat
 from ..types import Step
 from .guided import GuidedRows
 
@@ -96,6 +97,7 @@ def by_parts(guided: GuidedRows, step: Step, compute: Compute, rows: int) -> tup
     """What `compute` makes of the logits of some of the step's cells, `rows` of each image, for all of them: [B, M]."""
     results = []
     for start in range(0, step.positions.shape[1], rows):
+        beat()
         part = slice(start, start + rows)
         own = replace(step, positions=step.positions[:, part], masked=step.masked[:, part])
         results.append(compute(guided.rows(part), own))

@@ -299,8 +299,17 @@ def test_feather_fades_in_over_its_pixels():
 
 # Bad input
 
+
+def odd_size(size):
+    return mgt_core.encode_image(MODEL, CODEC, pictures(size=size))
+
+
 CASES = [
-    ("odd size", lambda: mgt_core.encode_image(MODEL, CODEC, pictures(size=(17, 32))), ["height", "17", "multiples"]),
+    (
+        "odd size",
+        lambda: mgt_core.encode_image(MODEL, CODEC, pictures(size=(17, 32))),
+        ["17", "multiples", "scale it to 32 x 16"],
+    ),
     ("no picture", lambda: mgt_core.encode_image(MODEL, CODEC, torch.zeros(3, 16, 16)), ["image", "[3, 16, 16]"]),
     ("strength", lambda: encoded(1.5), ["strength", "1.5", "0 to 1"]),
     ("mask rank", lambda: mgt_core.mask_tokens(encoded(), torch.zeros(1, 1, 8, 8)), ["mask", "[1, 1, 8, 8]"]),

@@ -131,7 +131,7 @@ def test_sizes_other_than_trainings_are_made_and_said(monkeypatch, caplog, graph
     tokens = run("MGTEmptyTokens", model=model, height=grid[0] * cell, width=grid[1] * cell)[0]
     out = run("MGTSample", **graph | {"model": model, "steps": 1}, tokens=tokens)[0]
     assert out.grid == grid and not out.masked.any()
-    note = f"{grid[1] * cell} x {grid[0] * cell} pixels are not the {16 * cell} x {16 * cell}"
+    note = f"{grid[1] * cell} x {grid[0] * cell} pixels: trained at {16 * cell} x {16 * cell}"
     assert (note in caplog.text) == other == any(note in text for text in shown)
 
 
@@ -142,7 +142,7 @@ def test_outpainting_beyond_training_is_said(monkeypatch):
     run("MGTPadTokens", model=model, tokens=tokens, image=picture())
     assert not shown
     run("MGTPadTokens", model=model, tokens=tokens, image=picture(), right=UNIT)
-    assert "are not the" in shown[0]
+    assert "pixels: trained at" in shown[0]
 
 
 def test_a_bundle_knows_the_size_it_was_trained_at():

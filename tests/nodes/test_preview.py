@@ -12,6 +12,7 @@ import mgt_core
 from support.fake_comfy import FakeComfy, Interrupted
 from support.node_runs import run
 from support.pack import ALIAS
+from support.runs import PIPE
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
 preview = sys.modules[f"{ALIAS}.nodes.preview"]
@@ -48,15 +49,35 @@ def test_no_previews_without_a_codec(monkeypatch, graph):
     assert all(update[3] is None for update in comfy.updates)
 
 
+@pytest.mark.parametrize("check", [1, 3])  # before the first block, and inside a step
 @pytest.mark.parametrize("step", [1, 3])
-def test_cancel_leaves_at_once_and_the_next_run_is_unaffected(monkeypatch, graph, step):
+def test_cancel_leaves_at_once_and_the_next_run_is_unaffected(monkeypatch, graph, step, check):
     expected = run("MGTSample", **graph)[0].tokens
     comfy = FakeComfy(monkeypatch)
-    comfy.interrupt_at = step
+    comfy.interrupt_after = step - 1, check
     with pytest.raises(Interrupted):
         run("MGTSample", **graph)
     assert len(comfy.updates) == step - 1
     assert torch.equal(run("MGTSample", **graph)[0].tokens, expected)
+
+
+LONG = {
+    "MGTDecode": lambda graph: {"tokens": run("MGTSample", **graph)[0], "codec": PIPE.codec, "tile_size": 0},
+    "MGTEncodeImage": lambda graph: {"model": PIPE.model, "codec": PIPE.codec, "image": torch.rand(1, 64, 64, 3)},
+    "MGTTextEncode": lambda graph: {"text": "a cat", "text_encoder": PIPE.text},
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_cancel_ends_what_has_no_steps(monkeypatch, graph, name):
+    given = LONG[name](graph)
+    expected = repr(run(name, **given))
+    comfy = FakeComfy(monkeypatch)
+    comfy.interrupt_after = 0, 2
+    with pytest.raises(Interrupted):
+        run(name, **given)
+    assert comfy.checks == 2
+    assert repr(run(name, **given)) == expected
 
 
 def test_progress_without_comfyui(graph):

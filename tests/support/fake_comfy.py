@@ -32,13 +32,17 @@ class FakeComfy:
     """Stand-ins for the modules of ComfyUI, recording what the pack does with them."""
 
     def __init__(self, patch, method="auto", size=512):
-        self.updates, self.checks, self.interrupt_at = [], 0, None
-        self.loads = []
+        self.updates, self.checks = [], 0
+        self.interrupt_after = None  # (updates, checks since the last of them)
+        self.loads, self.memory = [], 2**40
         computing = ("get_torch_device", "vae_device", "text_encoder_device")
         resting = ("intermediate_device", "unet_offload_device", "vae_offload_device", "text_encoder_offload_device")
         management = SimpleNamespace(
             throw_exception_if_processing_interrupted=self.check,
             load_models_gpu=self.load,
+            get_total_memory=lambda device: self.memory,
+            get_free_memory=lambda device: self.memory // 2,
+            current_loaded_models=[],
             should_use_bf16=lambda device: False,
             should_use_fp16=lambda device: False,
             **{name: lambda: DEVICE for name in computing},
@@ -53,6 +57,7 @@ class FakeComfy:
 
             def update_absolute(self, value, total, preview):
                 comfy.updates.append((self.node_id, value, total, preview))
+                comfy.checks = 0
 
         class ModelPatcher:
             def __init__(self, model, load_device, offload_device):
@@ -67,7 +72,7 @@ class FakeComfy:
 
     def check(self):
         self.checks += 1
-        if self.interrupt_at == self.checks:
+        if self.interrupt_after == (len(self.updates), self.checks):
             raise Interrupted
 
     def load(self, patchers, memory_required=0):

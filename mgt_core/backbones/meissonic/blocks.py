@@ -14,6 +14,7 @@ from ...kernels.fused_linear import FusedLinear, Fusing
 from ...kernels.linear import BlockLinear, gelu, of_parts
 from ...kernels.plain import needs_plain
 from ...kernels.sides import sides, sides_of
+from ...pulse import beat
 from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
 
@@ -30,7 +31,12 @@ def in_parts(compute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
     pieces = zip(*(values.flatten(0, 1).chunk(parts) for values in rows), strict=True)
     if (of := sides_of(rows[0])) is not None:
         compute = told(compute, iter(of.repeat_interleave(rows[0].shape[1]).chunk(parts)))
-    return torch.cat([compute(*piece) for piece in pieces]).unflatten(0, rows[0].shape[:2])
+    return torch.cat([begun(compute, *piece) for piece in pieces]).unflatten(0, rows[0].shape[:2])
+
+
+def begun(compute: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+    beat()
+    return compute(*rows)
 
 
 def told(compute: Callable[..., Tensor], of: Iterator[Tensor]) -> Callable[..., Tensor]:
@@ -88,7 +94,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
     if rows.memory is not None:
         k, v = rows.memory(k, v, rows.merge)
+    beat()
     out = attention(q, k, v, attention_mask(rows.merge))
+    beat()
     return out.transpose(1, 2).flatten(2)
 
 

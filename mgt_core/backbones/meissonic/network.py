@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...conditioning.clip import LAION
-from ...kernels.block import rotary_table
+from ...kernels.block import attention_bytes, rotary_table
 from ...placement import sent
+from ...pulse import beat
 from ...registry import BACKBONES
 from ...types import Condition
 from ..base import Backbone
@@ -119,6 +120,9 @@ class MeissonicTransformer(Backbone):
     def kept_width(self) -> int:
         return 2 * self.config.width * (self.config.num_layers + self.config.num_single_layers)
 
+    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
+        return attention_bytes(rows, dtype, device)
+
     @property
     def row_width(self) -> int:
         return self.config.width
@@ -153,11 +157,13 @@ class MeissonicTransformer(Backbone):
         # float32 until here: 63 * 1000 is not a half-precision number.
         time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(dtype)
         embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
+        beat()
         x = self.embed(tokens)
         if hooks.perturb is not None:
             x = hooks.perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
+        beat()
         image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
         text, tables = prepared.context, prepared.tables
         merging, cache = hooks.merging, hooks.cache
@@ -170,6 +176,7 @@ class MeissonicTransformer(Backbone):
 
         def joint(blocks: Iterable[JointBlock], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
             for block in blocks:
+                beat()
                 hooks.tap(image)
                 merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
                 image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
@@ -180,6 +187,7 @@ class MeissonicTransformer(Backbone):
             image, words = joint(islice(self.transformer_blocks, first, None), image, text)
             joined, lead = torch.cat([words, image], dim=1), words.shape[1]
             for block in self.single_transformer_blocks:
+                beat()
                 hooks.tap(joined[:, lead:])
                 own = next(above, None)
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
