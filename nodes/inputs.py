@@ -45,13 +45,21 @@ class Declared(NamedTuple):
 
 
 def looks_at_inputs(node: type) -> None:
-    """Has the function of a node class raise MGTError for inputs that are none."""
+    """Has the function of a node class raise MGTError for inputs that are none.
+
+    RENAMED_INPUTS of the class gives today's name of a socket by the one it had: hosts hand on what is linked to a
+    name that a node does not declare, so that graphs of before go on running.
+    """
     function = getattr(node, node.FUNCTION)
     names = list(signature(function).parameters)
+    renamed: Mapping[str, str] = getattr(node, "RENAMED_INPUTS", {})
 
     @wraps(function)
     def run(self, *values: Any, **named: Any) -> Any:
         given = {**dict(zip(names, (self, *values), strict=False)), **named}
+        for old in renamed.keys() & given.keys():
+            value = given.pop(old)
+            given.setdefault(renamed[old], value)
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 check(name, given[name], wanted)
@@ -60,6 +68,17 @@ def looks_at_inputs(node: type) -> None:
         return function(**given)
 
     setattr(node, node.FUNCTION, run)
+
+
+def judged(check: Callable[..., Any], *values: Any) -> bool | str:
+    """What VALIDATE_INPUTS answers: whether a check of values lets them pass, or what it says. A value that comes from
+    another node is not known yet, and None."""
+    try:
+        if None not in values:
+            check(*values)
+    except MGTError as error:
+        return str(error)
+    return True
 
 
 @cache

@@ -173,7 +173,7 @@ def test_a_label_of_many_digits():
 
 
 def test_a_group_size_that_is_none(pipe):
-    refuses("group_size is '3x'", "MGTSCQCalibrate", model=pipe.model, text=pipe.text, group_size="3x")
+    refuses("group_size is '3x'", "MGTSCQCalibrate", model=pipe.model, text_encoder=pipe.text, group_size="3x")
 
 
 def test_a_label_as_long_as_a_text(pipe):
