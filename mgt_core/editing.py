@@ -30,6 +30,7 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
+    codec.check_codes(model.codebook_size, "this model has")
     model.grid_for(image.shape[1], image.shape[2])
     tokens = codec.encode(image[..., :3], tile_size).to(image.device)
     fixed = torch.zeros_like(tokens, dtype=torch.bool)

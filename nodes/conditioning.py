@@ -15,7 +15,7 @@ from ..mgt_core.model import LONGEST_SIDE
 from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL, Condition, micro_conditions
 from . import host
 from .conditioning_regions import is_everywhere, part_from
-from .inputs import judged
+from .inputs import called, judged
 from .types import (
     CONDITIONING,
     INT,
@@ -71,14 +71,16 @@ def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: i
 def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, int]) -> Condition:
     """One entry of CONDITIONING, whatever its place and time."""
     if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
-        held = list(hidden.shape) if isinstance(hidden, torch.Tensor) else type(hidden).__name__
-        raise MGTError(f"the {role} conditioning holds {held}; expected text states of shape [batch, length, width]")
+        held = f"values of shape {list(hidden.shape)}" if isinstance(hidden, torch.Tensor) else called(hidden)
+        raise MGTError(f"the {role} conditioning holds {held}; expected the encoded text of MGT Text Encode")
     unsupported = [key for key in UNSUPPORTED if extra.get(key) is not None]
     if unsupported:
         raise MGTError(f"the {role} conditioning carries {join_some(unsupported)}, which MGT Sample cannot follow")
     micro = extra.get(MICRO)
     if micro is not None and not isinstance(micro, MicroConditions):
-        raise MGTError(f"the {role} conditioning has {MICRO} of {type(micro).__name__}; MGT Micro Conditions sets them")
+        raise MGTError(
+            f"the {role} conditioning has micro-conditions that are {called(micro)}; MGT Micro Conditions sets them"
+        )
     text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
     return Condition(
         **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
@@ -89,7 +91,7 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
 def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.Tensor:
     """[B] long. hidden: what the host's nodes made of labels + 1; raises MGTError where that is no label any more."""
     if not isinstance(labels, torch.Tensor) or labels.dtype != torch.long or not hidden.isfinite().all():
-        raise MGTError(f"the {role} conditioning has {LABELS} that are none; MGT Class Label sets them")
+        raise MGTError(f"the {role} conditioning has classes that are none; MGT Class Label sets them")
     held = hidden.flatten().round().long().to(labels.device) - 1
     if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
         raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
@@ -236,7 +238,8 @@ class MGTClassLabel:
         labels = torch.tensor([imagenet.find_class(str(label)), *classes(more_labels)])
         names = ["no class", *imagenet.class_names()]
         shown = [names[n + 1] if n + 1 < len(names) else str(n) for n in labels.tolist()]
-        host.show_text("\n".join(shown), unique_id)
+        lines = [f"{place}. {name}" for place, name in enumerate(shown, 1)] if len(shown) > 1 else shown
+        host.show_text("\n".join(lines), unique_id)
         hidden = (labels[:, None, None] + 1).to(host.intermediate_device(), torch.float32)
         return [[hidden, {"pooled_output": None, LABELS: labels}]], len(labels)
 

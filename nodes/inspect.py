@@ -7,10 +7,10 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
-from ..mgt_core.recommended import recommended, told
 from ..mgt_core.views import pictures
 from . import host
 from .preview import enlarged
+from .telling import description
 from .types import (
     IMAGE,
     MGT_CODEC,
@@ -224,7 +224,7 @@ class MGTDescribeModel:
     SEARCH_ALIASES = ["info", "debug", "patches", "list", "attached"]
     RETURN_TYPES = (STRING,)
     RETURN_NAMES = ("text",)
-    OUTPUT_TOOLTIPS = ("One line for each attachment, with its settings, and one for what the model recommends.",)
+    OUTPUT_TOOLTIPS = ("What the model recommends, and a line for each attachment with its settings.",)
     FUNCTION = "describe"
     OUTPUT_NODE = True
 
@@ -233,7 +233,6 @@ class MGTDescribeModel:
         return {"required": {"model": model_input()}, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def describe(self, model: mgt_core.MGTModel, unique_id=None):
-        lines = [f"{place}. {line}" for place, line in enumerate(model.attached(), 1)] or ["Nothing is attached."]
-        text = "\n".join([*lines, f"Recommended: {told(recommended(model))}"])
+        text = description(model)
         host.show_text(text, unique_id)
         return {"ui": {"text": (text,)}, "result": (text,)}

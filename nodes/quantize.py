@@ -29,7 +29,6 @@ from .types import (
     text_input,
 )
 
-LAYERS_IN_REPORT = 20
 RENAMED = {"text": "text_encoder"}
 UNWIRED = object()  # in place of a text encoder; None is that of a model which has none
 
@@ -46,7 +45,7 @@ class MGTSCQCalibrate:
     RETURN_NAMES = ("model", "report", "plot")
     OUTPUT_TOOLTIPS = (
         "The quantized model; the one that came in stays as it is. What was attached to it stays attached.",
-        "Memory before and after, and a line for each layer, the largest errors first.",
+        "Memory before and after, what changed, and a table of the layers, the largest errors first (Markdown).",
         "Error and scales of every layer.",
     )
     FUNCTION = "calibrate"
@@ -163,8 +162,8 @@ class MGTSCQCalibrate:
         pictures, conditions = calibrated_on(model, lines(prompts), text_encoder, images, codec)
         view = CalibrationView(unique_id, model)
         done = mgt_core.quantize(model, scheme, *conditions, run, view.progress, view, pictures)
-        report = done.report.table()
-        host.show_text(done.report.table(LAYERS_IN_REPORT), unique_id)
+        report = done.report.text()
+        host.show_text(done.report.sentences(), unique_id)
         plot = report_plot(done.report).to(host.intermediate_device())
         return host.place(done.model, "model"), report, plot
 
@@ -277,5 +276,5 @@ class MGTSaveModel:
         pipe = mgt_core.Pipeline(model, text_encoder, codec, size, target.name)
         folder: Path = mgt_core.save_bundle(pipe, target, overwrite)
         self.written.add(target)
-        host.show_text(str(folder), unique_id)
+        host.show_text(f"Saved in {folder}, which MGT Load Model lists after a refresh.", unique_id)
         return {"ui": {"text": (str(folder),)}, "result": (str(folder),)}
