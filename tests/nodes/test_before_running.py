@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from support.golden import bundles, pipeline
-from support.node_runs import NODES, run
+from support.node_runs import NODES
 from support.pack import ALIAS
 from support.trials import is_sentence
 
