@@ -31,6 +31,7 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
+    codec.check_codes(model.codebook_size, "this model has")
     height, width = image.shape[1:3]
     if (good := model.good_size(height, width)) != (height, width):
         takes = "makes no other" if model.only_size else f"takes sides that are multiples of {model.side_unit}"

@@ -1,5 +1,6 @@
 """The one exception type for bad input: its message is one sentence a person can act on."""
 
+import difflib
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import TypeVar
@@ -52,11 +53,13 @@ def shortened(text: str, limit: int = 120) -> str:
 
 
 def lookup(what: str, name, known: Mapping[str, T]) -> T:
-    """`known[name]`. Raises MGTError naming the known ones where it is none of them."""
+    """`known[name]`. Raises MGTError naming the known ones where it is none of them, those that are like it first."""
     try:
         return known[name]
     except (KeyError, TypeError):
-        raise MGTError(f"{what} is {name!r}, but the known ones are {', '.join(known)}") from None
+        near = difflib.get_close_matches(shortened(str(name)), list(known), n=3)
+        names = ", ".join(dict.fromkeys([*near, *known]))
+        raise MGTError(f"{what} is {name!r}, but the known ones are {names}") from None
 
 
 def whole_number(name: str, value, low: int, high: int) -> None:

@@ -166,10 +166,14 @@ class MGTModel:
         placement = self.placement.joined(network, added) if self.placement else None
         return replace(self, network=network, placement=placement, loras=(*self.loras, attached))
 
-    def attached(self) -> list[str]:
-        """What has been attached, one line each, in the order in which it acts."""
+    def parts(self) -> list[object]:
+        """What has been attached, in the order in which it acts; how the weights are packed first."""
         weights = () if self.quantization is None else (self.quantization,)
-        return [repr(part) for part in (*weights, *self.loras, *in_turn(self.patches), *self.modifiers)]
+        return [*weights, *self.loras, *in_turn(self.patches), *self.modifiers]
+
+    def attached(self) -> list[str]:
+        """The same, one line each."""
+        return [repr(part) for part in self.parts()]
 
     def guidances(self, cfg: float, steps: int) -> list[float]:
         """Guidance of every step of a run that asks for `cfg`."""

@@ -178,8 +178,8 @@ def check_model(model: MGTModel, state: TokenState) -> None:
         raise MGTError(f"tokens are {type(state).__name__}; expected a TokenState, as empty_tokens gives")
     if (state.mask_id, state.codebook_size) != (model.mask_id, model.codebook_size):
         raise MGTError(
-            f"the tokens belong to another model: they have mask id {state.mask_id} and {state.codebook_size} codes, "
-            f"this model {model.mask_id} and {model.codebook_size}"
+            f"the tokens belong to another model: theirs has {state.codebook_size} codes and {state.mask_id} for a "
+            f"masked cell, this one {model.codebook_size} and {model.mask_id}"
         )
     model.network.check_grid(state.grid)
     state.check()

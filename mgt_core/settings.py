@@ -1,7 +1,7 @@
 """Settings of parts. What a value may be is declared with the field that holds it: the checks read it there, and so do
 the widgets of the nodes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -107,6 +107,22 @@ def setting(kind: type, name: str) -> tuple[Any, Allowed | None]:
     """Default of the field `name` of a dataclass, and what it may be, where that is declared."""
     (default,) = (f.default for f in fields(kind) if f.name == name)
     return default, declared(kind, name).get(ALLOWED)
+
+
+def in_words(part: Any, names: Collection[str] | None = None) -> str:
+    """Settings of a dataclass as people write them, those of `names` or all: "ratio 0.5, known only off"."""
+    shown = [f.name for f in fields(part) if f.init and f.repr and (names is None or f.name in names)]
+    return ", ".join(f"{name.replace('_', ' ')} {value_in_words(getattr(part, name))}" for name in shown)
+
+
+def value_in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, tuple):
+        return " and ".join(map(value_in_words, value)) or "none"
+    return str(value)
 
 
 def construct(kind: type[T], name: str, **settings) -> T:

@@ -181,8 +181,8 @@ class TokenState:
         bad = (self.tokens != self.mask_id) & ((self.tokens < 0) | (self.tokens >= self.codebook_size))
         if bad.any():
             raise MGTError(
-                f"tokens hold the id {int(self.tokens[bad][0])}; "
-                f"accepted are 0 to {self.codebook_size - 1} and the mask {self.mask_id}"
+                f"tokens hold the code {int(self.tokens[bad][0])}; their model has {self.codebook_size}, from 0 to "
+                f"{self.codebook_size - 1}, and {self.mask_id} for a masked cell"
             )
         if (self.fixed & self.masked).any():
             raise MGTError("a fixed cell holds the mask token; fixed cells must hold a code")

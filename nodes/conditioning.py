@@ -15,10 +15,12 @@ from ..mgt_core.model import LONGEST_SIDE
 from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL, Condition, micro_conditions
 from . import host
 from .conditioning_regions import is_everywhere, part_from
+from .inputs import called, judged
 from .types import (
     CONDITIONING,
     INT,
     MGT_TEXT,
+    advanced,
     combo,
     conditioning_input,
     integer,
@@ -69,14 +71,16 @@ def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: i
 def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, int]) -> Condition:
     """One entry of CONDITIONING, whatever its place and time."""
     if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
-        held = list(hidden.shape) if isinstance(hidden, torch.Tensor) else type(hidden).__name__
-        raise MGTError(f"the {role} conditioning holds {held}; expected text states of shape [batch, length, width]")
+        held = f"values of shape {list(hidden.shape)}" if isinstance(hidden, torch.Tensor) else called(hidden)
+        raise MGTError(f"the {role} conditioning holds {held}; expected the encoded text of MGT Text Encode")
     unsupported = [key for key in UNSUPPORTED if extra.get(key) is not None]
     if unsupported:
         raise MGTError(f"the {role} conditioning carries {join_some(unsupported)}, which MGT Sample cannot follow")
     micro = extra.get(MICRO)
     if micro is not None and not isinstance(micro, MicroConditions):
-        raise MGTError(f"the {role} conditioning has {MICRO} of {type(micro).__name__}; MGT Micro Conditions sets them")
+        raise MGTError(
+            f"the {role} conditioning has micro-conditions that are {called(micro)}; MGT Micro Conditions sets them"
+        )
     text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
     return Condition(
         **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
@@ -87,7 +91,7 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
 def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.Tensor:
     """[B] long. hidden: what the host's nodes made of labels + 1; raises MGTError where that is no label any more."""
     if not isinstance(labels, torch.Tensor) or labels.dtype != torch.long or not hidden.isfinite().all():
-        raise MGTError(f"the {role} conditioning has {LABELS} that are none; MGT Class Label sets them")
+        raise MGTError(f"the {role} conditioning has classes that are none; MGT Class Label sets them")
     held = hidden.flatten().round().long().to(labels.device) - 1
     if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
         raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
@@ -98,7 +102,7 @@ def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.
 class MGTTextEncode:
     DESCRIPTION = "Encodes a prompt with the text encoder of a masked generative transformer."
     CATEGORY = "MGT/conditioning"
-    SEARCH_ALIASES = ["prompt", "clip text encode", "text", "meissonic"]
+    SEARCH_ALIASES = ["prompt", "clip text encode", "text"]
     RETURN_TYPES = (CONDITIONING,)
     RETURN_NAMES = ("conditioning",)
     OUTPUT_TOOLTIPS = ("The encoded prompt, for MGT Sample or ComfyUI's own conditioning nodes.",)
@@ -145,6 +149,15 @@ def check_count(name: str, count: int) -> None:
         raise MGTError(f"{name} holds {count} lines; {MOST_IMAGES} are accepted, one for each image of a batch")
 
 
+def prompt_lines(prompts: str) -> list[str]:
+    """The prompts of a text, one a line. Raises MGTError where there is none, or too many for a batch."""
+    lines = [line for line in map(str.strip, prompts.splitlines()) if line]
+    if not lines:
+        raise MGTError("prompts holds no text; expected one prompt a line")
+    check_count("prompts", len(lines))
+    return lines
+
+
 @node("MGT Prompt Batch")
 class MGTPromptBatch:
     DESCRIPTION = "Encodes several prompts, one a line: each is one image of the batch."
@@ -168,12 +181,20 @@ class MGTPromptBatch:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, prompts):
+        return judged(prompt_lines, prompts)
+
     def encode(self, prompts: str, text_encoder, unique_id=None):
-        lines = [line for line in map(str.strip, prompts.splitlines()) if line]
-        if not lines:
-            raise MGTError("prompts holds no text; expected one prompt a line")
-        check_count("prompts", len(lines))
+        lines = prompt_lines(prompts)
         return encode_text(lines, text_encoder, unique_id), len(lines)
+
+
+def classes(more_labels: str) -> list[int]:
+    """Those that the lines of a text name. Raises MGTError for a line that names none, and for too many beside one."""
+    lines = [line for line in map(str.strip, more_labels.splitlines()) if line]
+    check_count("labels", 1 + len(lines))
+    return [imagenet.find_class(line) for line in lines]
 
 
 @node("MGT Class Label")
@@ -209,15 +230,18 @@ class MGTClassLabel:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, more_labels):
+        return judged(classes, more_labels)
+
     def encode(self, label: str, more_labels: str, unique_id=None):
-        lines = [str(label), *filter(None, map(str.strip, more_labels.splitlines()))]
-        check_count("labels", len(lines))
-        labels = torch.tensor([imagenet.find_class(line) for line in lines])
+        labels = torch.tensor([imagenet.find_class(str(label)), *classes(more_labels)])
         names = ["no class", *imagenet.class_names()]
         shown = [names[n + 1] if n + 1 < len(names) else str(n) for n in labels.tolist()]
-        host.show_text("\n".join(shown), unique_id)
+        lines = [f"{place}. {name}" for place, name in enumerate(shown, 1)] if len(shown) > 1 else shown
+        host.show_text("\n".join(lines), unique_id)
         hidden = (labels[:, None, None] + 1).to(host.intermediate_device(), torch.float32)
-        return [[hidden, {"pooled_output": None, LABELS: labels}]], len(lines)
+        return [[hidden, {"pooled_output": None, LABELS: labels}]], len(labels)
 
 
 @node("MGT Micro Conditions")
@@ -227,7 +251,7 @@ class MGTMicroConditions:
         "Without this node they follow the image to be made, with no crop and score 6."
     )
     CATEGORY = "MGT/conditioning"
-    SEARCH_ALIASES = ["aesthetic score", "size conditioning", "crop", "sdxl", "meissonic"]
+    SEARCH_ALIASES = ["aesthetic score", "size conditioning", "crop", "sdxl"]
     RETURN_TYPES = (CONDITIONING,)
     RETURN_NAMES = ("conditioning",)
     OUTPUT_TOOLTIPS = ("The conditioning with these values set; those set before are replaced.",)
@@ -236,15 +260,17 @@ class MGTMicroConditions:
     @classmethod
     def INPUT_TYPES(cls):
         pixels = "in pixels, of the picture that the model should imitate"
+
+        def crop(where: str):
+            return integer(f"Pixels cut off {where}; 0 for a picture that is whole and centred.", 0, 0, 16384)
+
         return {
             "required": {
                 "conditioning": conditioning_input("The encoded prompt."),
                 "width": integer(f"Original width {pixels}; 0 for the width of the image.", 0, 0, 16384, 8),
                 "height": integer(f"Original height {pixels}; 0 for the height of the image.", 0, 0, 16384, 8),
-                "crop_top": integer("Pixels cut off above; 0 for a picture that is whole and centred.", 0, 0, 16384),
-                "crop_left": integer(
-                    "Pixels cut off on the left; 0 for a picture that is whole and centred.", 0, 0, 16384
-                ),
+                "crop_top": advanced(crop("above")),
+                "crop_left": advanced(crop("on the left")),
                 "aesthetic_score": number(
                     "How well rated the picture should look, from 0 to 10; Meissonic was published with 6.",
                     DEFAULT_AESTHETIC_SCORE,

@@ -20,6 +20,7 @@ class MGTGuidanceSchedule(ModelPatch):
         "from the value outside up to cfg over the whole run, falling goes the other way.",
         "outside": "Guidance in the other steps; 1 uses the prompt alone, at half the cost.",
     }
+    rare = ()
 
 
 @node("MGT Self-Guidance")

@@ -319,11 +319,13 @@ def preview_settings() -> tuple[str, int]:
 
 
 def show_text(text: str, node_id: str | None) -> None:
-    """Writes `text` under a node; the front end leaves what V1 nodes return as ui text unshown."""
+    """Writes `text` under a node; the front end leaves what V1 nodes return as ui text unshown.
+
+    Nodes 2.0 takes it for Markdown, where two blanks before it keep the end of a line; elsewhere they are not seen."""
     server = _comfy("server")
     instance = getattr(server.PromptServer, "instance", None) if server else None
     if node_id is not None and hasattr(instance, "send_progress_text"):
-        instance.send_progress_text(text, node_id, instance.client_id)
+        instance.send_progress_text(text.replace("\n", "  \n"), node_id, instance.client_id)
 
 
 def animation(frames: Iterable[Any], frames_per_second: float) -> dict:

@@ -2,7 +2,7 @@
 numbers that they would not offer."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, wraps
 from inspect import signature
 from typing import Any, NamedTuple
@@ -45,13 +45,21 @@ class Declared(NamedTuple):
 
 
 def looks_at_inputs(node: type) -> None:
-    """Has the function of a node class raise MGTError for inputs that are none."""
+    """Has the function of a node class raise MGTError for inputs that are none.
+
+    RENAMED_INPUTS of the class gives today's name of a socket by the one it had: hosts hand on what is linked to a
+    name that a node does not declare, so that graphs of before go on running.
+    """
     function = getattr(node, node.FUNCTION)
     names = list(signature(function).parameters)
+    renamed: Mapping[str, str] = getattr(node, "RENAMED_INPUTS", {})
 
     @wraps(function)
     def run(self, *values: Any, **named: Any) -> Any:
         given = {**dict(zip(names, (self, *values), strict=False)), **named}
+        for old in renamed.keys() & given.keys():
+            value = given.pop(old)
+            given.setdefault(renamed[old], value)
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 check(name, given[name], wanted)
@@ -60,6 +68,17 @@ def looks_at_inputs(node: type) -> None:
         return function(**given)
 
     setattr(node, node.FUNCTION, run)
+
+
+def judged(check: Callable[..., Any], *values: Any) -> bool | str:
+    """What VALIDATE_INPUTS answers: whether a check of values lets them pass, or what it says. A value that comes from
+    another node is not known yet, and None."""
+    try:
+        if None not in values:
+            check(*values)
+    except MGTError as error:
+        return str(error)
+    return True
 
 
 @cache
@@ -86,14 +105,14 @@ def check(name: str, value: Any, wanted: Declared) -> None:
 
 def check_part(name: str, value: Any, kind: type, expected: str) -> None:
     if not isinstance(value, kind):
-        raise wrong(name, type(value).__name__, expected)
+        raise wrong(name, called(value), expected)
     if isinstance(value, mgt_core.TokenState):
         value.check()
 
 
 def check_text(name: str, value: Any) -> None:
     if not isinstance(value, str):
-        raise wrong(name, type(value).__name__, "a text")
+        raise wrong(name, called(value), "a text")
     if len(value) > LONGEST_TEXT:
         raise wrong(name, f"a text of {len(value)} characters", f"{LONGEST_TEXT} at the most")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -102,7 +121,7 @@ def check_text(name: str, value: Any) -> None:
 
 def check_choice(name: str, value: Any) -> None:
     if not isinstance(value, (str, int)):
-        raise wrong(name, type(value).__name__, "one of the choices that the node offers")
+        raise wrong(name, called(value), "one of the choices that the node offers")
 
 
 def check_switch(name: str, value: Any) -> None:
@@ -126,7 +145,7 @@ def check_mask(name: str, value: Any) -> None:
 def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
     """Raises MGTError unless it is a tensor of such a rank and kind, whose values are there and finite."""
     if not isinstance(value, Tensor):
-        raise wrong(name, type(value).__name__, expected)
+        raise wrong(name, called(value), expected)
     if value.ndim not in ranks or not 0 < value.numel() <= MOST_VALUES:
         raise misshapen(name, value, expected)
     if value.dtype not in dtypes or value.is_meta or value.layout != torch.strided:
@@ -138,15 +157,15 @@ def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], d
 
 def check_conditioning(name: str, value: Any) -> None:
     """Its form; what the entries mean is read where they are used."""
-    expected = "CONDITIONING, a list of [text states, settings] as MGT Text Encode gives"
+    expected = "conditioning, as MGT Text Encode gives"
     if not isinstance(value, list):
-        raise wrong(name, type(value).__name__, expected)
+        raise wrong(name, called(value), expected)
     for entry in value:
         if not isinstance(entry, (list, tuple)) or len(entry) != 2 or not isinstance(entry[1], dict):
-            raise wrong(name, f"a list with {type(entry).__name__} in it", expected)
+            raise wrong(name, "a list of other things", expected)
         for held in (entry[0], entry[1].get("pooled_output")):
             if isinstance(held, Tensor) and (held.is_meta or held.layout != torch.strided or not held.numel()):
-                raise wrong(name, f"made of a tensor without values ({list(held.shape)})", expected)
+                raise wrong(name, f"without values ({list(held.shape)})", expected)
 
 
 OTHERS: Mapping[str, Callable[[str, Any], None]] = {
@@ -157,6 +176,30 @@ OTHERS: Mapping[str, Callable[[str, Any], None]] = {
     "BOOLEAN": check_switch,
     "COMBO": check_choice,
 }
+
+
+CALLED: Sequence[tuple[type | tuple[type, ...], str]] = (
+    (type(None), "nothing"),
+    (mgt_core.MGTModel, "a model"),
+    (TextEncoder, "a text encoder"),
+    (mgt_core.Codec, "a codec"),
+    (mgt_core.TokenState, "tokens"),
+    (MaskSchedule, "a mask schedule"),
+    (Sampler, "a sampler"),
+    (Branch, "a branch of Self-Guidance"),
+    (Tensor, "a picture or mask"),
+    (str, "a text"),
+    (bool, "true or false"),
+    ((int, float), "a number"),
+    (dict, "a latent, or other settings by name"),
+    ((list, tuple), "a list"),
+)
+
+
+def called(value: Any) -> str:
+    """What people would call a value; of another pack's, the name of its class."""
+    own = next((word for kind, word in CALLED if isinstance(value, kind)), None)
+    return own or f"what another node calls {type(value).__name__}"
 
 
 def wrong(name: str, held: object, expected: str) -> MGTError:

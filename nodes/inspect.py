@@ -7,10 +7,10 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
-from ..mgt_core.recommended import recommended, told
 from ..mgt_core.views import pictures
 from . import choices, host
 from .preview import enlarged
+from .telling import description
 from .types import (
     IMAGE,
     MGT_CODEC,
@@ -226,8 +226,8 @@ class MGTDescribeModel:
     RETURN_TYPES = (STRING,)
     RETURN_NAMES = ("text",)
     OUTPUT_TOOLTIPS = (
-        "One line for each attachment, with its settings, one for what the model recommends, and what was left out of "
-        "the lists of models.",
+        "What the model recommends, a line for each attachment with its settings, and what was left out of the lists "
+        "of models.",
     )
     FUNCTION = "describe"
     OUTPUT_NODE = True
@@ -237,7 +237,6 @@ class MGTDescribeModel:
         return {"required": {"model": model_input()}, "hidden": {"unique_id": "UNIQUE_ID"}}
 
     def describe(self, model: mgt_core.MGTModel, unique_id=None):
-        lines = [f"{place}. {line}" for place, line in enumerate(model.attached(), 1)] or ["Nothing is attached."]
-        text = "\n".join([*lines, f"Recommended: {told(recommended(model))}", *choices.left_out()])
+        text = "\n".join([description(model), *choices.left_out()])
         host.show_text(text, unique_id)
         return {"ui": {"text": (text,)}, "result": (text,)}

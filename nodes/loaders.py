@@ -40,7 +40,7 @@ class MGTLoadModel:
     CATEGORY = "MGT/loaders"
     SEARCH_ALIASES = ["meissonic", "maskgit", "amused", "halton", "masked generative transformer", "checkpoint"]
     RETURN_TYPES = (MGT_MODEL, MGT_TEXT, MGT_CODEC)
-    RETURN_NAMES = ("model", "text", "codec")
+    RETURN_NAMES = ("model", "text_encoder", "codec")
     OUTPUT_TOOLTIPS = (
         "The transformer that fills in masked tokens.",
         "The text encoder, for MGT Text Encode; nothing for models of classes, which take MGT Class Label.",
@@ -123,9 +123,9 @@ class MGTLoadTextEncoder:
         "it without loading the transformer again."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["clip", "text encoder", "tokenizer", "laion", "meissonic", "openclip"]
+    SEARCH_ALIASES = ["clip", "text encoder", "tokenizer", "laion", "openclip"]
     RETURN_TYPES = (MGT_TEXT,)
-    RETURN_NAMES = ("text",)
+    RETURN_NAMES = ("text_encoder",)
     OUTPUT_TOOLTIPS = ("The text encoder, for MGT Text Encode. Its width has to be what the transformer takes.",)
     FUNCTION = "load"
 
@@ -206,7 +206,7 @@ class MGTLoadLoRA:
         "Adds a LoRA, a small file of trained changes, to the transformer. Chain several to use them together."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style", "meissonic"]
+    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style"]
     RETURN_TYPES = (MGT_MODEL,)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("A copy of the model with the LoRA; the weights are shared with the one that came in.",)

@@ -3,19 +3,19 @@
 Modifiers act on the logits in the order in which their nodes are wired, from the loader to the sampler.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from .. import mgt_core
-from .types import MGT_MODEL, interval, model_input, node, setting_inputs
+from .types import INTERVAL, MGT_MODEL, Timed, interval, model_input, node, setting_inputs
 
 
-class ModelPatch:
+class ModelPatch(Timed):
     """What such nodes share. The model is the first input and the first output, so that bypassing
     one in ComfyUI hands the model through.
 
-    part: the modifier or patch that is attached. tooltips: of its settings that are widgets, in their order. later:
-    those of them that came after a release, which prompts saved before it lack.
+    part: the modifier or patch that is attached. tooltips: of its settings that are widgets, in their order. rare:
+    those that are folded away. later: those that came after a release, which prompts saved before it lack.
     """
 
     CATEGORY = "MGT/patches"
@@ -24,13 +24,13 @@ class ModelPatch:
     OUTPUT_TOOLTIPS = ("A copy of the model with this attached after what was there; the weights are shared.",)
     FUNCTION = "attach"
 
-    part: ClassVar[type]
     tooltips: ClassVar[Mapping[str, str]]
+    rare: ClassVar[Collection[str]] = INTERVAL
     later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def INPUT_TYPES(cls):
-        widgets = setting_inputs(cls.part, cls.tooltips)
+        widgets = setting_inputs(cls.part, cls.tooltips, cls.rare)
         added = {name: widgets.pop(name) for name in cls.later}
         return {"required": {"model": model_input(), **widgets}, **({"optional": added} if added else {})}
 
@@ -43,7 +43,7 @@ class MGTNoiseRegularization(ModelPatch):
     DESCRIPTION = (
         "Adds Gaussian noise to the logits before tokens are drawn, most of it at the start and the end of the run."
     )
-    SEARCH_ALIASES = ["noise", "diversity", "bag of tricks", "meissonic", "logits"]
+    SEARCH_ALIASES = ["noise", "diversity", "bag of tricks", "logits"]
     part = mgt_core.NoiseRegularization
     tooltips = {
         "amplitude": "Largest standard deviation of the noise on a logit; the paper uses 2, and 0 changes nothing.",
@@ -59,7 +59,7 @@ class MGTDifferentialSampling(ModelPatch):
         "Where the prediction has hardly moved since the step before, draws from what is new in it "
         "instead of from all of it."
     )
-    SEARCH_ALIASES = ["difference", "low entropy", "bag of tricks", "meissonic", "kl divergence"]
+    SEARCH_ALIASES = ["difference", "low entropy", "bag of tricks", "kl divergence"]
     part = mgt_core.DifferentialSampling
     tooltips = {
         "share": "Share of the positions, those that moved least, that are drawn from the difference; "
@@ -72,6 +72,7 @@ class MGTDifferentialSampling(ModelPatch):
         "paper's share it turns many tokens into noise.",
     }
     later = ("rule",)
+    rare = (*INTERVAL, "rule")
 
 
 @node("MGT Entropy Temperature")

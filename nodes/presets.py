@@ -1,8 +1,14 @@
 """Settings that go together, by name."""
 
+import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
 from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.presets import Preset
 from . import host
+from .inputs import judged
 from .types import FLOAT, INT, MGT_MODEL, MGT_SAMPLER, MGT_SCHEDULE, STRING, combo, model_input, node
 
 
@@ -15,6 +21,20 @@ def descriptions() -> str:
         except MGTError:
             continue  # said when it is used
     return "; ".join(told)
+
+
+def read(preset: str) -> Preset:
+    """Raises MGTError where there is none of that name, and where it cannot be read."""
+    return Preset.read(lookup("preset", preset, host.presets()))
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Of what small files hold; one that cannot be read counts as empty, and says so when it is used."""
+    held = hashlib.sha256()
+    for path in paths:
+        with suppress(OSError):
+            held.update(path.read_bytes())
+    return held.hexdigest()
 
 
 @node("MGT Preset")
@@ -52,8 +72,19 @@ class MGTPreset:
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
+    @classmethod
+    def VALIDATE_INPUTS(cls, preset):
+        """Before anything runs: one that is gone or broken since the list was made."""
+        return judged(read, preset)
+
+    @classmethod
+    def IS_CHANGED(cls, preset=None, **others):
+        """What the file holds, so that a preset that was edited is read again; of all where another node names it."""
+        known = host.presets()
+        return digest(known[preset] for preset in ([preset] if preset in known else known))
+
     def fit(self, model, preset: str, unique_id=None):
-        found = Preset.read(lookup("preset", preset, host.presets()))
+        found = read(preset)
         fitted = found.fitted(model)
         host.show_text("\n".join(filter(None, (found.description, fitted.note))), unique_id)
         return fitted.model, fitted.schedule, fitted.sampler, fitted.steps, fitted.cfg, fitted.negative

@@ -13,10 +13,12 @@ from .types import (
     MGT_SCHEDULE,
     MGT_TOKENS,
     PartChoice,
+    advanced,
     cfg_input,
     chosen,
     combo,
     conditioning_input,
+    folded,
     interval,
     model_input,
     node,
@@ -73,7 +75,8 @@ class MGTSamplerMaskGIT(ConfidenceChoice):
             AUTOMATIC,
             10000.0,
         )
-        return {**super().INPUT_TYPES(), "optional": {"known_confidence": known}}  # prompts saved before lack it
+        later = {"known_confidence": advanced(known)}  # prompts saved before lack it
+        return {**super().INPUT_TYPES(), "optional": later}
 
     def make(self, temperature_start: float, temperature_end: float, known_confidence: float = AUTOMATIC, **settings):
         known = chosen(known_confidence, AUTOMATIC)
@@ -108,8 +111,9 @@ class MGTSamplerZ(ConfidenceChoice):
     tooltips = interval("the zigzag")
 
 
-@node("MGT Momentum Sampler (experimental)")
+@node("MGT Momentum Sampler")
 class MGTSamplerMomentum(ConfidenceChoice):
+    EXPERIMENTAL = True
     DESCRIPTION = (
         "MaskGIT on predictions extrapolated from the step before, as multistep solvers of diffusion do. "
         "Experimental: the paper that studied it found no gain."
@@ -130,34 +134,34 @@ class MGTSamplerHalton(SamplerChoice):
     )
     SEARCH_ALIASES = ["halton", "order", "low discrepancy", "quasi random", "raster", "random order"]
     part = mgt_core.FixedOrder
+    rare = ("sharpness_start", "sharpness_end", "sharpness_power")
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {
-            "required": {
-                "order": combo(
-                    list(mgt_core.ORDERS),
-                    "halton: each new token lies far from those before it; random: anywhere; raster: row by row "
-                    "from the top left.",
-                    default="halton",
-                ),
-                "counts": setting_input(
-                    cls.part,
-                    "counts",
-                    "How many tokens a step reveals: arccos, few at first and many at the end, as published; "
-                    "schedule, what the mask schedule of MGT Sample says, which arccos does not look at.",
-                ),
-                "roll": switch("Start at a random place of the order, another one for every image."),
-                "sharpness_start": number(
-                    "Factor on the logits at the first step: above 1 draws likelier tokens, below 1 freer ones.",
-                    1.0,
-                    *SHARPNESS,
-                ),
-                "sharpness_end": number("The same at the last step; in between on a straight line.", 1.0, *SHARPNESS),
-                "sharpness_power": setting_input(cls.part, "power", "Power that the factor is raised to."),
-                "warmup": setting_input(cls.part, "warmup", "How many of the first steps take half of the factor."),
-            }
+        widgets = {
+            "order": combo(
+                list(mgt_core.ORDERS),
+                "halton: each new token lies far from those before it; random: anywhere; raster: row by row "
+                "from the top left.",
+                default="halton",
+            ),
+            "counts": setting_input(
+                cls.part,
+                "counts",
+                "How many tokens a step reveals: arccos, few at first and many at the end, as published; "
+                "schedule, what the mask schedule of MGT Sample says, which arccos does not look at.",
+            ),
+            "roll": switch("Start at a random place of the order, another one for every image."),
+            "sharpness_start": number(
+                "Factor on the logits at the first step: above 1 draws likelier tokens, below 1 freer ones.",
+                1.0,
+                *SHARPNESS,
+            ),
+            "sharpness_end": number("The same at the last step; in between on a straight line.", 1.0, *SHARPNESS),
+            "sharpness_power": setting_input(cls.part, "power", "Power that the factor is raised to."),
+            "warmup": setting_input(cls.part, "warmup", "How many of the first steps take half of the factor."),
         }
+        return {"required": folded(widgets, cls.rare)}
 
     def make(self, sharpness_start: float, sharpness_end: float, sharpness_power: float, **settings):
         return super().make(sharpness=(sharpness_start, sharpness_end), power=sharpness_power, **settings)
@@ -181,7 +185,7 @@ class MGTSamplerOneStep(SamplerChoice):
 class MGTSample:
     DESCRIPTION = "Fills in the masked tokens step by step: the picture appears in the preview as it is decided."
     CATEGORY = "MGT/sampling"
-    SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "meissonic", "text to image"]
+    SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "text to image"]
     RETURN_TYPES = (MGT_TOKENS, INT, INT)
     RETURN_NAMES = ("tokens", "calls", "passes")
     OUTPUT_TOOLTIPS = (

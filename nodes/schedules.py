@@ -4,6 +4,7 @@ from .. import mgt_core
 from ..mgt_core.errors import MGTError, shortened
 from ..mgt_core.schedules.closed_form import Pow
 from ..mgt_core.schedules.sigmoid import Sigmoid
+from .inputs import judged
 from .types import MGT_SCHEDULE, SUGGESTED, PartChoice, combo, node, setting_input, text_input
 
 FAMILIES = [name for name in mgt_core.list_schedules() if mgt_core.SCHEDULES.get(name).listed]
@@ -82,6 +83,10 @@ class MGTCustomCurve(ScheduleChoice):
                 )
             }
         }
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, points):
+        return judged(lambda text: mgt_core.CustomCurve(points=curve_points(text)), points)
 
     def make(self, points: str):
         return (mgt_core.CustomCurve(points=curve_points(points)),)

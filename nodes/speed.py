@@ -3,7 +3,7 @@
 from .. import mgt_core
 from ..mgt_core.patches.token_merging import LARGEST_STRIDE
 from .patches import ModelPatch
-from .types import combo, integer, interval, node, setting_input
+from .types import INTERVAL, advanced, combo, integer, interval, node, setting_input
 
 DESTINATIONS = ("random", "fixed")
 
@@ -29,6 +29,7 @@ class MGTTokenMerging(ModelPatch):
         "known_only": "Merge only tokens whose cells are all filled in already: closer to the exact "
         "result, and faster towards the end of the run only.",
     }
+    rare = (*INTERVAL, "refresh", "part", "first_block", "last_block")
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -47,7 +48,8 @@ class MGTTokenMerging(ModelPatch):
                 "Where the draws of random destinations start. They do not touch those of MGT Sample.",
             ),
         }
-        return {"required": dict([model, ratio, *windows.items(), *others])}
+        folded = {name: advanced(widget) for name, widget in windows.items()}
+        return {"required": dict([model, ratio, *folded.items(), *others])}
 
     def attach(self, model, stride_rows, stride_columns, destinations, destination_seed, **settings):
         windows = {

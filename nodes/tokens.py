@@ -2,6 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.editing import MOST_CELLS, ORDERS
+from ..mgt_core.errors import join_some
 from . import host
 from .sizes import judges_padding, judges_picture, judges_tile
 from .types import (
@@ -244,5 +245,5 @@ def say_of_size(model, tokens, node_id: str | None) -> None:
 def say_what_is_free(free, node_id: str | None) -> None:
     """Under the node: how many tokens of each image are to be drawn, or that there are none."""
     counts, cells = free.flatten(1).sum(1).tolist(), free[0].numel()
-    text = f"free: {', '.join(map(str, counts))} of {cells} tokens"
-    host.show_text(text if any(counts) else "no token is free: the mask is empty", node_id)
+    text = f"{join_some(counts, 8)} of {cells} tokens are free to be drawn anew."
+    host.show_text(text if any(counts) else "No token is free to be drawn anew: the mask is empty.", node_id)

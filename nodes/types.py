@@ -3,14 +3,15 @@
 A declaration is what ComfyUI expects in INPUT_TYPES: (type, options). Every one takes its tooltip.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 from .. import mgt_core
+from ..mgt_core.interval import check_interval
 from ..mgt_core.presets import built_in_settings
 from ..mgt_core.samplers.temperature import RECOMMENDED
 from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
-from .inputs import looks_at_inputs
+from .inputs import judged, looks_at_inputs
 from .interrupts import ends_when_interrupted
 
 MGT_MODEL = "MGT_MODEL"
@@ -78,6 +79,17 @@ def text_input(tooltip: str, default: str = "") -> Declaration:
     return STRING, {"default": default, "multiline": True, "dynamicPrompts": False, "tooltip": tooltip}
 
 
+def advanced(declaration: Declaration) -> Declaration:
+    """An input that few people need: front ends fold it away, below "Show advanced inputs" or in the node's menu."""
+    kind, options = declaration
+    return kind, {**options, "advanced": True}
+
+
+def folded(widgets: Mapping[str, Declaration], rare: Collection[str]) -> dict[str, Declaration]:
+    """The same, those of these names as `advanced` ones."""
+    return {name: advanced(widget) if name in rare else widget for name, widget in widgets.items()}
+
+
 def image_input(tooltip: str) -> Declaration:
     return IMAGE, {"tooltip": tooltip}
 
@@ -101,22 +113,37 @@ def setting_input(part: type, name: str, tooltip: str) -> Declaration:
     return switch(tooltip, default)
 
 
-def setting_inputs(part: type, tooltips: Mapping[str, str]) -> dict[str, Declaration]:
-    """Widgets of the settings that have a tooltip, in the order of these."""
-    return {name: setting_input(part, name, tooltip) for name, tooltip in tooltips.items()}
+def setting_inputs(part: type, tooltips: Mapping[str, str], rare: Collection[str] = ()) -> dict[str, Declaration]:
+    """Widgets of the settings that have a tooltip, in the order of these. rare: those that are folded away."""
+    return folded({name: setting_input(part, name, tooltip) for name, tooltip in tooltips.items()}, rare)
 
 
-class PartChoice:
-    """A node that makes one part. part: it. tooltips: of its settings that are widgets, in their order."""
+INTERVAL = ("start", "end")
+
+
+class Timed:
+    """A node of a part that may act in an interval of the run only."""
+
+    part: ClassVar[type]
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, start=None, end=None):
+        """Before anything runs, that it ends where it does not start later; where there is no interval, nothing."""
+        return judged(lambda *ends: check_interval(cls.part.interval_of, *ends), start, end)
+
+
+class PartChoice(Timed):
+    """A node that makes one part. part: it. tooltips: of its settings that are widgets, in their order. rare: those
+    that are folded away."""
 
     FUNCTION = "make"
 
-    part: ClassVar[type]
     tooltips: ClassVar[Mapping[str, str]] = {}
+    rare: ClassVar[Collection[str]] = INTERVAL
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": setting_inputs(cls.part, cls.tooltips)}
+        return {"required": setting_inputs(cls.part, cls.tooltips, cls.rare)}
 
     def make(self, **settings):
         return (self.part(**settings),)

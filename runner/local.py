@@ -130,11 +130,12 @@ def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> tuple[list[
     declared = cls.INPUT_TYPES()
     known = specs.inputs({"input": declared})
     arguments: dict[str, list] = {}
+    renamed = getattr(cls, "RENAMED_INPUTS", {})
     for name, value in node["inputs"].items():
-        if name not in known:
-            continue
-        linked = isinstance(value, list)
-        arguments[name] = results[str(value[0])][value[1]] if linked else [specs.coerce(value, known[name])]
+        if isinstance(value, list) and (name in known or name in renamed):
+            arguments[name] = _linked(value, results)
+        elif name in known:
+            arguments[name] = [specs.coerce(value, known[name])]
     for name, kind in (declared.get("hidden") or {}).items():
         arguments[name] = [hidden.get(kind[0] if isinstance(kind, (list, tuple)) else kind)]
 
@@ -142,6 +143,13 @@ def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> tuple[list[
     calls = [arguments] if getattr(cls, "INPUT_IS_LIST", False) else list(_one_by_one(arguments))
     answers = [function(**call) for call in calls]
     return _collect(cls, answers)
+
+
+def _linked(link: list, results: Json) -> list:
+    """Values of an output. Links to names that a class no longer declares were not judged: from nowhere comes None."""
+    source, slot = link if len(link) == 2 else (None, None)
+    outputs = results.get(str(source), ())
+    return outputs[slot] if slot in range(len(outputs)) else [None]
 
 
 def _one_by_one(arguments: dict[str, list]) -> Iterator[Json]:

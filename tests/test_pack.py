@@ -90,8 +90,9 @@ class TestNode:
         settings = taken.pop("settings", {})  # handed on to the part that the node makes
         assert {"self", *given} == taken.keys() | settings.keys()
         assert not settings or settings.keys() <= {field.name for field in fields(cls.part)}
-        if hasattr(cls, "IS_CHANGED"):  # of constants alone: the host gives None for links
-            assert cls.IS_CHANGED(**given) == cls.IS_CHANGED(**given)
+        if changed := getattr(cls, "IS_CHANGED", None):  # of what depends on files; it is handed all inputs
+            inspect.signature(changed).bind(**given)
+            assert changed(**given) == changed(**given)
 
     def test_inputs_have_tooltips_and_sound_defaults(self, name):
         for key, (kind, options) in inputs(NODES[name]).items():

@@ -192,6 +192,7 @@ class Codec(Published):
             left = int(tokens.masked.sum())
             if left:
                 raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
+            self.check_codes(tokens.codebook_size, "the tokens are of a model with")
             tokens = tokens.tokens
         if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
             held = (
@@ -202,10 +203,18 @@ class Codec(Published):
             )
         if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
             raise MGTError(
-                f"tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; "
-                f"this codec takes 0 to {self.codebook_size - 1}"
+                f"tokens hold codes from {int(tokens.min())} to {int(tokens.max())}; this codec has "
+                f"{self.codebook_size}, from 0 to {self.codebook_size - 1}"
             )
         return self.decode_codes(self.codes(tokens), tile_size, exact)
+
+    def check_codes(self, wanted: int, whose: str) -> None:
+        """Raises MGTError unless it has as many codes as are wanted; `whose` says by what."""
+        if self.codebook_size != wanted:
+            raise MGTError(
+                f"codec was made for another model: it has {self.codebook_size} codes, and {whose} {wanted}; take the "
+                "codec that belongs to the model"
+            )
 
     @torch.inference_mode()
     def codes(self, tokens: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def quantized(
     calibration = None
     if scheme.needs_calibration or how.finetune:
         done = calibrated(pipe, scheme, how, options)
-        log.info(done.report.table())
+        log.info(done.report.text())
         pipe, calibration = replace(pipe, model=done.model), done.calibration
     else:
         pipe = replace(pipe, model=apply(pipe.model, scheme))

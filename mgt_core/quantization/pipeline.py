@@ -31,7 +31,8 @@ def quantize_pipeline(pipe: Pipeline, quantization: str | Scheme | None, progres
     if scheme is None or stored == scheme:
         return pipe
     if stored is not None:
-        raise MGTError(f"{pipe.name} is stored as {stored!r}; load it with quantization 'none', which keeps it so")
+        held = stored.in_words()
+        raise MGTError(f"{pipe.name} is stored as {held}; load it with quantization 'none', which keeps it so")
     file = calibration_file(pipe.source, scheme) if pipe.source else None
     if file is not None and file.is_file():
         return replace(pipe, model=apply(pipe.model, scheme, Calibration.load(file)))
@@ -96,7 +97,7 @@ def quantize_codec(codec: Codec, quantization: str | Scheme | None) -> Codec:
 def weights_only(quantization: str | Scheme | None) -> Scheme | None:
     scheme = scheme_from(quantization)
     if scheme is not None and scheme.int8_share:
-        raise MGTError(f"{scheme!r} quantizes activations; text encoder and codec take w4a16, w8a16 and fp8")
+        raise MGTError(f"{scheme.in_words()} quantizes activations; text encoder and codec take w4a16, w8a16 and fp8")
     return scheme
 
 

@@ -88,7 +88,7 @@ def quantize(
     quantized = with_layers(model, packed, scheme)
     agreement, shift = compared(expected, judged)
     report = Report(
-        scheme=repr(scheme),
+        scheme=scheme.in_words(),
         layers=tuple(layer_report(n, layer, packed[n], first[n], last[n], scheme) for n, layer in layers.items()),
         before=stored_bytes(model.network),
         after=stored_bytes(quantized.network),
@@ -107,7 +107,7 @@ def apply(model: MGTModel, scheme: str | Scheme, calibration: Calibration | None
     layers = layers_of(model, scheme)
     if calibration is None:
         if scheme.needs_calibration:
-            raise MGTError(f"{scheme!r} needs a calibration: which layers take int8 inputs, and their scales")
+            raise MGTError(f"{scheme.in_words()} needs a calibration: which layers take int8 inputs, and their scales")
         kind = scheme.activation_scales if scheme.int8_share else "float"
         how = dict.fromkeys(layers, Treatment(kind))
     else:
@@ -128,7 +128,8 @@ def layers_of(model: MGTModel, scheme: Scheme) -> dict[str, nn.Module]:
     """The layers to pack, by the names that checkpoints give them. Raises MGTError for a model that is quantized and
     where none is left."""
     if model.quantization is not None:
-        raise MGTError(f"the model is quantized already ({model.quantization!r}); start from the original weights")
+        held = model.quantization.in_words()
+        raise MGTError(f"the model is quantized already ({held}); start from the original weights")
     kept = model.network.unquantized
     chosen = {n: layer for n, layer in scheme.chosen(model.network).items() if not n.startswith(kept)}
     if not chosen:

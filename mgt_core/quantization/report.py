@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ..errors import join_some
+
 
 @dataclass(frozen=True)
 class LayerReport:
@@ -33,18 +35,46 @@ class Report:
     agreement: float
     shift: float
 
+    def text(self) -> str:
+        """For people: what came of it in sentences, and the layers as a table of Markdown."""
+        return f"{self.sentences()}\n\n{self.table()}"
+
+    def sentences(self, worst: int = 3) -> str:
+        """What came of the whole, a sentence a line. worst: layers that are named."""
+        rounded = sum(layer.activations != "float" for layer in self.layers)
+        largest = join_some((f"{layer.name} {100 * layer.error:.2f} %" for layer in self.by_error()[:worst]), worst)
+        return "\n".join(
+            [
+                f"Quantized as {self.scheme}: {self.before / 1e6:.1f} MB before, {self.after / 1e6:.1f} MB after.",
+                f"The likeliest token is the same in {100 * self.agreement:.1f} % of the masked cells, and its "
+                f"log-probability moved by {self.shift:.3f}.",
+                f"{rounded} of {len(self.layers)} layers take their inputs in 8 bits.",
+                f"Largest errors of a layer's output: {largest}.",
+            ]
+        )
+
     def table(self, limit: int | None = None) -> str:
-        """The totals and one line a layer, the largest errors first."""
-        lines = [
-            f"{self.scheme}: {self.before / 1e6:.1f} MB before, {self.after / 1e6:.1f} MB after; likeliest token "
-            f"unchanged in {100 * self.agreement:.1f} % of masked cells, its log-probability moved by {self.shift:.3f}",
-            f"{'layer':<48} {'weights':>10} {'inputs':>8} {'output scale':>13} {'input scale':>12} {'kept':>9} "
-            f"{'error':>7}",
-        ]
-        for layer in sorted(self.layers, key=lambda one: -one.error)[:limit]:
-            kept = f"{layer.kept_scale:.3g}" if layer.kept_scale else "-"
-            lines.append(
-                f"{layer.name:<48} {layer.parameters:>10} {layer.activations:>8} {layer.output_scale:>13.3g} "
-                f"{layer.input_scale:>12.3g} {kept:>9} {100 * layer.error:>6.2f}%"
-            )
-        return "\n".join(lines)
+        """Rows of layers, the largest errors first, all or the first few, whose columns stand below each other."""
+        rows = [HEADINGS, *map(cells, self.by_error()[:limit])]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["| " + " | ".join(map(aligned, row, widths, range(len(row)))) + " |" for row in rows]
+        rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+        return "\n".join([lines[0], rule, *lines[1:]])
+
+    def by_error(self) -> list[LayerReport]:
+        return sorted(self.layers, key=lambda layer: -layer.error)
+
+
+HEADINGS = ("layer", "weights", "inputs", "output scale", "input scale", "kept scale", "error")
+
+
+def cells(layer: LayerReport) -> tuple[str, ...]:
+    """A row of the table."""
+    kept = f"{layer.kept_scale:.3g}" if layer.kept_scale else "–"
+    scales = f"{layer.output_scale:.3g}", f"{layer.input_scale:.3g}", kept
+    return layer.name, f"{layer.parameters:,}", layer.activations, *scales, f"{100 * layer.error:.2f} %"
+
+
+def aligned(text: str, width: int, place: int) -> str:
+    """Names to the left, numbers to the right."""
+    return text.rjust(width) if place else text.ljust(width)

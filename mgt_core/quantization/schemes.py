@@ -1,7 +1,7 @@
 """What is stored in how many bits: a frozen dataclass a scheme, registered by name."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
@@ -10,7 +10,7 @@ from torch import nn
 from ..errors import MGTError, join_some
 from ..kernels.fused_linear import FusedLinear, beside, layers_apart
 from ..registry import Registry
-from ..settings import Settings, choice, share, whole
+from ..settings import Settings, choice, in_words, share, whole
 from .formats import FORMATS
 from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
@@ -64,6 +64,11 @@ class Scheme(Settings):
                 raise MGTError(f"{name} is {held!r}; expected a tuple of patterns over layer names")
         if self.outputs == "int8" and self.activation_scales != "static":
             raise MGTError("outputs is 'int8', which takes calibrated scales; activation_scales has to be 'static'")
+
+    def in_words(self) -> str:
+        """Its registered name, and the settings that are not as they usually are: "w4a8, group size 32"."""
+        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        return ", ".join(filter(None, (SCHEMES.name_of(type(self)), in_words(self, changed))))
 
     @property
     def static(self) -> bool:

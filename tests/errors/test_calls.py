@@ -75,10 +75,15 @@ CALLS = [
     ("timestep rule unknown", lambda: PIPE.model.with_timestep_rule("time"), "'time'", "index and mask_ratio"),
     # tokens
     ("tokens are a tensor", sample(tokens=filled(MASK)), "tokens are Tensor", "TokenState"),
-    ("tokens of another mask", with_tokens(mask_id=MASK + 1), f"mask id {MASK + 1}", f"this model {MASK}"),
-    ("tokens of another codebook", with_tokens(codebook_size=CODES * 2), f"{CODES * 2} codes", f"and {CODES}"),
-    ("id too large", with_tokens(tokens=filled(CODES)), f"the id {CODES}", f"0 to {CODES - 1}"),
-    ("id negative", with_tokens(tokens=filled(-1)), "the id -1"),
+    (
+        "tokens of another mask",
+        with_tokens(mask_id=MASK + 1),
+        f"{MASK + 1} for a masked cell",
+        f"this one {CODES} and {MASK}",
+    ),
+    ("tokens of another codebook", with_tokens(codebook_size=CODES * 2), f"{CODES * 2} codes", f"this one {CODES} and"),
+    ("id too large", with_tokens(tokens=filled(CODES)), f"the code {CODES}", f"0 to {CODES - 1}"),
+    ("id negative", with_tokens(tokens=filled(-1)), "the code -1"),
     ("fixed cell masked", with_tokens(fixed=filled(True)), "fixed cell holds the mask"),
     ("tokens of rank two", lambda: state(tokens=filled(1, (2, 4))), r"shape \[2, 4\]", r"\[batch, height, width\]"),
     ("tokens float", lambda: state(tokens=filled(1.0)), "tokens .* torch.float32", "torch.int64"),
@@ -172,7 +177,7 @@ CALLS = [
         "floats in 0 to 1",
     ),
     ("logits of rank two", lambda: PIPE.model.logits(filled(1, (1, 4)), condition(), 0), r"shape \[1, 4\]"),
-    ("logits of unknown ids", lambda: PIPE.model.logits(filled(MASK + 1), condition(), 0), f"the id {MASK + 1}"),
+    ("logits of unknown ids", lambda: PIPE.model.logits(filled(MASK + 1), condition(), 0), f"the code {MASK + 1}"),
     (
         "logits at three times",
         lambda: PIPE.model.logits(filled(1), condition(), torch.zeros(3)),

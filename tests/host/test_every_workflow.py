@@ -36,4 +36,4 @@ def test_workflow_runs_on_the_server(server: Server, path: Path) -> None:
         if prompt[key]["class_type"] == "MGTSamplingAnimation":
             assert output["animated"] == [True]
         if prompt[key]["class_type"] == "MGTDescribeModel":
-            assert "NoiseRegularization" in output["text"][0]
+            assert "MGT Noise Regularization" in output["text"][0]

@@ -51,8 +51,8 @@ def test_prompts_of_a_batch(loaded, graph):
 
 BAD_CONDITIONING = {
     "nothing": (lambda c: [], "positive conditioning is empty"),
-    "no tensor": (lambda c: [[None, {}]], "holds NoneType"),
-    "flat": (lambda c: [[c[0][0][0], c[0][1]]], "expected text states"),
+    "no tensor": (lambda c: [[None, {}]], "holds nothing"),
+    "flat": (lambda c: [[c[0][0][0], c[0][1]]], "expected the encoded text"),
     "no pooled": (lambda c: [[c[0][0], {}]], "lacks pooled"),
     "wide hidden": (lambda c: [[torch.cat([c[0][0]] * 2, -1), c[0][1]]], "made for another model"),
     "wide pooled": (lambda c: [[c[0][0], {"pooled_output": torch.zeros(1, 3)}]], "made for another model"),

@@ -72,7 +72,10 @@ def test_variations_keep_the_others(graph):
     assert torch.equal(again.tokens[~varied.masked], tokens.tokens[~varied.masked])
 
 
-@pytest.mark.parametrize("value, words", [(1, "free: 16 of 64 tokens"), (0, "no token is free: the mask is empty")])
+NONE_FREE = "No token is free to be drawn anew: the mask is empty."
+
+
+@pytest.mark.parametrize("value, words", [(1, "16 of 64 tokens are free to be drawn anew."), (0, NONE_FREE)])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mask_tokens_says_what_is_free(monkeypatch, value, words, strength):
     shown, tokens = [], encoded(strength)

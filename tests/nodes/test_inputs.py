@@ -33,7 +33,7 @@ def refuses(sentence: str, name: str, **inputs):
 
 
 IMAGES = {
-    "a text": ("picture", "is str; expected pictures"),
+    "a text": ("picture", "is a text; expected pictures"),
     "one picture": (PICTURE[0], r"has shape \[16, 16, 3\]"),
     "one channel": (PICTURE[..., :1], r"has shape \[1, 16, 16, 1\]"),
     "none": (PICTURE[:0], r"has shape \[0, 16, 16, 3\]"),
@@ -76,10 +76,10 @@ def test_texts(pipe, value):
 def test_wrong_wires(pipe, text):
     for name in NODES:
         if "MGT_MODEL" in [kind for kind, *_ in NODES[name].INPUT_TYPES()["required"].values()]:
-            refuses("model is str; expected the model of MGT Load Model", name, model="demo")
-    refuses("codec is TextEncoder", "MGTDecode", tokens=mgt_core.empty_tokens(pipe, 16, 16), codec=pipe.text)
-    refuses("tokens are list", "MGTDecode", tokens=text, codec=pipe.codec)
-    refuses("branch is MGTModel", "MGTSelfGuidance", model=pipe.model, branch=pipe.model)
+            refuses("model is a text; expected the model of MGT Load Model", name, model="demo")
+    refuses("codec is a text encoder", "MGTDecode", tokens=mgt_core.empty_tokens(pipe, 16, 16), codec=pipe.text)
+    refuses("tokens are a list", "MGTDecode", tokens=text, codec=pipe.codec)
+    refuses("branch is a model", "MGTSelfGuidance", model=pipe.model, branch=pipe.model)
 
 
 def test_a_text_encoder_that_was_not_loaded():
@@ -92,16 +92,19 @@ def test_numbers_of_numpy_are_numbers(pipe):
 
 
 CONDITIONINGS = {
-    "no list": (lambda hidden, extra: (hidden, extra), "is tuple"),
+    "no list": (lambda hidden, extra: (hidden, extra), "is a list; expected conditioning"),
     "empty": (lambda hidden, extra: [], "is empty"),
-    "no settings": (lambda hidden, extra: [[hidden]], "a list with list in it"),
-    "three": (lambda hidden, extra: [[hidden, extra, 1]], "a list with list in it"),
-    "settings of none": (lambda hidden, extra: [[hidden, None]], "a list with list in it"),
-    "no states": (lambda hidden, extra: [[None, extra]], "holds NoneType"),
+    "no settings": (lambda hidden, extra: [[hidden]], "is a list of other things"),
+    "three": (lambda hidden, extra: [[hidden, extra, 1]], "is a list of other things"),
+    "settings of none": (lambda hidden, extra: [[hidden, None]], "is a list of other things"),
+    "no states": (lambda hidden, extra: [[None, extra]], "holds nothing"),
     "states without values": (lambda hidden, extra: [[hidden.to("meta"), extra]], "without values"),
     "pooled a text": (lambda hidden, extra: [[hidden, {"pooled_output": "cat"}]], "pooled of str"),
-    "micro-conditions": (lambda hidden, extra: [[hidden, {**extra, "mgt_micro": (1, 2)}]], "mgt_micro of tuple"),
-    "labels": (lambda hidden, extra: [[hidden, {**extra, "mgt_labels": "cat"}]], "mgt_labels that are none"),
+    "micro-conditions": (
+        lambda hidden, extra: [[hidden, {**extra, "mgt_micro": (1, 2)}]],
+        "micro-conditions that are a list",
+    ),
+    "labels": (lambda hidden, extra: [[hidden, {**extra, "mgt_labels": "cat"}]], "classes that are none"),
     "area of two": (lambda hidden, extra: [[hidden, {**extra, "area": (1, 2)}]], "area of 1 dimensions"),
     "area a text": (lambda hidden, extra: [[hidden, {**extra, "area": "all"}]], "area of str"),
     "area of NaN": (lambda hidden, extra: [[hidden, {**extra, "area": (NAN, 1, 1, 1)}]], "area of the positive"),
@@ -138,7 +141,7 @@ def test_tokens_that_are_none(pipe):
         codec=pipe.codec,
     )
     beyond = replace(state, tokens=state.tokens * 0 + 70)
-    refuses("the id 70", "MGTDecode", tokens=beyond, codec=pipe.codec)
+    refuses("the code 70", "MGTDecode", tokens=beyond, codec=pipe.codec)
 
 
 def test_limits_before_work(pipe):
@@ -173,7 +176,7 @@ def test_a_label_of_many_digits():
 
 
 def test_a_group_size_that_is_none(pipe):
-    refuses("group_size is '3x'", "MGTSCQCalibrate", model=pipe.model, text=pipe.text, group_size="3x")
+    refuses("group_size is '3x'", "MGTSCQCalibrate", model=pipe.model, text_encoder=pipe.text, group_size="3x")
 
 
 def test_a_label_as_long_as_a_text(pipe):

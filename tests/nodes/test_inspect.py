@@ -10,9 +10,11 @@ from PIL import Image
 
 import mgt_core
 from support.golden import bundles, pipeline
-from support.node_runs import graph_of, run
+from support.node_runs import NODES, graph_of, run
+from support.pack import load_pack
 
 PIPE = pipeline(bundles()[0])
+NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +184,7 @@ def test_description_is_shown_under_the_node(monkeypatch):
     monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))
     run("MGTDescribeModel", model=run("MGTTopKTopP", model=PIPE.model)[0], unique_id="5")
     ((text, node_id, client),) = shown
-    assert text.startswith("1. TopKTopP(") and (node_id, client) == ("5", "me")
+    assert text.splitlines()[-1] == "1. MGT Top-k / Top-p: k 0, p 1" and (node_id, client) == ("5", "me")
     run("MGTDescribeModel", model=PIPE.model)
     assert len(shown) == 1
 
@@ -191,16 +193,28 @@ def test_description_lists_what_is_attached_in_order():
     nothing = run("MGTDescribeModel", model=PIPE.model)
     assert nothing["ui"]["text"] == nothing["result"]
     first, second = nothing["result"][0].splitlines()
-    assert first == "Nothing is attached."
-    assert second.startswith(f"Recommended: {PIPE.model.defaults['steps']} steps, cfg 9, cosine schedule (linear for")
+    assert second == "Nothing is attached."
+    assert first.startswith(f"Recommended: {PIPE.model.defaults['steps']} steps, cfg 9, cosine schedule (linear for")
     model = PIPE.model
     for name in ("MGTTopKTopP", "MGTGuidanceSchedule", "MGTNoiseRegularization"):
         model = run(name, model=model)[0]
+    model = run("MGTTokenMerging", model=model, start=0.25, stride_rows=4, known_only=True)[0]
+    model = mgt_core.quantize_pipeline(replace(PIPE, model=model), "w8a16").model
     (text,) = run("MGTDescribeModel", model=model)["result"]
-    assert [line.partition("(")[0] for line in text.splitlines()] == [
-        "1. GuidanceSchedule",
-        "2. TopKTopP",
-        "3. NoiseRegularization",
-        "Recommended: 64 steps, cfg 9, cosine schedule ",
+    assert text.splitlines()[1:] == [
+        "Attached, in the order in which it acts:",
+        "1. Weights of w8a16",
+        "2. MGT Token Merging: ratio 0.25, stride 4 and 2, blocks joint, known only on, from 25 % to 100 % of the run",
+        "3. MGT Guidance Schedule: shape constant, outside 1",
+        "4. MGT Top-k / Top-p: k 0, p 1",
+        "5. MGT Noise Regularization: amplitude 2, shape paper",
     ]
-    assert "amplitude=2.0" in text
+    assert model.attached()[4] == repr(mgt_core.NoiseRegularization())  # for scripts
+
+
+@pytest.mark.parametrize("name", sorted(name for name in NODES if NODES[name].CATEGORY == "MGT/patches"))
+def test_every_part_is_told_in_words(name):
+    more = {"branch": run("MGTLoadSelfGuidance", model=PIPE.model)[0]} if name == "MGTSelfGuidance" else {}
+    (text,) = run("MGTDescribeModel", model=run(name, model=PIPE.model, **more)[0])["result"]
+    line = text.splitlines()[-1]
+    assert line.startswith(f"1. {NAMES[name]}") and not set("=()'") & set(line)

@@ -7,7 +7,7 @@ import re
 import pytest
 from PIL import Image
 
-from support.node_runs import NODES
+from support.node_runs import NODES, inputs
 from support.pack import ROOT
 
 FOLDER = ROOT / "web" / "docs"
@@ -30,3 +30,10 @@ def test_pictures_of_the_help_pages_are_small_and_all_used():
 
 def test_no_help_page_without_a_node():
     assert {path.stem for path in PAGES} <= set(NODES)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_a_page_says_what_is_folded_away(path):
+    folded = [key for key, (_, options) in inputs(NODES[path.stem]).items() if options.get("advanced")]
+    told = re.findall(r"^Folded away until you choose \*Show advanced inputs\*: (.*)\.$", path.read_text("utf-8"), re.M)
+    assert told == ([", ".join(f"**{key}**" for key in folded)] if folded else [])

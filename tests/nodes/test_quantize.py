@@ -42,14 +42,16 @@ def host(monkeypatch, tmp_path):
 
 def calibrate(model=None, **changes):
     pipe = pipeline(bundles()[0])
-    return NODES["MGTSCQCalibrate"]().calibrate(model or pipe.model, **(SETTINGS | {"text": pipe.text} | changes))
+    return NODES["MGTSCQCalibrate"]().calibrate(
+        model or pipe.model, **(SETTINGS | {"text_encoder": pipe.text} | changes)
+    )
 
 
 def test_fine_tuning_works_in_the_inference_mode_of_hosts():
     with torch.inference_mode():
         pipe = mgt_core.load(bundles()[0], **HERE)
         keep = "single_*\n*norm*\ntransformer_blocks.1.*"
-        settings = {"scheme": "w4a16", "keep": keep, "text": pipe.text}
+        settings = {"scheme": "w4a16", "keep": keep, "text_encoder": pipe.text}
         models = (calibrate(pipe.model, **settings, reconstruct=steps)[0] for steps in (0, 5))
         plain, tuned = (packed_layers(model.network) for model in models)
     assert any(not torch.equal(layer.weight, plain[name].weight) for name, layer in tuned.items())
@@ -66,7 +68,7 @@ def test_calibrate_save_and_load(host, tmp_path):
     with host.progress_to(lambda done, total, node_id: seen.append((done, total))):
         model, report, plot = calibrate(keep="modulation\ncontext_embedder")
     assert model.quantization == mgt_core.W4A8(keep=("modulation", "context_embedder"))
-    assert "MB before" in report and "\ncontext_embedder" not in report and plot.shape[-1] == 3
+    assert "MB before" in report and "| context_embedder" not in report and plot.shape[-1] == 3
     assert seen[-1][0] == seen[-1][1] and len(seen) > 10
     pipe = pipeline(bundles()[0])
     save = NODES["MGTSaveModel"]().save
@@ -101,7 +103,7 @@ def test_widgets_younger_than_saved_workflows():
     model = calibrate(condition_scales="together", outputs="int8")[0]
     assert model.quantization == mgt_core.W4A8(condition_scales="together", outputs="int8")
     declared = NODES["MGTSCQCalibrate"].INPUT_TYPES()
-    assert list(declared["optional"]) == ["text", "images", "codec", "condition_scales", "outputs", "finetune"]
+    assert list(declared["optional"]) == ["text_encoder", "images", "codec", "condition_scales", "outputs", "finetune"]
     assert calibrate()[0].quantization == mgt_core.W4A8()
     assert calibrate(scheme="w8a8", activation_scales="dynamic")[0].quantization == mgt_core.W8A8(int8_share=1 / 3)
 
@@ -136,10 +138,10 @@ def test_widgets_that_a_scheme_has_no_use_for(host):
 def test_text_encoder_and_codec(host):
     pipe = pipeline(bundles()[0])
     node = NODES["MGTQuantizeParts"]()
-    text, codec = node.quantize(pipe.text, pipe.codec, "w8a16", "fp8")
+    text, codec = node.quantize(pipe.codec, "w8a16", "fp8", pipe.text)
     assert packed_layers(text.network) and packed_layers(codec.network)
     assert text.encode("a cat").shapes == pipe.text.encode("a cat").shapes
-    assert node.quantize(pipe.text, pipe.codec, "none", "none") == (pipe.text, pipe.codec)
+    assert node.quantize(pipe.codec, "none", "none", pipe.text) == (pipe.text, pipe.codec)
 
 
 @pytest.mark.parametrize("name", ["", "../elsewhere", "/tmp/elsewhere", " spaced "])
@@ -151,10 +153,10 @@ def test_names_that_lead_elsewhere(host, name):
 
 def test_missing_text_encoder(host):
     pipe = pipeline(bundles()[0])
-    with pytest.raises(MGTError, match="text"):
+    with pytest.raises(MGTError, match="text_encoder is not connected"):
         NODES["MGTSaveModel"]().save(pipe.model, pipe.codec, "x", False)
     with pytest.raises(MGTError, match="text encoder"):
-        calibrate(text=None)
+        calibrate(text_encoder=None)
 
 
 def test_placed_parts_own_their_weights(host, monkeypatch):

@@ -42,7 +42,7 @@ def test_sampler_node_without_a_temperature(name):
 
 
 def test_experimental_says_so():
-    assert "experimental" in load_pack().NODE_DISPLAY_NAME_MAPPINGS["MGTSamplerMomentum"]
+    assert load_pack().NODE_CLASS_MAPPINGS["MGTSamplerMomentum"].EXPERIMENTAL
 
 
 @pytest.mark.parametrize(

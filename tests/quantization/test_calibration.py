@@ -124,9 +124,12 @@ def test_every_sampler_and_batches(sampler):
 
 def test_report_and_plot():
     report = quantized().report
-    table = report.table()
-    assert all(layer.name in table for layer in report.layers) and "MB before" in table
-    assert len(report.table(3).splitlines()) == 5
+    text, rows = report.text(), report.table(3).splitlines()
+    assert all(layer.name in text for layer in report.layers) and "MB before" in text and "W4A8(" not in text
+    assert len(rows) == 5 and len({len(row) for row in rows}) == 1 and {row.count("|") for row in rows} == {8}
+    worst = max(report.layers, key=lambda layer: layer.error)
+    assert worst.name in rows[2] and f"{worst.name} {100 * worst.error:.2f} %" in report.sentences()
+    assert all(line.endswith(".") for line in report.sentences().splitlines())
     plot = report_plot(report)
     assert plot.shape[0] == 1 and plot.shape[-1] == 3 and plot.std() > 0.05
 
