@@ -21,7 +21,8 @@ from run_workflow import prepare
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import ROOT, Library, execute
-from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS
+from runner.titles import title as title_of
+from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS, name
 
 HELP = ROOT / "web" / "docs"
 THUMBNAIL_BYTES = 20_000  # of the largest file
@@ -126,7 +127,7 @@ def stacked(images: list[Image.Image]) -> Image.Image:
 
 def card_of(path: Path) -> Image.Image:
     """In place of a picture: what the workflow is called and which model it needs."""
-    title, model = path.stem.replace("_", " ").capitalize(), model_of(path)
+    title, model = title_of(path.stem), model_of(path)
     page = Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE), DARK)
     draw = ImageDraw.Draw(page)
     draw.multiline_text((20, 60), textwrap.fill(title, 12), LIGHT, ImageFont.load_default(32), spacing=8)
@@ -154,13 +155,13 @@ def draw(path: Path, in_help: bool) -> None:
         made = run(path, Path(folder))
     save(thumbnail(made), target, THUMBNAIL_BYTES)
     if in_help:
-        save(help_picture(made), HELP / "images" / f"{path.stem}.webp", HELP_BYTES)
+        save(help_picture(made), HELP / "images" / f"{name(path)}.webp", HELP_BYTES)
 
 
 def main(names: list[str]) -> None:
     for path in WORKFLOWS:
-        if not names or path.stem in names:
-            draw(path, path.stem in shown_in_help())
+        if not names or name(path) in names:
+            draw(path, name(path) in shown_in_help())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Thumbnails of the workflows, the tool that draws them, and the screenshots on the page about them."""
 
 import re
+from urllib.parse import unquote
 
 import numpy
 import pytest
@@ -20,7 +21,7 @@ CARDS = [path for path in WORKFLOWS if make_pictures.model_of(path) != make_pict
 
 @pytest.mark.parametrize("path", THUMBNAILS, ids=name)
 def test_every_workflow_has_a_thumbnail(path):
-    assert path.is_file(), f"workflows/{path.name} is missing: run ./mgt pictures {path.stem}"
+    assert path.is_file(), f"workflows/{path.name} is missing: run ./mgt pictures {name(path)}"
     assert path.stat().st_size <= THUMBNAIL_BYTES
     with Image.open(path) as picture:
         assert picture.format == "JPEG" and picture.size == (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
@@ -37,7 +38,7 @@ def test_without_its_model_a_workflow_has_a_card(path):
     with Image.open(path.with_suffix(".jpg")) as picture:
         apart = numpy.asarray(picture, float) - numpy.asarray(make_pictures.card_of(path), float)
     # Fonts are drawn a little differently by other versions.
-    assert abs(apart).mean() < 5, f"run ./mgt pictures {path.stem}"
+    assert abs(apart).mean() < 5, f"run ./mgt pictures {name(path)}"
 
 
 def sheet(columns, rows):
@@ -74,7 +75,7 @@ def test_a_picture_is_as_good_as_its_bytes_allow(tmp_path):
 
 def test_the_page_shows_every_workflow_it_links():
     shown = {path.stem.removeprefix("comfyui_") for path in SCREENSHOTS}
-    linked = set(re.findall(r"\(\.\./workflows/(\w+)\.json\)", PAGE))
+    linked = {name(ROOT / unquote(link)) for link in re.findall(r"\(\.\./(workflows/[^)]+\.json)\)", PAGE)}
     assert shown == linked | {"mask_editor", "painted_mask", "templates"}, f"show them in docs/workflows.md; {DRAW}"
     sizes = {path.name: path.stat().st_size for path in SCREENSHOTS}
     assert [name for name, size in sizes.items() if size > 150_000] == []
