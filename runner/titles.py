@@ -23,6 +23,11 @@ def title(stem: str) -> str:
     return PARTS_LEFT_OUT.sub("", stem.strip())
 
 
+def remark(stem: str) -> str:
+    """What stands in brackets behind the title, "" where nothing does."""
+    return "".join(re.findall(r"\(([^()]*)\)$", stem.strip()))
+
+
 def short_name(stem: str) -> str:
     """The title in lower case, with _ for all that is no letter."""
     return re.sub(r"[\W_]+", "_", title(stem).lower()).strip("_")

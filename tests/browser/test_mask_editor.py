@@ -12,9 +12,9 @@ from support.front_end import FIT, QUEUE, UPDATE, Page, graph_screenshot, open_f
 from support.pack import ROOT
 from support.workflow_files import shortened, workflow
 
-PHOTO = ROOT / "workflows" / "example.png"  # larger than what the model makes: the mask is scaled on its way
+PHOTO = ROOT / "workflows" / "mgt_example.png"  # larger than what the model makes: the mask is scaled on its way
 STROKE = ((0.3, 0.35), (0.6, 0.4), (0.55, 0.7))  # corners, as shares of the picture
-PROMPT = "a green heart on a yellow background"
+PROMPT = "a panda on a cyan background"
 
 # MASK of Load Image to both nodes that take a mask, as the note in the workflow says, and another prompt.
 CONNECT = """prompt => {
