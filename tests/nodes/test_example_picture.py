@@ -44,9 +44,7 @@ def test_a_folder_that_takes_nothing_is_left(tmp_path, monkeypatch, caplog, faul
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/fd").is_dir(), reason="of Linux: there nobody writes, not even root"
-)
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="of Linux: there nobody writes, not even root")
 def test_a_folder_that_is_read_only_is_left(caplog):
     with caplog.at_level("DEBUG"):
         example.offer(Path("/proc/self/fd"))
