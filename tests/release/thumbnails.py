@@ -21,7 +21,7 @@ FONTS = (13, 12, 11, 10)  # sizes of labels, the first that fits
 HEADER = 18  # pixels of a label
 INSET = 0.36  # of the side, what a picture was before it was edited
 SEEDS = 2  # of a batch that are shown, one below the other
-FRAMES = (0.15, 0.35, 0.6, 1.0)  # of a run that is played
+FRAMES = (0.4, 0.7, 0.85, 1.0)  # of a run that is played
 # Of several runs, those whose difference tells; else the first and the last.
 TOLD = {"zsampling": (0, 1), "masked_zsampling": (0, 1)}
 
@@ -56,7 +56,7 @@ def of_sheet(sheet: Sheet, name: str) -> Image.Image:
     runs = sheet.runs()
     if len(runs[0]) == 1 or len(runs) > 3:
         columns = sheet.columns if len(runs) > 4 else 2
-        if len(runs) == 1:
+        if len(runs) == 1 or runs[0][0].width > 1.5 * runs[0][0].height:
             columns = 1
         return page(list(zip(sheet.labels, [run[0] for run in runs], strict=True)), columns)
     shown = TOLD.get(name, (0, -1))
