@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Runs a ComfyUI workflow from the command line, in this process or on a ComfyUI server.
 
-    python run_workflow.py workflows/text_to_image.json --set "Prompt.text=a blue fish"
+    python run_workflow.py text_to_image --set "Prompt.text=a blue fish"
 
 FILE is what people share: a workflow saved from the browser (UI format), a prompt (API format), or a
-PNG image that carries either.
+PNG image that carries either; or the name of a workflow in workflows/, with _ between its words.
 """
 
 from __future__ import annotations

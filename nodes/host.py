@@ -40,7 +40,6 @@ TEXT_FOLDERS = ("text_encoders", "clip", FOLDER, "diffusers", "clip_vision")
 CODEC_FOLDERS = (FOLDER, "vae")
 SEARCH_DEPTH = 3  # levels below a search path at which a bundle is still found
 PACK = Path(__file__).resolve().parent.parent
-
 DTYPES = {"auto": None, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 ProgressReport = Callable[[int, int, str | None], None]
@@ -73,8 +72,7 @@ def _auto_dtype() -> torch.dtype | None:
 
 
 class MGTNetwork(nn.Module):
-    """What the host manages. A network by itself would not do: those of transformers and diffusers have
-    a read-only `device`, which ModelPatcher wants to set."""
+    """What the host manages. Networks of transformers and diffusers have a read-only `device`, which it sets."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -213,9 +211,14 @@ def _search_paths(kinds: Sequence[str] = SEARCHED_FOLDERS) -> Iterator[tuple[str
 
 def loras() -> dict[str, str]:
     """LoRA files that can be picked: name in the widget -> path, from ComfyUI's `loras` folders."""
-    if folder_paths := _comfy("folder_paths"):
-        return folders.named_by(folder_paths, "loras")
-    return folders.weights_in(PACK / "models" / "loras")
+    folder_paths = _comfy("folder_paths")
+    return folders.named_by(folder_paths, "loras") if folder_paths else folders.weights_in(PACK / "models" / "loras")
+
+
+def input_folder() -> Path | None:
+    """Where the host's Load Image finds pictures; None outside it."""
+    folder_paths = _comfy("folder_paths")
+    return Path(folder_paths.get_input_directory()) if folder_paths else None
 
 
 def presets(own: bool = False) -> dict[str, Path]:

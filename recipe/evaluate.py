@@ -85,7 +85,7 @@ def main() -> None:
     if options.sheet:
         shown = np.linspace(0, len(scenes) - 1, min(options.sheet_prompts, len(scenes))).astype(int)
         contact_sheet([scenes[i] for i in shown], images[shown], [verdicts[i] for i in shown]).save(
-            options.sheet, optimize=True
+            options.sheet, optimize=True, quality=85
         )
 
 

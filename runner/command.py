@@ -17,8 +17,11 @@ from .progress import Bar
 from .server import Client
 from .settings import apply_settings
 from .terminal import complain, log_to_terminal, say
+from .titles import found
 from .validate import Custom, validate
 
+FILE_HELP = "workflow JSON (UI or API format), a PNG image that holds one, or the name of one in workflows/"
+SHIPPED = ROOT / "workflows"
 MOST_PROBLEMS = 20  # that are told one by one
 
 
@@ -26,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     log_to_terminal(logging.INFO if options.verbose else logging.WARNING)
     try:
+        options.file = found(options.file, SHIPPED)
         document = read_document(options.file)
         run = run_here if options.server is None else run_on_server
         with closing(Bar(enabled=not options.quiet)) as bar:
@@ -63,7 +67,7 @@ def prepare(
 
 
 def run_here(document: Document, options: argparse.Namespace, bar: Bar) -> list[Path]:
-    places = [options.input, Path("input"), options.file.parent, Path(), ROOT / "workflows"]
+    places = [options.input, Path("input"), options.file.parent, Path(), SHIPPED]
     folders = Folders(tuple(dict.fromkeys(p.resolve() for p in places if p is not None)), options.output)
     library = Library.of_pack(folders)
     prompt, workflow = prepare(document, options.set, library.object_info, custom=library.custom_check)
@@ -85,7 +89,7 @@ def run_on_server(document: Document, options: argparse.Namespace, bar: Bar) -> 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Run a ComfyUI workflow here or on a ComfyUI server.")
     add = parser.add_argument
-    add("file", metavar="FILE", type=Path, help="workflow JSON (UI or API format), or a PNG image that holds one")
+    add("file", metavar="FILE", type=Path, help=FILE_HELP)
     add(
         "--set",
         metavar="NODE.INPUT=VALUE",

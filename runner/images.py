@@ -43,7 +43,7 @@ def files_of(folder: Path) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: of a name that no folder can have
         return []
 
 

@@ -14,9 +14,9 @@ from runner.host_nodes import NODES as STANDING_IN
 from support.node_runs import NODES, inputs
 from support.pack import ROOT, load_pack
 from support.stand_ins import STAND_INS, TEXT_ENCODERS
+from support.workflow_files import WORKFLOWS, name
 
 NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
 HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "Note", "MarkdownNote", *STANDING_IN}
 # Names in widgets that are there once something was downloaded.
 PUBLISHED = {"model": STAND_INS, "base": STAND_INS, "text_encoder": STAND_INS | TEXT_ENCODERS, "tokenizer": STAND_INS}
@@ -110,7 +110,7 @@ class TestNode:
         assert all(cls.OUTPUT_TOOLTIPS)
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=name)
 class TestWorkflow:
     def test_nodes_are_known_and_hold_their_widgets(self, path):
         for node in json.loads(path.read_text())["nodes"]:
@@ -148,11 +148,11 @@ class TestWorkflow:
 
     def test_nodes_do_not_overlap(self, path):
         boxes = [(*n["pos"], *n["size"], n["type"]) for n in json.loads(path.read_text())["nodes"]]
-        for i, (x, y, w, h, name) in enumerate(boxes):
+        for i, (x, y, w, h, kind) in enumerate(boxes):
             for x2, y2, w2, h2, other in boxes[i + 1 :]:
                 title = 30  # drawn above pos
                 apart = x + w <= x2 or x2 + w2 <= x or y + h <= y2 - title or y2 + h2 <= y - title
-                assert apart, f"{name} overlaps {other}"
+                assert apart, f"{kind} overlaps {other}"
 
 
 def imported(path: Path) -> set[str]:

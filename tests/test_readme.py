@@ -2,6 +2,8 @@
 
 import re
 import shlex
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -9,6 +11,7 @@ import run_workflow
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library
+from runner.titles import found
 from support.pack import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,7 +26,7 @@ RUNS = re.findall(r"^    \./mgt run (.+)$", (ROOT / "README.md").read_text(encod
 
 @pytest.mark.parametrize(("page", "target"), LINKS)
 def test_links_lead_somewhere(page, target):
-    assert (page.parent / target).exists()
+    assert (page.parent / unquote(target)).exists()
 
 
 @pytest.mark.parametrize("line", RUNS)
@@ -31,6 +34,6 @@ def test_commands_of_the_readme_are_valid(line, tmp_path):
     words = shlex.split(line)
     settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     library = Library.of_pack(Folders((tmp_path,), tmp_path))
-    document = read_document(ROOT / words[0])
+    document = read_document(found(Path(words[0]), ROOT / "workflows"))
     prompt, _ = run_workflow.prepare(document, settings, library.object_info, custom=library.custom_check)
     assert prompt

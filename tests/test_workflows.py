@@ -20,12 +20,12 @@ from support.golden import bundles
 from support.loras import low_rank_pairs, save_diffusers
 from support.pack import ALIAS, ROOT, load_pack
 from support.stand_ins import STAND_INS, TEXT_ENCODERS, make_stand_ins, make_text_encoders
-from support.workflow_files import SAVED, WORKFLOWS, name, shortened
+from support.workflow_files import SAVED, WORKFLOWS, name, shortened, workflow
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS, MUTED = 4, 2
 PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
-ALL_CHOICES = ROOT / "workflows" / "all_choices.json"
+ALL_CHOICES = workflow("all_choices")
 JOINED = PATCHES & {node["type"] for node in json.loads(ALL_CHOICES.read_text())["nodes"]}
 SOCKETS = ("MGT_", "CONDITIONING", "IMAGE", "MASK")
 # What older files hold: fewer widgets and outputs than the nodes have now.
@@ -89,7 +89,7 @@ def test_workflow_runs(built_in, path, tmp_path):
 
 
 def test_a_picture_tells_the_settings_that_were_left_to_the_model(built_in, tmp_path):
-    path = ROOT / "workflows" / "text_to_image.json"
+    path = workflow("text_to_image")
     (sample,) = [node for node in json.loads(path.read_text())["nodes"] if node["type"] == "MGTSample"]
     assert sample["widgets_values"][2:] == [0, -1.0]
     (file,) = saved(path, tmp_path)
@@ -118,7 +118,7 @@ def as_before(node):
 
 
 def test_older_files_run_as_before(built_in, tmp_path):
-    path = ROOT / "workflows" / "text_to_image.json"
+    path = workflow("text_to_image")
     (now,) = saved(path, tmp_path / "now")
     (before,) = saved(rewired(path, tmp_path, as_before), tmp_path / "before")
     assert (pixels(now) == pixels(before)).all()
@@ -197,7 +197,7 @@ def test_a_bypassed_technique_gives_vanilla(built_in, tmp_path, technique):
         elif node["type"] == "MGTCompareGrid":
             node["widgets_values"][0] = "same\nsame"
 
-    (sheet,) = saved(rewired(ROOT / "workflows" / f"{technique}.json", tmp_path, bypass), tmp_path / "out")
+    (sheet,) = saved(rewired(workflow(technique), tmp_path, bypass), tmp_path / "out")
     picture = pixels(sheet)
     half = (picture.shape[1] - 4) // 2
     assert (picture[:, :half] == picture[:, half + 4 :]).all()
@@ -246,7 +246,7 @@ def test_lora_changes_its_half_of_the_sheet(built_in, tmp_path, monkeypatch):
         elif node["type"] == "MGTCompareGrid":
             node["widgets_values"][0] = "same\nsame"
 
-    path = ROOT / "workflows" / "lora.json"
+    path = workflow("lora")
     (without,) = saved(rewired(path, tmp_path, partial(pick, lora="none")), tmp_path / "without")
     (sheet,) = saved(rewired(path, tmp_path, pick), tmp_path / "with")
     before, after = pixels(without), pixels(sheet)

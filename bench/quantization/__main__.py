@@ -89,7 +89,7 @@ def main() -> None:
         print(name, json.dumps(results[name]), flush=True)
         note(results=results)
         if options.sheet:
-            sheet(pictures).save(options.sheet, optimize=True)
+            sheet(pictures).save(options.sheet, optimize=True, quality=85)
         if options.plot:
             to_pil(report_plot(plotted)[0]).save(options.plot, optimize=True)
 

@@ -46,11 +46,11 @@ def test_workflow_opens_and_runs(opened: Page, server: Server, path: Path) -> No
     pairs = [(a["name"], b["name"]) for i, a in enumerate(nodes) for b in nodes[:i] if overlap(a["box"], b["box"])]
     assert pairs == []
 
-    pictured = UPDATE and path.stem in PICTURED
+    pictured = UPDATE and name(path) in PICTURED
     if not pictured:
         page.evaluate("([w, name]) => app.loadGraphData(w, true, true, name)", [shortened(graph), path.stem])
     ended = page.evaluate(QUEUE)
     assert ended["kind"] == "execution_success", ended["detail"]
     assert opened.errors == []
     if pictured:
-        graph_screenshot(page, path.stem)
+        graph_screenshot(page, name(path))

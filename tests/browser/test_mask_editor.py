@@ -10,11 +10,11 @@ from PIL import Image
 from support.comfy_host import Json, Run, Server, node_id
 from support.front_end import FIT, QUEUE, UPDATE, Page, graph_screenshot, open_front_end, screenshot
 from support.pack import ROOT
-from support.workflow_files import shortened
+from support.workflow_files import shortened, workflow
 
-PHOTO = ROOT / "workflows" / "example.png"  # larger than what the model makes: the mask is scaled on its way
+PHOTO = ROOT / "workflows" / "mgt_example.png"  # larger than what the model makes: the mask is scaled on its way
 STROKE = ((0.3, 0.35), (0.6, 0.4), (0.55, 0.7))  # corners, as shares of the picture
-PROMPT = "a green heart on a yellow background"
+PROMPT = "a panda on a cyan background"
 
 # MASK of Load Image to both nodes that take a mask, as the note in the workflow says, and another prompt.
 CONNECT = """prompt => {
@@ -74,7 +74,7 @@ def test_only_what_was_painted_changes(server: Server, browser) -> None:
     photo = Image.open(PHOTO)
     opened: Page = open_front_end(server, browser)
     page = opened.page
-    graph = json.loads((ROOT / "workflows" / "inpaint.json").read_text())
+    graph = json.loads(workflow("inpaint").read_text())
     page.evaluate("w => app.loadGraphData(w, true, true, 'inpaint')", graph if UPDATE else shortened(graph, 4))
     page.evaluate(CONNECT, PROMPT)
     with page.expect_file_chooser() as chooser:

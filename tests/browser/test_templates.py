@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from support.comfy_host import PACK, Server
 from support.front_end import UPDATE, open_front_end, screenshot
 from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS
 
+SAFE = "()"  # in names, which the front end leaves to the browser to quote
 LIST = ".p-dataview-content"
 DRAWN = f"side => [...document.querySelectorAll('{LIST} img')].some(image => image.naturalWidth === side)"
 
@@ -22,7 +25,7 @@ def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser) -
         page.wait_for_timeout(1500)
         screenshot(page, "templates")
     folder = f"http://{server.address}/api/workflow_templates/{PACK}/"
-    wanted = {f"{folder}{path.stem}.jpg" for path in WORKFLOWS if path.with_suffix(".jpg").exists()}
+    wanted = {f"{folder}{quote(path.stem, safe=SAFE)}.jpg" for path in WORKFLOWS if path.with_suffix(".jpg").exists()}
     for _ in range(100):  # more are fetched when the list is scrolled
         if wanted <= answers.keys():
             break

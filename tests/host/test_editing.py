@@ -12,14 +12,14 @@ from PIL import Image
 from run_workflow import to_api
 from runner.host_nodes import NODES as STANDING_IN
 from support.comfy_host import Json, Server, node_id
-from support.pack import ROOT
+from support.workflow_files import workflow
 
 SIDE = 128  # of the built-in model's pictures, so that nothing is resampled
 
 
 def api(server: Server, name: str) -> Json:
     """A shared workflow in API format, in few steps."""
-    prompt = to_api(json.loads((ROOT / "workflows" / f"{name}.json").read_text()), server.object_info())
+    prompt = to_api(json.loads(workflow(name).read_text()), server.object_info())
     for node in prompt.values():
         if node["class_type"] == "MGTSample":
             node["inputs"]["steps"] = 4

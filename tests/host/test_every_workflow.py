@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -18,7 +19,7 @@ def test_workflows_are_offered_as_templates(server: Server) -> None:
     offered = server.json("/workflow_templates")[PACK]
     assert set(offered) == {path.stem for path in WORKFLOWS}
     for stem in (path.stem for path in WORKFLOWS if path.with_suffix(".jpg").exists()):
-        with Image.open(io.BytesIO(server.request(f"/api/workflow_templates/{PACK}/{stem}.jpg"))) as thumbnail:
+        with Image.open(io.BytesIO(server.request(f"/api/workflow_templates/{PACK}/{quote(stem)}.jpg"))) as thumbnail:
             assert thumbnail.format == "JPEG"
             thumbnail.load()
 

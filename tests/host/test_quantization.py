@@ -6,8 +6,7 @@ import pytest
 
 from run_workflow import to_api
 from support.comfy_host import Json, Server, changed, node_id
-from support.pack import ROOT
-from support.workflow_files import read
+from support.workflow_files import read, workflow
 
 CALIBRATE = "MGTSCQCalibrate"
 
@@ -15,7 +14,7 @@ CALIBRATE = "MGTSCQCalibrate"
 @pytest.fixture(scope="module")
 def quantizing(server: Server) -> Json:
     """The workflow, shortened, with its Save node at work."""
-    graph = read(ROOT / "workflows" / "quantization.json")
+    graph = read(workflow("quantization"))
     for node in graph["nodes"]:
         if node["type"] == "MGTSaveModel":
             node["mode"] = 0
@@ -36,7 +35,7 @@ def test_calibrate_sample_and_save(server: Server, quantizing: Json) -> None:
 
     info = server.object_info()
     assert "demo-w4a8" in info["MGTLoadModel"]["input"]["required"]["model"][0]
-    plain = to_api(read(ROOT / "workflows" / "text_to_image.json"), info)
+    plain = to_api(read(workflow("text_to_image")), info)
     loaded = server.run(changed(plain, {"MGTLoadModel": {"model": "demo-w4a8"}}))
     assert loaded.outcome == "execution_success" and server.images(loaded)
 
@@ -45,7 +44,7 @@ def test_calibrate_sample_and_save(server: Server, quantizing: Json) -> None:
 
 
 def test_quantization_widget_of_the_loader(server: Server) -> None:
-    plain = to_api(read(ROOT / "workflows" / "text_to_image.json"), server.object_info())
+    plain = to_api(read(workflow("text_to_image")), server.object_info())
     run = server.run(changed(plain, {"MGTLoadModel": {"quantization": "fp8"}}))
     assert run.outcome == "execution_success" and server.images(run)
     assert any(packed for network, _, _, packed in server.json("/mgt_sizes") if network == "MeissonicTransformer")

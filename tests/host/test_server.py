@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from PIL import Image
 
 from run_workflow import main
 from support.comfy_host import PACK, Json, Server, changed, node_id, pixels
-from support.pack import ROOT
+from support.workflow_files import workflow
+
+TEXT_TO_IMAGE = workflow("text_to_image")
 
 NODES = {
     "MGTLoadModel",
@@ -90,7 +93,7 @@ def test_every_node_is_described(server: Server) -> None:
 
 
 def test_a_template_is_the_workflow_file(server: Server, workflow: Json) -> None:
-    assert server.json(f"/api/workflow_templates/{PACK}/text_to_image.json") == workflow
+    assert server.json(f"/api/workflow_templates/{PACK}/{quote(TEXT_TO_IMAGE.name)}") == workflow
 
 
 def test_text_to_image(server: Server, prompt: Json) -> None:
@@ -130,9 +133,8 @@ def test_a_batch_is_its_single_pictures(server: Server, prompt: Json, reference:
 
 def test_the_runner_downloads_the_picture(server: Server, reference: np.ndarray, tmp_path: Path) -> None:
     """run_workflow.py on this server, from the shared file and from the picture that it saved."""
-    shared = ROOT / "workflows" / "text_to_image.json"
     settings = [f"--set=MGTSample.{name}={value}" for name, value in REFERENCE.items()]
-    assert main([str(shared), *settings, "--server", server.address, "--output", str(tmp_path / "first")]) == 0
+    assert main([str(TEXT_TO_IMAGE), *settings, "--server", server.address, "--output", str(tmp_path / "first")]) == 0
     (saved,) = (tmp_path / "first").rglob("*.png")
     np.testing.assert_array_equal(pixels(Image.open(saved)), reference)
 

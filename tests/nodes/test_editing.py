@@ -16,7 +16,8 @@ from runner.images import Folders
 from runner.local import Library, execute
 from support.golden import bundles, pipeline
 from support.node_runs import run
-from support.pack import ALIAS, ROOT
+from support.pack import ALIAS
+from support.workflow_files import workflow
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
 PIPE = pipeline(bundles()[0])
@@ -100,9 +101,9 @@ def painted(path, side):
 def test_a_mask_painted_in_the_mask_editor(monkeypatch, tmp_path):
     """The inpainting workflow with Load Image's own mask wired in, as its note says."""
     monkeypatch.setattr(host, "bundles", lambda: {"demo": str(bundles()[0])})
-    pixels = painted(tmp_path / "example.png", 128)
+    pixels = painted(tmp_path / "mgt_example.png", 128)
     library = Library.of_pack(Folders((tmp_path,), tmp_path / "out"))
-    document = read_document(ROOT / "workflows" / "inpaint.json")
+    document = read_document(workflow("inpaint"))
     prompt, _ = prepare(document, ["MGT Sample.steps=2"], library.object_info, custom=library.custom_check)
     (load,) = [key for key, node in prompt.items() if node["class_type"] == "LoadImage"]
     for node in prompt.values():

@@ -3,32 +3,33 @@ what help pages show of them (web/docs/images/<name>.webp).
 
     ./mgt pictures [NAME ...]
 
-runs the workflows in full, all of them or those named. One whose model is not built in gets a card that names it."""
+runs the workflows in full, all of them or those named. What needs a file that is not here gets a card that says so."""
 
 import io
-import math
 import re
 import sys
 import tempfile
-import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageOps
 
 from mgt_core.views.pictures import from_pil, labelled_grid, to_pil
+from release import thumbnails
+from release.thumbnails import GAP, Sheet
 from run_workflow import prepare
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import ROOT, Library, execute
-from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS
+from runner.titles import remark, title
+from support.workflow_files import WORKFLOWS, name
 
 HELP = ROOT / "web" / "docs"
-THUMBNAIL_BYTES = 20_000  # of the largest file
+THUMBNAIL_BYTES = 14_000  # of the largest file
 WIDTH, HELP_BYTES = 560, 30_000  # pixels, and the largest file, of a picture in a help page
 BUILT_IN = "demo"
-GAP = 4  # pixels between pictures, as in MGT Compare Grid
-DARK, LIGHT, FAINT = (38, 40, 48), (235, 235, 235), (160, 165, 175)
+# What a workflow with such a node makes, told on its card.
+MAKES = {"MGTCompareGrid": "a comparison", "MGTClassLabel": "a class of ImageNet"}
 
 
 def shown_in_help() -> set[str]:
@@ -45,13 +46,14 @@ def model_of(path: Path) -> str:
 
 @dataclass(frozen=True)
 class Made:
-    """What a run of a workflow loads, as it scales it; what it saves; what it only previews; the columns of its sheet,
-    0 if it has none."""
+    """What a run of a workflow loads, as it scales it; what it saves; what it only previews; its sheet, if what it
+    saves is one; the frames of a run that it plays."""
 
     loaded: list[Image.Image]
     saved: list[Image.Image]
     previewed: list[Image.Image]
-    columns: int
+    sheet: Sheet | None = None
+    frames: list[Image.Image] = field(default_factory=list)
 
 
 def run(path: Path, folder: Path) -> Made:
@@ -62,52 +64,41 @@ def run(path: Path, folder: Path) -> Made:
     def values(kind: str, key: str) -> list:
         return [node["inputs"][key] for node in prompt.values() if node["class_type"] == kind]
 
-    sheets = zip(values("MGTCompareGrid", "columns"), values("MGTCompareGrid", "labels"), strict=True)
-    columns = [columns or len(labels.splitlines()) for columns, labels in sheets]
+    labels = [text.splitlines() for text in values("MGTCompareGrid", "labels")]
+    columns = values("MGTCompareGrid", "columns")
+    players = [key for key, node in prompt.items() if node["class_type"] == "MGTSamplingAnimation"]
+    for key in players:
+        prompt[f"frames {key}"] = {"class_type": "PreviewImage", "inputs": {"images": [key, 0]}}
     loaded = [opened(folders.find(name)) for name in values("LoadImage", "image")]
     for size in zip(values("ImageScale", "width"), values("ImageScale", "height"), strict=True):
-        loaded = [image.resize(size, Image.Resampling.BOX) for image in loaded]
+        loaded = [ImageOps.fit(image, size, Image.Resampling.BOX) for image in loaded]  # of which the middle is taken
     kinds = [], []
     for file in execute(prompt, library, graph):
         kinds[file.parent.name == "temp"].append(opened(file))
-    return Made(loaded, *kinds, *(columns or [0]))
+    sheet = Sheet(kinds[0][0], columns[0] or len(labels[0]), labels[0]) if labels else None
+    if players:
+        return Made(loaded, kinds[0], [], sheet, kinds[1])
+    return Made(loaded, *kinds, sheet)
 
 
 def opened(file: Path) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
-def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """As large as fits into width x height."""
-    scale = min(width / image.width, height / image.height)
-    return image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
-
-
-def cut(sheet: Image.Image, columns: int) -> list[Image.Image]:
-    """What a thumbnail shows of a sheet: as many whole columns as make a square, or each picture of a single row."""
-    column = (sheet.width + GAP) / columns
-    kept = min(columns, round(sheet.height / column))
-    if kept > 1 or columns == 1:
-        return [sheet.crop((0, 0, round(kept * column) - GAP, sheet.height))]
-    return [sheet.crop((round(i * column), 0, round((i + 1) * column) - GAP, sheet.height)) for i in range(columns)]
-
-
-def thumbnail(made: Made) -> Image.Image:
-    """A square with all that was saved."""
-    images = cut(made.saved[0], made.columns) if made.columns else made.saved
-    columns = math.ceil(math.sqrt(len(images)))
-    cell = THUMBNAIL_SIDE // columns
-    rows = math.ceil(len(images) / columns)
-    square = Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE), "white")
-    for place, image in enumerate(resized(image, cell, cell) for image in images):
-        left, top = place % columns * cell, (THUMBNAIL_SIDE - rows * cell) // 2 + place // columns * cell
-        square.paste(image, (left + (cell - image.width) // 2, top + (cell - image.height) // 2))
-    return square
+def thumbnail(made: Made, name: str) -> Image.Image:
+    """A square that shows what the workflow is about."""
+    if made.sheet:
+        return thumbnails.of_sheet(made.sheet, name)
+    if made.frames:
+        return thumbnails.played(made.frames)
+    if made.loaded:
+        return thumbnails.edited(made.loaded[0], made.saved[0])
+    return thumbnails.several(made.saved)
 
 
 def help_picture(made: Made) -> Image.Image:
     """All that was made, one below the other; what was edited beside it."""
-    if made.columns:
+    if made.sheet:
         return stacked([*made.previewed, *made.saved])
     labels = ["before", "after"] if made.loaded else []
     return stacked([to_pil(labelled_grid([from_pil(image) for image in made.loaded + made.saved], labels)[0])])
@@ -115,7 +106,7 @@ def help_picture(made: Made) -> Image.Image:
 
 def stacked(images: list[Image.Image]) -> Image.Image:
     """The images one below the other, none wider than WIDTH."""
-    images = [resized(image, min(WIDTH, image.width), image.height) for image in images]
+    images = [thumbnails.resized(image, min(WIDTH, image.width), image.height) for image in images]
     page = Image.new("RGB", (max(i.width for i in images), sum(i.height + GAP for i in images) - GAP), "white")
     top = 0
     for image in images:
@@ -125,14 +116,14 @@ def stacked(images: list[Image.Image]) -> Image.Image:
 
 
 def card_of(path: Path) -> Image.Image:
-    """In place of a picture: what the workflow is called and which model it needs."""
-    title, model = path.stem.replace("_", " ").capitalize(), model_of(path)
-    page = Image.new("RGB", (THUMBNAIL_SIDE, THUMBNAIL_SIDE), DARK)
-    draw = ImageDraw.Draw(page)
-    draw.multiline_text((20, 60), textwrap.fill(title, 12), LIGHT, ImageFont.load_default(32), spacing=8)
-    draw.text((20, 180), "needs a download:", FAINT, ImageFont.load_default(14))
-    draw.multiline_text((20, 202), textwrap.fill(model, 24), LIGHT, ImageFont.load_default(16))
-    return page
+    """In place of a picture: what the workflow is called, what it makes, and what it needs."""
+    nodes = {node["type"]: node.get("widgets_values") for node in read_document(path).ui["nodes"]}
+    width, height, _ = nodes["MGTEmptyTokens"]
+    makes = next((made for kind, made in MAKES.items() if kind in nodes), "text to image")
+    lines = [f"{makes}, {width} x {height}"]
+    if model_of(path) != BUILT_IN:
+        lines.append(model_of(path))
+    return thumbnails.card(title(path.stem), lines, remark(path.stem))
 
 
 def save(picture: Image.Image, path: Path, most: int) -> None:
@@ -148,19 +139,19 @@ def save(picture: Image.Image, path: Path, most: int) -> None:
 
 def draw(path: Path, in_help: bool) -> None:
     target = path.with_suffix(".jpg")
-    if model_of(path) != BUILT_IN:
+    if remark(path.stem):
         return save(card_of(path), target, THUMBNAIL_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         made = run(path, Path(folder))
-    save(thumbnail(made), target, THUMBNAIL_BYTES)
+    save(thumbnail(made, name(path)), target, THUMBNAIL_BYTES)
     if in_help:
-        save(help_picture(made), HELP / "images" / f"{path.stem}.webp", HELP_BYTES)
+        save(help_picture(made), HELP / "images" / f"{name(path)}.webp", HELP_BYTES)
 
 
 def main(names: list[str]) -> None:
     for path in WORKFLOWS:
-        if not names or path.stem in names:
-            draw(path, path.stem in shown_in_help())
+        if not names or name(path) in names:
+            draw(path, name(path) in shown_in_help())
 
 
 if __name__ == "__main__":

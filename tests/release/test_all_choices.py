@@ -6,14 +6,15 @@ from run_workflow import to_api
 from runner.images import Folders
 from runner.local import Library
 from support.node_runs import NODES
-from support.pack import ROOT
+from support.workflow_files import workflow
 
+ALL_CHOICES = workflow("all_choices")
 PATCHES = {name for name, cls in NODES.items() if cls.CATEGORY == "MGT/patches"}
 
 
 def test_all_choices_joins_every_patch(tmp_path):
     """On one chain from the loader to the sampler."""
-    graph = json.loads((ROOT / "workflows" / "all_choices.json").read_text())
+    graph = json.loads(ALL_CHOICES.read_text())
     prompt = to_api(graph, Library.of_pack(Folders((), tmp_path)).object_info)
     found = []
     source = next(node for node in prompt.values() if node["_meta"]["title"] == "All choices")
@@ -21,5 +22,5 @@ def test_all_choices_joins_every_patch(tmp_path):
         source = prompt[source["inputs"]["model"][0]]
         found.append(source["class_type"])
     missing = sorted(PATCHES - set(found))
-    assert missing == [], "add them to workflows/all_choices.json, then run ./mgt pictures all_choices"
+    assert missing == [], f"add them to workflows/{ALL_CHOICES.name}, then run ./mgt pictures all_choices"
     assert sorted(found[:-1]) == sorted(PATCHES)

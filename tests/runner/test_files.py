@@ -21,7 +21,7 @@ FILE_ERRORS = {
         "Cannot read the workflow: {file} is neither a saved workflow (with 'nodes' and 'links') "
         "nor a prompt in API format ({{id: {{class_type, inputs}}}}).",
     ),
-    "missing": (Path("nowhere.json"), "Cannot read the workflow: nowhere.json: No such file or directory."),
+    "missing": (Path("nowhere.json"), "Cannot read the workflow: nowhere.json is not in . or "),
     "folder": (Path("/"), "Cannot read the workflow: / is a folder."),
 }
 

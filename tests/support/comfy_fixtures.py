@@ -10,8 +10,8 @@ import pytest
 
 from run_workflow import to_api
 
+from . import workflow_files
 from .comfy_host import Host, HostMissingError, HostStartError, Json, Server, make_base, running_server
-from .pack import ROOT
 
 
 def register(config: pytest.Config) -> None:
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def workflow() -> Json:
     """The text to image graph as people share it (UI format)."""
-    return json.loads((ROOT / "workflows" / "text_to_image.json").read_text())
+    return json.loads(workflow_files.workflow("text_to_image").read_text())
 
 
 @pytest.fixture(scope="session")

@@ -209,15 +209,14 @@ def changed(prompt: Json, inputs: dict[str, Json]) -> Json:
 
 
 def make_base(folder: Path) -> Path:
-    """A base directory that holds nothing but this pack, the probe, the example picture, and tiny models by the
-    names that workflows use."""
+    """A base directory that holds nothing but this pack, the probe, and tiny models by the names that
+    workflows use."""
     for name in ("custom_nodes", "input", "user/default"):
         (folder / name).mkdir(parents=True)
     (folder / "custom_nodes" / PACK).symlink_to(ROOT, target_is_directory=True)
     (folder / "custom_nodes" / "mgt_probe").symlink_to(PROBE, target_is_directory=True)
     make_stand_ins(folder / "models" / "mgt")
     make_text_encoders(folder / "models" / "text_encoders")
-    (folder / "input" / "example.png").write_bytes((ROOT / "workflows" / "example.png").read_bytes())
     # A person who has used the program before: no tour, no panels or tabs over the graph.
     settings = {
         "Comfy.TutorialCompleted": True,

@@ -2,6 +2,9 @@
 
 import copy
 import json
+from pathlib import Path
+
+from runner.titles import short_name
 
 from .pack import ROOT
 from .stand_ins import STAND_INS
@@ -17,7 +20,14 @@ CALIBRATION = {("MGTSCQCalibrate", 7): 2, ("MGTSCQCalibrate", 8): 1}
 
 
 def name(path) -> str:
-    return f"{path.parent.name}-{path.stem}" if path in SAVED else path.stem
+    """text_to_image for "01 Text to image.json", whose name is its title; of what a release left, with its version."""
+    return f"{path.parent.name}-{path.stem}" if path in SAVED else short_name(path.stem)
+
+
+def workflow(wanted: str) -> Path:
+    """The file in workflows/ of that name."""
+    (path,) = [path for path in WORKFLOWS if name(path) == wanted]
+    return path
 
 
 def shortened(graph: dict, steps: int = 2) -> dict:
