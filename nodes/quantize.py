@@ -4,6 +4,7 @@ from pathlib import Path
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.quantization.formats import FORMATS, Int4Layer
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
 from .preview import CalibrationView
@@ -27,6 +28,9 @@ from .types import (
 )
 
 LAYERS_IN_REPORT = 20
+SCHEMES = {name: mgt_core.SCHEMES.get(name)() for name in mgt_core.list_quantizations()}
+FOUR_BIT = [name for name, scheme in SCHEMES.items() if FORMATS.get(scheme.format) is Int4Layer]
+EIGHT_BIT_INPUTS = [name for name, scheme in SCHEMES.items() if scheme.int8_share]
 
 
 @node("MGT SCQ Calibrate")
@@ -45,6 +49,12 @@ class MGTSCQCalibrate:
         "Error and scales of every layer.",
     )
     FUNCTION = "calibrate"
+    SHOWN_FOR = dict.fromkeys(("group_size", "reconstruct"), {"scheme": FOUR_BIT}) | {
+        "int8_share": {"scheme": EIGHT_BIT_INPUTS},
+        "activation_scales": {"scheme": EIGHT_BIT_INPUTS},
+        "condition_scales": {"scheme": EIGHT_BIT_INPUTS, "activation_scales": ["static"]},
+        "outputs": {"scheme": EIGHT_BIT_INPUTS},  # refused beside dynamic scales, so it is to be seen there
+    }
 
     @classmethod
     def INPUT_TYPES(cls):
