@@ -57,7 +57,7 @@ function follow(node, rules) {
     }
 
     let last = needs(true);
-    // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows those that are too low.
+    // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
         const [before, now] = [last, needs()];
         last = now;
