@@ -48,6 +48,7 @@ class MGTLaboratoryModel:
         "Token grids with every cell masked.",
     )
     FUNCTION = "make"
+    SHOWN_FOR = {"error_size": {"error": [name for name in ERRORS if name != "none"]}}
 
     @classmethod
     def INPUT_TYPES(cls):

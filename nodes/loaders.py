@@ -206,7 +206,7 @@ class MGTLoadLoRA:
         "Adds a LoRA, a small file of trained changes, to the transformer. Chain several to use them together."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style"]
+    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style", "lora for meissonic"]
     RETURN_TYPES = (MGT_MODEL,)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("A copy of the model with the LoRA; the weights are shared with the one that came in.",)

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.quantization.formats import FORMATS, Int4Layer
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
 from .inputs import judged
@@ -31,6 +32,9 @@ from .types import (
 
 RENAMED = {"text": "text_encoder"}
 UNWIRED = object()  # in place of a text encoder; None is that of a model which has none
+SCHEMES = {name: mgt_core.SCHEMES.get(name)() for name in mgt_core.list_quantizations()}
+FOUR_BIT = [name for name, scheme in SCHEMES.items() if FORMATS.get(scheme.format) is Int4Layer]
+EIGHT_BIT_INPUTS = [name for name, scheme in SCHEMES.items() if scheme.int8_share]
 
 
 @node("MGT SCQ Calibrate")
@@ -51,6 +55,12 @@ class MGTSCQCalibrate:
     FUNCTION = "calibrate"
     rare = ("group_size", "int8_share", "activation_scales", "reconstruct", "condition_scales", "outputs", "finetune")
     RENAMED_INPUTS = RENAMED
+    SHOWN_FOR = dict.fromkeys(("group_size", "reconstruct"), {"scheme": FOUR_BIT}) | {
+        "int8_share": {"scheme": EIGHT_BIT_INPUTS},
+        "activation_scales": {"scheme": EIGHT_BIT_INPUTS},
+        "condition_scales": {"scheme": EIGHT_BIT_INPUTS, "activation_scales": ["static"]},
+        "outputs": {"scheme": EIGHT_BIT_INPUTS},  # refused beside dynamic scales, so it is to be seen there
+    }
 
     @classmethod
     def INPUT_TYPES(cls):

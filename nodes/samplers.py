@@ -185,7 +185,7 @@ class MGTSamplerOneStep(SamplerChoice):
 class MGTSample:
     DESCRIPTION = "Fills in the masked tokens step by step: the picture appears in the preview as it is decided."
     CATEGORY = "MGT/sampling"
-    SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "text to image"]
+    SEARCH_ALIASES = ["ksampler", "generate", "maskgit", "sampler for meissonic", "text to image"]
     RETURN_TYPES = (MGT_TOKENS, INT, INT)
     RETURN_NAMES = ("tokens", "calls", "passes")
     OUTPUT_TOOLTIPS = (

@@ -8,6 +8,7 @@ from .inputs import judged
 from .types import MGT_SCHEDULE, SUGGESTED, PartChoice, combo, node, setting_input, text_input
 
 FAMILIES = [name for name in mgt_core.list_schedules() if mgt_core.SCHEDULES.get(name).listed]
+SIGMOID = ("sigmoid_start", "sigmoid_end", "sigmoid_tau")
 
 
 class ScheduleChoice(PartChoice):
@@ -23,6 +24,7 @@ class ScheduleChoice(PartChoice):
 class MGTMaskSchedule(ScheduleChoice):
     DESCRIPTION = "Decides how many tokens are still masked after each step. Cosine starts slowly and ends fast."
     SEARCH_ALIASES = ["scheduler", "cosine", "linear", "gamma", "maskgit", "sigmoid", "arccos"]
+    SHOWN_FOR = {"exponent": {"schedule": ["pow"]}} | dict.fromkeys(SIGMOID, {"schedule": ["sigmoid"]})
 
     @classmethod
     def INPUT_TYPES(cls):

@@ -14,6 +14,8 @@ class MGTTokenMerging(ModelPatch):
     SEARCH_ALIASES = ["tome", "tomemgt", "tomesd", "speed", "faster", "bag of tricks", "hypertile"]
     OUTPUT_TOOLTIPS = ("A copy of the model that merges tokens; merging attached before is replaced.",)
 
+    SHOWN_FOR = {"destination_seed": {"destinations": ["random"]}}
+
     part = mgt_core.TokenMerging
     tooltips = {
         "ratio": "Share of the image tokens that is merged away: more is faster and further from the exact "
@@ -115,6 +117,7 @@ class MGTCompileModel(ModelPatch):
     DESCRIPTION = "Compiles the network with torch.compile: the same result but for rounding, faster after a first run."
     SEARCH_ALIASES = ["torch.compile", "torchcompile", "inductor", "cuda graphs", "speed", "faster", "optimize"]
     OUTPUT_TOOLTIPS = ("A copy of the model that is compiled when it first runs; the weights are shared.",)
+    SHOWN_FOR = {"mode": {"backend": ["inductor"]}}
     part = mgt_core.Compile
     tooltips = {
         "mode": "Of inductor: default; reduce-overhead records CUDA graphs as well, which pays on a fast GPU; "

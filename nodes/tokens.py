@@ -181,6 +181,7 @@ class MGTPadTokens(TokenNode):
 class MGTVaryTokens(TokenNode):
     DESCRIPTION = "Variations: masks a share of a picture's tokens, to be drawn anew while the others stay."
     SEARCH_ALIASES = ["variation", "remask", "refine", "resample", "least confident"]
+    SHOWN_FOR = {"seed": {"order": ["random"]}}
     OUTPUT_TOOLTIPS = ("The tokens with that share masked, for MGT Sample.",)
     FUNCTION = "vary"
 

@@ -13,6 +13,7 @@ from ..mgt_core.samplers.temperature import RECOMMENDED
 from ..mgt_core.settings import Choices, Numbers, WholeNumbers, setting
 from .inputs import judged, looks_at_inputs
 from .interrupts import ends_when_interrupted
+from .shown import shows_by_choice
 
 MGT_MODEL = "MGT_MODEL"
 MGT_TEXT = "MGT_TEXT"
@@ -43,6 +44,7 @@ def node(display_name: str) -> Callable[[type], type]:
     def add(cls: type) -> type:
         if cls.__name__ in NODE_CLASS_MAPPINGS:
             raise ValueError(f"node {cls.__name__} is registered twice")
+        shows_by_choice(cls)
         looks_at_inputs(cls)
         ends_when_interrupted(cls)
         NODE_CLASS_MAPPINGS[cls.__name__] = cls

@@ -1,0 +1,96 @@
+"""What a node says of an error is what people read first, once: 0.33's own message names the node alone."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from support.comfy_host import Json, Server
+from support.front_end import QUEUE, open_front_end
+from support.host_modes import FIRST_WITH_NODES_2, version
+from support.pack import ROOT
+from support.workflow_files import shortened
+
+REASON = "the temperature of this node is out of its mind"
+# A refusal as the server answers it, of one of our nodes and of one of another pack.
+REFUSED = {
+    "error": {"type": "prompt_outputs_failed_validation", "message": "Prompt outputs failed validation", "details": ""},
+    "node_errors": {
+        number: {
+            "errors": [
+                {
+                    "type": "custom_validation_failed",
+                    "message": "Custom validation failed for node",
+                    "details": f"width - {REASON} ({number})",
+                    "extra_info": {"input_name": "width"},
+                }
+            ],
+            "dependent_outputs": ["10"],
+            "class_type": kind,
+        }
+        for number, kind in {"5": "MGTEmptyTokens", "10": "SaveImage"}.items()
+    },
+}
+
+
+def opened_with(server: Server, browser, width: int):
+    page = open_front_end(server, browser).page
+    graph: Json = shortened(json.loads((ROOT / "workflows" / "text_to_image.json").read_text()))
+    for node in graph["nodes"]:
+        if node["type"] == "MGTEmptyTokens":
+            node["widgets_values"][0] = width
+    page.evaluate("w => app.loadGraphData(w, true, true, 'error')", graph)
+    return page
+
+
+def test_a_failed_run_says_why_once(server: Server, browser) -> None:
+    page = opened_with(server, browser, 128)
+    # As the server tells of a node that raised: the sentence is the node's, whatever it is of.
+    page.evaluate(
+        """([sentence, type]) => app.api.dispatchCustomEvent('execution_error', {
+            prompt_id: 'none', node_id: '5', node_type: type, executed: [], exception_message: sentence + '\\n',
+            exception_type: 'MGTError', traceback: [], current_inputs: {}, current_outputs: {}, timestamp: 0})""",
+        [REASON, "MGTEmptyTokens"],
+    )
+    page.get_by_text(REASON, exact=True).first.wait_for()
+    page.wait_for_timeout(1000)
+    shown = [text for text in page.get_by_text(REASON).all() if text.is_visible()]
+    assert len(shown) == 1
+
+
+def test_nodes_of_others_are_left_to_the_front_end(server: Server, browser) -> None:
+    if version(server) < FIRST_WITH_NODES_2:
+        return  # its dialog says it
+    page = opened_with(server, browser, 128)
+    page.evaluate(
+        """sentence => app.api.dispatchCustomEvent('execution_error', {
+            prompt_id: 'none', node_id: '10', node_type: 'SaveImage', executed: [], exception_message: sentence,
+            exception_type: 'ValueError', traceback: [], current_inputs: {}, current_outputs: {}, timestamp: 0})""",
+        REASON,
+    )
+    page.wait_for_timeout(1500)
+    assert page.get_by_role("alert").filter(has_text=REASON).count() == 0
+
+
+def test_a_size_that_no_token_grid_has(server: Server, browser) -> None:
+    """A real one, refused when it is queued or when it runs."""
+    page = opened_with(server, browser, 136)
+    page.evaluate("() => { app.queuePrompt(0, 1) }")
+    page.get_by_text(re.compile(r"width.*\b136\b")).first.wait_for()
+
+
+def test_a_refusal_says_why(server: Server, browser) -> None:
+    page = opened_with(server, browser, 128)
+    page.route("**/api/prompt", lambda route: route.fulfill(status=400, json=REFUSED))
+    page.evaluate("() => { app.queuePrompt(0, 1) }")
+    if version(server) < FIRST_WITH_NODES_2:
+        page.get_by_text(REASON).first.wait_for()
+        assert page.get_by_role("alert").filter(has_text=REASON).count() == 0
+        return
+    said = page.get_by_role("alert").filter(has_text=REASON)
+    said.first.wait_for()
+    page.wait_for_timeout(1000)
+    assert said.count() == 1
+    assert said.first.inner_text().startswith(f"{REASON} (5)")
+    page.unroute("**/api/prompt")
+    assert page.evaluate(QUEUE)["kind"] == "execution_success"
