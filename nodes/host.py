@@ -8,7 +8,7 @@ networks stay where they were loaded, models lie in the pack's own `models/mgt`,
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -23,7 +23,6 @@ from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.errors import lookup
-from ..mgt_core.files import written_whole
 from ..mgt_core.presets import preset_files
 from ..mgt_core.room import Room
 from . import folders
@@ -331,22 +330,14 @@ def show_text(text: str, node_id: str | None) -> None:
         instance.send_progress_text(text.replace("\n", "  \n"), node_id, instance.client_id)
 
 
-def animation(frames: Iterable[Any], frames_per_second: float) -> dict:
-    """What a node returns under "ui" to play PIL images in the browser; empty outside ComfyUI, which shows nothing.
-
-    An animated WEBP in ComfyUI's temporary folder, which it empties when it starts. Raises OSError where that is full.
-    """
+def temporary(prefix: str, suffix: str) -> tuple[Path, str] | None:
+    """A new file in ComfyUI's temporary folder, which it empties when it starts, and the subfolder that it names it by;
+    None outside ComfyUI."""
     folder_paths = _comfy("folder_paths")
     if not folder_paths:
-        return {}
-    first, *others = frames
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path("mgt", folder_paths.get_temp_directory())
-    file = f"{name}_{counter:05}_.webp"
-    duration = round(1000 / frames_per_second)
-    options = {"save_all": True, "append_images": others, "duration": duration, "loop": 0, "lossless": True}
-    with written_whole(Path(folder, file)) as place:
-        first.save(place, "WEBP", **options)
-    return {"images": [{"filename": file, "subfolder": subfolder, "type": "temp"}], "animated": (True,)}
+        return None
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_temp_directory())
+    return Path(folder, f"{name}_{counter:05}_{suffix}"), subfolder
 
 
 def raise_if_interrupted() -> None:

@@ -9,7 +9,7 @@ from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.views import pictures
 from . import choices, host
-from .preview import enlarged
+from .preview import animation, enlarged
 from .telling import description
 from .types import (
     IMAGE,
@@ -149,7 +149,7 @@ class MGTSamplingAnimation:
             frames.append(frame)
         frames += frames[-1:] * held
         try:
-            shown = host.animation((enlarged(frame, LARGEST_PREVIEW) for frame in frames), frames_per_second)
+            shown = animation((enlarged(frame, LARGEST_PREVIEW) for frame in frames), frames_per_second)
         except OSError as error:  # the frames themselves are not lost for it
             log.warning("the animation cannot be shown: %s", reason(error))
             shown = {}

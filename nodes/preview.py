@@ -1,9 +1,10 @@
 """Live view of a run: what the callback of a Sample node reports after each step."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from ..mgt_core.files import written_whole
 from ..mgt_core.model import MGTModel
 from ..mgt_core.types import Step, TokenState
 from . import host
@@ -105,3 +106,16 @@ class CalibrationView(RunView):
     def __call__(self, step: Step) -> None:
         if (picture := self.picture(step)) is not None:
             self._progress.update(*self._seen, picture)
+
+
+def animation(frames: "Iterable[Image]", frames_per_second: float) -> dict:
+    """What a node returns under "ui" to play the frames in the browser; empty outside ComfyUI, which shows nothing.
+
+    Raises OSError where the temporary folder is full."""
+    if not (target := host.temporary("mgt", ".webp")):
+        return {}
+    (file, subfolder), (first, *others) = target, frames
+    duration = round(1000 / frames_per_second)
+    with written_whole(file) as place:
+        first.save(place, "WEBP", save_all=True, append_images=others, duration=duration, loop=0, lossless=True)
+    return {"images": [{"filename": file.name, "subfolder": subfolder, "type": "temp"}], "animated": (True,)}
