@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.help_pages import Page, check, faults, path_of, titled
+from support.help_pages import Page, check, faults, kind, path_of, titled
 from support.locales import ENGLISH, languages
 from support.node_runs import NODES
 from support.pack import ROOT
@@ -77,3 +77,8 @@ def test_a_fault_is_found(fault):
     page = Page(GOOD.replace(*DAMAGES[fault]))
     found = faults(ENGLISH_PAGE, page, NAME, "zh")
     assert any(text.startswith(fault) for text in found), found
+
+
+def test_a_list_in_a_code_block_is_code():
+    assert kind("    - a line of a list that a node shows") == "code"
+    assert kind("  - an item below another") != "code"

@@ -24,7 +24,7 @@ KINDS = {
     "heading": r"#+ ",
     "picture": r"!\[",
     "row": r"\|",
-    "item": r" *- ",
+    "item": r" {0,3}- ",  # indented further it is code
     "step": r" *\d+\. ",
     "code": r" {4}",
     "paragraph": "",
