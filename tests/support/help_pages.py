@@ -85,7 +85,7 @@ class Page:
 
 def kind(line: str) -> str:
     found = next(kind for kind, begin in KINDS.items() if re.match(begin, line))
-    signs = re.match(r"#*| *", line)[0] if found in ("heading", "item") else ""
+    signs = re.match(r"#+| *", line)[0] if found in ("heading", "item") else ""
     return f"{found} {len(signs)}" if found in ("heading", "item") else found
 
 
