@@ -61,7 +61,8 @@ def test_the_title_of_a_node_is_seen(page, language: str) -> None:
     """As a person finds it who looks for it by double click and name."""
     title = locales.read(language, "nodeDefs.json")["MGTSample"]["display_name"]
     page.evaluate("() => app.graph.clear()")
+    page.wait_for_timeout(1000)  # the first click after the start may find the page busy
     page.mouse.dblclick(800, 600)
     page.keyboard.type(title)
-    page.get_by_text(title, exact=True).first.wait_for()
+    page.get_by_text(title, exact=True).filter(visible=True).first.wait_for()
     page.keyboard.press("Escape")
