@@ -22,6 +22,7 @@ SCREENSHOTS = ROOT / "docs" / "images"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 CLASSIC, NODES_2 = MODES = "classic", "nodes_2"  # nodes drawn into a canvas, or elements of the page (Nodes 2.0)
 NODES_2_SETTING, BADGES_SETTING = "Comfy.VueNodes.Enabled", "Comfy.NodeBadge.NodeSourceBadgeMode"
+PANEL_SETTING = "Comfy.RightSidePanel.IsOpen"
 NO_BADGES, DEFAULT_BADGES = "None", "Hide built-in"  # which nodes show what pack they are of
 UPDATE = os.environ.get("MGT_UPDATE_SCREENSHOTS") == "1"
 SIZE = {"width": 1600, "height": 900}
@@ -108,6 +109,7 @@ def open_front_end(server: Server, browser: playwright.Browser, mode: str = CLAS
     """A fresh tab that can reach nothing but the server."""
     server.request(f"/settings/{NODES_2_SETTING}", mode == NODES_2)
     server.request(f"/settings/{BADGES_SETTING}", badges)
+    server.request(f"/settings/{PANEL_SETTING}", False)  # as asking for help leaves it open
     context = browser.new_context(viewport=SIZE)
     origin = f"http://{server.address}/"
     own = (origin, "data:", "blob:")
