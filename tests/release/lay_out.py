@@ -127,6 +127,8 @@ def chosen(names: list[str]) -> list[Path]:
 
 def main(names: list[str]) -> int:
     """How many could not be laid out."""
+    from playwright.sync_api import Error as BrowserError  # not everybody has it
+
     paths = chosen(names)
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -137,7 +139,7 @@ def main(names: list[str]) -> int:
             for path in paths:
                 try:
                     done = lay_out(path, tabs, server)
-                except NotRunError as error:
+                except (NotRunError, BrowserError, AssertionError) as error:
                     done, failed = f"left as it is, since it does not run: {error}", failed + 1
                 print(f"{name(path)}: {done}", flush=True)
     return failed
