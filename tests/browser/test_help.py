@@ -3,72 +3,113 @@
 from __future__ import annotations
 
 import io
-import os
 import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 
 from support.comfy_host import PACK, Server
-from support.front_end import open_front_end
+from support.front_end import UPDATE, Page, open_front_end
+from support.geometry import settled
 from support.pack import ROOT
 
-PAGES = sorted((ROOT / "web" / "docs").glob("*.md"))
-PICTURES = ROOT / "web" / "docs" / "images"
+DOCS = ROOT / "web" / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+PICTURES = DOCS / "images"
 MARGIN = 12  # pixels around a node in its picture
+LEFT, TOP = 400, 120  # where a node stands alone
 
-# A graph that holds this node alone, drawn at its own size; answers with its box on the screen.
-ALONE = """async name => {
+# A graph that holds this node alone, drawn at its own size; answers with the place of the canvas on the screen.
+ALONE = f"""name => {{
     app.graph.clear();
     const node = LiteGraph.createNode(name);
     app.graph.add(node);
     node.pos = [0, 0];
     node.setSize([Math.max(300, node.computeSize()[0]), node.computeSize()[1]]);
     app.canvas.ds.scale = 1;
-    app.canvas.ds.offset = [400, 120];
+    app.canvas.ds.offset = [{LEFT}, {TOP}];
     app.canvas.draw(true, true);
-    await new Promise(done => setTimeout(done, 150));
-    const {left, top} = app.canvas.canvas.getBoundingClientRect();
-    const [x, y, width, height] = node.boundingRect;
-    return {x: left + 400 + x, y: top + 120 + y, width, height};
-}"""
-# What the front end makes of a help page: the store behind the panel, and the pictures in its HTML.
-HELP = """async ([name, title]) => {
-    const pinia = document.querySelector('#vue-app').__vue_app__.config.globalProperties.$pinia;
-    const store = pinia._s.get('nodeHelp');
-    store.openHelp(pinia._s.get('nodeDef').nodeDefsByName[name]);
-    const shown = () => store.renderedHelpHtml.includes(`<h1>${title}</h1>`);
-    for (let tries = 0; !shown() && tries < 1000; tries++) await new Promise(done => setTimeout(done, 20));
-    const page = new DOMParser().parseFromString(store.renderedHelpHtml, 'text/html');
-    return [...page.querySelectorAll('img')].map(image => image.getAttribute('src'));
-}"""
+    const {{left, top}} = app.canvas.canvas.getBoundingClientRect();
+    return [left, top];
+}}"""
+# Once it is there: its address, and whether it is a picture.
+LOADED = "async image => { await image.decode(); return [image.src, image.naturalWidth > 0]; }"
+
+
+def languages() -> list[str]:
+    """English, which every page has, and those of the pages beside them."""
+    return ["en", *sorted({path.stem for path in DOCS.glob("*/*.md")} - {"en"})]
+
+
+def page_in(language: str, node: str) -> Path:
+    """The page that is written for that language, or the one for all."""
+    translated = DOCS / node / f"{language}.md"
+    return translated if translated.is_file() else DOCS / f"{node}.md"
 
 
 @pytest.fixture(scope="module")
-def page(server: Server, browser):
-    return open_front_end(server, browser).page
+def drawing(server: Server, browser, mode: str) -> Iterator[Page]:
+    opened = open_front_end(server, browser, mode)
+    yield opened
+    opened.page.context.close()
 
 
-def test_pictures_of_the_nodes(page) -> None:
+def box_of(opened: Page, node: str) -> list[float]:
+    """On the screen, of a node that is there alone."""
+    left, top = opened.page.evaluate(ALONE, node)
+    ((x, y, width, height),) = [found["box"] for found in settled(opened.page)]
+    return [left + LEFT + x, top + TOP + y, width, height]
+
+
+def test_pictures_of_the_nodes(drawing: Page, modes: tuple[str, ...]) -> None:
     """They are drawn by the front end itself, at the size they have there."""
-    update = os.environ.get("MGT_UPDATE_SCREENSHOTS") == "1"
+    update = UPDATE and drawing.mode == modes[-1]
     for path in PAGES if update else PAGES[:1]:
-        box = page.evaluate(ALONE, path.stem)
-        clip = {key: box[key] - MARGIN for key in ("x", "y")}
-        clip |= {key: box[key] + 2 * MARGIN for key in ("width", "height")}
-        picture = Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB")
+        x, y, width, height = box_of(drawing, path.stem)
+        clip = {"x": x - MARGIN, "y": y - MARGIN, "width": width + 2 * MARGIN, "height": height + 2 * MARGIN}
+        picture = Image.open(io.BytesIO(drawing.page.screenshot(clip=clip))).convert("RGB")
         assert len(picture.getcolors(1 << 24)) > 20, f"{path.stem} is not in its picture"
         if update:
             PICTURES.mkdir(exist_ok=True)
             picture.quantize(64).save(PICTURES / f"{path.stem}.png", optimize=True)
 
 
-def test_help_pages_show_their_pictures(page, server: Server) -> None:
-    """As the panel renders them: each link leads to a picture that the server hands out."""
+def appears(button) -> bool:
+    for _ in range(20):
+        if button.is_visible():
+            return True
+        button.page.wait_for_timeout(100)
+    return False
+
+
+@pytest.mark.parametrize("language", languages())
+def test_help_opens_from_the_node_with_its_pictures(server: Server, browser, modes, language: str) -> None:
+    """Select a node, ask for its help: the page of the language is there, and nothing that it asks for is missing."""
+    server.request("/settings/Comfy.Locale", language)
+    try:
+        opened = open_front_end(server, browser, modes[-1])
+    finally:
+        server.request("/settings/Comfy.Locale", "en")
+    page, missing = opened.page, []
+    page.on("response", lambda answer: answer.status >= 400 and missing.append(urlsplit(answer.url).path))
+    expected = []
     for path in PAGES:
-        text = path.read_text(encoding="utf-8")
-        linked = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
-        shown = page.evaluate(HELP, [path.stem, text.splitlines()[0].removeprefix("# ")])
-        assert shown == [f"/extensions/{PACK}/docs/{link}" for link in linked]
-        for source in shown:
-            Image.open(io.BytesIO(server.request(source))).verify()
+        text = page_in(language, path.stem).read_text(encoding="utf-8")
+        if page_in(language, path.stem) == path:  # looked for in vain, before the one for all is taken
+            expected.append(f"/extensions/{PACK}/docs/{path.stem}/{language}.md")
+        left, top = page.evaluate(ALONE, path.stem)
+        title = left + LEFT + 60, top + TOP - 15
+        page.mouse.click(*title)
+        button = page.get_by_test_id("info-button")
+        if not appears(button):  # a click while the page is still busy with its start
+            page.mouse.click(*title)
+        button.click()
+        page.get_by_role("heading", level=1, name=text.splitlines()[0].removeprefix("# "), exact=True).wait_for()
+        for alt, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
+            picture = page.get_by_role("img", name=alt, exact=True).first
+            assert picture.evaluate(LOADED) == [f"http://{server.address}/extensions/{PACK}/docs/{link}", True]
+    assert missing == ([] if language == "en" else expected)
+    page.context.close()

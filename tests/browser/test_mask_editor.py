@@ -8,11 +8,12 @@ import numpy as np
 from PIL import Image
 
 from support.comfy_host import Json, Run, Server, node_id
-from support.front_end import FIT, QUEUE, UPDATE, Page, graph_screenshot, open_front_end, screenshot
+from support.front_end import FIT, QUEUE, UPDATE, graph_screenshot, open_front_end, screenshot
 from support.pack import ROOT
 from support.workflow_files import shortened, workflow
 
 PHOTO = ROOT / "workflows" / "mgt_example.png"  # larger than what the model makes: the mask is scaled on its way
+NAME = "photo.png"
 STROKE = ((0.3, 0.35), (0.6, 0.4), (0.55, 0.7))  # corners, as shares of the picture
 PROMPT = "a panda on a cyan background"
 
@@ -22,37 +23,31 @@ CONNECT = """prompt => {
     const only = type => app.graph.nodes.find(node => node.type === type);
     for (const taker of ['MGTMaskTokens', 'MGTPasteBack']) only('LoadImage').connect(1, only(taker), 'mask');
 }"""
-UPLOAD = """() => app.graph.nodes.find(node => node.type === 'LoadImage').widgets
-    .find(widget => widget.type === 'button').callback()"""
-# Where on the screen the title of Load Image is, once it shows a picture of that width; else null.
-TITLE = """width => {
-    const node = app.graph.nodes.find(node => node.type === 'LoadImage');
-    if (node.imgs?.[0]?.naturalWidth !== width) return null;
-    const {left, top} = app.canvas.canvas.getBoundingClientRect();
-    const {scale, offset} = app.canvas.ds;
-    return [left + (node.pos[0] + 40 + offset[0]) * scale, top + (node.pos[1] - 12 + offset[1]) * scale];
+LOADED = "width => app.graph.nodes.find(node => node.type === 'LoadImage').imgs?.[0]?.naturalWidth === width"
+# As the button over the selected node does.
+OPEN_EDITOR = """() => {
+    app.canvas.selectNode(app.graph.nodes.find(node => node.type === 'LoadImage'));
+    app.extensionManager.command.execute('Comfy.MaskEditor.OpenMaskEditor');
 }"""
 FILE = "() => app.graph.nodes.find(node => node.type === 'LoadImage').widgets[0].value"
-# The width of the canvas, then how strongly each pixel is painted, 0 to 255, row by row.
-PAINTED = """() => {
-    const canvas = document.getElementById('maskCanvas');
-    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-    return [canvas.width, ...data.filter((_, place) => place % 4 === 3)];
+# Where on the screen the picture lies in the editor, which has canvases of the picture's size; else null.
+PICTURE = """([width, height]) => {
+    const found = [...document.querySelectorAll('canvas')].find(canvas =>
+        canvas !== app.canvas.canvas && canvas.width === width && canvas.height === height);
+    const {x, y, width: w, height: h} = found?.getBoundingClientRect() ?? {};
+    return w > 100 ? [x, y, w, h] : null;
 }"""
 
 
-def paint(page, points: tuple[tuple[float, float], ...]) -> np.ndarray:
-    """A stroke with the pen through shares of the picture; [height, width] how the editor then shows it."""
-    box = page.locator("#maskCanvas").bounding_box()
-    corners = [(box["x"] + box["width"] * x, box["y"] + box["height"] * y) for x, y in points]
+def paint(page, box: list[float], points: tuple[tuple[float, float], ...]) -> None:
+    """A stroke with the pen through shares of the picture."""
+    corners = [(box[0] + box[2] * x, box[1] + box[3] * y) for x, y in points]
     page.mouse.move(*corners[0])
     page.mouse.down()
     for corner in corners[1:]:
         page.mouse.move(*corner, steps=12)
     page.mouse.up()
-    page.wait_for_timeout(500)  # the editor draws in later frames
-    width, *alpha = page.evaluate(PAINTED)
-    return np.array(alpha, np.uint8).reshape(-1, width)
+    page.wait_for_timeout(1000)  # the editor draws in later frames
 
 
 def scaled(server: Server, prompt: Json) -> np.ndarray:
@@ -70,34 +65,36 @@ def blocks(values: np.ndarray, side: int) -> np.ndarray:
     return values.reshape(side, each, side, each).swapaxes(1, 2).reshape(side, side, -1)
 
 
-def test_only_what_was_painted_changes(server: Server, browser) -> None:
+def test_only_what_was_painted_changes(server: Server, browser, mode: str, modes: tuple[str, ...]) -> None:
+    pictured = UPDATE and mode == modes[-1]
     photo = Image.open(PHOTO)
-    opened: Page = open_front_end(server, browser)
+    (server.base / "input" / NAME).write_bytes(PHOTO.read_bytes())
+    opened = open_front_end(server, browser, mode)
     page = opened.page
     graph = json.loads(workflow("inpaint").read_text())
-    page.evaluate("w => app.loadGraphData(w, true, true, 'inpaint')", graph if UPDATE else shortened(graph, 4))
+    for node in graph["nodes"]:
+        if node["type"] == "LoadImage":
+            node["widgets_values"][0] = NAME
+    opened.load(graph if pictured else shortened(graph, 4), "inpaint")
     page.evaluate(CONNECT, PROMPT)
-    with page.expect_file_chooser() as chooser:
-        page.evaluate(UPLOAD)
-    chooser.value.set_files({"name": "photo.png", "mimeType": "image/png", "buffer": PHOTO.read_bytes()})
     page.evaluate(FIT)
-    page.wait_for_timeout(1000)
-    title = page.wait_for_function(TITLE, arg=photo.width).json_value()
+    page.wait_for_function(LOADED, arg=photo.width)
     original = scaled(server, page.evaluate("async () => (await app.graphToPrompt()).output"))
 
-    page.mouse.click(*title, button="right")
-    page.get_by_text("Open in MaskEditor").click()
-    page.wait_for_function(f"() => document.getElementById('maskCanvas')?.width === {photo.width}")
-    page.wait_for_timeout(1000)  # it zooms
-    painted = paint(page, STROKE)
-    assert painted.any() and not painted.all()
-    if UPDATE:
+    page.evaluate(OPEN_EDITOR)
+    page.wait_for_function(PICTURE, arg=list(photo.size))
+    page.wait_for_timeout(2000)  # it zooms
+    paint(page, page.evaluate(PICTURE, list(photo.size)), STROKE)
+    if pictured:
         screenshot(page, "mask_editor")
-    page.locator("#maskEditor_topBarSaveButton").click()
-    page.wait_for_function(f"() => ({FILE})().startsWith('clipspace/')")
-    saved = Image.open(server.base / "input" / page.evaluate(FILE).removesuffix(" [input]"))
-    assert (np.asarray(saved)[..., 3] == 255 - painted).all()
-    assert (np.asarray(saved)[..., :3] == np.asarray(photo.convert("RGB"))).all()
+    page.get_by_text("Save", exact=True).filter(visible=True).click()
+    page.wait_for_function(f"name => !({FILE})().startsWith(name)", arg=NAME)
+    saved = np.asarray(Image.open(server.base / "input" / page.evaluate(FILE).removesuffix(" [input]")))
+    assert (saved[..., :3] == np.asarray(photo.convert("RGB"))).all()
+    painted = 255 - saved[..., 3]
+    height, width = painted.shape
+    assert all(painted[round(y * height), round(x * width)] > 200 for x, y in STROKE)
+    assert not any(painted[y, x] for x in (0, -1) for y in (0, -1))
 
     ended = page.evaluate(QUEUE)
     assert ended["kind"] == "execution_success", ended["detail"]
@@ -108,5 +105,6 @@ def test_only_what_was_painted_changes(server: Server, browser) -> None:
     changed = (picture != original).any(-1)
     assert not changed[~touched.any(-1)].any()
     assert changed[touched.all(-1)].mean() > 0.9
-    if UPDATE:
+    if pictured:
         graph_screenshot(page, "painted_mask")
+    page.context.close()

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from support.comfy_host import PACK, Server
 from support.front_end import UPDATE, open_front_end, screenshot
 from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS
 
-SAFE = "()"  # in names, which the front end leaves to the browser to quote
-LIST = ".p-dataview-content"
-DRAWN = f"side => [...document.querySelectorAll('{LIST} img')].some(image => image.naturalWidth === side)"
+# Names of the pictures in the dialog that have come, with their widths: a picture comes when its place is scrolled to.
+SHOWN = """() => Object.fromEntries([...document.querySelectorAll('[role=dialog] img')]
+    .filter(image => image.complete && image.naturalWidth).map(image => [image.alt, image.naturalWidth]))"""
+SCROLLS = 150
 
 
-def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser) -> None:
-    opened = open_front_end(server, browser)
+def test_every_workflow_is_offered_with_its_thumbnail(server: Server, browser, modes: tuple[str, ...]) -> None:
+    """Under the name of its file, which is the name of its picture."""
+    opened = open_front_end(server, browser, modes[-1])
     page = opened.page
-    answers: dict[str, int] = {}
-    page.on("response", lambda answer: answers.update({answer.url: answer.status}))
     page.evaluate("() => app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    page.get_by_text(PACK, exact=True).first.click()
-    page.wait_for_function(DRAWN, arg=THUMBNAIL_SIDE)
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(PACK, exact=True).first.click()
+    first = page.wait_for_function(f"() => Object.keys(({SHOWN})())[0]").json_value()
     if UPDATE:
         page.wait_for_timeout(1500)
         screenshot(page, "templates")
-    folder = f"http://{server.address}/api/workflow_templates/{PACK}/"
-    wanted = {f"{folder}{quote(path.stem, safe=SAFE)}.jpg" for path in WORKFLOWS if path.with_suffix(".jpg").exists()}
-    for _ in range(100):  # more are fetched when the list is scrolled
-        if wanted <= answers.keys():
+    wanted = {path.stem: THUMBNAIL_SIDE for path in WORKFLOWS if path.with_suffix(".jpg").exists()}
+    shown: dict[str, int] = {}
+    box = dialog.get_by_role("img", name=first, exact=True).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for _ in range(SCROLLS):
+        shown |= page.evaluate(SHOWN)
+        if wanted.keys() <= shown.keys():
             break
-        page.locator(LIST).evaluate("list => list.scrollBy(0, list.clientHeight / 2)")
-        page.wait_for_timeout(300)
-    assert {answers.get(address) for address in wanted} == {200}
+        page.mouse.wheel(0, 200)
+        page.wait_for_timeout(200)
+    assert {name: side for name, side in shown.items() if name in wanted} == wanted
     assert opened.errors == []
+    page.context.close()

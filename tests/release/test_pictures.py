@@ -16,7 +16,7 @@ from support.pack import ROOT
 from support.workflow_files import THUMBNAIL_SIDE, WORKFLOWS, name
 
 PAGE = (ROOT / "docs" / "workflows.md").read_text(encoding="utf-8")
-SCREENSHOTS = [ROOT / "docs" / link for link in re.findall(r"\((images/\w+\.png)\)", PAGE)]
+SCREENSHOTS = [ROOT / "docs" / link for link in re.findall(r"\((images/\w+\.webp)\)", PAGE)]
 DRAW = "MGT_UPDATE_SCREENSHOTS=1 ./mgt test tests/browser draws them, with COMFYUI_PATH set"
 THUMBNAILS = [path.with_suffix(".jpg") for path in WORKFLOWS]
 CARDS = [path for path in WORKFLOWS if remark(path.stem)]
@@ -137,5 +137,5 @@ def test_the_page_shows_every_workflow_it_links():
     linked = {name(ROOT / unquote(link)) for link in re.findall(r"\(\.\./(workflows/[^)]+\.json)\)", PAGE)}
     assert shown == linked | {"mask_editor", "painted_mask", "templates"}, f"show them in docs/workflows.md; {DRAW}"
     sizes = {path.name: path.stat().st_size for path in SCREENSHOTS}
-    assert [name for name, size in sizes.items() if size > 150_000] == []
+    assert [name for name, size in sizes.items() if size > 120_000] == []
     assert sum(sizes.values()) < 2_000_000

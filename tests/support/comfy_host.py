@@ -222,7 +222,6 @@ def make_base(folder: Path) -> Path:
         "Comfy.TutorialCompleted": True,
         "Comfy.Minimap.Visible": False,
         "Comfy.Graph.CanvasInfo": False,
-        "Comfy.NodeBadge.NodeSourceBadgeMode": "None",
         "Comfy.Workflow.WorkflowTabsPosition": "Sidebar",
     }
     (folder / "user/default/comfy.settings.json").write_text(json.dumps(settings))
@@ -236,7 +235,7 @@ def running_server(host: Host, base: Path, *options: str) -> Iterator[Server]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [host.python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port)]
-    command += ["--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+    command += ["--base-directory", str(base), "--database-url", f"sqlite:///{base / 'comfyui.db'}"]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto", *options]
     server = Server(f"127.0.0.1:{port}", base, base / "server.log")
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
