@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ Part = Callable[[Tensor], Tensor]
 PIXELS_AT_ONCE = 2**20  # worked on together: one picture of 1024 x 1024 is work enough for any device
 SMALLEST_TILE = 16  # pixels
 FALLBACK_TILE = 512
-CPU_SHARE = 1.5  # of the maps alive at once: with what convolutions take decoding on a CPU, measured as 1.3 to 1.6
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +85,7 @@ class Codec(Published):
 
     network: nn.Module
     placement: Placement | None = None
+    cpu_share: ClassVar[float] = 1.0  # of `decode_bytes`, what decoding takes on a CPU with its convolutions' own
 
     @classmethod
     def codes_in(cls, config: dict, shapes: Shapes) -> int | None:
@@ -158,7 +158,8 @@ class Codec(Published):
         return room.note(needed, work, "make a smaller picture")
 
     def decoding(self, exact: bool = False) -> Direction:
-        return Direction(self._decode, self._decode_tiled, self.decode_bytes, "decoding", CPU_SHARE, tf32=not exact)
+        ways = self._decode, self._decode_tiled
+        return Direction(*ways, self.decode_bytes, "decoding", self.cpu_share, tf32=not exact)
 
     def maps_alive(self, coming: int, width: int) -> int:
         """Channels of all maps that are held at once by a block that is given `coming` channels and gives `width`."""
