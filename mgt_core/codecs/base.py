@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,6 @@ Part = Callable[[Tensor], Tensor]
 PIXELS_AT_ONCE = 2**20  # worked on together: one picture of 1024 x 1024 is work enough for any device
 SMALLEST_TILE = 16  # pixels
 FALLBACK_TILE = 512
-CPU_SHARE = 1.5  # of the maps alive at once: with what convolutions take on a CPU, measured as 1.4 to 1.6
 
 log = logging.getLogger(__name__)
 
@@ -63,13 +62,14 @@ def cudnn_setting() -> tuple[Any, str, tuple[Any, Any]]:
 @dataclass(frozen=True)
 class Direction:
     """Decoding or encoding. whole: of a few pictures; tiled: of one on its device, in strips of so many cells.
-    memory: bytes beside the weights by pixels of a picture and most cells at once. name: of what is done. tf32: see
-    `convolutions`."""
+    memory: bytes beside the weights by pixels of a picture and most cells at once. name: of what is done. share: of
+    `memory`, what it takes on a CPU. tf32: see `convolutions`."""
 
     whole: Part
     tiled: Callable[[Tensor, int], Tensor]
     memory: Callable[[int, int | None], int]
-    name: str = "working"
+    name: str
+    share: float = 1.0
     tf32: bool = False
 
     def layout(self, device: torch.device) -> torch.memory_format:
@@ -85,6 +85,7 @@ class Codec(Published):
 
     network: nn.Module
     placement: Placement | None = None
+    cpu_share: ClassVar[float] = 1.0  # of `decode_bytes`, what decoding takes on a CPU with its convolutions' own
 
     @classmethod
     def codes_in(cls, config: dict, shapes: Shapes) -> int | None:
@@ -144,16 +145,21 @@ class Codec(Published):
     def decode_note(self, grid: tuple[int, int]) -> str | None:
         """One sentence for a decode that takes more memory than is free. Raises MGTError where it can never have it."""
         pixels = grid[0] * grid[1] * self.scale**2
-        return self.memory_note(self.decode_bytes(pixels), pixels, "decoding")
+        return self.memory_note(self.decoding(), pixels)
 
-    def memory_note(self, needed: int, pixels: int, name: str) -> str | None:
+    def memory_note(self, direction: Direction, pixels: int) -> str | None:
         """Of main memory alone: there convolutions take their own share, and strips keep their maps there as well. On
         other devices a picture that does not fit is worked on in strips."""
         room = self.room()
         if room.device.type != "cpu":
             return None
-        work = f"{name} a picture of {pixels / 1e6:.3g} megapixels"
-        return room.note(round(needed * CPU_SHARE), work, "make a smaller picture")
+        needed = round(direction.memory(pixels, None) * direction.share)
+        work = f"{direction.name} a picture of {pixels / 1e6:.3g} megapixels"
+        return room.note(needed, work, "make a smaller picture")
+
+    def decoding(self, exact: bool = False) -> Direction:
+        ways = self._decode, self._decode_tiled
+        return Direction(*ways, self.decode_bytes, "decoding", self.cpu_share, tf32=not exact)
 
     def maps_alive(self, coming: int, width: int) -> int:
         """Channels of all maps that are held at once by a block that is given `coming` channels and gives `width`."""
@@ -226,7 +232,7 @@ class Codec(Published):
     def decode_codes(self, codes: Tensor, tile_size: int = 0, exact: bool = False) -> Tensor:
         """Codebook vectors [B, D, h, w] -> image [B, H, W, 3] float32 in 0..1."""
         pixels = codes.shape[2] * codes.shape[3] * self.scale**2
-        direction = Direction(self._decode, self._decode_tiled, self.decode_bytes, "decoding", tf32=not exact)
+        direction = self.decoding(exact)
         image = self._in_parts(codes, pixels, tile_size, direction)
         self._check_finite(image, "pixels", lambda: self._in_parts(codes, pixels, tile_size, direction))
         return image.float().clamp(0, 1).permute(0, 2, 3, 1)
@@ -239,7 +245,7 @@ class Codec(Published):
         check_tile_size(tile_size)
         if tile_size and not self.takes_tiles:
             raise MGTError("this codec works on whole pictures only; set tile_size to 0")
-        if note := self.memory_note(direction.memory(pixels, None), pixels, direction.name):
+        if note := self.memory_note(direction, pixels):
             log.warning("%s", note)
         if not tile_size:
             try:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..pulse import beat
 from .kitchen import kitchen
 from .plain import needs_plain
 from .streams import Stream, heads, places
@@ -18,6 +19,8 @@ from .written import written
 
 EPS = 1e-6
 LONG = 512  # rows from which attention head by head is the faster on a CPU
+AT_ONCE = 2**33  # products of numbers in the scores of an attention on a CPU: half a second of one core
+BLOCK = 256  # rows that torch's own takes at a time there
 
 
 def gains(x: Tensor) -> bool:
@@ -86,11 +89,26 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Te
     """Scaled dot-product attention. q: [B, heads, S, D]; k, v: [B, heads, R, D] -> [B, heads, S, D]."""
     slow = q.device.type == "cpu" and q.dtype == torch.bfloat16  # torch's own, on processors without matrix units
     if not slow or mask is not None or q.shape[2] < LONG or needs_plain():
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return in_turn(q, k, v, mask)
     out = q.new_empty(q.shape)  # contiguous whatever the layout of q, to be written through its views
     for own, *parts in zip(out.flatten(0, 1), *(x.flatten(0, 1) for x in (q * q.shape[-1] ** -0.5, k, v)), strict=True):
+        beat()
         queries, keys, values = parts
         torch.mm(torch.softmax(queries @ keys.T, dim=-1), values, out=own)
+    return out
+
+
+def in_turn(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """torch's own attention, on a CPU some queries at a time where all of them would take long."""
+    if q.device.type != "cpu" or needs_plain() or q.numel() * k.shape[2] <= AT_ONCE:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    rows = max(1, AT_ONCE // (q[:, :, :1].numel() * k.shape[2] * BLOCK)) * BLOCK
+    out = torch.empty_like(q.transpose(1, 2), memory_format=torch.contiguous_format).transpose(1, 2)  # as torch lays it
+    for start in range(0, q.shape[2], rows):
+        beat()
+        part = slice(start, start + rows)
+        own = mask if mask is None or mask.shape[-2] == 1 else mask[..., part, :]
+        out[:, :, part] = F.scaled_dot_product_attention(q[:, :, part], k, v, attn_mask=own)
     return out
 
 

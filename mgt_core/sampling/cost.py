@@ -21,6 +21,8 @@ def step_note(
     """One sentence for a run whose steps take more memory than is free, or far longer than at the trained size.
 
     Raises MGTError where the device can never have that memory."""
+    if not bool(state.to_fill.any()):
+        return None
     needed = memory.step_bytes(model, state, positive, negative, guidances)
     notes = memory_note(model, state, needed), time_note(model, state)
     return "; ".join(filter(None, notes)) or None

@@ -80,7 +80,7 @@ def test_the_setting_survives_an_error(setting, before):
 
 
 def test_layouts():
-    rounded, exact = (Direction(abs, max, max, tf32=tf32) for tf32 in (True, False))
+    rounded, exact = (Direction(abs, max, max, name="decoding", tf32=tf32) for tf32 in (True, False))
     assert rounded.layout(CPU) == exact.layout(CPU) == rounded.layout(GPU) == torch.channels_last
     assert exact.layout(GPU) == torch.contiguous_format
 

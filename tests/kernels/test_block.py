@@ -13,6 +13,7 @@ from mgt_core.backbones.meissonic import blocks as meissonic
 from mgt_core.kernels import block as kernels
 from mgt_core.kernels.kitchen import loaded
 from mgt_core.kernels.streams import Stream
+from mgt_core.pulse import interruptible
 from support.device import DEVICE
 from support.golden import bundles, pipeline
 
@@ -193,3 +194,26 @@ def test_parts_of_rows_compute_the_same(monkeypatch):
     whole = pipe.model.logits(tokens, condition, 3)
     monkeypatch.setattr(meissonic, "CPU_ROWS", 5)
     torch.testing.assert_close(pipe.model.logits(tokens, condition, 3), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("masked", [None, 1, 700])
+def test_attention_some_queries_at_a_time_is_the_same_and_asks_in_between(monkeypatch, dtype, masked):
+    """On a CPU, where all of them at once may take many seconds."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(2, 700, 3, 4, 16, generator=generator).to(DTYPES[dtype][0]).permute(2, 0, 3, 1, 4)
+    mask = None if masked is None else torch.rand(2, 1, masked, 700, generator=generator).to(q.dtype)
+    expected, asked = F.scaled_dot_product_attention(q, k, v, attn_mask=mask), []
+    monkeypatch.setattr(kernels, "AT_ONCE", 300 * 2 * 4 * 16 * 700)
+    with torch.inference_mode(), interruptible(lambda: asked.append(None)):
+        found = kernels.attention(q, k, v, mask)
+    assert len(asked) == 3 and found.stride() == expected.stride()
+    torch.testing.assert_close(found, expected, atol=DTYPES[dtype][1], rtol=0)
+
+
+def test_attention_head_by_head_asks_in_between():
+    q, k, v = torch.randn(3, 2, 4, kernels.LONG, 16).bfloat16()
+    asked = []
+    with torch.inference_mode(), interruptible(lambda: asked.append(None)):
+        kernels.attention(q, k, v)
+    assert len(asked) == 2 * 4

@@ -3,6 +3,7 @@
 import gc
 import sys
 import weakref
+from types import SimpleNamespace
 
 import torch
 
@@ -58,3 +59,20 @@ def test_weights_live_as_long_as_a_handle(monkeypatch):
     del beside
     gc.collect()
     assert alive() is None
+
+
+def test_memory_is_what_the_host_says_but_where_it_does_not_know(monkeypatch):
+    memory, cuda, cpu = sys.modules[f"{ALIAS}.nodes.memory"], torch.device("cuda"), torch.device("cpu")
+    loaded = [SimpleNamespace(device=device, model_loaded_memory=lambda: 5) for device in (cuda, cpu)]
+    telling = {"get_total_memory": lambda device: 100, "get_free_memory": lambda device: 20}
+    management = SimpleNamespace(**telling, current_loaded_models=loaded)
+    room = memory.room_on(management, cuda)
+    assert (room.total, room.free) == (100, 25)
+    # It says 1 GB of every DirectML device, on which more was always computed.
+    room = memory.room_on(SimpleNamespace(**telling, directml_enabled=True), torch.device("privateuseone"))
+    assert (room.total, room.free) == (None, None)
+    # Of main memory the system says more: what a container may have, and swap. On some it says nothing.
+    for own, expected in ((memory.Room(cpu, 70, 60), (70, 60)), (memory.Room(cpu, 70), (100, 20))):
+        monkeypatch.setattr(memory, "main_memory", lambda device, own=own: own)
+        room = memory.room_on(management, cpu)
+        assert (room.total, room.free) == expected

@@ -114,6 +114,7 @@ class SingleAttention(Fusing):
         """x: [B, S, C]. top_down: [B, S, C] that joins through the value projection, without its bias: 0 changes
         nothing."""
         product = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))
+        beat()
         if top_down is not None:
             product[:, :, 2].add_(self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)))
         return Stream(product, self.norm_q.weight, self.norm_k.weight)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ...kernels.wide_product import wide_linear
 from ...kernels.widened import widened
+from ...pulse import beat
 
 TIME_DIM = 256
 
@@ -82,7 +83,9 @@ class TokenEmbed(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, h, w] -> [B, h, w, C]."""
-        return F.linear(self.layer_norm(self.embeddings(tokens)), self.conv.weight.flatten(1))
+        x = self.layer_norm(self.embeddings(tokens))
+        beat()
+        return F.linear(x, self.conv.weight.flatten(1))
 
 
 class Halve(nn.Module):
@@ -99,6 +102,7 @@ class Halve(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squares = self.norm(x).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # [B, h/2, 2, w/2, 2, C]
+        beat()
         return F.linear(squares.permute(0, 1, 3, 5, 2, 4).flatten(3), self.conv.weight.flatten(1))
 
 
@@ -112,6 +116,7 @@ class Double(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         squares = F.linear(self.norm(x), self.conv.weight.flatten(1).T).unflatten(3, (-1, 2, 2))
+        beat()
         return squares.permute(0, 1, 4, 2, 5, 3).flatten(3, 4).flatten(1, 2)
 
 

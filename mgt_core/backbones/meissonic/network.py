@@ -159,6 +159,7 @@ class MeissonicTransformer(Backbone):
         embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
         beat()
         x = self.embed(tokens)
+        beat()
         if hooks.perturb is not None:
             x = hooks.perturb(x)
         if self.config.downsample:
@@ -198,7 +199,9 @@ class MeissonicTransformer(Backbone):
         image, text = joint(islice(self.transformer_blocks, first), image, text)
         image = within_half(skip.past(others, image, cache and cache.rows)) if skip else others(image)
         hooks.tap(image)
+        beat()
         image = self.project_from_hidden(self.project_from_hidden_norm(image))
+        beat()
         x = image.unflatten(1, prepared.grid)
         return self.up_block["upsample"](x) if self.config.upsample else x
 
