@@ -47,7 +47,7 @@ class MGTLoadModel:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "model": combo(
+                "model": offered(
                     choices.models(),
                     "'demo' is built in. The others are folders in Hugging Face layout under models/mgt "
                     "or among ComfyUI's diffusers, diffusion model and checkpoint folders, and under models/mgt "
@@ -128,7 +128,7 @@ class MGTLoadTextEncoder:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "text_encoder": combo(
+                "text_encoder": offered(
                     list(host.text_encoders()),
                     "Encoders in models/text_encoders, clip_vision, diffusers and mgt: folders with config.json and "
                     "weights, whole CLIP models included, or safetensors files. The name of a model means its own.",
@@ -174,7 +174,7 @@ class MGTLoadSelfGuidance:
         return {
             "required": {
                 "model": model_input(),
-                "branch": combo(
+                "branch": offered(
                     list(host.branches()),
                     "blank canvas needs no training. The others are the models themselves, some of which bring a "
                     "branch, and files under models/mgt/self_guidance.",
@@ -212,7 +212,7 @@ class MGTLoadLoRA:
         return {
             "required": {
                 "model": model_input(),
-                "lora": combo(
+                "lora": offered(
                     [*choices.OWN["lora"], *host.loras()],
                     "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
                     "none hands the model through.",

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
+from mgt_core.errors import shown_text
 from mgt_core.loading import part as parts
 from mgt_core.loading.repositories import ENCODER, REPOSITORIES, published
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, weights_file
@@ -166,6 +167,36 @@ def test_what_to_get_of_meissonic(models):
         run("MGTLoadModel", model="demo", base="Meissonic")
 
 
+@pytest.mark.parametrize("name", ["mgt/good", "good/", "loop/good"])
+def test_another_way_to_a_choice_is_told_as_that(models, name):
+    (models / "mgt" / "loop").symlink_to(models / "mgt")
+    assert LOADER.VALIDATE_INPUTS(name) == f"'{name}' is 'good': choose that"
+    assert LOADER.VALIDATE_INPUTS("good/vqvae") == "'good/vqvae' is a part of 'good': choose that"
+
+
+def test_what_a_published_model_is_called_elsewhere_is_not_to_be_downloaded_again(models):
+    (models / "mgt" / "good").rename(models / "mgt" / "Meissonic")
+    for value in ("diffusers/somewhere/Meissonic", "MeissonFlow/Meissonic"):
+        assert LOADER.VALIDATE_INPUTS(value).startswith(f"'{value}' is not there: the nearest name is 'Meissonic'; ")
+
+
+def test_parts_that_lie_where_no_list_looks(models):
+    """They are told from those that were chosen as something else."""
+    codec = next(path for path in halton_bundle(models / "vae" / "files").parent.glob("vq*"))
+    transformer = next(path for path in codec.parent.glob("Image*"))
+    shutil.copytree(models / "mgt" / "good", models / "loras" / "whole")
+    put = "put it into models/mgt"
+    assert choices.answer("codec", f"files/{codec.name}").startswith(f"'files/{codec.name}' is a codec alone: {put}")
+    assert f"is a transformer alone: {put}" in choices.answer("model", f"files/{transformer.name}")
+    assert "is a transformer alone: choose it as model" in choices.answer("codec", f"files/{transformer.name}")
+    assert f"is a whole model: {put}" in choices.answer("model", "whole")
+
+
+@pytest.mark.parametrize("name", ["good ", "a  b", "a\nb", "\u202egood"])
+def test_a_name_is_shown_as_it_is(models, name):
+    assert LOADER.VALIDATE_INPUTS(name).startswith(f"{shown_text(repr(name))} is not there: ")
+
+
 def test_the_nearest_name_is_told(models):
     assert "the nearest name is 'good'; the choices are demo, good" in LOADER.VALIDATE_INPUTS("goood")
     told = LOADER.VALIDATE_INPUTS("Meisonic")
@@ -198,7 +229,7 @@ def test_what_was_left_out_is_described(models):
 
 def test_nothing_is_described_where_nothing_was_left_out(models):
     text = run("MGTDescribeModel", model=run("MGTLoadModel")[0])["result"][0]
-    assert text.splitlines()[-1].startswith("Recommended: ")
+    assert text.startswith("Recommended: ") and text.endswith("\nNothing is attached.")
 
 
 def test_a_changed_file_is_read_again(models):
@@ -215,6 +246,7 @@ def test_a_changed_file_is_read_again(models):
         file.with_suffix(".new").replace(file)
         assert changed() != before, name
         before = changed()
+    assert changed(codec="gone") == ""  # running says it, and it would name folders
     others = changed(text_encoder="other"), changed(codec="other"), changed(base="other")
     assert before not in others
     assert LOADER.IS_CHANGED(model="demo") == LOADER.IS_CHANGED(model="demo", text_encoder="from the bundle")
