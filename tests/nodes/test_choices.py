@@ -1,5 +1,6 @@
 """What is no model: listed with its reason where models of ours lie, and refused in one sentence wherever it lies."""
 
+import json
 import re
 import shutil
 import sys
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
+import run_workflow
 from mgt_core.errors import shown_text
 from mgt_core.loading import part as parts
 from mgt_core.loading.repositories import ENCODER, REPOSITORIES, published
@@ -284,3 +286,25 @@ def test_rare_widgets_are_folded_away():
     declared = {**groups["required"], **groups["optional"]}
     rare = {name for name, (_, options) in declared.items() if options.get("advanced")}
     assert rare == {"dtype", "codec", "base"}
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "words"),
+    [
+        ({"model": "Monetico"}, (), "model - 'Monetico' is not there: download Collov-Labs/Monetico"),
+        ({}, ("MGTLoadModel.model=Monetico",), "model - 'Monetico' is not there: download Collov-Labs/Monetico"),
+        ({"text_encoder": ENCODER}, (), f"text_encoder '{ENCODER}' is not there: download model.safetensors of "),
+        ({}, ("MGTLoadModel.codec=gone",), "codec 'gone' is not there: the choices are "),
+    ],
+)
+def test_without_a_host_the_same_is_said(models, tmp_path, capsys, values, settings, words):
+    """By run_workflow.py, of a file and of --set."""
+    loader = {"model": "demo", "dtype": "auto", "quantization": "none", **values}
+    prompt = {
+        "1": {"class_type": "MGTLoadModel", "inputs": loader},
+        "2": {"class_type": "MGTDescribeModel", "inputs": {"model": ["1", 0]}},
+    }
+    (tmp_path / "asked.json").write_text(json.dumps(prompt))
+    chosen = [argument for setting in settings for argument in ("--set", setting)]
+    assert run_workflow.main([str(tmp_path / "asked.json"), "--output", str(tmp_path / "output"), *chosen]) == 1
+    assert words in capsys.readouterr().err
