@@ -137,9 +137,10 @@ def fault(what: str, value: str, known: Mapping[str, object]) -> str:
         return ""
     shown = shown_text(repr(name), LONGEST_VALUE)
     if path := lying(name):
-        if listed := listed_as(path, known):
+        foreign = folders.what_is(path)
+        if not foreign and (listed := listed_as(path, known)):
             return f"{shown} is {listed}: choose that"
-        if lies := described(path, what):
+        if lies := sentence(foreign) if foreign else mistaken(path, what):
             wanted = WANTED.get(what)
             return f"{shown} is {lies}{f'; {wanted}' if wanted else ''}"
     get = published(name)
@@ -198,10 +199,8 @@ def listed_as(path: Path, known: Mapping[str, object]) -> str:
     return ""
 
 
-def described(path: Path, what: str) -> str:
-    """What it is instead of what it was chosen as; nothing for a model that is listed elsewhere."""
-    if told := folders.what_is(path):
-        return sentence(told)
+def mistaken(path: Path, what: str) -> str:
+    """Of a model or a part of one, what it is and what to do with it; nothing for a model that is listed elsewhere."""
     if is_hf_layout(path) and str(path) not in host.bundles().values():
         return "a whole model: put it into models/mgt"
     part = remembered(path)

@@ -1,10 +1,12 @@
 """What is no model: listed with its reason where models of ours lie, and refused in one sentence wherever it lies."""
 
 import json
+import os
 import re
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -91,6 +93,30 @@ def test_parts_of_models_are_no_strangers(models):
     assert [name for name in offered() if choices.BEHIND in name] == []
     assert "is a codec alone: choose it as codec" in LOADER.VALIDATE_INPUTS("codec")
     assert "is a text encoder alone: choose it as text_encoder" in LOADER.VALIDATE_INPUTS("clip")
+
+
+def test_around_a_model_that_lies_right_in_the_folder(models):
+    shutil.copytree(models / "mgt" / "good", models / "mgt", dirs_exist_ok=True)
+    (models / "mgt" / "self_guidance").mkdir()
+    weights("cls_anchor_gen.a")(models / "mgt" / "self_guidance" / "branch.safetensors")
+    weights("double_blocks.0")(models / "mgt" / "flux.safetensors")
+    assert [name for name in offered() if choices.BEHIND in name] == ["flux.safetensors — not an MGT: Flux"]
+    assert "is Flux" in LOADER.VALIDATE_INPUTS("flux.safetensors")
+    assert LOADER.VALIDATE_INPUTS("vqvae") == "'vqvae' is a part of 'mgt': choose that"
+
+
+def test_a_file_that_may_not_be_read_is_listed_with_that(models, monkeypatch):
+    weights("a")(models / "mgt" / "locked.safetensors")
+    opens = os.open
+
+    def refused(path, *args, **kwargs):
+        if Path(path).name == "locked.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return opens(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert "locked.safetensors — no readable file of tensors" in offered()
+    assert "cannot be read (Permission denied)" in LOADER.VALIDATE_INPUTS("locked.safetensors")
 
 
 def test_of_very_many_the_first_are_listed(models, monkeypatch):
