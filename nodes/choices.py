@@ -1,6 +1,7 @@
 """What loaders offer, and the one sentence on a choice that is none of it: what is to be downloaded and where it goes,
 or what lies there instead."""
 
+import os
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -8,11 +9,11 @@ from pathlib import Path
 from ..mgt_core.errors import MGTError, join_some, shortened, shown_text
 from ..mgt_core.loading.disk import is_file
 from ..mgt_core.loading.foreign import Foreign
-from ..mgt_core.loading.layouts import is_hf_layout, remembered
+from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, remembered
 from ..mgt_core.loading.listing import can_be_shown
 from ..mgt_core.loading.repositories import REPOSITORIES, Repository, published
 from ..mgt_core.loading.weights import leads_out
-from ..mgt_core.registry import CODECS, TEXT_ENCODERS
+from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS
 from . import folders, host
 from .fingerprints import fingerprint
 
@@ -46,9 +47,11 @@ KINDS = (
     "embeddings",
     "upscale_models",
 )
+# Parts of models, by the input that takes them: what one is called, and what to do where it is not listed there.
 PARTS = (
-    (CODECS, "a codec alone: choose it as codec"),
-    (TEXT_ENCODERS, "a text encoder alone: choose it as text_encoder"),
+    ("model", BACKBONES, "a transformer alone", "put it into models/mgt"),
+    ("codec", CODECS, "a codec alone", "put it into models/mgt"),
+    ("text_encoder", TEXT_ENCODERS, "a text encoder alone", "put it into models/text_encoders, as safetensors"),
 )
 # What a widget takes, for someone who chose something else.
 WANTED = {
@@ -122,8 +125,8 @@ def changes(**chosen: str | None) -> str:
     """For IS_CHANGED: another text once a file behind one of the choices is another."""
     try:
         return fingerprint(*(path_of(what, value) for what, value in chosen.items()))
-    except MGTError as error:  # running says it
-        return str(error)
+    except MGTError:  # running says it; not here, since hosts write this into pictures and it may name folders
+        return ""
 
 
 def fault(what: str, value: str, known: Mapping[str, object]) -> str:
@@ -132,20 +135,27 @@ def fault(what: str, value: str, known: Mapping[str, object]) -> str:
         return f"is {shown_text(repr(value), LONGEST_VALUE)}; expected one of the choices that the node offers"
     if (name := plain(value, known)) in known:
         return ""
-    shown = repr(shown_text(name, LONGEST_VALUE))
-    if lies := instead(name):
-        wanted = WANTED.get(what)
-        return f"{shown} is {lies}{f'; {wanted}' if wanted else ''}"
-    if get := published(name):
+    shown = shown_text(repr(name), LONGEST_VALUE)
+    if path := lying(name):
+        foreign = folders.what_is(path)
+        if not foreign and (listed := listed_as(path, known)):
+            return f"{shown} is {listed}: choose that"
+        if lies := sentence(foreign) if foreign else mistaken(path, what):
+            wanted = WANTED.get(what)
+            return f"{shown} is {lies}{f'; {wanted}' if wanted else ''}"
+    get = published(name)
+    here = [one for one in known if get and published(one) is get]  # the same by another name
+    if get and not here:
         beside = encoder_of(get) if what == "model" else ""
         return f"{shown} is not there: download {get.told(root_of, own_encoder=what != 'model')}{beside}"
     every = join_some([*OWN.get(what, ()), *known], 8)
-    return f"{shown} is not there: {nearest_of(name, known)}the choices are {every}"
+    return f"{shown} is not there: {nearest_of(name, known, here)}the choices are {every}"
 
 
-def nearest_of(name: str, known: Mapping[str, object]) -> str:
-    """What may have been meant, in front of the list of choices: one of them, or a model that is not there either."""
-    near = get_close_matches(name, [*known, *(get.name for get in REPOSITORIES)], 1)
+def nearest_of(name: str, known: Mapping[str, object], here: list[str]) -> str:
+    """What may have been meant, in front of the list of choices: one of them, first those that are `here`, or a model
+    that is not there either."""
+    near = here or get_close_matches(name, [*known, *(get.name for get in REPOSITORIES)], 1)
     if not near:
         return ""
     source = "" if near[0] in known else f" ({published(near[0]).source}, which is not there either)"
@@ -163,25 +173,45 @@ def root_of(kind: str) -> Path:
     return next((root for _, root, _ in host._search_paths((kind,))), Path("models") / kind)
 
 
-def instead(name: str) -> str:
-    """What lies under this name in any of the folders, and is none of what it was chosen as; nothing where there is
-    nothing."""
+def lying(name: str) -> Path | None:
+    """What lies under this name in any of the folders."""
     for kind, root, _ in host._search_paths(KINDS):
         for path in (root / part for part in (name, name.removeprefix(f"{kind}/")) if is_plain(part)):
             if is_file(path) or is_hf_layout(path) or is_file(path / "config.json"):
-                return described(path)
-    return ""
+                return path
+    return None
 
 
 def is_plain(name: str) -> bool:
     return bool(name) and can_be_shown(name, "") and not leads_out(name)
 
 
-def described(path: Path) -> str:
-    if told := folders.what_is(path):
-        return sentence(told)
+def listed_as(path: Path, known: Mapping[str, object]) -> str:
+    """The choice that leads to the same place, or to one around it, whatever links do; nothing where none does."""
+    place = Path(os.path.realpath(path))
+    for name, source in known.items():
+        if not source or source in BUILT_IN:
+            continue
+        if (there := Path(os.path.realpath(source))) == place:
+            return repr(name)
+        if there in place.parents:
+            return f"a part of {name!r}"
+    return ""
+
+
+def mistaken(path: Path, what: str) -> str:
+    """Of a model or a part of one, what it is and what to do with it; nothing for a model that is listed elsewhere."""
+    if is_hf_layout(path) and str(path) not in host.bundles().values():
+        return "a whole model: put it into models/mgt"
     part = remembered(path)
-    return next((told for registry, told in PARTS if part.is_of(registry)), "")
+    return next(
+        (
+            f"{called}: {put if what == kind else f'choose it as {kind}'}"
+            for kind, registry, called, put in PARTS
+            if part.is_of(registry)
+        ),
+        "",
+    )
 
 
 def sentence(told: Foreign) -> str:

@@ -182,7 +182,7 @@ class MGTPromptBatch:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, prompts):
+    def VALIDATE_INPUTS(cls, prompts=None):
         return judged(prompt_lines, prompts)
 
     def encode(self, prompts: str, text_encoder, unique_id=None):
@@ -231,7 +231,7 @@ class MGTClassLabel:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, more_labels):
+    def VALIDATE_INPUTS(cls, more_labels=None):
         return judged(classes, more_labels)
 
     def encode(self, label: str, more_labels: str, unique_id=None):

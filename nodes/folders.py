@@ -200,10 +200,10 @@ def foreign_below(
         if told := what_is(folder):
             yield folder, told
         return
-    whole = is_hf_layout(folder)
+    of_others = (*(PARTS if is_hf_layout(folder) else ()), *(() if above else OWN_FOLDERS))
     for name, is_folder in contents(folder):
         path = folder / name
-        if is_folder and name not in (PARTS if whole else () if above else OWN_FOLDERS):
+        if is_folder and name not in of_others:
             yield from foreign_below(path, depth - 1, passed, (*above, here))
         elif not is_folder and path.suffix in WEIGHTS and not passed(path) and (told := what_is(path)):
             yield path, told

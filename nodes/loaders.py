@@ -9,6 +9,7 @@ from .types import (
     MGT_MODEL,
     MGT_TEXT,
     Declaration,
+    advanced,
     combo,
     model_input,
     node,
@@ -17,12 +18,6 @@ from .types import (
 )
 
 DTYPE = "Number format to compute in. auto: what suits the device; float32: exact and twice the memory."
-
-
-def rare(declaration: Declaration) -> Declaration:
-    """A widget that front ends fold away where they can."""
-    kind, options = declaration
-    return kind, {**options, "advanced": True}
 
 
 def offered(known: Sequence[str], tooltip: str, default: str | None = None) -> Declaration:
@@ -52,14 +47,14 @@ class MGTLoadModel:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "model": combo(
+                "model": offered(
                     choices.models(),
                     "'demo' is built in. The others are folders in Hugging Face layout under models/mgt "
                     "or among ComfyUI's diffusers, diffusion model and checkpoint folders, and under models/mgt "
                     "also MaskGIT folders, Halton-MaskGIT files with their codec beside them, and transformers alone, "
                     "for which base lends the rest. What else lies in models/mgt comes last, with what it is.",
                 ),
-                "dtype": rare(combo(list(host.DTYPES), DTYPE)),
+                "dtype": advanced(combo(list(host.DTYPES), DTYPE)),
                 "quantization": quantization_input(
                     "Packs the transformer's weights when it is loaded, with the calibration stored beside them or a "
                     "short one. none: as the files have them, which for quantized ones means quantized. MGT SCQ "
@@ -74,14 +69,14 @@ class MGTLoadModel:
                     "models/text_encoders, as its authors' scripts load it; Monetico and aMUSEd their own. none: load "
                     "no text encoder, for use with MGT Load Text Encoder. The tokenizer stays the bundle's.",
                 ),
-                "codec": rare(
+                "codec": advanced(
                     offered(
                         [*choices.OWN["codec"], *host.codecs()],
                         "The codec to use: that of another model, or one that lies alone. It has to have as many codes "
                         "as the transformer.",
                     )
                 ),
-                "base": rare(
+                "base": advanced(
                     offered(
                         [*choices.OWN["base"], *host.lenders("vqvae")],
                         "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune "
@@ -133,7 +128,7 @@ class MGTLoadTextEncoder:
     def INPUT_TYPES(cls):
         return {
             "required": {
-                "text_encoder": combo(
+                "text_encoder": offered(
                     list(host.text_encoders()),
                     "Encoders in models/text_encoders, clip_vision, diffusers and mgt: folders with config.json and "
                     "weights, whole CLIP models included, or safetensors files. The name of a model means its own.",
@@ -144,7 +139,7 @@ class MGTLoadTextEncoder:
                     "beside the encoder: the one in its folder or in its model's. The name of a model takes that "
                     "model's, as Meissonic's scripts do with an encoder from elsewhere.",
                 ),
-                "dtype": rare(combo(list(host.DTYPES), DTYPE)),
+                "dtype": advanced(combo(list(host.DTYPES), DTYPE)),
             },
         }
 
@@ -179,7 +174,7 @@ class MGTLoadSelfGuidance:
         return {
             "required": {
                 "model": model_input(),
-                "branch": combo(
+                "branch": offered(
                     list(host.branches()),
                     "blank canvas needs no training. The others are the models themselves, some of which bring a "
                     "branch, and files under models/mgt/self_guidance.",
@@ -217,7 +212,7 @@ class MGTLoadLoRA:
         return {
             "required": {
                 "model": model_input(),
-                "lora": combo(
+                "lora": offered(
                     [*choices.OWN["lora"], *host.loras()],
                     "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
                     "none hands the model through.",

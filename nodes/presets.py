@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.loading.disk import MAX_JSON, read_whole
 from ..mgt_core.presets import Preset
 from . import host
 from .inputs import judged
@@ -29,11 +30,11 @@ def read(preset: str) -> Preset:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Of what small files hold; one that cannot be read counts as empty, and says so when it is used."""
+    """Of what small files hold; one that is not, or cannot be read, counts as empty, and says so when it is used."""
     held = hashlib.sha256()
     for path in paths:
-        with suppress(OSError):
-            held.update(path.read_bytes())
+        with suppress(MGTError):
+            held.update(read_whole(path, MAX_JSON))
     return held.hexdigest()
 
 
@@ -73,7 +74,7 @@ class MGTPreset:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, preset):
+    def VALIDATE_INPUTS(cls, preset=None):
         """Before anything runs: one that is gone or broken since the list was made."""
         return judged(read, preset)
 

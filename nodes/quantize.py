@@ -267,7 +267,7 @@ class MGTSaveModel:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, name, overwrite=None):
+    def VALIDATE_INPUTS(cls, name=None, overwrite=None):
         """Before anything runs, since hours of calibration may come before the saving."""
         if name is None:  # what comes from another node is not known yet
             return True

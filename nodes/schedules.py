@@ -87,7 +87,7 @@ class MGTCustomCurve(ScheduleChoice):
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, points):
+    def VALIDATE_INPUTS(cls, points=None):
         return judged(lambda text: mgt_core.CustomCurve(points=curve_points(text)), points)
 
     def make(self, points: str):

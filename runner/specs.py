@@ -19,10 +19,11 @@ def options(spec: Spec) -> Json:
     return spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
 
 
-def choices(spec: Spec) -> list | None:
-    """The values of a combo, None for any other input or for a list that only the server knows."""
+def choices(spec: Spec) -> list | tuple | None:
+    """The values of a combo, None for any other input or for a list that only the server knows. As the node has them:
+    what a list of its own holds may be its own to say."""
     if isinstance(spec[0], (list, tuple)):
-        return list(spec[0])
+        return spec[0]
     if spec[0] == "COMBO":
         return options(spec).get("options")
     return None

@@ -36,20 +36,26 @@ def short_name(stem: str) -> str:
 
 
 def found(path: Path, shipped: Path) -> Path:
-    """The file that `path` means: itself where something lies there, else the one in its folder that has this short
-    name; a bare name may also be that of a workflow in `shipped`. Raises WorkflowError where none or several do."""
-    if os.path.lexists(path) or path.suffix.lower() not in ("", SUFFIX):
-        return path  # what cannot be read there is told by who reads it
+    """The file that `path` means: itself, with or without its ending, where a file lies there; else the one in its
+    folder that has this short name; a bare name may also be that of a workflow in `shipped`. Raises WorkflowError where
+    none or several do."""
+    for exact in (path, Path(f"{path}{SUFFIX}")):
+        if os.path.lexists(exact) and not os.path.isdir(exact):
+            return exact  # what cannot be read there is told by who reads it
+    if path.suffix.lower() not in ("", SUFFIX):
+        return path
     bare = path.parent == Path() and not path.is_absolute()
     folders = [path.parent, shipped] if bare else [path.parent]
     wanted = short_name(path.stem if path.suffix else path.name)
     for folder in folders:
-        matches = sorted(file for file in _workflows(folder) if short_name(file.stem) == wanted)
+        matches = sorted(file for file in _workflows(folder) if wanted and short_name(file.stem) == wanted)
         if len(matches) == 1:
             return matches[0]
         if matches:
             names = ", ".join(repr(file.name) for file in matches[:MOST_TOLD])
             raise _unclear(path, f"could be {names} in {folder}; give one of these names")
+    if os.path.isdir(path):
+        return path
     held = sorted(short_name(file.stem) for file in _workflows(folders[-1]))
     told = get_close_matches(wanted, held, 4, LIKE) or held
     there = f"workflows there: {', '.join(told[:MOST_TOLD])}" if held else "no workflow lies there"

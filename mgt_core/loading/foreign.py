@@ -45,6 +45,7 @@ class Signature(NamedTuple):
 # The first that fits counts: files of several parts stand before their parts.
 SIGNATURES = (
     Signature("a LoRA", "loras", ("lora_", "lycoris_"), (".lora_A.", ".lora_up.", ".lora_down.", ".lora.", ".hada_w1")),
+    Signature("a branch of Self-Guidance", "mgt/self_guidance", ("cls_anchor_gen.",)),
     Signature("a ControlNet", "controlnet", ("control_model.", "controlnet_", "input_hint_block.")),
     Signature("Stable Diffusion XL", "checkpoints", ("conditioner.embedders.",)),
     Signature("Stable Diffusion 2", "checkpoints", ("cond_stage_model.model.",)),
@@ -129,8 +130,11 @@ def unreadable(path: Path, problem: Exception) -> Foreign:
 
 def broken(path: Path) -> tuple[str, str] | None:
     """The two that people download in place of weights, and a download that never began."""
-    with opened(path) as stream:
-        start = (stream.read(len(LFS)) or b"").lower()
+    try:
+        with opened(path) as stream:
+            start = (stream.read(len(LFS)) or b"").lower()
+    except MGTError:  # not even that: the problem says so
+        return None
     if not start:
         return "an empty file", "download or copy it again"
     if start.startswith(LFS):

@@ -13,8 +13,7 @@ from support.blueprints import BLUEPRINTS
 from support.comfy_host import Json, Run, Server, pixels
 from support.front_end import QUEUE, Page, open_front_end
 from support.host_modes import MODES, drawn_as, newer_only
-from support.pack import ROOT
-from support.workflow_files import shortened
+from support.workflow_files import shortened, workflow
 
 PROMPT, SEED = "a green star on a blue background", 7
 VALUES = {"seed": SEED, "text": PROMPT}
@@ -84,7 +83,7 @@ def load(page, graph: Json) -> None:
 def test_a_part_that_becomes_a_subgraph(opened: Page, server: Server) -> None:
     """Promoted seed and prompt reach the nodes inside, also from a saved file, and hidden fields stay hidden."""
     page = opened.page
-    graph = shortened(json.loads((ROOT / "workflows" / "text_to_image.json").read_text()))
+    graph = shortened(json.loads(workflow("text_to_image").read_text()))
     for node in graph["nodes"]:
         if node["type"] == "MGTSample":
             node["widgets_values"][0] = 3  # another picture, so that what is promoted has to be heeded

@@ -62,6 +62,7 @@ def test_no_node_refuses_its_defaults_or_what_another_node_gives():
         if given:
             assert cls.VALIDATE_INPUTS(**given) is True, name
         assert cls.VALIDATE_INPUTS(**dict.fromkeys(names)) is True, name
+        assert cls.VALIDATE_INPUTS() is True, f"{name}: of a missing input hosts say so themselves"
 
 
 def test_what_is_judged_loses_no_limit_of_the_host():
@@ -102,6 +103,13 @@ def test_the_name_of_a_model_that_is_there(monkeypatch, tmp_path):
     told = node.VALIDATE_INPUTS("mine", False)
     assert is_sentence(told) and told.startswith("name is 'mine'") and "turn overwrite on" in told
     assert node.VALIDATE_INPUTS("mine", True) is True and node.VALIDATE_INPUTS("mine", None) is True
+
+
+def test_a_preset_of_any_size_is_told_in_no_time(presets):
+    with (presets / "large.json").open("wb") as stream:
+        stream.truncate(2**40)
+    assert isinstance(NODES["MGTPreset"].IS_CHANGED(preset="large"), str)
+    assert "has 1099511627776 bytes" in NODES["MGTPreset"].VALIDATE_INPUTS("large")
 
 
 def test_a_preset_that_was_edited_is_another_one(presets):

@@ -1,15 +1,20 @@
 """What is no model: listed with its reason where models of ours lie, and refused in one sentence wherever it lies."""
 
+import json
+import os
 import re
 import shutil
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
+import run_workflow
+from mgt_core.errors import shown_text
 from mgt_core.loading import part as parts
 from mgt_core.loading.repositories import ENCODER, REPOSITORIES, published
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, weights_file
@@ -90,6 +95,30 @@ def test_parts_of_models_are_no_strangers(models):
     assert "is a text encoder alone: choose it as text_encoder" in LOADER.VALIDATE_INPUTS("clip")
 
 
+def test_around_a_model_that_lies_right_in_the_folder(models):
+    shutil.copytree(models / "mgt" / "good", models / "mgt", dirs_exist_ok=True)
+    (models / "mgt" / "self_guidance").mkdir()
+    weights("cls_anchor_gen.a")(models / "mgt" / "self_guidance" / "branch.safetensors")
+    weights("double_blocks.0")(models / "mgt" / "flux.safetensors")
+    assert [name for name in offered() if choices.BEHIND in name] == ["flux.safetensors — not an MGT: Flux"]
+    assert "is Flux" in LOADER.VALIDATE_INPUTS("flux.safetensors")
+    assert LOADER.VALIDATE_INPUTS("vqvae") == "'vqvae' is a part of 'mgt': choose that"
+
+
+def test_a_file_that_may_not_be_read_is_listed_with_that(models, monkeypatch):
+    weights("a")(models / "mgt" / "locked.safetensors")
+    opens = os.open
+
+    def refused(path, *args, **kwargs):
+        if Path(path).name == "locked.safetensors":
+            raise PermissionError(13, "Permission denied")
+        return opens(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refused)
+    assert "locked.safetensors — no readable file of tensors" in offered()
+    assert "cannot be read (Permission denied)" in LOADER.VALIDATE_INPUTS("locked.safetensors")
+
+
 def test_of_very_many_the_first_are_listed(models, monkeypatch):
     monkeypatch.setattr(choices, "MOST", 3)
     for number in range(9):
@@ -166,6 +195,36 @@ def test_what_to_get_of_meissonic(models):
         run("MGTLoadModel", model="demo", base="Meissonic")
 
 
+@pytest.mark.parametrize("name", ["mgt/good", "good/", "loop/good"])
+def test_another_way_to_a_choice_is_told_as_that(models, name):
+    (models / "mgt" / "loop").symlink_to(models / "mgt")
+    assert LOADER.VALIDATE_INPUTS(name) == f"'{name}' is 'good': choose that"
+    assert LOADER.VALIDATE_INPUTS("good/vqvae") == "'good/vqvae' is a part of 'good': choose that"
+
+
+def test_what_a_published_model_is_called_elsewhere_is_not_to_be_downloaded_again(models):
+    (models / "mgt" / "good").rename(models / "mgt" / "Meissonic")
+    for value in ("diffusers/somewhere/Meissonic", "MeissonFlow/Meissonic"):
+        assert LOADER.VALIDATE_INPUTS(value).startswith(f"'{value}' is not there: the nearest name is 'Meissonic'; ")
+
+
+def test_parts_that_lie_where_no_list_looks(models):
+    """They are told from those that were chosen as something else."""
+    codec = next(path for path in halton_bundle(models / "vae" / "files").parent.glob("vq*"))
+    transformer = next(path for path in codec.parent.glob("Image*"))
+    shutil.copytree(models / "mgt" / "good", models / "loras" / "whole")
+    put = "put it into models/mgt"
+    assert choices.answer("codec", f"files/{codec.name}").startswith(f"'files/{codec.name}' is a codec alone: {put}")
+    assert f"is a transformer alone: {put}" in choices.answer("model", f"files/{transformer.name}")
+    assert "is a transformer alone: choose it as model" in choices.answer("codec", f"files/{transformer.name}")
+    assert f"is a whole model: {put}" in choices.answer("model", "whole")
+
+
+@pytest.mark.parametrize("name", ["good ", "a  b", "a\nb", "\u202egood"])
+def test_a_name_is_shown_as_it_is(models, name):
+    assert LOADER.VALIDATE_INPUTS(name).startswith(f"{shown_text(repr(name))} is not there: ")
+
+
 def test_the_nearest_name_is_told(models):
     assert "the nearest name is 'good'; the choices are demo, good" in LOADER.VALIDATE_INPUTS("goood")
     told = LOADER.VALIDATE_INPUTS("Meisonic")
@@ -198,7 +257,7 @@ def test_what_was_left_out_is_described(models):
 
 def test_nothing_is_described_where_nothing_was_left_out(models):
     text = run("MGTDescribeModel", model=run("MGTLoadModel")[0])["result"][0]
-    assert text.splitlines()[-1].startswith("Recommended: ")
+    assert text.startswith("Recommended: ") and text.endswith("\nNothing is attached.")
 
 
 def test_a_changed_file_is_read_again(models):
@@ -215,6 +274,7 @@ def test_a_changed_file_is_read_again(models):
         file.with_suffix(".new").replace(file)
         assert changed() != before, name
         before = changed()
+    assert changed(codec="gone") == ""  # running says it, and it would name folders
     others = changed(text_encoder="other"), changed(codec="other"), changed(base="other")
     assert before not in others
     assert LOADER.IS_CHANGED(model="demo") == LOADER.IS_CHANGED(model="demo", text_encoder="from the bundle")
@@ -252,3 +312,25 @@ def test_rare_widgets_are_folded_away():
     declared = {**groups["required"], **groups["optional"]}
     rare = {name for name, (_, options) in declared.items() if options.get("advanced")}
     assert rare == {"dtype", "codec", "base"}
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "words"),
+    [
+        ({"model": "Monetico"}, (), "model - 'Monetico' is not there: download Collov-Labs/Monetico"),
+        ({}, ("MGTLoadModel.model=Monetico",), "model - 'Monetico' is not there: download Collov-Labs/Monetico"),
+        ({"text_encoder": ENCODER}, (), f"text_encoder '{ENCODER}' is not there: download model.safetensors of "),
+        ({}, ("MGTLoadModel.codec=gone",), "codec 'gone' is not there: the choices are "),
+    ],
+)
+def test_without_a_host_the_same_is_said(models, tmp_path, capsys, values, settings, words):
+    """By run_workflow.py, of a file and of --set."""
+    loader = {"model": "demo", "dtype": "auto", "quantization": "none", **values}
+    prompt = {
+        "1": {"class_type": "MGTLoadModel", "inputs": loader},
+        "2": {"class_type": "MGTDescribeModel", "inputs": {"model": ["1", 0]}},
+    }
+    (tmp_path / "asked.json").write_text(json.dumps(prompt))
+    chosen = [argument for setting in settings for argument in ("--set", setting)]
+    assert run_workflow.main([str(tmp_path / "asked.json"), "--output", str(tmp_path / "output"), *chosen]) == 1
+    assert words in capsys.readouterr().err

@@ -1,5 +1,7 @@
 """Workflow files by their short names."""
 
+from pathlib import Path
+
 import pytest
 
 from runner.problems import WorkflowError
@@ -44,7 +46,7 @@ def test_order_begins_with_text_to_image_and_ends_with_what_needs_a_file():
 @pytest.mark.parametrize("given", ["text_to_image", "text_to_image.json", "Text to image", "01 Text to image.json"])
 def test_a_bare_name_is_one_of_the_packs(given, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert found(tmp_path.__class__(given), SHIPPED) == workflow("text_to_image")
+    assert found(Path(given), SHIPPED) == workflow("text_to_image")
 
 
 def test_a_path_of_before_leads_to_the_file_in_its_folder():
@@ -60,9 +62,27 @@ def test_a_path_that_leads_elsewhere_is_not_looked_up_in_the_pack(tmp_path):
 def test_what_lies_here_comes_before_the_packs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "7 Text to image.json").write_text("{}")
-    assert found(tmp_path.__class__("text_to_image"), SHIPPED).resolve() == tmp_path / "7 Text to image.json"
+    assert found(Path("text_to_image"), SHIPPED).resolve() == tmp_path / "7 Text to image.json"
     (tmp_path / "text_to_image").write_text("{}")
-    assert found(tmp_path.__class__("text_to_image"), SHIPPED).resolve() == tmp_path / "text_to_image"
+    assert found(Path("text_to_image"), SHIPPED).resolve() == tmp_path / "text_to_image"
+
+
+def test_a_folder_of_the_name_is_in_nobodys_way(monkeypatch):
+    """The pack itself has one called presets."""
+    monkeypatch.chdir(ROOT)
+    assert (ROOT / "presets").is_dir() and found(Path("presets"), SHIPPED) == workflow("presets")
+    assert [found(Path(name), SHIPPED) for name in ("nodes", ".", "..")] == [Path("nodes"), Path(), Path("..")]
+
+
+def test_a_whole_name_without_its_ending_comes_before_short_ones(tmp_path):
+    for file in ("cat.json", "01 Cat.json", "v1.5 cat.json", "(x).json"):
+        (tmp_path / file).write_text("{}")
+    for file in ("cat", "01 Cat", "v1.5 cat"):
+        assert found(tmp_path / file, SHIPPED) == tmp_path / f"{file}.json"
+    with pytest.raises(WorkflowError, match="could be '01 Cat.json', 'cat.json' in"):
+        found(tmp_path / "CAT", SHIPPED)
+    with pytest.raises(WorkflowError, match="_ is not in "):
+        found(tmp_path / "_", SHIPPED)
 
 
 def test_none_or_several_are_told(tmp_path):

@@ -76,6 +76,11 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not an MGT: LoRA",
         "is a LoRA, which is no MGT: it belongs in models/loras",
     ),
+    "branch.safetensors": (
+        weights("cls_anchor_gen.mlp_f.weight", "decoders.0.weight"),
+        "not an MGT: branch of Self-Guidance",
+        "is a branch of Self-Guidance, which is no MGT: it belongs in models/mgt/self_guidance",
+    ),
     "sdxl_vae.safetensors": (
         weights("encoder.conv_in.weight", "decoder.conv_in.weight", "quant_conv.weight"),
         "not an MGT: VAE",
