@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from support.comfy_host import Json, Server
 from support.front_end import QUEUE, open_front_end
-from support.host_modes import FIRST_WITH_NODES_2, version
-from support.pack import ROOT
-from support.workflow_files import shortened
+from support.host_version import FIRST_WITH_NODES_2, version
+from support.workflow_files import read, workflow
 
 REASON = "the temperature of this node is out of its mind"
 # A refusal as the server answers it, of one of our nodes and of one of another pack.
@@ -35,7 +33,7 @@ REFUSED = {
 
 def opened_with(server: Server, browser, width: int):
     page = open_front_end(server, browser).page
-    graph: Json = shortened(json.loads((ROOT / "workflows" / "text_to_image.json").read_text()))
+    graph: Json = read(workflow("text_to_image"))
     for node in graph["nodes"]:
         if node["type"] == "MGTEmptyTokens":
             node["widgets_values"][0] = width

@@ -9,8 +9,7 @@ import pytest
 
 from run_workflow import to_api
 from support.comfy_host import Json, Run, Server, changed, node_id
-from support.pack import ROOT
-from support.workflow_files import SAVED, read
+from support.workflow_files import SAVED, read, workflow
 
 (OLD,) = [path for path in SAVED if path.stem == "quantization"]
 RENAMED = ("MGTSCQCalibrate", "MGTQuantizeParts", "MGTSaveModel")
@@ -63,7 +62,7 @@ def refusal(server: Server, prompt: Json, class_type: str) -> str:
 def presets(server: Server) -> Json:
     """The text to image graph, its settings from a preset of one's own."""
     write(server, steps=2)
-    prompt = to_api(read(ROOT / "workflows" / "text_to_image.json"), server.object_info())
+    prompt = to_api(read(workflow("text_to_image")), server.object_info())
     loader, sample = node_id(prompt, "MGTLoadModel"), node_id(prompt, "MGTSample")
     prompt["preset"] = {"class_type": "MGTPreset", "inputs": {"model": [loader, 0], "preset": "mine"}}
     prompt[sample]["inputs"] |= {"model": ["preset", 0], "steps": ["preset", 3], "seed": 11}
@@ -99,7 +98,7 @@ def test_a_preset_that_is_gone(server: Server, presets: Json) -> None:
 
 
 def test_an_interval_that_ends_before_it_starts(server: Server) -> None:
-    prompt = to_api(read(ROOT / "workflows" / "all_choices.json"), server.object_info())
+    prompt = to_api(read(workflow("all_choices")), server.object_info())
     told = refusal(server, changed(prompt, {"MGTTokenCache": {"start": 0.75, "end": 0.5}}), "MGTTokenCache")
     assert "starts at 0.75 and ends at 0.5" in told
     assert "start is 7.0" in refusal(server, changed(prompt, {"MGTTokenCache": {"start": 7.0}}), "MGTTokenCache")

@@ -57,14 +57,24 @@ function follow(node, rules) {
     }
 
     let last = needs(true);
+    let opened = false; // a file, since when the node was not fitted
     // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
+        if (node.collapsed) return; // and has no widgets until it is unfolded
+        if (opened) fitFile();
         const [before, now] = [last, needs()];
         last = now;
         if (before === now) return;
         const height = window.LiteGraph?.vueNodesMode ? now : Math.max(now, node.size[1] + now - before);
         node.setSize([node.size[0], height]);
         app.canvas?.setDirty(true, true);
+    };
+    // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
+    const fitFile = () => {
+        opened = false;
+        last = needs();
+        const all = needs(true);
+        if (all !== last && Math.abs(node.size[1] - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
     };
     const after = (object, key, act) => {
         const earlier = object[key];
@@ -79,11 +89,10 @@ function follow(node, rules) {
     const choices = new Set(rules.flatMap(([, rule]) => Object.keys(rule)));
     for (const widget of node.widgets ?? []) if (choices.has(widget.name)) after(widget, "callback", refit);
     after(node, "onConnectionsChange", refit);
-    // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
+    after(node, "collapse", () => setTimeout(refit)); // Nodes 2.0 gives an unfolded node its earlier size at first
     after(node, "onConfigure", () => {
-        last = needs();
-        const all = needs(true);
-        if (all !== last && Math.abs(node.size[1] - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
+        opened = true;
+        refit();
     });
 }
 
