@@ -51,6 +51,7 @@ WIRE = f"""name => {{
 }}"""
 UNWIRE = f"name => {{ const node = {LAST}; node.disconnectInput(node.inputs.findIndex(i => i.name === name)); }}"
 
+SIZE = f"() => [...{LAST}.size]"
 FOLD = f"() => {LAST}.collapse()"  # and unfold
 
 
@@ -172,6 +173,11 @@ def test_a_wired_widget_is_there_whatever_is_chosen(opened: Page, mode: str) -> 
     page.evaluate(ALONE, "MGTMaskSchedule")
     page.evaluate(WIRE, "sigmoid_tau")
     check(page, mode, ["schedule", "sigmoid_tau"])
+    page.wait_for_timeout(500)
+    graph = page.evaluate("() => app.graph.serialize()")
+    load(page, graph)
+    check(page, mode, ["schedule", "sigmoid_tau"])
+    assert page.evaluate(SIZE) == next(node["size"] for node in graph["nodes"] if node["type"] == "MGTMaskSchedule")
     page.evaluate(UNWIRE, "sigmoid_tau")
     check(page, mode, ["schedule"])
 

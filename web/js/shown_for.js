@@ -57,11 +57,12 @@ function follow(node, rules) {
     }
 
     let last = needs(true);
-    let opened = false; // a file, since when the node was not fitted
+    let saved = null; // height in a file, for which the node was not fitted yet
+    let reading = false; // when it is wired again before it has its values
     // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
-        if (node.collapsed) return; // and has no widgets until it is unfolded
-        if (opened) fitFile();
+        if (reading || node.collapsed) return; // a folded node has no widgets
+        if (saved !== null) fitFile();
         const [before, now] = [last, needs()];
         last = now;
         if (before === now) return;
@@ -71,10 +72,10 @@ function follow(node, rules) {
     };
     // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
     const fitFile = () => {
-        opened = false;
         last = needs();
         const all = needs(true);
-        if (all !== last && Math.abs(node.size[1] - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
+        if (all !== last && Math.abs(saved - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
+        saved = null;
     };
     const after = (object, key, act) => {
         const earlier = object[key];
@@ -90,10 +91,17 @@ function follow(node, rules) {
     for (const widget of node.widgets ?? []) if (choices.has(widget.name)) after(widget, "callback", refit);
     after(node, "onConnectionsChange", refit);
     after(node, "collapse", () => setTimeout(refit)); // Nodes 2.0 gives an unfolded node its earlier size at first
-    after(node, "onConfigure", () => {
-        opened = true;
-        refit();
-    });
+    const configure = node.configure;
+    node.configure = function (...given) {
+        reading = true;
+        try {
+            return configure.apply(this, given);
+        } finally {
+            reading = false;
+            saved = node.size[1];
+            refit();
+        }
+    };
 }
 
 app.registerExtension({
