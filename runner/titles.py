@@ -29,8 +29,10 @@ def remark(stem: str) -> str:
 
 
 def short_name(stem: str) -> str:
-    """The title in lower case, with _ for all that is no letter."""
-    return re.sub(r"[\W_]+", "_", title(stem).lower()).strip("_")
+    """The title in lower case, with _ for all that is no letter; a hyphen joins a letter by itself to its word, as in
+    Z-Sampling, which is zsampling."""
+    joined = re.sub(r"\b(\w)-(?=\w)", r"\1", title(stem).lower())
+    return re.sub(r"[\W_]+", "_", joined).strip("_")
 
 
 def found(path: Path, shipped: Path) -> Path:
