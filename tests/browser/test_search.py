@@ -6,7 +6,7 @@ import pytest
 
 from support.comfy_host import Server
 from support.front_end import open_front_end
-from support.host_modes import newer_only
+from support.host_version import newer_only
 
 
 @pytest.fixture(scope="module")

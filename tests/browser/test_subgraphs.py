@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,8 @@ import pytest
 from support.blueprints import BLUEPRINTS
 from support.comfy_host import Json, Run, Server, pixels
 from support.front_end import QUEUE, Page, open_front_end
-from support.host_modes import MODES, drawn_as, newer_only
-from support.workflow_files import shortened, workflow
+from support.host_version import newer_only
+from support.workflow_files import read, workflow
 
 PROMPT, SEED = "a green star on a blue background", 7
 VALUES = {"seed": SEED, "text": PROMPT}
@@ -62,10 +61,11 @@ WIRE = """async steps => {
 }"""
 
 
-@pytest.fixture(scope="module", params=MODES)
-def opened(server: Server, browser, request) -> Iterator[Page]:
-    with drawn_as(request.param, server):
-        yield open_front_end(server, browser)
+@pytest.fixture(scope="module")
+def opened(server: Server, browser, mode: str) -> Iterator[Page]:
+    opened = open_front_end(server, browser, mode)
+    yield opened
+    opened.page.context.close()
 
 
 def picture(page, server: Server) -> np.ndarray:
@@ -83,7 +83,7 @@ def load(page, graph: Json) -> None:
 def test_a_part_that_becomes_a_subgraph(opened: Page, server: Server) -> None:
     """Promoted seed and prompt reach the nodes inside, also from a saved file, and hidden fields stay hidden."""
     page = opened.page
-    graph = shortened(json.loads(workflow("text_to_image").read_text()))
+    graph = read(workflow("text_to_image"))
     for node in graph["nodes"]:
         if node["type"] == "MGTSample":
             node["widgets_values"][0] = 3  # another picture, so that what is promoted has to be heeded

@@ -42,7 +42,8 @@ CONTENTS = """() => app.graph.nodes.map(node => {
         hidden: Math.max(0, ...drawn ? clipped.map(e => e.scrollHeight - e.clientHeight) : hidden)};
 })"""
 LEAST_PICTURE, CAPTION = 220, 30  # pixels that a node gives to its picture by itself, and to the picture's size
-PREVIEWS = {"MGTSample"}  # show square pictures while they run, if they get any in a short run
+PREVIEWS = {"MGTSample"}  # show square pictures while they run, even if they get none in a short run
+WITHOUT_PREVIEWS = "MGTLaboratoryModel"  # its tokens are no pictures
 FILLED = 0.85  # of a node's width is as high as a picture needs to be
 MOST_TEXT, LINE = 400, 20  # pixels that a text makes a node higher, at most; one line to spare
 
@@ -70,12 +71,13 @@ def needs(opened: Page, graph: Json) -> dict[int, Size]:
         raise NotRunError(ended["detail"].get("exception_message", ended["kind"]).strip())
     page.wait_for_function(DRAWN)
     after, inside = settled(page, NODES), {item["id"]: item for item in settled(page, CONTENTS)}
+    previews = set() if any(item["type"] == WITHOUT_PREVIEWS for item in inside.values()) else PREVIEWS
     sizes = {}
     for first, last in zip(before, after):
         item = inside[last["id"]]
         width = rounded(max(last["size"][0], first["needs"][0], last["needs"][0]))
         height = max(*(node["box"][3] - TITLE for node in (first, last)), first["needs"][1], last["needs"][1])
-        if item["type"] in PREVIEWS:
+        if item["type"] in previews:
             height = max(height, first["box"][3] - TITLE + LEAST_PICTURE + CAPTION) + more_for([1, 1], width)
         elif item["picture"]:
             height += more_for(item["picture"], width)

@@ -8,16 +8,26 @@ const OWN_MESSAGE = "Comfy.RightSidePanel.ShowErrorsTab"; // the setting with wh
 const REFUSED = "custom_validation_failed"; // by VALIDATE_INPUTS of a node; the details are "<input> - <sentence>"
 const READING_MS = 20000;
 
+const MOST_SIGNS = 600; // of a sentence; what the front end shows on request has all of it
+
 const titles = new Map(); // of our nodes, by class
+let said = []; // since something was last queued
 
 function say(sentence, kind) {
-    if (!sentence || !titles.has(kind) || !app.extensionManager?.setting?.get(OWN_MESSAGE)) return;
-    app.extensionManager.toast?.add({
-        severity: "error",
-        summary: sentence,
-        detail: titles.get(kind),
-        life: READING_MS,
-    });
+    const { setting, toast } = app.extensionManager ?? {};
+    if (!sentence || !titles.has(kind) || !toast || !setting?.get(OWN_MESSAGE)) return;
+    const summary = sentence.length > MOST_SIGNS ? `${sentence.slice(0, MOST_SIGNS)} …` : sentence;
+    const detail = titles.get(kind);
+    // A node is refused once for each of its inputs, and fails in every run of a batch.
+    if (said.some((message) => message.summary === summary && message.detail === detail)) return;
+    const message = { severity: "error", summary, detail, life: READING_MS };
+    said.push(message);
+    toast.add(message);
+}
+
+function takeBack() {
+    for (const message of said) app.extensionManager.toast.remove(message);
+    said = [];
 }
 
 function refused(errors) {
@@ -44,6 +54,7 @@ app.registerExtension({
         const queue = api?.queuePrompt;
         if (typeof queue !== "function") return;
         api.queuePrompt = async function (...given) {
+            takeBack();
             try {
                 const answer = await queue.apply(this, given);
                 refused(answer?.node_errors);

@@ -57,14 +57,25 @@ function follow(node, rules) {
     }
 
     let last = needs(true);
+    let saved = null; // height in a file, for which the node was not fitted yet
+    let reading = false; // when it is wired again before it has its values
     // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
+        if (reading || node.collapsed) return; // a folded node has no widgets
+        if (saved !== null) fitFile();
         const [before, now] = [last, needs()];
         last = now;
         if (before === now) return;
         const height = window.LiteGraph?.vueNodesMode ? now : Math.max(now, node.size[1] + now - before);
         node.setSize([node.size[0], height]);
         app.canvas?.setDirty(true, true);
+    };
+    // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
+    const fitFile = () => {
+        last = needs();
+        const all = needs(true);
+        if (all !== last && Math.abs(saved - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
+        saved = null;
     };
     const after = (object, key, act) => {
         const earlier = object[key];
@@ -79,12 +90,18 @@ function follow(node, rules) {
     const choices = new Set(rules.flatMap(([, rule]) => Object.keys(rule)));
     for (const widget of node.widgets ?? []) if (choices.has(widget.name)) after(widget, "callback", refit);
     after(node, "onConnectionsChange", refit);
-    // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
-    after(node, "onConfigure", () => {
-        last = needs();
-        const all = needs(true);
-        if (all !== last && Math.abs(node.size[1] - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
-    });
+    after(node, "collapse", () => setTimeout(refit)); // Nodes 2.0 gives an unfolded node its earlier size at first
+    const configure = node.configure;
+    node.configure = function (...given) {
+        reading = true;
+        try {
+            return configure.apply(this, given);
+        } finally {
+            reading = false;
+            saved = node.size[1];
+            refit();
+        }
+    };
 }
 
 app.registerExtension({
