@@ -16,6 +16,7 @@ from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL
 from . import host
 from .conditioning_regions import is_everywhere, part_from
 from .inputs import called, judged
+from .reported import reported
 from .types import (
     CONDITIONING,
     INT,
@@ -212,6 +213,7 @@ class MGTClassLabel:
         "How many labels there are, for the batch size of MGT Empty Tokens.",
     )
     FUNCTION = "encode"
+    HAS_INTERMEDIATE_OUTPUT = True  # newer hosts send its report again when it need not run
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -227,21 +229,20 @@ class MGTClassLabel:
                     "Empty for one class, which then serves every image."
                 ),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
     def VALIDATE_INPUTS(cls, more_labels=None):
         return judged(classes, more_labels)
 
-    def encode(self, label: str, more_labels: str, unique_id=None):
+    def encode(self, label: str, more_labels: str):
         labels = torch.tensor([imagenet.find_class(str(label)), *classes(more_labels)])
         names = ["no class", *imagenet.class_names()]
         shown = [names[n + 1] if n + 1 < len(names) else str(n) for n in labels.tolist()]
         lines = [f"{place}. {name}" for place, name in enumerate(shown, 1)] if len(shown) > 1 else shown
-        host.show_text("\n".join(lines), unique_id)
         hidden = (labels[:, None, None] + 1).to(host.intermediate_device(), torch.float32)
-        return [[hidden, {"pooled_output": None, LABELS: labels}]], len(labels)
+        conditioning = [[hidden, {"pooled_output": None, LABELS: labels}]]
+        return reported("\n".join(lines), conditioning, len(labels))
 
 
 @node("MGT Micro Conditions")

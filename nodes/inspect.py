@@ -10,6 +10,7 @@ from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.views import pictures
 from . import choices, host
 from .preview import animation, enlarged
+from .reported import reported
 from .telling import description
 from .types import (
     IMAGE,
@@ -234,9 +235,8 @@ class MGTDescribeModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": model_input()}, "hidden": {"unique_id": "UNIQUE_ID"}}
+        return {"required": {"model": model_input()}}
 
-    def describe(self, model: mgt_core.MGTModel, unique_id=None):
+    def describe(self, model: mgt_core.MGTModel):
         text = "\n".join([description(model), *choices.left_out()])
-        host.show_text(text, unique_id)
-        return {"ui": {"text": (text,)}, "result": (text,)}
+        return reported(text, text)

@@ -7,6 +7,7 @@ from ..mgt_core.lab.choices import ERRORS, TRUTHS, lab_choice
 from ..mgt_core.types import UNCONDITIONAL
 from . import host
 from .conditioning import LABELS
+from .reported import reported
 from .types import (
     CONDITIONING,
     IMAGE,
@@ -103,6 +104,7 @@ class MGTLaboratoryReport:
         "The figures, a line each, with 95 % intervals.",
     )
     FUNCTION = "report"
+    HAS_INTERMEDIATE_OUTPUT = True  # newer hosts send its report again when it need not run
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -111,12 +113,10 @@ class MGTLaboratoryReport:
                 "model": model_input(),
                 "tokens": tokens_input("Tokens from MGT Sample, of the same model."),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
-    def report(self, model, tokens, unique_id=None):
+    def report(self, model, tokens):
         from ..mgt_core.lab.sheet import sheet
 
         found = sheet(model, tokens, LABEL)
-        host.show_text(found.text, unique_id)
-        return found.image.to(host.intermediate_device()), found.text
+        return reported(found.text, found.image.to(host.intermediate_device()), found.text)

@@ -10,6 +10,7 @@ from ..mgt_core.loading.disk import MAX_JSON, read_whole
 from ..mgt_core.presets import Preset
 from . import host
 from .inputs import judged
+from .reported import reported
 from .types import FLOAT, INT, MGT_MODEL, MGT_SAMPLER, MGT_SCHEDULE, STRING, combo, model_input, node
 
 
@@ -57,6 +58,7 @@ class MGTPreset:
         "The negative prompt, for the text of an MGT Text Encode; often empty.",
     )
     FUNCTION = "fit"
+    HAS_INTERMEDIATE_OUTPUT = True  # newer hosts send its report again when it need not run
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -70,7 +72,6 @@ class MGTPreset:
                     default="built-in",
                 ),
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
@@ -84,8 +85,10 @@ class MGTPreset:
         known = host.presets()
         return digest(known[preset] for preset in ([preset] if preset in known else known))
 
-    def fit(self, model, preset: str, unique_id=None):
+    def fit(self, model, preset: str):
         found = read(preset)
         fitted = found.fitted(model)
-        host.show_text("\n".join(filter(None, (found.description, fitted.note))), unique_id)
-        return fitted.model, fitted.schedule, fitted.sampler, fitted.steps, fitted.cfg, fitted.negative
+        note = f"{fitted.note[0].upper()}{fitted.note[1:]}." if fitted.note else ""
+        text = "\n".join(filter(None, (found.description, note)))
+        made = (fitted.model, fitted.schedule, fitted.sampler, fitted.steps, fitted.cfg, fitted.negative)
+        return reported(text, *made)

@@ -10,6 +10,7 @@ from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
 from .inputs import judged
 from .preview import CalibrationView
+from .reported import reported
 from .types import (
     IMAGE,
     MGT_CODEC,
@@ -53,6 +54,7 @@ class MGTSCQCalibrate:
         "Error and scales of every layer.",
     )
     FUNCTION = "calibrate"
+    HAS_INTERMEDIATE_OUTPUT = True  # newer hosts send its report again when it need not run
     rare = ("group_size", "int8_share", "activation_scales", "reconstruct", "condition_scales", "outputs", "finetune")
     RENAMED_INPUTS = RENAMED
     SHOWN_FOR = dict.fromkeys(("group_size", "reconstruct"), {"scheme": FOUR_BIT}) | {
@@ -173,9 +175,8 @@ class MGTSCQCalibrate:
         view = CalibrationView(unique_id, model)
         done = mgt_core.quantize(model, scheme, *conditions, run, view.progress, view, pictures)
         report = done.report.text()
-        host.show_text(done.report.sentences(), unique_id)
         plot = report_plot(done.report).to(host.intermediate_device())
-        return host.place(done.model, "model"), report, plot
+        return reported(done.report.sentences(), host.place(done.model, "model"), report, plot)
 
 
 def calibrated_on(model, prompts: list[str], text, images, codec):
@@ -263,7 +264,6 @@ class MGTSaveModel:
             "optional": {
                 "text_encoder": socket(MGT_TEXT, "The text encoder that belongs to it; models of text need it.")
             },
-            "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
     @classmethod
@@ -278,7 +278,7 @@ class MGTSaveModel:
             return f"name is {name!r}, and a model of that name is there already; choose another, or turn overwrite on"
         return True
 
-    def save(self, model, codec, name: str, overwrite: bool, text_encoder=None, unique_id=None):
+    def save(self, model, codec, name: str, overwrite: bool, text_encoder=None):
         target = host.bundle_target(name)
         if text_encoder is None and "hidden" in model.network.condition_fields:
             raise MGTError("text_encoder is not connected; a model of text is saved with its text encoder")
@@ -286,5 +286,4 @@ class MGTSaveModel:
         pipe = mgt_core.Pipeline(model, text_encoder, codec, size, target.name)
         folder: Path = mgt_core.save_bundle(pipe, target, overwrite)
         self.written.add(target)
-        host.show_text(f"Saved in {folder}, which MGT Load Model lists after a refresh.", unique_id)
-        return {"ui": {"text": (str(folder),)}, "result": (str(folder),)}
+        return reported(f"Saved in {folder}, which MGT Load Model lists after a refresh.", str(folder))

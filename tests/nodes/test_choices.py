@@ -21,7 +21,7 @@ from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, weights
 from support.encoders import clip_model
 from support.fake_comfy import FakeFolderPaths
 from support.foreign import FOREIGN, weights
-from support.node_runs import NODES, run
+from support.node_runs import NODES, report, run
 from support.pack import ALIAS, ROOT
 
 choices = sys.modules[f"{ALIAS}.nodes.choices"]
@@ -246,7 +246,7 @@ def test_what_was_left_out_is_described(models):
     for number in range(5):
         weights("double_blocks.0")(models / "checkpoints" / f"flux{number}.safetensors")
     FOREIGN["sdxl"][0](models / "diffusers" / "sdxl")
-    text = run("MGTDescribeModel", model=run("MGTLoadModel")[0])["result"][0]
+    text = report("MGTDescribeModel", model=run("MGTLoadModel")[0])
     assert text.endswith(
         "Found, and none of the models that MGT Load Model takes:\n"
         "- xl.safetensors: not an MGT: Stable Diffusion XL (it belongs in models/checkpoints)\n"
@@ -256,7 +256,7 @@ def test_what_was_left_out_is_described(models):
 
 
 def test_nothing_is_described_where_nothing_was_left_out(models):
-    text = run("MGTDescribeModel", model=run("MGTLoadModel")[0])["result"][0]
+    text = report("MGTDescribeModel", model=run("MGTLoadModel")[0])
     assert text.startswith("Recommended: ") and text.endswith("\nNothing is attached.")
 
 

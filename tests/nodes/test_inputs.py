@@ -168,7 +168,7 @@ def test_animations_that_no_memory_holds(pipe, monkeypatch):
     filled = replace(filled, revealed_at=state.tokens * 0 + 3)
     monkeypatch.setattr("mgt_core.views.pictures.MOST_PIXELS", 16 * 16 * 16)
     refuses("the frames are 17 of 16 x 16 pixels", "MGTSamplingAnimation", tokens=filled, codec=pipe.codec)
-    assert len(run("MGTSamplingAnimation", tokens=filled, codec=pipe.codec, hold_last=1.25)["result"][0]) == 15
+    assert len(run("MGTSamplingAnimation", tokens=filled, codec=pipe.codec, hold_last=1.25)[0]) == 15
 
 
 def test_a_label_of_many_digits():

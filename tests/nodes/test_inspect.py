@@ -10,7 +10,7 @@ from PIL import Image
 
 import mgt_core
 from support.golden import bundles, pipeline
-from support.node_runs import NODES, graph_of, run
+from support.node_runs import NODES, answer, graph_of, report, run
 from support.pack import load_pack
 
 PIPE = pipeline(bundles()[0])
@@ -75,19 +75,19 @@ class FakeFolderPaths:
 
 
 def test_animation_ends_with_the_image(filled, image):
-    answer = run("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, hold_last=0.0, batch_index=1)
-    frames = answer["result"][0]
-    assert answer["ui"] == {}  # nothing shows it
+    animated = answer("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, hold_last=0.0, batch_index=1)
+    frames = animated["result"][0]
+    assert animated["ui"] == {}  # nothing shows it
     assert frames.shape == (4, *image.shape[1:])  # before the first step, and after each
     torch.testing.assert_close(frames[-1], image[1], atol=0.5 / 255 + 1e-4, rtol=0)
     assert len({tuple(frame.flatten().tolist()) for frame in frames}) == 4
     held = run("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, frames_per_second=4.0, hold_last=1.5)
-    assert len(held["result"][0]) == 4 + 6
+    assert len(held[0]) == 4 + 6
 
 
 def test_animation_is_shown_under_the_node(monkeypatch, tmp_path, filled):
     monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path))
-    shown = run("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, frames_per_second=5.0, hold_last=0.4)["ui"]
+    shown = answer("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, frames_per_second=5.0, hold_last=0.4)["ui"]
     assert shown["animated"] == (True,)
     (entry,) = shown["images"]
     assert (entry["type"], entry["subfolder"]) == ("temp", "")
@@ -103,8 +103,8 @@ def test_an_animation_that_cannot_be_written_loses_no_frames(monkeypatch, tmp_pa
 
     monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path))
     monkeypatch.setattr(Image.Image, "save", full)
-    answer = run("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, hold_last=0.0)
-    assert answer["ui"] == {} and len(answer["result"][0]) == 4 and "No space left" in caplog.text
+    animated = answer("MGTSamplingAnimation", tokens=filled, codec=PIPE.codec, hold_last=0.0)
+    assert animated["ui"] == {} and len(animated["result"][0]) == 4 and "No space left" in caplog.text
     assert list(tmp_path.iterdir()) == []
 
 
@@ -178,21 +178,14 @@ def test_grid_names_what_is_no_image(shape):
 # Description
 
 
-def test_description_is_shown_under_the_node(monkeypatch):
-    shown = []
-    instance = SimpleNamespace(client_id="me", send_progress_text=lambda *given: shown.append(given))
-    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=instance)))
-    run("MGTDescribeModel", model=run("MGTTopKTopP", model=PIPE.model)[0], unique_id="5")
-    ((text, node_id, client),) = shown
-    assert text.splitlines()[-1] == "1. MGT Top-k / Top-p: k 0, p 1" and (node_id, client) == ("5", "me")
-    run("MGTDescribeModel", model=PIPE.model)
-    assert len(shown) == 1
+def test_description_is_reported_and_an_output():
+    answered = answer("MGTDescribeModel", model=run("MGTTopKTopP", model=PIPE.model)[0])
+    ((text,),) = answered["ui"].values()
+    assert text.splitlines()[-1] == "1. MGT Top-k / Top-p: k 0, p 1" and answered["result"] == (text,)
 
 
 def test_description_lists_what_is_attached_in_order():
-    nothing = run("MGTDescribeModel", model=PIPE.model)
-    assert nothing["ui"]["text"] == nothing["result"]
-    first, second = nothing["result"][0].splitlines()
+    first, second = report("MGTDescribeModel", model=PIPE.model).splitlines()
     assert second == "Nothing is attached."
     assert first.startswith(f"Recommended: {PIPE.model.defaults['steps']} steps, cfg 9, cosine schedule (linear for")
     model = PIPE.model
@@ -200,7 +193,7 @@ def test_description_lists_what_is_attached_in_order():
         model = run(name, model=model)[0]
     model = run("MGTTokenMerging", model=model, start=0.25, stride_rows=4, known_only=True)[0]
     model = mgt_core.quantize_pipeline(replace(PIPE, model=model), "w8a16").model
-    (text,) = run("MGTDescribeModel", model=model)["result"]
+    text = report("MGTDescribeModel", model=model)
     assert text.splitlines()[1:] == [
         "Attached, in the order in which it acts:",
         "1. Weights of w8a16",
@@ -215,6 +208,6 @@ def test_description_lists_what_is_attached_in_order():
 @pytest.mark.parametrize("name", sorted(name for name in NODES if NODES[name].CATEGORY == "MGT/patches"))
 def test_every_part_is_told_in_words(name):
     more = {"branch": run("MGTLoadSelfGuidance", model=PIPE.model)[0]} if name == "MGTSelfGuidance" else {}
-    (text,) = run("MGTDescribeModel", model=run(name, model=PIPE.model, **more)[0])["result"]
+    text = report("MGTDescribeModel", model=run(name, model=PIPE.model, **more)[0])
     line = text.splitlines()[-1]
     assert line.startswith(f"1. {NAMES[name]}") and not set("=()'") & set(line)

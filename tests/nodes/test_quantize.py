@@ -42,9 +42,8 @@ def host(monkeypatch, tmp_path):
 
 def calibrate(model=None, **changes):
     pipe = pipeline(bundles()[0])
-    return NODES["MGTSCQCalibrate"]().calibrate(
-        model or pipe.model, **(SETTINGS | {"text_encoder": pipe.text} | changes)
-    )
+    given = SETTINGS | {"text_encoder": pipe.text} | changes
+    return NODES["MGTSCQCalibrate"]().calibrate(model or pipe.model, **given)["result"]
 
 
 def test_fine_tuning_works_in_the_inference_mode_of_hosts():

@@ -236,7 +236,7 @@ def test_a_file_of_ones_own_appears(models, tmp_path, monkeypatch):
     choices = NODE.INPUT_TYPES()["required"]["preset"][0]
     assert choices == [*FILES, "mine"]
     found = NODE().fit(models["meissonic"].model, "mine")
-    assert found[3:] == (7, FALLBACK["cfg"], "blurry")
+    assert found["result"][3:] == (7, FALLBACK["cfg"], "blurry")
     path.write_text("{")
     assert NODE.INPUT_TYPES()["required"]["preset"][0] == choices  # a broken one breaks nothing but itself
     with pytest.raises(MGTError, match="mine.json is not valid JSON"):

@@ -11,12 +11,27 @@ def inputs(cls) -> dict:
     return {**groups["required"], **groups.get("optional", {})}
 
 
-def run(name: str, **inputs) -> tuple:
-    """A node's outputs, unset widgets at their defaults."""
+def answer(name: str, /, **inputs) -> tuple | dict:
+    """What a node answers, unset widgets at their defaults: its outputs, or these and what the host is to show."""
     cls = NODES[name]
     declared = cls.INPUT_TYPES()["required"]
     values = {key: options["default"] for key, (_, options) in declared.items() if "default" in options}
     return getattr(cls(), cls.FUNCTION)(**{**values, **inputs})
+
+
+def outputs(answered: tuple | dict) -> tuple:
+    return answered["result"] if isinstance(answered, dict) else answered
+
+
+def run(name: str, /, **inputs) -> tuple:
+    """A node's outputs, unset widgets at their defaults."""
+    return outputs(answer(name, **inputs))
+
+
+def report(name: str, /, **inputs) -> str:
+    """What a node tells at its end."""
+    (text,) = answer(name, **inputs)["ui"]["text"]
+    return text
 
 
 def made_by_nodes(kind: str) -> set[type]:

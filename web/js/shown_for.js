@@ -41,30 +41,33 @@ function hideWhen(widget, hidden) {
 }
 
 function follow(node, rules) {
-    let everything = false; // while it is measured how high the node is with all of its widgets
-    const needs = (all = false) => {
-        everything = all;
+    let measured = null; // names of the widgets that are there, while it is measured how high the node is with these
+    const needs = (names) => {
+        measured = names;
         const height = node.computeSize()[1];
-        everything = false;
+        measured = null;
         return height;
     };
+    const all = rules.map(([name]) => name);
+    const shown = () => rules.filter(([name, rule]) => needed(node, name, rule)).map(([name]) => name);
     for (const [name, rule] of rules) {
         const widget = node.widgets?.find((widget) => widget.name === name);
         if (!widget) continue;
-        const hidden = () => !everything && !needed(node, name, rule);
+        const hidden = () => (measured ? !measured.includes(name) : !needed(node, name, rule));
         // Beside a seed there is the widget that says what becomes of it after a run.
         for (const each of [widget, ...(widget.linkedWidgets ?? [])]) hideWhen(each, hidden);
     }
 
-    let last = needs(true);
+    let last = all;
     let saved = null; // height in a file, for which the node was not fitted yet
     let reading = false; // when it is wired again before it has its values
-    // As much higher or lower as its widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
+    // As much higher or lower as these widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
         if (reading || node.collapsed) return; // a folded node has no widgets
         if (saved !== null) fitFile();
-        const [before, now] = [last, needs()];
-        last = now;
+        const names = shown();
+        const [before, now] = [needs(last), needs(names)];
+        last = names;
         if (before === now) return;
         const height = window.LiteGraph?.vueNodesMode ? now : Math.max(now, node.size[1] + now - before);
         node.setSize([node.size[0], height]);
@@ -72,9 +75,9 @@ function follow(node, rules) {
     };
     // A file keeps the size it was saved with; one from before fields were hidden has room for all of them.
     const fitFile = () => {
-        last = needs();
-        const all = needs(true);
-        if (all !== last && Math.abs(saved - all) <= SAME_HEIGHT) node.setSize([node.size[0], last]);
+        last = shown();
+        const [whole, now] = [needs(all), needs(last)];
+        if (whole !== now && Math.abs(saved - whole) <= SAME_HEIGHT) node.setSize([node.size[0], now]);
         saved = null;
     };
     const after = (object, key, act) => {
