@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from support.host_modes import MODES, NODES_2, drawn_as
 
 from support.comfy_host import Json, Server
 from support.front_end import QUEUE, Page, open_front_end
-from support.host_modes import MODES, NODES_2, drawn_as
 from support.workflow_files import read, workflow
 
 # The only report of a kind, in the middle of the window, as large as it is drawn by itself.
