@@ -36,7 +36,7 @@ const MOVES = { pointerdown: "processMouseDown", pointermove: "processMouseMove"
 // Whether the front end draws nodes as HTML (Nodes 2.0), which it also measures by itself.
 export const inHtml = () => window.LiteGraph?.vueNodesMode ?? false;
 
-// mostHigh: pixels. Answers with the element for the node, the field in it, and what is as high as the field needs.
+// mostHigh: pixels. Answers with the element for the node, the field in it, and what is as high as the text needs.
 export function textField(label, mostHigh) {
     const whole = document.createElement("div");
     const behind = document.createElement("div");
