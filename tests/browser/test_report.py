@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from support.host_modes import MODES, NODES_2, drawn_as
 
 from support.comfy_host import Json, Server
-from support.front_end import QUEUE, Page, open_front_end
+from support.front_end import NODES_2, QUEUE, Page, open_front_end
 from support.workflow_files import read, workflow
 
 # The only report of a kind, in the middle of the window, as large as it is drawn by itself.
@@ -33,15 +32,9 @@ WORKFLOW = {"MGTDescribeModel": "all_choices", "MGTSCQCalibrate": "quantization"
 LAST_LINE = {"MGTDescribeModel": "13. MGT Min-p: p 0", "MGTSCQCalibrate": "Largest errors of a layer's output: "}
 
 
-@pytest.fixture(scope="module", params=MODES)
-def mode(request) -> str:
-    return request.param
-
-
 @pytest.fixture(scope="module")
 def opened(server: Server, browser, mode: str) -> Iterator[Page]:
-    with drawn_as(mode, server):
-        yield open_front_end(server, browser)
+    yield open_front_end(server, browser, mode)
 
 
 def load(page, graph: Json, kind: str) -> None:
