@@ -93,7 +93,8 @@ function follow(node, rules) {
     const choices = new Set(rules.flatMap(([, rule]) => Object.keys(rule)));
     for (const widget of node.widgets ?? []) if (choices.has(widget.name)) after(widget, "callback", refit);
     after(node, "onConnectionsChange", refit);
-    after(node, "collapse", () => setTimeout(refit)); // Nodes 2.0 gives an unfolded node its earlier size at first
+    // The canvas makes what it finds too low higher when it draws next; Nodes 2.0 gives back the earlier size at first.
+    after(node, "collapse", () => (window.LiteGraph?.vueNodesMode ? setTimeout(refit) : refit()));
     const configure = node.configure;
     node.configure = function (...given) {
         reading = true;
