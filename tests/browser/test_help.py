@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from support.pack import ROOT
 DOCS = ROOT / "web" / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
 PICTURES = DOCS / "images"
+TRIES, SOON_MS = 8, 3000
 MARGIN = 12  # pixels around a node in its picture
 LEFT, TOP = 400, 120  # where a node stands alone
 
@@ -77,12 +79,16 @@ def test_pictures_of_the_nodes(drawing: Page, modes: tuple[str, ...]) -> None:
             picture.quantize(64).save(PICTURES / f"{path.stem}.png", optimize=True)
 
 
-def appears(button) -> bool:
-    for _ in range(20):
-        if button.is_visible():
-            return True
-        button.page.wait_for_timeout(100)
-    return False
+def ask_for_help(page, title: tuple[float, float]) -> None:
+    """Select the node and press the button beside it, as often as it takes: a click while the page is still busy with
+    its start is lost, and the button may be drawn anew under the mouse."""
+    from playwright.sync_api import TimeoutError as LateError  # not everybody has it
+
+    for _ in range(TRIES):
+        page.mouse.click(*title)
+        with suppress(LateError):
+            return page.get_by_test_id("info-button").click(timeout=SOON_MS)
+    raise AssertionError("no button for help beside the node")
 
 
 @pytest.mark.parametrize("language", languages())
@@ -102,11 +108,7 @@ def test_help_opens_from_the_node_with_its_pictures(server: Server, browser, mod
             expected.append(f"/extensions/{PACK}/docs/{path.stem}/{language}.md")
         left, top = page.evaluate(ALONE, path.stem)
         title = left + LEFT + 60, top + TOP - 15
-        page.mouse.click(*title)
-        button = page.get_by_test_id("info-button")
-        if not appears(button):  # a click while the page is still busy with its start
-            page.mouse.click(*title)
-        button.click()
+        ask_for_help(page, title)
         page.get_by_role("heading", level=1, name=text.splitlines()[0].removeprefix("# "), exact=True).wait_for()
         for alt, link in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text):
             picture = page.get_by_role("img", name=alt, exact=True).first

@@ -59,15 +59,14 @@ function follow(node, rules) {
     }
 
     let last = all;
+    let spare = 0; // height of a folded node, when it was open, beyond what it needed
     let saved = null; // height in a file, for which the node was not fitted yet
     let reading = false; // when it is wired again before it has its values
     // As much higher or lower as these widgets are. Nodes 2.0 measures its nodes itself, and grows what is too low.
     const refit = () => {
         if (reading || node.collapsed) return; // a folded node has no widgets
         if (saved !== null) fitFile();
-        const names = shown();
-        const [before, now] = [needs(last), needs(names)];
-        last = names;
+        const [before, now] = [needs(last), needs((last = shown()))];
         if (before === now) return;
         const height = window.LiteGraph?.vueNodesMode ? now : Math.max(now, node.size[1] + now - before);
         node.setSize([node.size[0], height]);
@@ -93,8 +92,16 @@ function follow(node, rules) {
     const choices = new Set(rules.flatMap(([, rule]) => Object.keys(rule)));
     for (const widget of node.widgets ?? []) if (choices.has(widget.name)) after(widget, "callback", refit);
     after(node, "onConnectionsChange", refit);
-    // The canvas makes what it finds too low higher when it draws next; Nodes 2.0 gives back the earlier size at first.
-    after(node, "collapse", () => (window.LiteGraph?.vueNodesMode ? setTimeout(refit) : refit()));
+    // Nodes 2.0 gives an unfolded node its earlier size at first; older hosts may have made it higher by then.
+    const collapse = node.collapse;
+    node.collapse = function (...given) {
+        if (!node.collapsed) spare = Math.max(0, node.size[1] - needs(last));
+        collapse.apply(this, given);
+        if (window.LiteGraph?.vueNodesMode) return void setTimeout(refit);
+        if (node.collapsed || saved !== null) return refit();
+        last = shown();
+        node.setSize([node.size[0], needs(last) + spare]);
+    };
     const configure = node.configure;
     node.configure = function (...given) {
         reading = true;
