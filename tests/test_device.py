@@ -19,6 +19,7 @@ LOADERS = {"load", "load_text_encoder", "load_backbone", "load_codec"}
 ELSEWHERE = {
     "tests/errors/test_calls.py": "asks for devices that are not there",
     "tests/host/test_reliability.py": "prepares files",
+    "tests/sampling/test_cost.py": "estimates what a CPU takes",
     "tests/codecs/test_decode_formats.py": "tries on a CPU what a card computes",
     "tests/device/test_cleanliness.py": "compares a device that is not there with the CPU",
     "tests/device/test_parts.py": "likewise",

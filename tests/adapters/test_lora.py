@@ -330,7 +330,7 @@ def test_node_lists_files_below_the_folder(monkeypatch, tmp_path, pipe, file):
     (adapted,) = node().load(pipe.model, choices[1], 1.0)
     assert torch.equal(logits(pipe, adapted), logits(pipe, pipe.model.with_lora(file)))
     assert node().load(pipe.model, "none", 1.0) == (pipe.model,)
-    with pytest.raises(mgt_core.MGTError, match="known ones are none, style"):
+    with pytest.raises(mgt_core.MGTError, match="the choices are none, style"):
         node().load(pipe.model, "gone.safetensors", 1.0)
 
 

@@ -24,13 +24,16 @@ TRIES, SOON_MS = 8, 3000
 MARGIN = 12  # pixels around a node in its picture
 LEFT, TOP = 400, 120  # where a node stands alone
 
-# A graph that holds this node alone, drawn at its own size; answers with the place of the canvas on the screen.
-ALONE = f"""name => {{
-    app.graph.clear();
+# A new graph that holds this node alone, drawn at its own size, which Nodes 2.0 finds by itself for what is too low;
+# answers with the place of the canvas on the screen.
+ALONE = f"""async name => {{
+    const empty = {{nodes: [], links: [], groups: [], extra: {{}}, last_node_id: 0, last_link_id: 0, version: 0.4}};
+    await app.loadGraphData({{id: crypto.randomUUID(), ...empty}}, true, true, 'help');
     const node = LiteGraph.createNode(name);
     app.graph.add(node);
     node.pos = [0, 0];
-    node.setSize([Math.max(300, node.computeSize()[0]), node.computeSize()[1]]);
+    const [width, height] = node.computeSize();
+    node.setSize([Math.max(300, width), LiteGraph.vueNodesMode ? 1 : height]);
     app.canvas.ds.scale = 1;
     app.canvas.ds.offset = [{LEFT}, {TOP}];
     app.canvas.draw(true, true);
