@@ -24,11 +24,11 @@ TRIES, SOON_MS = 8, 3000
 MARGIN = 12  # pixels around a node in its picture
 LEFT, TOP = 400, 120  # where a node stands alone
 
-# A new graph that holds this node alone, drawn at its own size, which Nodes 2.0 finds by itself for what is too low;
-# answers with the place of the canvas on the screen.
-ALONE = f"""async name => {{
-    const empty = {{nodes: [], links: [], groups: [], extra: {{}}, last_node_id: 0, last_link_id: 0, version: 0.4}};
-    await app.loadGraphData({{id: crypto.randomUUID(), ...empty}}, true, true, 'help');
+# A graph that holds this node alone, drawn at its own size, which Nodes 2.0 finds by itself for what is too low;
+# answers with the place of the canvas on the screen. Ids are not used again: newer hosts keep the values of nodes.
+ALONE = f"""name => {{
+    app.graph.clear();
+    app.graph.last_node_id = Math.round(performance.now());
     const node = LiteGraph.createNode(name);
     app.graph.add(node);
     node.pos = [0, 0];
