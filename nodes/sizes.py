@@ -13,7 +13,7 @@ from .types import LONGEST_SIDE, SIDE_UNIT
 Judged = bool | str
 
 
-def judged(given: dict[str, Any], low: int) -> Judged:
+def sides_judged(given: dict[str, Any], low: int) -> Judged:
     """True, or one sentence for the sides among `given` that no model takes."""
     wrong = [
         f"{name} is {value!r} pixels{beside(value, low)}"
@@ -31,11 +31,11 @@ def beside(value: Any, low: int) -> str:
 
 
 def judges_picture(cls, width: Any = None, height: Any = None) -> Judged:
-    return judged({"width": width, "height": height}, SIDE_UNIT)
+    return sides_judged({"width": width, "height": height}, SIDE_UNIT)
 
 
 def judges_padding(cls, left: Any = None, top: Any = None, right: Any = None, bottom: Any = None) -> Judged:
-    return judged({"left": left, "top": top, "right": right, "bottom": bottom}, 0)
+    return sides_judged({"left": left, "top": top, "right": right, "bottom": bottom}, 0)
 
 
 def judges_tile(cls, tile_size: Any = None) -> Judged:

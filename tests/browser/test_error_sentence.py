@@ -38,13 +38,13 @@ FAILED = """([sentence, type]) => app.api.dispatchCustomEvent('execution_error',
 
 
 def opened_with(server: Server, browser, width: int):
-    page = open_front_end(server, browser).page
+    opened = open_front_end(server, browser)
     graph: Json = read(workflow("text_to_image"))
     for node in graph["nodes"]:
         if node["type"] == "MGTEmptyTokens":
             node["widgets_values"][0] = width
-    page.evaluate("w => app.loadGraphData(w, true, true, 'error')", graph)
-    return page
+    opened.load(graph, "error")
+    return opened.page
 
 
 def test_a_failed_run_says_why_once(server: Server, browser) -> None:

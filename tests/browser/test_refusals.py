@@ -34,11 +34,12 @@ def checkpoint(server: Server) -> Iterator[None]:
 def test_a_refusal_is_read_where_the_front_end_shows_errors(
     server: Server, browser: playwright.Browser, workflow: Json, checkpoint: None
 ) -> None:
-    page = open_front_end(server, browser).page
+    opened = open_front_end(server, browser)
+    page = opened.page
     graph = copy.deepcopy(workflow)
     (loader,) = [node for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
     loader["widgets_values"][0] = LISTED
-    page.evaluate("w => app.loadGraphData(w, true, true, 'text_to_image')", graph)
+    opened.load(graph, "text_to_image")
     page.evaluate(QUEUE)
     told, more = page.get_by_text(TOLD), page.get_by_role("button", name="View details")
     told.or_(more).first.wait_for(timeout=ANSWERS)

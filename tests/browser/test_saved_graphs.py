@@ -22,7 +22,7 @@ def opened(server: Server, browser) -> Iterator[Page]:
 def test_links_to_a_name_of_before_are_kept_and_queued(opened: Page) -> None:
     page = opened.page
     graph = shortened(json.loads(OLD.read_text()))
-    page.evaluate("([graph]) => app.loadGraphData(graph, true, true, 'old')", [graph])
+    opened.load(graph, "old")
     prompt = page.evaluate("async () => (await app.graphToPrompt()).output")
     loader = node_id(prompt, "MGTLoadModel")
     for name in ("MGTSCQCalibrate", "MGTQuantizeParts"):

@@ -299,11 +299,6 @@ def test_feather_fades_in_over_its_pixels():
 
 # Bad input
 
-
-def odd_size(size):
-    return mgt_core.encode_image(MODEL, CODEC, pictures(size=size))
-
-
 CASES = [
     (
         "odd size",
