@@ -147,8 +147,10 @@ def lokr(held: Held) -> Kronecker:
 
 @kind("GLoRA", "a1", "a2", "b1", "b2")
 def glora(held: Held) -> Between:
-    """Chavan et al., arXiv 2306.07967. LyCORIS called the matrices the other way round at first."""
-    swapped = held.matrix("b1").shape[1] != held.matrix("b2").shape[0]
+    """Chavan et al., arXiv 2306.07967. LyCORIS called the matrices the other way round at first, which is told by the
+    rank, the smaller size of both."""
+    (out, rank), (inner, width) = held.matrix("b1").shape, held.matrix("b2").shape
+    swapped = out == width and (rank != inner or out < rank)
     pairs = [low_rank(held, *(f"{name}{n}" for n in ((1, 2) if swapped else (2, 1)))) for name in "ab"]
     scale = held.scale(pairs[1][0].shape[0])
     before, product = (LowRank(down, up, scale) for down, up in pairs)
@@ -170,11 +172,10 @@ def ia3(held: Held) -> Stretched:
 @kind("(IA)^3", "weight", "on_input")
 def ia3_of_lycoris(held: Held) -> Stretched:
     """What is added to 1, and whether that is for inputs or outputs."""
-    where = held.parts.get("on_input")
-    if where is None or where.numel() != 1:
-        held.tensor("on_input")
+    factors, where = held.vector("weight").float() + 1, held.parts["on_input"]
+    if where.numel() != 1:
         raise MGTError(f"{held.file} holds on_input of {list(where.shape)} for {held.layer}; expected one number")
-    return Stretched(held.vector("weight").float() + 1, INPUTS if bool(where.item()) else ROWS)
+    return Stretched(factors, INPUTS if bool(where.item()) else ROWS)
 
 
 @kind("whole difference", "diff")

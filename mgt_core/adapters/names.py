@@ -101,11 +101,14 @@ def flattened(name: str) -> str:
     return flat.strip("_")
 
 
+def unwrapped(name: str) -> str:
+    """Without what wrappers add, wherever in it."""
+    return ".".join(part for part in name.split(".") if part not in WRAPPERS)
+
+
 def readings_of(name: str) -> list[str]:
     """`name`, and what is left of it without wrappers and beginnings, the longest first."""
-    found = [name]
-    bare = ".".join(part for part in name.split(".") if part not in WRAPPERS)
-    found += [bare] if bare not in ("", name) else []
+    found = list(dict.fromkeys(filter(None, (name, unwrapped(name)))))
     for reading in found:
         for beginning in BEGINNINGS:
             rest = reading.removeprefix(beginning)

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MGTError, shortened
 from ..loading.building import is_finite
 from ..loading.disk import is_dir, is_file, parse_json, read_json
-from .names import readings_of
+from .names import unwrapped
 from .patterns import Patterns
 
 CONFIG = "adapter_config.json"  # PEFT's, beside the weights
@@ -49,7 +49,7 @@ class Settings:
     def scale(self, layer: str, rank: int | None, own: float | None) -> float:
         """alpha / r. rank: of the matrices, None where the layer has whole ones alone, which only PEFT's settings
         scale. own: alpha that stands in the file beside the layer; it comes first."""
-        bare = readings_of(layer)[:2][-1]  # without wrappers
+        bare = unwrapped(layer)
         if rank is None:
             rank = None if own is not None else self.ranks.get(bare, self.rank)
         alpha = own if own is not None else self.alphas.get(bare, self.alpha)

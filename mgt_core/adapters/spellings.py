@@ -21,6 +21,7 @@ SPELLINGS = {
     **dict.fromkeys([("diff", ""), ("w_norm", "")], "diff"),
     **dict.fromkeys([("diff_b", ""), ("b_norm", "")], "diff_b"),
 }
+BASE = ".base_layer"  # where PEFT keeps the layer itself
 OWN = ("weight", "bias")  # of the layer itself: those of (IA)^3 in LyCORIS, and the biases that PEFT trains beside
 
 # How a part of a name begins that belongs to what is not applied -> what that is.
@@ -82,7 +83,9 @@ def spelled(name: str) -> Spelled | None:
         part, layer = SPELLINGS.get((".".join(pieces[start:stop]), behind)), ".".join(pieces[:start])
         if part and layer:
             return Spelled(layer, part)
-    return Spelled(".".join(pieces), behind) if behind and pieces else None
+    if not behind or not pieces:
+        return None
+    return Spelled(".".join(pieces).removesuffix(BASE), behind)
 
 
 def refused(name: str) -> str | None:
