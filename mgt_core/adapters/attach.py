@@ -111,7 +111,7 @@ def check(lora: str, name: str, update: Update, module: nn.Module, place: Place)
 
 def original(module: nn.Module) -> nn.Module:
     """What was there before the first LoRA. Updates that depend on it are of that, so that no order matters."""
-    return module.layer if isinstance(module, AdaptedLayer) else getattr(module, "original", (module,))[0]
+    return module.layer if isinstance(module, AdaptedLayer) else getattr(module, "before_loras", (module,))[0]
 
 
 def changed(module: nn.Module, updates: list[Update], strength: float) -> nn.Module:
@@ -127,7 +127,7 @@ def changed(module: nn.Module, updates: list[Update], strength: float) -> nn.Mod
     clone._parameters = dict(module._parameters)
     for name, value in values.items():
         clone._parameters[name] = nn.Parameter(value.to(module._parameters[name].dtype), requires_grad=False)
-    clone.original = (before,)  # in a tuple, as it is no part of the copy
+    clone.before_loras = (before,)  # in a tuple, as it is no part of the copy
     return clone
 
 

@@ -2,6 +2,7 @@
 
 A method is one function, registered with the parts (see spellings.py) that only it has."""
 
+import math
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..errors import MGTError
 from ..loading.finite import BYTES, numbers_fit
 from .changes import INPUTS, ROWS, Between, Bias, Decomposed, Stretched
-from .products import Dense, Kronecker, LowRank, Product, hadamard
+from .products import Dense, Hadamard, Kronecker, LowRank, Product
 from .settings import Settings, number
 
 Update = Product | Decomposed | Stretched | Between | Bias
@@ -121,13 +122,13 @@ def low_rank(held: Held, down_part: str, up_part: str) -> tuple[Tensor, Tensor]:
 
 
 @kind("LoHa", "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
-def loha(held: Held) -> Product:
+def loha(held: Held) -> Hadamard:
     """Hyeon-Woo et al., arXiv 2108.06098, section 2.2: (A1 B1) o (A2 B2), by alpha / r."""
     first, second = held.pair("hada_w1_a", "hada_w1_b"), held.pair("hada_w2_a", "hada_w2_b")
     if first[0].shape[0] != second[0].shape[0] or first[1].shape[1] != second[1].shape[1]:
         sizes = " and ".join(f"{[a.shape[0], b.shape[1]]}" for a, b in (first, second))
         raise held.misfit(sizes, "two of one size")
-    return hadamard(first, second, held.scale(first[1].shape[0]))
+    return Hadamard(first, second, held.scale(first[1].shape[0]))
 
 
 @kind("LoKr", "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
@@ -190,7 +191,8 @@ def decomposed(held: Held, product: Update) -> Decomposed:
     part = "magnitude" if "magnitude" in held.parts else "dora_scale"
     value, (rows, columns) = held.tensor(part), product.shape
     is_product = isinstance(product, Product)
-    inputs = part == "dora_scale" and value.ndim >= 2 and value.shape[0] == 1 and columns % value.numel() == 0
+    channels = columns // math.prod(product.kernel) if is_product else None
+    inputs = part == "dora_scale" and value.ndim >= 2 and value.shape[0] == 1 and value.numel() == channels
     if not is_product or not (inputs or value.numel() == rows):
         raise MGTError(
             f"{held.file} holds {part} of {list(value.shape)} for {held.layer}; expected one for each of its {rows} "

@@ -132,17 +132,37 @@ class Kronecker(Product):
         return torch.kron(whole(self.left), whole(self.right))
 
 
+@dataclass(frozen=True)
+class Hadamard(Product):
+    """P = (A1 B1) o (A2 B2), entry by entry, for pairs A [out, r], B [r, in]."""
+
+    first: tuple[Tensor, Tensor]
+    second: tuple[Tensor, Tensor]
+    scale: float = 1.0
+    kernel: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.first[0].shape[0], self.first[1].shape[1]
+
+    @property
+    def largest(self) -> float:
+        return math.prod(largest_of(*pair) * len(pair[1]) for pair in (self.first, self.second))
+
+    def beside(self, site: Site, strength: float) -> Adapter:
+        """Of rank r^2 at most, the sum over i, j of (a1_i o a2_j)(b1_i o b2_j)^T: kept so where that is smaller."""
+        (a1, b1), (a2, b2) = self.first, self.second
+        out, width = self.shape
+        if len(b1) * len(b2) * (out + width) >= out * width:
+            return Dense(self.dense(), self.scale).beside(site, strength)
+        up = (a1.float()[:, :, None] * a2.float()[:, None, :]).flatten(1)
+        down = (b1.float()[:, None, :] * b2.float()[None, :, :]).flatten(0, 1)
+        return LowRank(down, up, self.scale).beside(site, strength)
+
+    def dense(self) -> Tensor:
+        return whole(self.first) * whole(self.second)
+
+
 def whole(pieces: tuple[Tensor, ...]) -> Tensor:
     """The product of one matrix or two, float32."""
     return pieces[0].float() if len(pieces) == 1 else pieces[0].float() @ pieces[1].float()
-
-
-def hadamard(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor], scale: float) -> Product:
-    """(A1 B1) o (A2 B2) for A [out, r], B [r, in], entry by entry (Hyeon-Woo et al., arXiv 2108.06098, section 2.2).
-
-    Of rank r^2 at most: the sum over i, j of (a1_i o a2_j)(b1_i o b2_j)^T. Kept so where that is smaller."""
-    up = (first[0].float()[:, :, None] * second[0].float()[:, None, :]).flatten(1)
-    if up.shape[1] * (up.shape[0] + first[1].shape[1]) < up.shape[0] * first[1].shape[1]:
-        down = (first[1].float()[:, None, :] * second[1].float()[None, :, :]).flatten(0, 1)
-        return LowRank(down, up, scale)
-    return Dense(whole(first) * whole(second), scale)

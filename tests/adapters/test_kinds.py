@@ -137,6 +137,16 @@ def test_one_update_of_a_whole_fused_layer(pipe, tmp_path):
     torch.testing.assert_close(adapted.product("to_v", x), wanted[..., 96:], **NEAR)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_one_graph_of_a_compiler(pipe, tmp_path, method):
+    """What stands beside a layer leaves no decision to Python that a compiler would have to break off for."""
+    parts, _ = made(pipe.model.network, method, ("0.attn.to_q", "0.attn.to_v"))
+    adapted = pipe.model.with_lora(save_parts(tmp_path / "a.safetensors", parts)).network
+    layer, x = adapted.get_submodule("transformer_blocks.0.attn.to_qkv"), random(2, 48).to(DEVICE)
+    torch.compiler.reset()
+    torch.testing.assert_close(torch.compile(layer, backend="eager", fullgraph=True)(x), layer(x))
+
+
 # Biases
 
 

@@ -51,6 +51,10 @@ BAD = {
         {"x.to_q": METHODS["LoRA"](6, 4)[0] | {"dora_scale": random(1, 3)}},
         "dora_scale of .1, 3. for x.to_q; expected one for each of its 6 outputs, or, as .1, in., for each of its 4",
     ),
+    "magnitudes of half the inputs": (
+        {Q: METHODS["LoRA"](48, 48)[0] | {"dora_scale": random(1, 24)}},
+        "dora_scale of .1, 24. for .*; expected one for each of its 48 outputs",
+    ),
     "magnitudes NaN": (parts_of("DoRA of PEFT", lora_magnitude_vector=torch.full((48,), torch.nan)), "not finite"),
     "magnitudes of whole numbers": (
         parts_of("DoRA of PEFT", lora_magnitude_vector=torch.ones(48, dtype=torch.int8)),
