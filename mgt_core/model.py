@@ -162,7 +162,7 @@ class MGTModel:
             log.warning("lora %s holds %d tensors for a text encoder, which are left out", lora.name, lora.text)
         if strength == 0:
             return self
-        attached = AttachedLoRA(lora.name, float(strength), len(lora.updates))
+        attached = AttachedLoRA(lora.name, float(strength), lora.layers)
         placement = self.placement.joined(network, added) if self.placement else None
         return replace(self, network=network, placement=placement, loras=(*self.loras, attached))
 

@@ -201,7 +201,18 @@ class MGTLoadLoRA:
         "Adds a LoRA, a small file of trained changes, to the transformer. Chain several to use them together."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style", "lora for meissonic"]
+    SEARCH_ALIASES = [
+        "lora",
+        "dora",
+        "loha",
+        "lokr",
+        "lycoris",
+        "peft",
+        "adapter",
+        "fine-tune",
+        "style",
+        "lora for meissonic",
+    ]
     RETURN_TYPES = (MGT_MODEL,)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("A copy of the model with the LoRA; the weights are shared with the one that came in.",)
@@ -214,8 +225,8 @@ class MGTLoadLoRA:
                 "model": model_input(),
                 "lora": offered(
                     [*choices.OWN["lora"], *host.loras()],
-                    "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
-                    "none hands the model through.",
+                    "A file in models/loras that was trained for this model: a LoRA, DoRA, LoHa, LoKr or the like, as "
+                    "any trainer writes it. none hands the model through.",
                 ),
                 "strength": number(
                     "What the LoRA's changes are multiplied by: 1 as trained, 0 none, below 0 the opposite.",

@@ -42,9 +42,23 @@ class Signature(NamedTuple):
     parts: tuple[str, ...] = ()
 
 
+# What trainers call the tensors of LoRAs and their kin, those of methods that are not applied included.
+LORA = (
+    ".lora_",
+    ".lora.",
+    "_lora.down.",
+    "_lora.up.",
+    ".dora_scale",
+    ".hada_",
+    ".lokr_",
+    ".ia3_l",
+    ".on_input",
+    ".oft_",
+)
+LORA += (".boft_", ".vera_lambda", ".glora_", ".diff_b", ".w_norm")
 # The first that fits counts: files of several parts stand before their parts.
 SIGNATURES = (
-    Signature("a LoRA", "loras", ("lora_", "lycoris_"), (".lora_A.", ".lora_up.", ".lora_down.", ".lora.", ".hada_w1")),
+    Signature("a LoRA", "loras", ("lora_", "lycoris_"), LORA),
     Signature("a branch of Self-Guidance", "mgt/self_guidance", ("cls_anchor_gen.",)),
     Signature("a ControlNet", "controlnet", ("control_model.", "controlnet_", "input_hint_block.")),
     Signature("Stable Diffusion XL", "checkpoints", ("conditioner.embedders.",)),
