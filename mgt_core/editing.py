@@ -15,6 +15,7 @@ from .codecs.base import Codec
 from .errors import MGTError, finite_number, whole_number
 from .model import LONGEST_SIDE, MGTModel
 from .pixels import is_side, told_nearest
+from .placement import sent
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
 from .types import TokenState, check_count
@@ -148,13 +149,15 @@ def random_order(state: TokenState, seed: int) -> Tensor:
     # Named: a run with the same seed begins with these very numbers, and would draw by those that chose its cells.
     generators = [seeded_generator(f"vary/{own}", torch.device("cpu")) for own in image_seeds(seed, state.batch)]
     rows = [torch.rand(state.grid, generator=generator, dtype=torch.float64) for generator in generators]
-    return torch.stack(rows).to(state.tokens.device)
+    # Their ranks go to the device, since not every one has float64.
+    order = torch.stack(rows).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+    return sent(order.unflatten(1, state.grid).float(), state.tokens.device)
 
 
 def confidence_order(state: TokenState, seed: int) -> Tensor:
     if state.confidence is None:
         raise MGTError("the tokens carry no confidence to choose by; give tokens that MGT Sample returned, or random")
-    return state.confidence.double()
+    return state.confidence.float()
 
 
 # Which tokens of a picture are drawn anew: those that come first in the order [B, h, w] of (state, seed).
