@@ -5,10 +5,10 @@
         out = mgt_core.sample(model, ..., callback=lambda step: watch.mark())
     assert not watch.steady.waits, watch.steady.waits
 
-Tensors say that they are on cuda:0 (mps:0 in `PretendedMPS`, which refuses what Apple's GPUs do), and `.item()` and `.cpu()` give what was computed, so a run can be compared with
-the same on the CPU. tensor: what stands for a tensor there. device: every operation. calls: what torch does in Python
-or C++ before an operation is dispatched. host: generators, events, streams. graphs: CUDA graphs.
-apple: what there is not on mps.
+Tensors say that they are on cuda:0 (on mps:0 in `PretendedMPS`, which refuses what Apple's GPUs do), and `.item()` and
+`.cpu()` give what was computed, so a run can be compared with the same on the CPU. tensor: what stands for a tensor
+there. device: every operation. calls: what torch does in Python or C++ before an operation is dispatched. host:
+generators, events, streams. graphs: CUDA graphs. apple: what there is not on mps.
 notes: what was seen, and where.
 """
 

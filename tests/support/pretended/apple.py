@@ -13,8 +13,8 @@ ANY_DEVICE = ("CompositeImplicitAutograd", "CompositeExplicitAutograd", "Composi
 
 
 class PretendedMPS(PretendedCUDA):
-    """As PretendedCUDA, of "mps". Raises TypeError for a float64 tensor on it, as torch does, and NotImplementedError for
-    an operation without a kernel. What types a kernel takes, and what it computes, is not known here."""
+    """As PretendedCUDA, of "mps". Raises TypeError for a float64 tensor on it, as torch does, and NotImplementedError
+    for an operation without a kernel. What types a kernel takes, and what it computes, is not known here."""
 
     device = torch.device("mps:0")
 
