@@ -25,7 +25,7 @@ KNOWN: Sequence[tuple[re.Pattern[bytes], str]] = [
         (rb"%PDF", f"is a PDF: {CONVERT}"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", f"is PostScript: {CONVERT}"),
         (rb"version https://git-lfs", "is a pointer of Git LFS in the picture's place: fetch it with git lfs pull"),
-        (rb"\W*<(\?xml|!--|!doctype svg|svg).*<?svg", f"is SVG: {CONVERT}"),
+        (rb"\W*<(svg|(\?xml|!--|!doctype svg).*?<svg)", f"is SVG: {CONVERT}"),
         (rb"\W*<(!doctype html|html|head|body)", "is a web page in the picture's place: download the picture itself"),
     )
 ]
