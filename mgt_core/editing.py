@@ -18,6 +18,7 @@ from .pixels import is_side, told_nearest
 from .placement import sent
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
+from .shares import checked_shares
 from .types import TokenState, check_count
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
@@ -26,8 +27,8 @@ MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0) -> TokenState:
     """Tokens of pictures [B, H, W, 3] (further channels are left out), for a run that repaints them.
 
-    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. Raises
-    MGTError for sizes that the model cannot hold.
+    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode, which also says
+    what values it takes. Raises MGTError for others, and for sizes that the model cannot hold.
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
@@ -60,11 +61,12 @@ def free_cells(mask: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
 
 
 def as_masks(mask: Tensor) -> Tensor:
-    """[H, W] or [B, H, W] -> [B, H, W] float32. Raises MGTError for anything else."""
+    """[H, W] or [B, H, W] in 0..1, of any type of numbers -> [B, H, W] float32. Raises MGTError for anything else; see
+    shares.py for what is taken as 0 and 1."""
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3):
         held = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise MGTError(f"mask is {held}; expected a mask of shape [batch, height, width]")
-    return mask.reshape(-1, *mask.shape[-2:]).float()
+    return checked_shares("mask", mask.reshape(-1, *mask.shape[-2:])).float()
 
 
 def mask_tokens(state: TokenState, mask: Tensor, grow: int = 0) -> TokenState:
@@ -187,12 +189,15 @@ def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int =
 
     original: [1 or B, H, W, C]; repainted: [B, H, W, C]; mask: [1 or B, any size], the largest value over a
     pixel counts, and one between 0 and 1 mixes the two. feather: pixels inside the mask over which the
-    repainted picture fades in.
+    repainted picture fades in. Raises MGTError for sizes and counts that do not agree, and for values that are none of
+    pictures.
     """
     whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
         sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (original, repainted)]
         raise MGTError(f"the original is {sizes[0]} pixels and the repainted picture {sizes[1]}; they must agree")
+    checked_shares("original", original)
+    checked_shares("repainted picture", repainted)
     batch, channels = repainted.shape[0], repainted.shape[-1]
     original = of_batch(original[..., :channels], batch, "original").to(repainted)
     share = F.adaptive_max_pool2d(as_masks(mask).to(repainted)[:, None], original.shape[1:3]).clamp(0, 1)

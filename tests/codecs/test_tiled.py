@@ -105,8 +105,8 @@ def test_statistics_are_those_of_the_whole():
     x = x.to(DEVICE)
     parts = tuple(Moments.of(part) for part in x.split(4, dim=2))
     kept = x.clone()
-    for given in (Map(x, parts), x):
-        change = Tiles(DEVICE, 40).activation(given, norm)
+    for whole in (Map(x, parts), x):
+        change = Tiles(DEVICE, 40).activation(whole, norm)
         torch.testing.assert_close(change(x, False), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
         assert torch.equal(x, kept)
 
