@@ -27,8 +27,9 @@ MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0) -> TokenState:
     """Tokens of pictures [B, H, W, 3] (further channels are left out), for a run that repaints them.
 
-    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode, which also says
-    what values it takes. Raises MGTError for others, and for sizes that the model cannot hold.
+    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. What filters
+    leave beside 0..1 is cut off (see shares.py). Raises MGTError for other values, and for sizes that the model cannot
+    hold.
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
@@ -40,7 +41,7 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
         raise MGTError(
             f"the image is {width} x {height} pixels; this model {takes}: scale it to {good[1]} x {good[0]} first"
         )
-    tokens = codec.encode(image[..., :3], tile_size).to(image.device)
+    tokens = codec.encode(checked_shares("image", image[..., :3]), tile_size).to(image.device)
     fixed = torch.zeros_like(tokens, dtype=torch.bool)
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size, strength=strength)
 
@@ -187,10 +188,10 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
 def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int = 0) -> Tensor:
     """The repainted picture where the mask is, the original everywhere else, to the last bit.
 
-    original: [1 or B, H, W, C]; repainted: [B, H, W, C]; mask: [1 or B, any size], the largest value over a
-    pixel counts, and one between 0 and 1 mixes the two. feather: pixels inside the mask over which the
-    repainted picture fades in. Raises MGTError for sizes and counts that do not agree, and for values that are none of
-    pictures.
+    original: [1 or B, H, W, C]; repainted: [B, H, W, C], and the result has the channels that both have. mask:
+    [1 or B, any size], the largest value over a pixel counts, and one between 0 and 1 mixes the two. feather: pixels
+    inside the mask over which the repainted picture fades in. Raises MGTError for sizes and counts that do not agree,
+    and for values that are none of pictures (see shares.py).
     """
     whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
@@ -198,7 +199,8 @@ def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int =
         raise MGTError(f"the original is {sizes[0]} pixels and the repainted picture {sizes[1]}; they must agree")
     checked_shares("original", original)
     checked_shares("repainted picture", repainted)
-    batch, channels = repainted.shape[0], repainted.shape[-1]
+    batch, channels = repainted.shape[0], min(original.shape[-1], repainted.shape[-1])
+    repainted = repainted[..., :channels]
     original = of_batch(original[..., :channels], batch, "original").to(repainted)
     share = F.adaptive_max_pool2d(as_masks(mask).to(repainted)[:, None], original.shape[1:3]).clamp(0, 1)
     share = (share * fade_in(share > 0, feather))[:, 0, ..., None]

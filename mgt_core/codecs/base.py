@@ -301,9 +301,9 @@ class Codec(Published):
     def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
 
-        tile_size: as in decode; rounding may flip a token that lies between two rows. Values within 0.5 of 0..1, as
-        filters leave them, are cut off (see shares.py). Raises MGTError for other values, and when a side is no
-        multiple of `scale`.
+        tile_size: as in decode; rounding may flip a token that lies between two rows. Raises MGTError when a side is no
+        multiple of `scale`, and for values that are none of a picture: those that filters leave beside 0..1 are taken
+        (see shares.py).
         """
         if not isinstance(image, Tensor) or not image.is_floating_point():
             held = image.dtype if isinstance(image, Tensor) else type(image).__name__
@@ -319,7 +319,8 @@ class Codec(Published):
                 f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
                 f"with sides that are multiples of {self.scale}"
             )
-        return self._nearest(self.latents(checked_shares("image", image), tile_size))
+        checked_shares("image", image)  # encoded as it is: published implementations cut off nothing
+        return self._nearest(self.latents(image, tile_size))
 
 
 def check_tile_size(value: int) -> None:
