@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 64  # pictures encoded together
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF")  # whose reading starts no other program
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # whose reading starts no other program
 TOLD = ("captions", "made")  # in the metadata of a file of examples, as JSON
 SET = "set of pictures"
 DEMO = "demo"
