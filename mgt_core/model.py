@@ -275,7 +275,7 @@ class MGTModel:
         condition = self.complete(condition, tokens.shape[0], tuple(tokens.shape[1:]), "given")
         device = self.acquire()
         prepared = self.network.prepare(condition.to(device), tuple(tokens.shape[1:]))
-        time = torch.as_tensor(timestep, device=device).reshape(-1)
+        time = torch.as_tensor(timestep, dtype=torch.float32, device=device).reshape(-1)
         if time.shape[0] not in (1, tokens.shape[0]):
             raise MGTError(
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"

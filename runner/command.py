@@ -11,7 +11,8 @@ from pathlib import Path
 from .convert import to_api
 from .files import Document, read_document
 from .images import Folders
-from .local import ROOT, Library, check_folders, execute
+from .local import Library, check_folders, execute
+from .pack import ROOT
 from .problems import Json, RunError, WorkflowError, title_of
 from .progress import Bar
 from .server import Client
