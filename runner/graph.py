@@ -24,8 +24,8 @@ class Graph:
     """One graph as it is written down: the workflow itself, or a subgraph.
 
     ends: the links to a subgraph's outputs. sent: links that only the browser makes, by node and input; unsent: nodes
-    that have it make some which are not known. slots: names of a subgraph's inputs, if the file has them. shown: of an
-    old group node, what its widget values belong to.
+    that have it make some which are not known. slots, shown: of an old group node, the names of its inputs, and what
+    its widget values belong to.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Graph:
     ends: dict[int, Link]
     sent: dict[tuple[str, int], Link | None]
     unsent: list[Json]
-    slots: tuple[Any, ...] = ()
+    slots: tuple[str, ...] | None = None
     shown: tuple[Shown | None, ...] | None = None
 
     @cached_property
@@ -91,24 +91,18 @@ class Scope:
         return name_node(self.full_id(node), node["type"], node.get("title") or "")
 
     def outside(self, slot: int) -> int | None:
-        """The input of this use that stands for one of the subgraph's: of its name, or where no name fits of its place.
-        None for one that this use has not."""
-        name = self.graph.slots[slot] if 0 <= slot < len(self.graph.slots) else None
-        if name is None or self.inputs.get(slot) == name:
-            return slot
-        if name in self.input_names:
-            return self.input_names[name]
-        return slot if slot in self.inputs and self.inputs[slot] not in self.graph.slots else None
-
-    @cached_property
-    def inputs(self) -> dict[int, Any]:
-        """Names of this use's inputs."""
+        """The input of this use that stands for one of the subgraph's: that of its place, but of an old group node that
+        of its name, since newer front ends put inputs for widgets between. None for one that this use has not."""
         assert self.instance is not None
-        return {i: entry.get("name") for i, entry in enumerate(self.instance.get("inputs") or [])}
+        named = None if self.graph.slots is None else self.input_names.get(self.graph.slots[slot])
+        number = slot if named is None else named
+        return number if 0 <= number < len(self.instance.get("inputs") or []) else None
 
     @cached_property
     def input_names(self) -> dict[Any, int]:
-        return {name: number for number, name in reversed(self.inputs.items())}
+        assert self.instance is not None
+        entries = self.instance.get("inputs") or []
+        return {entries[number].get("name"): number for number in reversed(range(len(entries)))}
 
     @cached_property
     def held(self) -> dict[int | Widget, list[Held]]:
@@ -172,12 +166,7 @@ def _read(graph: Json, shown: tuple[Shown | None, ...] | None = None) -> Graph:
     for (target, slot), link in sent.items():
         if target == SUBGRAPH_OUTPUT and link is not None:
             ends.setdefault(slot, link)
-    listed = graph.get("inputs")
-    slots = (
-        tuple(entry.get("name") if isinstance(entry, dict) else None for entry in listed)
-        if isinstance(listed, list)
-        else ()
-    )
+    slots = None if shown is None else tuple(entry["name"] for entry in graph["inputs"])
     return Graph(
         str(graph.get("name") or graph.get("id")),
         nodes,
