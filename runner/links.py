@@ -138,7 +138,7 @@ class Sources:
 
 
 def _first_widget(scope: Scope, node: Json) -> Constant | None:
-    held, saved = scope.value((str(node["id"]), "value")), node.get("widgets_values")
+    held, saved = scope.values(node).get("value"), node.get("widgets_values")
     values = list(saved.values()) if isinstance(saved, dict) else saved or []
     return Constant(held) if held is not None else Constant(values[0]) if values else None
 
