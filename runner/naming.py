@@ -15,6 +15,7 @@ LONGEST_PART = 200  # bytes of one of them: file systems take 255, and number an
 SHOWN = 80  # characters of a name in a sentence
 # What a server fills into a filename_prefix, between two %.
 SERVER_NAMES = ("width", "height", "year", "month", "day", "hour", "minute", "second")
+BATCH = "batch_num"  # and this one as it saves each picture: its place in the batch, from 0
 
 
 def parts_of(name: str) -> list[str]:
@@ -58,11 +59,17 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def free_paths(start: Path) -> Iterator[Path]:
     """`start_00001_.png` and on, past the highest number that its folder holds. Raises OSError."""
-    taken = re.compile(re.escape(start.name) + r"_(\d{1,9})_?\.\w+$", re.IGNORECASE)
+    name = re.escape(start.name).replace(f"%{BATCH}%", r"\d+", 1)  # one, which takes no time to match
+    taken = re.compile(name + r"_(\d{1,9})_?\.\w+$", re.IGNORECASE)
     number = max((int(m[1]) for entry in os.scandir(start.parent) if (m := taken.match(entry.name))), default=0)
     while True:
         number += 1
         yield start.with_name(f"{start.name}_{number:05}_.png")
+
+
+def in_batch(paths: Iterator[Path], place: int) -> Iterator[Path]:
+    """The paths with %batch_num% filled in."""
+    return (path.with_name(path.name.replace(f"%{BATCH}%", f"{place}")) for path in paths)
 
 
 def expand_prefix(prefix: str, width: int, height: int) -> str:

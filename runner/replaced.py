@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from .graph import Scope
-from .naming import SERVER_NAMES, date_text
+from .naming import BATCH, SERVER_NAMES, date_text
 from .problems import Json, WorkflowError, shown_text
 
 PREFIX = "filename_prefix"
@@ -61,7 +61,7 @@ class Names:
         if not dot or "." in widget:
             if named.startswith("date:"):
                 return date_text(found[1].split(".")[0][5:], self.now)
-            if found[1] not in SERVER_NAMES:
+            if found[1] not in (*SERVER_NAMES, BATCH):
                 self._stays(found, where, "which is neither a date nor the widget of a node")
             return found[0]
         node = next((names[named] for names in self._nodes() if named in names), None)
