@@ -8,7 +8,6 @@ subgraphs expanded to nodes named `outer:inner`, texts filled in as `widgets` ha
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from . import specs, unknown
 from .graph import BYPASSED, MUTED, Scope, mode, open_graph
@@ -16,7 +15,7 @@ from .links import VIRTUAL, Constant, Origin, Sources
 from .problems import Json, WorkflowError
 from .separators import Separators
 from .shape import is_ui_format, with_own_nodes
-from .widgets import Filling
+from .widgets import Filling, saved_values
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +49,11 @@ def _converted(workflow: Json, classes: specs.Classes, draw: int, server: bool) 
         if info is None:
             absent.append(unknown.Unknown(scope.full_id(node), node["type"], node.get("properties")))
             continue
-        queued = filling.of(scope, node)
-        if queued.extra:
-            surplus.append(f"{scope.label(node)} holds {queued.extra} more widget values than it has widgets.")
-        linked = _linked(scope, node, sources)
+        values, extra = saved_values(node, classes[node["type"]])
+        if extra:
+            surplus.append(f"{scope.label(node)} holds {extra} more widget values than it has widgets.")
         prompt[scope.full_id(node)] = {
-            "inputs": {name: _held(value) for name, value in queued.values.items()}
-            | {name: value for name, value in linked.items() if name not in queued.given},
+            "inputs": filling.inputs(scope, node, values, _linked(scope, node, sources)),
             "class_type": node["type"],
             "_meta": {"title": node.get("title") or info.get("display_name") or node["type"]},
         }
@@ -69,21 +66,10 @@ def _converted(workflow: Json, classes: specs.Classes, draw: int, server: bool) 
     return prompt
 
 
-def _held(value: Any) -> Any:
-    """A value as prompts hold it, where a list is a link."""
-    return {"__value__": value} if isinstance(value, list) else value
-
-
-def _linked(scope: Scope, node: Json, sources: Sources) -> Json:
-    found: Json = {}
-    for slot, entry in enumerate(node.get("inputs") or []):
-        source = sources.of(scope, node, slot)
-        if isinstance(source, Origin):
-            found[entry.get("name")] = [source.node_id, source.slot]
-        elif isinstance(source, Constant):
-            found[entry.get("name")] = _held(source.value)
-    found.pop(None, None)
-    return found
+def _linked(scope: Scope, node: Json, sources: Sources) -> dict[str, Origin | Constant]:
+    """What feeds a node, by the names of its inputs."""
+    found = {entry.get("name"): sources.of(scope, node, slot) for slot, entry in enumerate(node.get("inputs") or [])}
+    return {name: source for name, source in found.items() if source is not None and name is not None}
 
 
 def _warn(lines: list[str]) -> None:

@@ -21,9 +21,11 @@ class Origin(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A widget value that feeds an input from outside its subgraph."""
+    """A widget value that feeds an input. primitive: the node that writes it into the widget there, None where the face
+    of a subgraph holds it."""
 
     value: Any
+    primitive: Json | None = None
 
 
 Source = Origin | Constant | None
@@ -136,7 +138,7 @@ def primitive_value(scope: Scope, entry: Json) -> Constant | None:
     if source is None or source["type"] != "PrimitiveNode":
         return None
     saved = source.get("widgets_values")
-    return Constant(saved[0]) if saved and isinstance(saved, list) else None
+    return Constant(saved[0], source) if saved and isinstance(saved, list) else None
 
 
 def _type(entry: Json) -> Any:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from . import specs
 from .alternatives import Draws
 from .graph import Scope
-from .links import primitive_value
+from .links import Constant, Origin, primitive_value
 from .problems import Json
 from .replaced import PREFIX, SAVERS, Names
 
@@ -25,13 +25,9 @@ def saved_values(node: Json, declared: specs.Declared) -> tuple[Json, int]:
     return values, max(0, len(saved) - len(slots))
 
 
-class Queued(NamedTuple):
-    """Values of a node's widgets by name. given: names of those that come from a primitive. extra: how many values the
-    node holds beyond its widgets."""
-
-    values: Json
-    given: set[str]
-    extra: int
+def held(value: Any) -> Any:
+    """A value as prompts hold it, where a list is a link."""
+    return {"__value__": value} if isinstance(value, list) else value
 
 
 class Filling:
@@ -41,12 +37,30 @@ class Filling:
         self.classes, self.draws = classes, Draws(draw)
         self.names = Names(root, classes.object_info, self.shown)
 
-    def of(self, scope: Scope, node: Json) -> Queued:
-        """Raises WorkflowError where a text grows too much."""
-        given = self._given(scope, node)
-        saved, extra = saved_values(node, self.classes[node["type"]])
-        values = {name: self._queued(scope, node, name, value) for name, value in (saved | given).items()}
-        return Queued(values, set(given), extra)
+    def inputs(self, scope: Scope, node: Json, values: Json, sources: dict[str, Origin | Constant]) -> Json:
+        """The inputs of a node in the prompt, of the values that its widgets were saved with and of what feeds it.
+        Raises WorkflowError where a text grows too much.
+
+        What primitives give is written into widgets, so it is filled in there as what was typed is; a text on the face
+        of a subgraph is sent as it stands.
+        """
+        constants = {name: source for name, source in sources.items() if isinstance(source, Constant)}
+        written = {name: self._given(c) for name, c in constants.items() if c.primitive and name in values}
+        typed = {name: value for name, value in values.items() if name not in sources} | written
+        sent = {name: held(self._queued(scope, node, name, value)) for name, value in typed.items()}
+        for name, source in sources.items():
+            if isinstance(source, Origin):
+                sent[name] = [source.node_id, source.slot]
+            elif name not in written:
+                sent[name] = held(source.value)
+        return sent
+
+    def _given(self, constant: Constant) -> Any:
+        """The value that a primitive writes."""
+        properties = constant.primitive.get("properties") if constant.primitive else None
+        if isinstance(constant.value, str) and isinstance(properties, dict) and properties.get(REPLACES):
+            return self.names.filled(constant.value, f"the value of node {constant.primitive['id']} ({PRIMITIVE})")
+        return constant.value
 
     def shown(self, scope: Scope, node: Json) -> Json:
         """Values of a node's widgets as one sees them, before anything in them is filled in."""
@@ -58,23 +72,9 @@ class Filling:
             return {"value": saved[0]} if saved and isinstance(saved, list) else {}
         if node["type"] not in self.classes.object_info:
             return {}
-        return saved_values(node, self.classes[node["type"]])[0] | self._given(scope, node, replaced=False)
-
-    def _given(self, scope: Scope, node: Json, replaced: bool = True) -> Json:
-        """Values that primitives write into the node's widgets. replaced: with the names in them filled in."""
-        widgets, found = self.classes[node["type"]].defaults, {}
-        for entry in node.get("inputs") or []:
-            constant = primitive_value(scope, entry) if entry.get("name") in widgets else None
-            if constant is not None:
-                link = scope.link(entry.get("link"))
-                source = scope.nodes[link.origin]
-                found[entry["name"]] = self._replaced(scope, source, constant.value) if replaced else constant.value
-        return found
-
-    def _replaced(self, scope: Scope, primitive: Json, value: Any) -> Any:
-        properties = primitive.get("properties")
-        wanted = isinstance(properties, dict) and properties.get(REPLACES)
-        return self.names.filled(value, scope.label(primitive)) if wanted and isinstance(value, str) else value
+        given = {entry.get("name"): primitive_value(scope, entry) for entry in node.get("inputs") or []}
+        written = {name: constant.value for name, constant in given.items() if constant}
+        return saved_values(node, self.classes[node["type"]])[0] | written
 
     def _queued(self, scope: Scope, node: Json, name: str, value: Any) -> Any:
         if not isinstance(value, str):
