@@ -33,7 +33,7 @@ VIRTUAL_TITLES = {"PrimitiveNode": "Primitive", "Reroute": "Reroute"}
 Values = Callable[[Scope, Json], Json]
 
 
-class Names:
+class Replacements:
     """The nodes of a workflow by the names that texts give them. values: of the widgets of a node."""
 
     def __init__(self, root: Scope, object_info: Json, values: Values) -> None:

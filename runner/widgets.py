@@ -7,9 +7,9 @@ from typing import Any
 from . import specs
 from .alternatives import Draws
 from .graph import Scope
-from .links import Constant, Origin, primitive_value
+from .links import Constant, Origin, Sources, first_widget
 from .problems import Json
-from .replaced import PREFIX, SAVERS, Names
+from .replaced import PREFIX, SAVERS, Replacements
 
 PRIMITIVE = "PrimitiveNode"
 REPLACES = "Run widget replace on values"  # a property of primitives
@@ -31,57 +31,70 @@ def held(value: Any) -> Any:
 
 
 class Filling:
-    """What the widgets of a workflow hold once it is queued. draw: the number that decides on {a|b}."""
+    """What the inputs of a workflow's nodes hold once it is queued. draw: the number that decides on {a|b}."""
 
-    def __init__(self, root: Scope, classes: specs.Classes, draw: int = 0) -> None:
-        self.classes, self.draws = classes, Draws(draw)
-        self.names = Names(root, classes.object_info, self.shown)
+    def __init__(self, top: Scope, classes: specs.Classes, sources: Sources, draw: int = 0) -> None:
+        self.classes, self.sources, self.draws = classes, sources, Draws(draw)
+        self.replacements = Replacements(top, classes.object_info, self.shown)
 
-    def inputs(self, scope: Scope, node: Json, values: Json, sources: dict[str, Origin | Constant]) -> Json:
+    @property
+    def told(self) -> list[str]:
+        """What texts name and nothing fills in, a sentence each."""
+        return self.replacements.told
+
+    def inputs(self, scope: Scope, node: Json, values: Json) -> Json:
         """The inputs of a node in the prompt, of the values that its widgets were saved with and of what feeds it.
-        Raises WorkflowError where a text grows too much.
+        Raises WorkflowError where a text grows too much, or links lead nowhere.
 
         What primitives give is written into widgets, so it is filled in there as what was typed is; a text on the face
         of a subgraph is sent as it stands.
         """
-        constants = {name: source for name, source in sources.items() if isinstance(source, Constant)}
+        fed = self._fed(scope, node)
+        constants = {name: source for name, source in fed.items() if isinstance(source, Constant)}
         written = {name: self._given(c) for name, c in constants.items() if c.primitive and name in values}
-        typed = {name: value for name, value in values.items() if name not in sources} | written
+        typed = {name: value for name, value in values.items() if name not in fed} | written
         sent = {name: held(self._queued(scope, node, name, value)) for name, value in typed.items()}
-        for name, source in sources.items():
+        for name, source in fed.items():
             if isinstance(source, Origin):
                 sent[name] = [source.node_id, source.slot]
             elif name not in written:
                 sent[name] = held(source.value)
         return sent
 
-    def _given(self, constant: Constant) -> Any:
-        """The value that a primitive writes."""
-        properties = constant.primitive.get("properties") if constant.primitive else None
-        if isinstance(constant.value, str) and isinstance(properties, dict) and properties.get(REPLACES):
-            return self.names.filled(constant.value, f"the value of node {constant.primitive['id']} ({PRIMITIVE})")
-        return constant.value
-
     def shown(self, scope: Scope, node: Json) -> Json:
         """Values of a node's widgets as one sees them, before anything in them is filled in."""
         inner = scope.inside.get(str(node["id"]))
         if inner is not None:
-            return {(node["inputs"][slot].get("name") or ""): value for slot, value in inner.promoted.items()}
-        if node["type"] == PRIMITIVE:
-            saved = node.get("widgets_values")
-            return {"value": saved[0]} if saved and isinstance(saved, list) else {}
+            return {
+                inner.inputs.get(what) if isinstance(what, int) else what[1]: inner.value(what) for what in inner.held
+            }
         if node["type"] not in self.classes.object_info:
-            return {}
-        given = {entry.get("name"): primitive_value(scope, entry) for entry in node.get("inputs") or []}
-        written = {name: constant.value for name, constant in given.items() if constant}
-        return saved_values(node, self.classes[node["type"]])[0] | written
+            constant = first_widget(scope, node) if node["type"] == PRIMITIVE else None
+            return {"value": constant.value} if constant else {}
+        constants = {name: source for name, source in self._fed(scope, node).items() if isinstance(source, Constant)}
+        written = {name: source.value for name, source in constants.items() if source.primitive}
+        return saved_values(node, self.classes[node["type"]])[0] | scope.values(node) | written
+
+    def _fed(self, scope: Scope, node: Json) -> dict[str, Origin | Constant]:
+        """What feeds a node, by the names of its inputs."""
+        found = enumerate(node.get("inputs") or [])
+        sources = {entry.get("name"): self.sources.of(scope, node, slot) for slot, entry in found}
+        return {name: source for name, source in sources.items() if source is not None and name is not None}
+
+    def _given(self, constant: Constant) -> Any:
+        """The value that a primitive writes."""
+        properties = constant.primitive.get("properties") if constant.primitive else None
+        if isinstance(constant.value, str) and isinstance(properties, dict) and properties.get(REPLACES):
+            where = f"the value of node {constant.primitive['id']} ({PRIMITIVE})"
+            return self.replacements.filled(constant.value, where)
+        return constant.value
 
     def _queued(self, scope: Scope, node: Json, name: str, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         where = f"{name} of {scope.label(node)}"
         if name == PREFIX and node["type"] in SAVERS:
-            return self.names.filled(value, where)
+            return self.replacements.filled(value, where)
         if specs.is_dynamic(self.classes[node["type"]].inputs[name]):
             return self.draws.resolved(value, f"{scope.full_id(node)}.{name}", where)
         return value
