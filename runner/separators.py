@@ -35,22 +35,23 @@ class Separators:
         if allowed is None:
             return value
         if (class_type, name) not in self.known:
-            self.known[class_type, name] = _by_plain_name(allowed)
-        known = self.known[class_type, name]
-        fitting = known.get(plain(value), set())
-        if value in fitting:
-            return value
-        if len(fitting) == 1:
-            return next(iter(fitting))
+            self.known[class_type, name] = by_plain_name(allowed)
+        fitting = self.known[class_type, name].get(plain(value), set())
+        if fitting:
+            return fitted(value, fitting)
         picture = any(specs.options(spec).get(key) for key in specs.UPLOADS)  # its list leaves folders out
-        return plain(value) if picture and not fitting else value
+        return plain(value) if picture else value
 
 
 def plain(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _by_plain_name(allowed: Any) -> dict[str, set[str]]:
+def fitted(value: str, fitting: set[str]) -> str:
+    return next(iter(fitting)) if len(fitting) == 1 else value
+
+
+def by_plain_name(allowed: Any) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for choice in allowed:
         if isinstance(choice, str):
