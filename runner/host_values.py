@@ -22,6 +22,7 @@ TEXT = ("STRING", {"multiline": True})
 LINE = ("STRING", {"default": ""})
 SWITCH = ("BOOLEAN", {"default": False})
 SENSITIVE = ("BOOLEAN", {"default": True})
+CONTROL = {"control_after_generate": "fixed"}  # what the browser does to a number once it is queued
 SIGNED = ("INT", {"default": 0, "min": -LARGEST, "max": LARGEST})
 CASES = {"UPPERCASE": str.upper, "lowercase": str.lower, "Capitalize": str.capitalize, "Title Case": str.title}
 TRIMS = {"Both": str.strip, "Left": str.lstrip, "Right": str.rstrip}
@@ -45,14 +46,14 @@ def computes(name: str, shown: str, output: str | tuple[str, ...], **inputs):
 
 @computes("PrimitiveString", "Text", "STRING", value=LINE)
 @computes("PrimitiveStringMultiline", "Text (Multiline)", "STRING", value=TEXT)
-@computes("PrimitiveInt", "Int", "INT", value=("INT", {**SIGNED[1], "control_after_generate": "fixed"}))
+@computes("PrimitiveInt", "Int", "INT", value=("INT", {**SIGNED[1], **CONTROL}))
 @computes("PrimitiveFloat", "Float", "FLOAT", value=("FLOAT", {"default": 0.0, "min": -LARGEST, "max": LARGEST}))
 @computes("PrimitiveBoolean", "Boolean", "BOOLEAN", value=SWITCH)
 def same(value: Any) -> Any:
     return value
 
 
-@computes("SeedNode", "Seed", "INT", seed=("INT", {"default": 0, "min": 0, "max": LARGEST}))
+@computes("SeedNode", "Seed", "INT", seed=("INT", {"default": 0, "min": 0, "max": LARGEST, **CONTROL}))
 def seed_of(seed: int) -> int:
     return seed
 

@@ -164,23 +164,6 @@ def test_other_loaders_refuse_too(models, node, widget, value):
     assert NODES[node].VALIDATE_INPUTS(default) is True
 
 
-def test_names_saved_on_another_system_are_found(models):
-    copy_bundle(models / "mgt" / "sub" / "tiny")
-    (listed,) = [name for name in host.bundles() if "tiny" in name]
-    for value in (r"sub\tiny", "sub/tiny", r"sub\tiny — was none once"):
-        assert LOADER.VALIDATE_INPUTS(value) is True
-        assert choices.names(model=value, base=host.NONE, codec=None) == [listed, host.NONE, None]
-    assert run("MGTLoadModel", model=r"sub\tiny", text_encoder=r"sub\tiny", codec=r"sub\tiny")
-    assert LOADER.IS_CHANGED(model=r"sub\tiny") == LOADER.IS_CHANGED(model=listed) != ""
-    assert "is not there" in LOADER.VALIDATE_INPUTS(r"other\tiny")
-
-
-def test_of_two_names_that_differ_in_separators_none_is_guessed():
-    known = {r"a\b/c": 1, r"a/b\c": 2, "d": 3}
-    assert choices.plain("a/b/c", known) == "a/b/c"
-    assert choices.plain(r"a\b/c", known) == r"a\b/c"
-
-
 def test_a_text_encoder_of_another_kind_is_told(models):
     FOREIGN["t5xxl.safetensors"][0](models / "text_encoders" / "t5xxl.safetensors")
     told = NODES["MGTLoadTextEncoder"].VALIDATE_INPUTS("t5xxl.safetensors")
