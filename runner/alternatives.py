@@ -32,7 +32,7 @@ class Draws:
         number and the key decide what is drawn. Raises WorkflowError, which names the text by `where`, if they are too
         many."""
         self.where = where
-        return self._resolved(text, random.Random(f"{self.number}/{key}"), 0)
+        return self._resolved(text, random.Random(f"{self.number}/{ascii(key)}"), 0)
 
     def _resolved(self, text: str, draw: random.Random, depth: int) -> str:
         if depth > DEEPEST:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from . import broadcasts
 from .groups import written_groups
 from .problems import Json, WorkflowError, name_node
-from .promoted import Held, Shown, Widget, held_values, widgets_of
+from .promoted import Held, Shown, Widget, by_node, held_value, held_values, widgets_of
 from .shape import MOST_BYTES, MOST_NODES, NOTES, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Link, check_workflow, link_ends
 
 MUTED, BYPASSED = 2, 4
@@ -24,8 +24,8 @@ class Graph:
     """One graph as it is written down: the workflow itself, or a subgraph.
 
     ends: the links to a subgraph's outputs. sent: links that only the browser makes, by node and input; unsent: nodes
-    that have it make some which are not known. slots: names of a subgraph's inputs, if the file has them. shown: of an
-    old group node, what its widget values belong to.
+    that have it make some which are not known. slots, shown: of an old group node, the names of its inputs, and what
+    its widget values belong to.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Graph:
     ends: dict[int, Link]
     sent: dict[tuple[str, int], Link | None]
     unsent: list[Json]
-    slots: tuple[Any, ...] = ()
+    slots: tuple[str, ...] | None = None
     shown: tuple[Shown | None, ...] | None = None
 
     @cached_property
@@ -91,24 +91,18 @@ class Scope:
         return name_node(self.full_id(node), node["type"], node.get("title") or "")
 
     def outside(self, slot: int) -> int | None:
-        """The input of this use that stands for one of the subgraph's: of its name, or where no name fits of its place.
-        None for one that this use has not."""
-        name = self.graph.slots[slot] if 0 <= slot < len(self.graph.slots) else None
-        if name is None or self.inputs.get(slot) == name:
-            return slot
-        if name in self.input_names:
-            return self.input_names[name]
-        return slot if slot in self.inputs and self.inputs[slot] not in self.graph.slots else None
+        """The input of this use that stands for one of the subgraph's: that of its place, but of an old group node that
+        of its name, since newer front ends put inputs for widgets between. None for one that this use has not."""
+        names, slots = self.input_names, self.graph.slots
+        if slots is not None and slots[slot] in names:
+            return names.index(slots[slot])
+        is_there = 0 <= slot < len(names) and (slots is None or names[slot] not in slots)
+        return slot if is_there else None
 
     @cached_property
-    def inputs(self) -> dict[int, Any]:
-        """Names of this use's inputs."""
+    def input_names(self) -> list[Any]:
         assert self.instance is not None
-        return {i: entry.get("name") for i, entry in enumerate(self.instance.get("inputs") or [])}
-
-    @cached_property
-    def input_names(self) -> dict[Any, int]:
-        return {name: number for number, name in reversed(self.inputs.items())}
+        return [entry.get("name") for entry in self.instance.get("inputs") or []]
 
     @cached_property
     def held(self) -> dict[int | Widget, list[Held]]:
@@ -118,11 +112,15 @@ class Scope:
             return {}
         shown = widgets_of(self.instance, self.graph.fed) if self.graph.shown is None else self.graph.shown
         own, around, here = held_values(self.instance, shown), self.parent.held, str(self.instance["id"])
-        return {what: [*around.get((here, name), ()), held] for what, (name, held) in own.items()}
+        found: dict[int | Widget, list[Held]] = {}
+        for what, names in by_node(own, {what: name for what, (name, _) in own.items()}, self.graph.fed):
+            outer = next((around[(here, *name)] for name in names if (here, *name) in around), [])
+            found[what] = [*outer, own[what][1]]
+        return found
 
-    def value(self, what: int | Widget) -> Any:
-        """Of an input of this use of a subgraph, or of a widget inside; None if the file holds none."""
-        return next((held.value for held in self.held.get(what, ()) if held.value is not None), None)
+    def value(self, slot: int) -> Any:
+        """Of an input of this use of a subgraph; None if the file holds none."""
+        return held_value(self.held.get(slot, ()))
 
     @cached_property
     def places(self) -> dict[str, dict[str, list[Held]]]:
@@ -130,13 +128,12 @@ class Scope:
         found: dict[str, dict[str, list[Held]]] = {}
         for what, held in self.held.items():
             if isinstance(what, tuple):
-                found.setdefault(what[0], {})[what[1]] = held
+                found.setdefault(what[0], {}).setdefault(what[1], held)
         return found
 
     def values(self, node: Json) -> Json:
         """Of a node's widgets, in the place of those that it has."""
-        places = self.places.get(str(node["id"]), {})
-        values = {name: self.value((str(node["id"]), name)) for name in places}
+        values = {name: held_value(held) for name, held in self.places.get(str(node["id"]), {}).items()}
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -172,12 +169,7 @@ def _read(graph: Json, shown: tuple[Shown | None, ...] | None = None) -> Graph:
     for (target, slot), link in sent.items():
         if target == SUBGRAPH_OUTPUT and link is not None:
             ends.setdefault(slot, link)
-    listed = graph.get("inputs")
-    slots = (
-        tuple(entry.get("name") if isinstance(entry, dict) else None for entry in listed)
-        if isinstance(listed, list)
-        else ()
-    )
+    slots = None if shown is None else tuple(entry["name"] for entry in graph["inputs"])
     return Graph(
         str(graph.get("name") or graph.get("id")),
         nodes,

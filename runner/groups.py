@@ -111,7 +111,8 @@ class Writer:
         self.kinds = {(link[0], link[1]): link[5] for link in links if len(link) > 5}
         self.feeding = {(target, slot): origin for _, origin, _, target, slot in self.links}
         self.fed = {(origin, slot) for _, origin, slot, _, _ in self.links}
-        self.external = {_external(entry) for entry in defined.get("external") or () if isinstance(entry, list)}
+        external = defined["external"] if isinstance(defined.get("external"), list) else []
+        self.external = {_external(entry) for entry in external if isinstance(entry, list)}
         self.seen: dict[str, int] = {}
         self.inputs: list[str] = []
         self.shown: list[Shown | None] = []

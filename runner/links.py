@@ -67,9 +67,8 @@ class Sources:
     def kind(self, scope: Scope, node: Json) -> Kind | None:
         """What a node is if it exists in the browser alone."""
         kind = kind_of(node, self.object_info)
-        if kind is None and node["type"] not in self.object_info and self.names.is_get(scope, node):
-            return Kind.NAMED
-        return kind
+        is_unknown = kind is None and node["type"] not in self.object_info
+        return self.names.kind(scope, node) if is_unknown else kind
 
     def of(self, scope: Scope, node: Json, slot: int) -> Source:
         """Raises WorkflowError where the links lead nowhere, or in a circle."""
@@ -141,7 +140,7 @@ class Sources:
 
 
 def first_widget(scope: Scope, node: Json) -> Constant | None:
-    held, saved = scope.value((str(node["id"]), "value")), node.get("widgets_values")
+    held, saved = scope.values(node).get("value"), node.get("widgets_values")
     values = list(saved.values()) if isinstance(saved, dict) else saved or []
     return Constant(held, node) if held is not None else Constant(values[0], node) if values else None
 
@@ -168,7 +167,6 @@ def _outside(scope: Scope, slot: int, wanted: Any) -> Place | Source:
     if number is None:
         return None
     outside = Place(scope.parent, str(scope.instance["id"]), "inputs", number, wanted)
-    _entry(outside)
     if scope.parent.is_linked(scope.instance, number):
         return outside
     value = scope.value(number)

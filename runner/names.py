@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .browser_nodes import families, linked, name_held
+from typing import Any
+
+from .browser_nodes import Kind, families, linked, name_held
 from .graph import Scope
 from .problems import Json, WorkflowError, listing, name_node, shown_text
 
@@ -13,21 +15,25 @@ class Names:
     """What the Set nodes of a workflow set, by the graph that they lie in, their class and their name."""
 
     def __init__(self, top: Scope, object_info: Json) -> None:
-        self.object_info = object_info
         self.inside: dict[tuple[Scope, str, str], list[Setter]] = {}
         self.anywhere: dict[tuple[str, str], list[Setter]] = {}
+        self.kinds: dict[tuple[Scope, Any], Kind] = {}
         self.twice: dict[str, None] = {}
-        for scope, node in top.walk():
-            if node["type"] in object_info or "set" not in node["type"].lower() or not node.get("inputs"):
-                continue
-            name = name_held(node)
+        unknown = [(scope, node) for scope, node in top.walk() if node["type"] not in object_info]
+        for scope, node in unknown:
+            name = name_held(node) if node.get("inputs") else ""
             for family in families(node, "set") if name else ():
                 self.inside.setdefault((scope, family, name), []).append((scope, node))
                 self.anywhere.setdefault((family, name), []).append((scope, node))
+        for scope, node in unknown:
+            found = None if linked(node) else self._found(scope, node)
+            if found is not None:
+                self.kinds[scope, node["id"]] = Kind.NAMED
+                self.kinds.setdefault((found[0], found[1]["id"]), Kind.SAME_INPUT)
 
-    def is_get(self, scope: Scope, node: Json) -> bool:
-        """Whether a node of unknown class gets what another one sets, by all signs."""
-        return not linked(node) and self._found(scope, node) is not None
+    def kind(self, scope: Scope, node: Json) -> Kind | None:
+        """Of a node of unknown class that gets what another one sets, or sets what another one gets, by all signs."""
+        return self.kinds.get((scope, node["id"]))
 
     def setter(self, scope: Scope, node: Json) -> Setter:
         """The Set node that a Get node stands for: in its own graph, in those around it, or the only one anywhere.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .problems import Json
 
-Widget = tuple[str, str]  # id of a node, name of its widget
+Widget = tuple[
+    str, ...
+]  # id of a node, name of its widget, and of one of several in a subgraph the node further inside
+Found = tuple["int | Widget", list[tuple[str, ...]]]
 THE_USE_ITSELF = "-1"  # as the node of a widget that belongs to an input of the subgraph
 
 
@@ -54,6 +57,11 @@ def held_values(use: Json, shown: Iterable[Shown | None]) -> dict[int | Widget, 
     return places
 
 
+def held_value(places: Iterable[Held]) -> Any:
+    """The first that is there."""
+    return next((held.value for held in places if held.value is not None), None)
+
+
 def widgets_of(use: Json, fed: dict[Widget, int]) -> list[Shown | None]:
     """What the places of a subgraph's `widgets_values` belong to. fed: the inputs of the subgraph, by widgets inside.
 
@@ -64,9 +72,9 @@ def widgets_of(use: Json, fed: dict[Widget, int]) -> list[Shown | None]:
     inputs = {i: Shown(str(entry.get("name")), i) for i, entry in enumerate(entries) if entry.get("widget")}
     slots = {shown.name: number for number, shown in reversed(inputs.items())}
     listed: list[Shown | None] = []
-    for node_id, name in _proxies(use):
+    for node_id, name, *further in _proxies(use):
         slot = slots.get(name) if node_id == THE_USE_ITSELF else fed.get((node_id, name))
-        listed.append(Shown(name, (node_id, name)) if slot is None else inputs.pop(slot, Shown(name, slot)))
+        listed.append(Shown(name, (node_id, name, *further)) if slot is None else inputs.pop(slot, Shown(name, slot)))
     unlisted = list(inputs.values())
     late = any(shown is not None and isinstance(shown.what, int) for shown in listed)
     return [*listed, *unlisted] if late else [*unlisted, *listed]
@@ -76,16 +84,30 @@ def _proxies(use: Json) -> list[Widget]:
     """The property, as far as it is of the shape that the front end writes."""
     properties = use.get("properties")
     saved = properties.get("proxyWidgets") if isinstance(properties, dict) else None
-    return [
-        (str(entry[0]), _bare(str(entry[1]))) if isinstance(entry, list) and len(entry) > 1 else ("", "")
-        for entry in (saved if isinstance(saved, list) else [])
-    ]
+    return [_widget(entry) for entry in (saved if isinstance(saved, list) else [])]
 
 
-def _bare(name: str) -> str:
-    """Without the ids of nodes in subgraphs further inside, which some front ends put before it."""
+def _widget(entry: Any) -> Widget:
+    """As listed; some front ends put the ids of nodes further inside before the name, others the last one after it."""
+    if not isinstance(entry, list) or len(entry) < 2:
+        return "", ""
+    node_id, name, *further = map(str, entry[:3])
     number, colon, rest = name.partition(":")
     while colon and number.strip().isdigit():
-        name = rest.strip()
+        further, name = [number.strip()], rest.strip()
         number, colon, rest = name.partition(":")
-    return name
+    return node_id, name, *further
+
+
+def by_node(own: Iterable[int | Widget], names: dict[int | Widget, str], fed: dict[Widget, int]) -> Iterator[Found]:
+    """What is shown, with how the graph around may call it: by its name alone, inputs first, where several have it; by
+    its name and the node inside that it belongs to."""
+    inside: dict[int, list[str]] = {}
+    for widget, slot in fed.items():
+        inside.setdefault(slot, []).append(widget[0])
+    taken: set[str] = set()
+    for what in sorted(own, key=lambda what: not isinstance(what, int)):
+        name = names[what]
+        nodes = inside.get(what, []) if isinstance(what, int) else [what[0]]
+        yield what, [*((name, node) for node in nodes), *([] if name in taken else [(name,)])]
+        taken.add(name)

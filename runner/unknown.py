@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -21,6 +22,11 @@ COMFYUI = frozenset(
     "TripleCLIPLoader unCLIPConditioning UNETLoader UpscaleModelLoader VAEDecode VAEDecodeTiled VAEEncode "
     "VAEEncodeForInpaint VAELoader".split()
 )
+# What stands for other nodes, by its class.
+LOST = {
+    re.compile(r"workflow[/>]"): "a group of nodes",
+    re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"): "a subgraph",
+}
 NEAR = 0.8  # how much of a name is right in one that is near it
 MOST_COMPARED = 20  # classes whose names are compared with all that are there
 LONGEST = 60  # characters of a name that a file gives
@@ -51,7 +57,9 @@ def _problem(class_type: str, nodes: list[Unknown], names: Iterable[str], server
     shown, properties = shown_text(class_type, LONGEST), nodes[0].properties
     properties = properties if isinstance(properties, dict) else {}
     help_ = (_on_server if server else _here)(class_type, _pack(class_type, properties), _version(properties))
-    if near := get_close_matches(class_type[:LONGEST], names, 1, NEAR):
+    if lost := next((what for pattern, what in LOST.items() if pattern.match(class_type)), ""):
+        help_ = f"it is {lost} that the file does not hold, so save it once more in the browser that has it"
+    elif near := get_close_matches(class_type[:LONGEST], names, 1, NEAR):
         help_ = f"the nearest name of a node that does is {near[0]}; otherwise {help_}"
     return Problem(f"Cannot execute because node {shown} does not exist", f"{where}; {help_}")
 

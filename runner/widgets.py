@@ -65,9 +65,8 @@ class Filling:
         """Values of a node's widgets as one sees them, before anything in them is filled in."""
         inner = scope.inside.get(str(node["id"]))
         if inner is not None:
-            return {
-                inner.inputs.get(what) if isinstance(what, int) else what[1]: inner.value(what) for what in inner.held
-            }
+            names = {what: _name(node, what) if isinstance(what, int) else what[1] for what in inner.held}
+            return {name: inner.value(what) for what, name in names.items()}
         if node["type"] not in self.classes.object_info:
             constant = first_widget(scope, node) if node["type"] == PRIMITIVE else None
             return {"value": constant.value} if constant else {}
@@ -98,3 +97,8 @@ class Filling:
         if specs.is_dynamic(self.classes[node["type"]].inputs[name]):
             return self.draws.resolved(value, f"{scope.full_id(node)}.{name}", where)
         return value
+
+
+def _name(node: Json, slot: int) -> Any:
+    entries = node.get("inputs") or []
+    return entries[slot].get("name") if slot < len(entries) else None

@@ -69,6 +69,18 @@ def test_what_helps(found, here, there, info):
         assert str(refusal.value) == f"Cannot execute because node {kind} does not exist: Node ID '#2'; {wanted}."
 
 
+@pytest.mark.parametrize(
+    "kind, what", [("workflow>Mine", "a group of nodes"), ("7c3e4f6a-3f0e-4b8e-9a53-0c4f3f6f2f11", "a subgraph")]
+)
+@pytest.mark.parametrize("server", [False, True])
+def test_what_the_file_lacks_is_told_as_that(kind, what, server, info):
+    with pytest.raises(
+        WorkflowError,
+        match=f"it is {what} that the file does not hold, so save it once more in the browser that has it",
+    ):
+        to_api(chain(node(2, kind, [], LINKED, ("THING",))), info, server=server)
+
+
 def test_nodes_of_one_class_are_told_together(info):
     graph = workflow([node(number, "Blur", properties=PACK) for number in range(1, 9)])
     with pytest.raises(WorkflowError) as refusal:
