@@ -93,25 +93,36 @@ def left_out() -> list[str]:
 
 
 def plain(value: str, known: Mapping[str, object]) -> str:
-    """A choice without the reason behind it, which a saved workflow keeps when the file has become a good one."""
-    return value if value in known or BEHIND not in value else value.rpartition(BEHIND)[0]
+    """A choice as it is called here: without the reason behind it, which a saved workflow keeps when the file has
+    become a good one, and with the separators of this system where the workflow was saved on another."""
+    if value in known:
+        return value
+    name = value.rpartition(BEHIND)[0] if BEHIND in value else value
+    if name in known or not ("/" in name or "\\" in name):
+        return name
+    fitting = [one for one in known if one.replace("\\", "/") == name.replace("\\", "/")]
+    return fitting[0] if len(fitting) == 1 else name
 
 
 def path_of(what: str, value: str | None) -> str | None:
     """What the library takes for a choice; None for what is no file, or is wired. Raises MGTError with the sentence of
     `fault` where it is none of the choices."""
+    return _found(what, value)[1]
+
+
+def names(**chosen: str | None) -> list[str | None]:
+    """The choices as they are called here. Raises MGTError for the first that is none."""
+    return [_found(what, value)[0] for what, value in chosen.items()]
+
+
+def _found(what: str, value: str | None) -> tuple[str | None, str | None]:
     if value is None or value in OWN.get(what, ()):
-        return None
+        return value, None
     known = KNOWN[what]()
     if told := fault(what, value, known):
         raise MGTError(f"{what} {told}")
-    return known[plain(value, known)]
-
-
-def check(**chosen: str) -> None:
-    """Raises MGTError for the first of the inputs that is none of the choices."""
-    for what, value in chosen.items():
-        path_of(what, value)
+    name = plain(value, known)
+    return name, known[name]
 
 
 def answer(what: str, value: str | None) -> bool | str:

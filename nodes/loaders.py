@@ -105,9 +105,8 @@ class MGTLoadModel:
         base: str = host.NONE,
         unique_id=None,
     ):
-        choices.check(model=model, text_encoder=text_encoder, codec=codec, base=base)
-        name = choices.plain(model, host.bundles())
-        pipe = host.load(name, dtype, quantization, unique_id, text_encoder, codec, base)
+        model, *others = choices.names(model=model, text_encoder=text_encoder, codec=codec, base=base)
+        pipe = host.load(model, dtype, quantization, unique_id, *others)
         return pipe.model, pipe.text, pipe.codec
 
 
@@ -152,7 +151,7 @@ class MGTLoadTextEncoder:
         return choices.changes(text_encoder=text_encoder, tokenizer=tokenizer)
 
     def load(self, text_encoder: str, tokenizer: str, dtype: str):
-        choices.check(text_encoder=text_encoder, tokenizer=tokenizer)
+        text_encoder, tokenizer = choices.names(text_encoder=text_encoder, tokenizer=tokenizer)
         return (host.load_text(text_encoder, tokenizer, dtype),)
 
 
@@ -191,7 +190,7 @@ class MGTLoadSelfGuidance:
         return choices.changes(branch=branch)
 
     def load(self, model, branch: str):
-        choices.check(branch=branch)
+        (branch,) = choices.names(branch=branch)
         return (host.load_branch(branch, model),)
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .naming import SHOWN, below, free_paths, target
+from .naming import SHOWN, below, free_paths, in_batch, target
 from .pictures import FORMATS, check_pictures, read_pictures, texts
 from .problems import Json, RunError, shown_text
 from .writing import save_new, sweep
@@ -94,10 +94,10 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             notes = texts({"prompt": prompt, **(extra_pnginfo or {})})
             paths = free_paths(start)
             saved = []
-            for image in images:
+            for place, image in enumerate(images):
                 picture = Image.fromarray(image.float().clamp(0, 1).mul_(255).byte().cpu().numpy())
                 write = partial(picture.save, format="PNG", pnginfo=notes, compress_level=4)
-                saved.append(save_new(paths, write))
+                saved.append(save_new(in_batch(paths, place), write))
             return {"ui": {"saved": saved}}
 
     class PreviewImage(SaveImage):

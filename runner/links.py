@@ -23,9 +23,11 @@ class Origin(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A widget value that feeds an input from outside its subgraph."""
+    """A widget value that feeds an input. primitive: the node of the browser that writes it into the widget there, None
+    where the face of a subgraph holds it."""
 
     value: Any
+    primitive: Json | None = None
 
 
 Source = Origin | Constant | None
@@ -99,7 +101,7 @@ class Sources:
         inner = scope.inside.get(node_id)
         kind = self.kind(scope, node) if inner is None else None
         if kind is Kind.WIDGET:  # which is copied to where it goes whatever the node's mode
-            return _first_widget(scope, node)
+            return first_widget(scope, node)
         if mode(node) == MUTED:
             return None
         if mode(node) == BYPASSED:
@@ -137,10 +139,10 @@ class Sources:
         return first
 
 
-def _first_widget(scope: Scope, node: Json) -> Constant | None:
+def first_widget(scope: Scope, node: Json) -> Constant | None:
     held, saved = scope.values(node).get("value"), node.get("widgets_values")
     values = list(saved.values()) if isinstance(saved, dict) else saved or []
-    return Constant(held) if held is not None else Constant(values[0]) if values else None
+    return Constant(held, node) if held is not None else Constant(values[0], node) if values else None
 
 
 def _before_input(place: Place) -> Place | Source:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import host_nodes, specs
+from . import host_nodes, host_values, specs
 from .failures import said
 from .images import Folders, make_nodes
 from .pack import ALIAS, load_pack
@@ -34,7 +34,7 @@ class Library:
     def of_pack(cls, folders: Folders) -> Library:
         pack = load_pack()
         classes, names = make_nodes(folders)
-        others = host_nodes.NODES
+        others = {**host_nodes.NODES, **host_values.NODES}
         return cls(
             {**classes, **{name: node for name, (node, _) in others.items()}, **pack.NODE_CLASS_MAPPINGS},
             {**names, **{name: shown for name, (_, shown) in others.items()}, **pack.NODE_DISPLAY_NAME_MAPPINGS},

@@ -10,6 +10,7 @@ from . import specs
 from .graph import Scope, open_graph
 from .problems import Json, WorkflowError, listing, name_node, title_of
 from .promoted import Held
+from .separators import by_plain_name, fitted, plain
 from .shape import SUBGRAPH_INPUT, is_ui_format, with_own_nodes
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -163,7 +164,8 @@ def parse(text: str, spec: specs.Spec, where: str) -> Any:
         raise WorkflowError.one(f"--set: {where} is {text!r}, which holds bytes that are no text in UTF-8")
     kind, allowed = specs.kind(spec), specs.choices(spec)
     if allowed is not None:
-        found = next((choice for choice in allowed if str(choice) == text), text)
+        found = next((choice for choice in allowed if str(choice) == text), None)
+        found = fitted(text, by_plain_name(allowed).get(plain(text), set())) if found is None else found
         if found not in allowed and not any(specs.options(spec).get(key) for key in specs.UPLOADS):
             raise WorkflowError.one(f"--set: {where} is {text!r}, which is not one of {listing(allowed)}")
         return found

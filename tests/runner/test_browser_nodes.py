@@ -177,7 +177,8 @@ REFUSED = {
     ),
     "a pair that is none": (
         workflow([node(3, "GetThing", ["a"], outputs=("THING",)), show(4, 2)], [(2, 3, 0, 4, 0, "T")]),
-        "Cannot execute because node GetThing does not exist: Node ID '#3'.",
+        "Cannot execute because node GetThing does not exist: Node ID '#3'; it is one of ComfyUI's own that runs on "
+        "a server alone, or of another pack, so use --server URL of one that has it.",
     ),
 }
 
@@ -224,7 +225,10 @@ def test_nodes_of_unknown_class_that_are_needed_are_named_and_no_others(info):
     graph["nodes"][2]["inputs"][0]["link"] = None
     with pytest.raises(WorkflowError) as refusal:
         to_api(graph, info)
-    assert str(refusal.value) == "Cannot execute because node FancyLoader does not exist: Node ID '#8'."
+    (problem,) = refusal.value.problems
+    assert str(problem).startswith(
+        "Cannot execute because node FancyLoader does not exist: Node ID '#8'; it is one of "
+    )
 
 
 def test_ends_of_unknown_class_are_refused_where_there_is_no_other(info):

@@ -227,7 +227,8 @@ def test_a_setting_of_a_primitive_in_a_group(info):
 BAD = {
     "no definition": (
         workflow([use(2)], extra={"groupNodes": {"H": TWO}}),
-        "Cannot execute because node workflow>G does not exist: Node ID '#2'.",
+        "Cannot execute because node workflow>G does not exist: Node ID '#2'; it is a group of nodes that the file "
+        "does not hold, so save it once more in the browser that has it.",
     ),
     "no lists": (
         grouped({"nodes": 3}, use(2)),
@@ -242,7 +243,8 @@ BAD = {
     ),
     "a class that is not there": (
         grouped(group(node(0, "Fancy", [], [("thing", "THING", None)], ("THING",))), use(2, [], THING)),
-        "Cannot execute because node Fancy does not exist: Node ID '#2:0'.",
+        "Cannot execute because node Fancy does not exist: Node ID '#2:0'; it is one of ComfyUI's own that runs on a "
+        "server alone, or of another pack, so use --server URL of one that has it.",
     ),
 }
 
