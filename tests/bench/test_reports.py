@@ -2,21 +2,26 @@
 
 import json
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import reports
 from bench.reports import LINE, write_report, written
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=200,
+    max_leaves=12,
 )
 
 
-@given(st.dictionaries(st.text(), VALUES))
-def test_nothing_of_a_report_is_lost(found):
-    text = written(found)
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(), VALUES, max_size=3), st.integers(0, 20))
+def test_nothing_of_a_report_is_lost(found, line):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, "LINE", line)
+        text = written(found)
     assert json.loads(text) == found and list(json.loads(text)) == list(found)
 
 
