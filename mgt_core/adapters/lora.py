@@ -19,7 +19,8 @@ from ..errors import MGTError, join_some, shortened
 from ..loading.building import is_finite, told_of
 from ..loading.disk import is_dir, is_file, parse_json, read_json
 from ..loading.finite import BYTES, numbers_fit
-from ..loading.weights import SUFFIXES, index_weights, open_weights
+from ..loading.listing import SUFFIXES
+from ..loading.weights import index_weights, open_weights
 from .patterns import Patterns
 
 # As PEFT, diffusers and kohya's scripts name the two matrices of a layer.

@@ -23,9 +23,8 @@ from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
 from .foreign import Foreign, by_ending, by_names, unreadable
-from .listing import TELLING, check_time, files_in, folders_in, identity, once
+from .listing import SUFFIXES, TELLING, check_time, files_in, folders_in, identity, once
 from .part import Part, read_part
-from .weights import SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +50,8 @@ def find_bundle(source: str | Path, what: str = "model") -> Path:
         recover(path)
         if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
+        if is_file(path) and (told := by_ending(path)):
+            raise MGTError(f"{what} is {str(source)!r}, {told.what}; {told.advice}")
     accepted = "a folder with a transformer subfolder, a transformer file with its codec beside it"
     if what in ("text_encoder", "codec", "tokenizer"):
         accepted = f"a folder or file that holds a {what.replace('_', ' ')}, a bundle that has one"
