@@ -87,24 +87,23 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
     """The part of a folder that `registry` knows. Raises MGTError where there is none."""
     part = find_part(folder, registry, what, usual, look, codes)
     if part is None:
-        check_readable(folder, what, look)
         below = join_some(entry.name for entry in folders_in(folder) if is_hf_layout(entry))
         advice = f"it holds {below}, which may be given" if below else LENT[what]
         raise MGTError(
             f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
-            f"({', '.join(registry)}); {advice}"
+            + (unreadable_in(folder, look) or f"({', '.join(registry)}); {advice}")
         )
     return part
 
 
-def check_readable(folder: Path, what: str, look: Look) -> None:
-    """Raises MGTError where the part that a folder lacks may be what cannot be read in it."""
+def unreadable_in(folder: Path, look: Look) -> str:
+    """What to say of a part that may be the one which is not found, since it cannot be read. Raises MGTError where the
+    folder itself is that."""
     if is_file(folder / "config.json") and (problem := look(folder).problem):
         raise problem
     problems = [part.problem for part in map(look, candidates(folder)) if part.problem]
-    if problems:
-        more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
-        raise MGTError(f"{folder} holds no {what} of a known kind that can be read: {problems[0]}{more}")
+    more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
+    return f"that can be read: {problems[0]}{more}" if problems else ""
 
 
 def find_part(

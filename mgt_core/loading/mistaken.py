@@ -42,9 +42,3 @@ def told_apart(path: Path) -> Iterator[None]:
         if told := in_place_of(path):
             raise MGTError(f"{error}{told.instead}") from None
         raise
-
-
-def check_beginning(path: Path) -> None:
-    """Raises MGTError for a file that another library is to read and that is not what its name says."""
-    if told := in_place_of(path):
-        raise MGTError(f"{path} cannot be read{told.instead}")
