@@ -12,7 +12,7 @@ from ..mgt_core.loading.foreign import Foreign
 from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, remembered
 from ..mgt_core.loading.listing import can_be_shown
 from ..mgt_core.loading.repositories import REPOSITORIES, Repository, published
-from ..mgt_core.loading.weights import leads_out
+from ..mgt_core.loading.shards import leads_out
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS
 from . import folders, host
 from .fingerprints import fingerprint

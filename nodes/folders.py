@@ -13,8 +13,18 @@ from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.loading.disk import is_dir, is_file, read_json
 from ..mgt_core.loading.foreign import Foreign, by_pipeline, is_diffusion
 from ..mgt_core.loading.layouts import BUILT_IN, PARTS, is_hf_layout, loose_bundles, remembered
-from ..mgt_core.loading.listing import ARCHIVES, GGUF, can_be_shown, contents, files_in, folders_in, identity, one_list
-from ..mgt_core.loading.weights import SUFFIXES
+from ..mgt_core.loading.listing import (
+    ARCHIVES,
+    GGUF,
+    SUFFIXES,
+    UNFINISHED,
+    can_be_shown,
+    contents,
+    files_in,
+    folders_in,
+    identity,
+    one_list,
+)
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 
 log = logging.getLogger(__name__)
@@ -24,7 +34,7 @@ T = TypeVar("T")
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 BRANCH_FOLDER = "self_guidance"  # below it
 OWN_FOLDERS = (BRANCH_FOLDER, "presets")  # of what is listed by others
-WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES)
+WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES, *UNFINISHED)
 SHARED_SECONDS = 3.0  # for what is only told of: somebody waits for it, and people have hundreds of checkpoints
 FILE_DEPTH = 5  # levels of folders below that of LoRAs in which files are listed
 UNPREFIXED = (FOLDER, "text_encoders", "clip", "vae")  # kinds of folder whose names in a widget are plain
@@ -205,7 +215,7 @@ def foreign_below(
         path = folder / name
         if is_folder and name not in of_others:
             yield from foreign_below(path, depth - 1, passed, (*above, here))
-        elif not is_folder and path.suffix in WEIGHTS and not passed(path) and (told := what_is(path)):
+        elif not is_folder and name.endswith(WEIGHTS) and not passed(path) and (told := what_is(path)):
             yield path, told
 
 

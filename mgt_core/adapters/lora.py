@@ -9,7 +9,9 @@ from pathlib import Path
 from ..errors import MGTError, join_some, shortened
 from ..loading.building import told_of
 from ..loading.disk import is_dir, is_file
-from ..loading.weights import SUFFIXES, Stored, index_weights, open_weights
+from ..loading.listing import SUFFIXES
+from ..loading.stored import Stored
+from ..loading.weights import index_weights, open_weights
 from .changes import Bias
 from .kinds import Held, Update, bias_of, update_of
 from .names import is_of_text

@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import MGTError
 from .building import told_of
 from .disk import is_file, stat_of
+from .mistaken import in_place_of
 
 # Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
 MAX_WORDS = 5 * 2**20  # the largest of CLIP's has up to four million
@@ -31,6 +32,10 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
             file = folder / name
             if is_file(file) and (size := stat_of(file).st_size) > limit:
                 raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
+            if is_file(file) and (told := in_place_of(file)):
+                raise MGTError(
+                    f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
+                )
         words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
         special = [getattr(words, name) for name in SPECIAL]
