@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Mapping
-from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from .plain import members, plain_number, plain_whole
 
 T = TypeVar("T")
 
@@ -62,13 +63,26 @@ def lookup(what: str, name, known: Mapping[str, T]) -> T:
         raise MGTError(f"{what} is {name!r}, but the known ones are {names}") from None
 
 
-def whole_number(name: str, value, low: int, high: int) -> None:
-    """Raises MGTError unless `value` is a whole number in low..high, numpy's included."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
+def whole_number(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
+    number = plain_whole(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+        raise MGTError(f"{name} is {number!r}; accepted are whole numbers from {low} to {high}")
+    return number
 
 
-def finite_number(name: str, value, low: float, high: float) -> None:
-    """Raises MGTError unless `value` is a number in low..high, numpy's included."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")
+def finite_number(name: str, value: Any, low: float, high: float) -> float:
+    """A number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
+    number = plain_number(value)
+    if not isinstance(number, (int, float)) or isinstance(number, bool) or not low <= number <= high:
+        raise MGTError(f"{name} is {number!r}; accepted are numbers from {low} to {high}")
+    return float(number)
+
+
+def several(name: str, value: Any, expected: str, count: int) -> list:
+    """The `count` members of a list, tuple, array or tensor. Raises MGTError, saying what is `expected`, for anything
+    else."""
+    found = members(value)
+    if found is None or len(found) != count:
+        raise MGTError(f"{name} is {value!r}; expected {expected}")
+    return list(found)

@@ -141,8 +141,7 @@ def text(key: str) -> Callable[[object], str]:
 
 def whole(key: str, high: int) -> Callable[[object], int]:
     def check(value) -> int:
-        whole_number(key, value, 1, high)
-        return value
+        return whole_number(key, value, 1, high)
 
     return check
 
@@ -156,8 +155,7 @@ def families(value) -> tuple[str, ...]:
 
 
 def guidance(value) -> float:
-    finite_number("cfg", value, 0, 1000)
-    return float(value)
+    return finite_number("cfg", value, 0, 1000)
 
 
 def attached_in(value) -> tuple[Attachment, ...]:

@@ -8,12 +8,14 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import MGTError, reason
+from ..errors import MGTError, finite_number, reason, several, whole_number
 from ..files import replace_file, writing
 from ..kernels.fused_linear import FusedLinear, beside
 from ..kernels.sides import SIDES
 from ..loading.disk import MAX_JSON, parse_json, read_whole
-from ..settings import Settings, number, whole
+from ..sampling.draws import SEED_SPAN
+from ..settings import Settings, hold, number, whole
+from ..types import MOST_TOKENS
 from .layers import ACTIVATIONS, Treatment
 
 LARGEST_SCALE = 1e30  # of codes: in float32, their values stay finite
@@ -47,6 +49,17 @@ class CalibrationRun(Settings):
     finetune: int = whole(0, 0, 1_000_000)
     rate: float = number(5e-6, 1e-9, 1e-2, "the rate of fine-tuning", step=1e-6)
     batch: int = whole(32, 1, 10_000, "the batch of fine-tuning")
+
+    def __post_init__(self):
+        super().__post_init__()
+        hold(self, seed=whole_number("seed", self.seed, 0, SEED_SPAN - 1))
+        if self.steps is not None:
+            hold(self, steps=whole_number("steps", self.steps, 1, 100_000))
+        if self.cfg is not None:
+            hold(self, cfg=finite_number("cfg", self.cfg, 0, 1000))
+        if self.grid is not None:
+            sides = several("grid", self.grid, "two numbers of tokens, height and width", 2)
+            hold(self, grid=tuple(whole_number("grid", side, 1, MOST_TOKENS) for side in sides))
 
 
 @dataclass(frozen=True)

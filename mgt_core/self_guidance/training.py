@@ -18,7 +18,9 @@ from ..backbones.branch import Branch, fresh_branch
 from ..errors import MGTError, finite_number, whole_number
 from ..files import alone, sweep
 from ..loading.pipeline import Pipeline
+from ..plain import plain_number
 from ..sampling.draws import SEED_SPAN, cpu_generator
+from ..settings import hold
 from .examples import Examples
 from .identity import weights_mark
 from .kept import Kept, check_output, told_of
@@ -44,10 +46,15 @@ class TrainingSettings:
     save_every: float = 120.0
 
     def __post_init__(self):
-        whole_number("steps", self.steps, 1, 10**9)
-        whole_number("batch", self.batch, 1, 65536)
-        whole_number("seed", self.seed, 0, 2**63 - 1)
-        finite_number("rate", self.rate, 1e-9, 1)
+        hold(
+            self,
+            steps=whole_number("steps", self.steps, 1, 10**9),
+            batch=whole_number("batch", self.batch, 1, 65536),
+            seed=whole_number("seed", self.seed, 0, 2**63 - 1),
+            rate=finite_number("rate", self.rate, 1e-9, 1),
+            flat=plain_number(self.flat),
+            save_every=plain_number(self.save_every),
+        )
 
 
 def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
