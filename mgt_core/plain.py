@@ -1,14 +1,16 @@
-"""Numbers of other libraries as Python's own, and what is left of a text that was cut through a character.
+"""Numbers of other libraries as Python's own, and texts as people have them: cut through a character, in lines.
 
 numpy's, torch's, fractions and decimals come out of sweeps, tables and tensors. What is made here is equal, hashed,
 written as JSON and sent to a generator as the number that a person would have typed.
 """
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from numbers import Integral, Rational, Real
 from typing import Any
 
+LINE_END = re.compile(r"\r\n?|\n")
 LARGEST_EXACT = 2.0**80  # of what is looked at for being whole: a decimal can have as many digits as it likes
 
 
@@ -52,3 +54,9 @@ def whole_text(text: str) -> str:
     if text.isascii():
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def lines_of(text: str) -> list[str]:
+    """As every editor shows them: what str.splitlines takes for the end of a line besides, such as U+2028, is a
+    character of a prompt like others."""
+    return LINE_END.split(text)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import mgt_core
 from mgt_core import MGTError
 from mgt_core.errors import finite_number, whole_number
-from mgt_core.plain import members, plain_number, plain_whole, whole_text
+from mgt_core.plain import lines_of, members, plain_number, plain_whole, whole_text
 from mgt_core.quantization.calibration import CalibrationRun
 from mgt_core.self_guidance.training import TrainingSettings
 from mgt_core.settings import Numbers, WholeNumbers, setting
@@ -272,6 +272,40 @@ def test_counts_of_a_schedule_are_whole_numbers():
 )
 def test_halves_of_characters_are_replaced(text, whole):
     assert whole_text(text) == whole
+
+
+def test_lines_end_as_editors_end_them():
+    assert lines_of("a\nb\r\nc\rd\u2028e\x0bf\x0cg\x1ch\x85i\u2029j") == [
+        "a",
+        "b",
+        "c",
+        "d\u2028e\x0bf\x0cg\x1ch\x85i\u2029j",
+    ]
+
+
+@pytest.mark.parametrize("prompt", ["a \ud83d heart", "\udc00", "(half \ud83d:1.3) of it", "\ud83d " * 100])
+def test_prompts_with_half_a_character_are_encoded(prompt):
+    for options in ({}, {"weights": True, "chunks": True}):
+        ours, whole = PIPE.text.encode([prompt], **options), PIPE.text.encode([whole_text(prompt)], **options)
+        assert torch.equal(ours.hidden, whole.hidden) and torch.equal(ours.pooled, whole.pooled)
+    assert PIPE.text.length_note(prompt) == PIPE.text.length_note(whole_text(prompt))
+
+
+ODD_TEXTS = [
+    "\0",
+    "a\u2028b\u2029c",
+    "\x1b[31m",
+    "\u202eabc",
+    "e\u0301" * 50,
+    "\U0001f469\u200d\U0001f680",
+    "\ufeffa",
+    "\uffff",
+]
+
+
+@pytest.mark.parametrize("prompt", ODD_TEXTS, ids=ascii)
+def test_odd_prompts_are_encoded(prompt):
+    assert torch.isfinite(PIPE.text.encode([prompt], weights=True, chunks=True).hidden).all()
 
 
 @given(st.text(st.characters()))

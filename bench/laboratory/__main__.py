@@ -21,6 +21,7 @@ from mgt_core.files import replace_file
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..ending import in_a_sentence
+from ..kept import json_in
 from ..markdown import write_page
 from . import quick
 from .plan import STUDIES
@@ -71,7 +72,7 @@ def full(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where there are none."""
-    published = json.loads(options.against.read_text(encoding="utf-8"))
+    published = json_in(options.against)
     if not published.keys() >= {"seed", "cases", "hypotheses"}:
         print(f"{options.against} is no report of this bench; python -m bench.laboratory writes one", file=sys.stderr)
         return 2
