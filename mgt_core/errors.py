@@ -1,7 +1,9 @@
 """The one exception type for bad input: its message is one sentence a person can act on."""
 
 import difflib
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .plain import members, plain_number, plain_whole
@@ -77,6 +79,14 @@ def finite_number(name: str, value: Any, low: float, high: float) -> float:
     if not isinstance(number, (int, float)) or isinstance(number, bool) or not low <= number <= high:
         raise MGTError(f"{name} is {number!r}; accepted are numbers from {low} to {high}")
     return float(number)
+
+
+def path_named(name: str, value: Any) -> Path:
+    """The path that a text or an os.PathLike is. Raises MGTError for anything else."""
+    held = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(held, str) or not held:
+        raise MGTError(f"{name} is {value!r}; expected a path, as a text or a Path")
+    return Path(held)
 
 
 def several(name: str, value: Any, expected: str, count: int) -> list:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from os import PathLike
 
 import torch
 from torch import Tensor
@@ -150,7 +150,7 @@ class MGTModel:
         """The patches for one run, in the order in which they act."""
         return [patch.begin(self.network) for patch in in_turn(self.patches)]
 
-    def with_lora(self, lora: LoRA | str | Path, strength: float = 1.0) -> "MGTModel":
+    def with_lora(self, lora: LoRA | str | PathLike, strength: float = 1.0) -> "MGTModel":
         """`lora` (or its file) beside the layers, after those attached before; the weights are shared.
 
         strength: what its update is multiplied by; 0 gives this model as it is, below 0 takes the update away.

@@ -13,9 +13,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from os import PathLike
 from pathlib import Path
 
-from .errors import MGTError, finite_number, join_some, lookup, whole_number
+from .errors import MGTError, finite_number, join_some, lookup, path_named, whole_number
 from .loading.layouts import BUILT_IN
 from .loading.listing import files_in, one_list
 from .loading.weights import read_json
@@ -80,8 +81,9 @@ class Preset:
     negative: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Preset":
+    def read(cls, path: str | PathLike) -> "Preset":
         """Raises MGTError naming the file and what is wrong in it."""
+        path = path_named("preset", path)
         held = read_json(path)
         try:
             return cls(path.stem, **parsed(held))

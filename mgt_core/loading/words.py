@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import MGTError
 from .building import told_of
 from .disk import is_file, stat_of
+from .marked import in_utf8
 
 # Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
 MAX_WORDS = 5 * 2**20  # the largest of CLIP's has up to four million
@@ -26,12 +27,12 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
     Raises MGTError for one that cannot be read, has no start or end, or makes other ids."""
     from transformers import CLIPTokenizer
 
-    with told_of(folder, "does not hold a readable CLIP tokenizer"):
+    with told_of(folder, "does not hold a readable CLIP tokenizer"), in_utf8(folder, FILES) as readable:
         for name, limit in FILES.items():
             file = folder / name
             if is_file(file) and (size := stat_of(file).st_size) > limit:
                 raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
-        words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        words = CLIPTokenizer.from_pretrained(readable, local_files_only=True)
         ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
         special = [getattr(words, name) for name in SPECIAL]
         if not all(isinstance(value, int) and value >= 0 for value in (*ids, *special)):

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from torch import nn
 
-from ..errors import MGTError, finite_number, reason, several, whole_number
+from ..errors import MGTError, finite_number, path_named, reason, several, whole_number
 from ..files import replace_file, writing
 from ..kernels.fused_linear import FusedLinear, beside
 from ..kernels.sides import SIDES
@@ -74,14 +74,16 @@ class Calibration:
     layers: dict[str, Treatment] = field(default_factory=dict)
     finetuned: int = 0
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | PathLike) -> None:
         """Raises MGTError when it cannot be written."""
+        path = path_named("calibration", path)
         with writing(path):
             replace_file(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Calibration":
+    def load(cls, path: str | PathLike) -> "Calibration":
         """Raises MGTError for a file that holds something else."""
+        path = path_named("calibration", path)
         content = read_whole(path, MAX_JSON)
         try:
             values = parse_json(content)

@@ -5,6 +5,7 @@ import glob
 import math
 import time
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from ..backbones.base import Backbone
 from ..backbones.branch import Branch, fresh_branch
-from ..errors import MGTError, finite_number, whole_number
+from ..errors import MGTError, finite_number, path_named, whole_number
 from ..files import alone, sweep
 from ..loading.pipeline import Pipeline
 from ..plain import plain_number
@@ -57,7 +58,7 @@ class TrainingSettings:
         )
 
 
-def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
+def train(pipe: Pipeline, examples: Examples, out: str | PathLike, settings: TrainingSettings) -> Branch:
     """Trains until `settings.steps` and writes OUT (.safetensors, float16: the averaged branch) and OUT.png.
 
     OUT.state is where a run that was stopped goes on; it stays, so that more steps can be added, from where on the rate
@@ -66,6 +67,7 @@ def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSetti
     made with other settings, another model or other examples, when OUT is not of a training, when another process
     trains it, and when the disk is full.
     """
+    out = path_named("out", out)
     with alone(out, "training"):
         sweep(out.parent, glob.escape(out.stem) + ".*")
         check_output(out, settings)
