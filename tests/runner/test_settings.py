@@ -6,7 +6,7 @@ import pytest
 
 import run_workflow
 from runner.problems import WorkflowError
-from runner.settings import apply_settings
+from runner.settings import apply_settings, parse
 from support.fake_nodes import chain, change, make, node, workflow
 
 SET_ERRORS = {
@@ -51,6 +51,15 @@ def test_bad_settings(setting, sentence, command, calls):
     code, _, err = command(chain(change(2, 1)), "--set", setting)
     assert (code, calls) == (1, [])
     assert err.splitlines()[1:] == [sentence]
+
+
+def test_what_was_typed_where_python_reads_the_command_line_in_another_encoding():
+    """Bytes that it cannot read come as halves of characters; they are what a terminal in UTF-8 sends."""
+    typed = "漢字 é".encode().decode("ascii", "surrogateescape")
+    assert parse(typed, ["STRING"], "text of Node 1") == "漢字 é"
+    for unread in ("caf\udce9", "a \ud83d heart"):
+        with pytest.raises(WorkflowError, match="which holds bytes that are no text in UTF-8"):
+            parse(unread, ["STRING"], "text of Node 1")
 
 
 @pytest.mark.parametrize("name", ["1", "Make a Thing", "Make"])
