@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -69,16 +70,25 @@ def whole_number(name: str, value: Any, low: int, high: int) -> int:
     """A whole number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
     number = plain_whole(value)
     if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
-        raise MGTError(f"{name} is {number!r}; accepted are whole numbers from {low} to {high}")
+        raise MGTError(f"{name} is {written(number)}; accepted are whole numbers from {low} to {high}")
     return number
 
 
 def finite_number(name: str, value: Any, low: float, high: float) -> float:
     """A number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
     number = plain_number(value)
-    if not isinstance(number, (int, float)) or isinstance(number, bool) or not low <= number <= high:
-        raise MGTError(f"{name} is {number!r}; accepted are numbers from {low} to {high}")
+    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and low <= number <= high
+    if not fits or abs(number) > sys.float_info.max and isinstance(number, int):
+        raise MGTError(f"{name} is {written(number)}; accepted are numbers from {low} to {high}")
     return float(number)
+
+
+def written(value: Any) -> str:
+    """As Python writes it, which numbers of thousands of digits are not."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def path_named(name: str, value: Any) -> Path:

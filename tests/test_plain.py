@@ -57,6 +57,7 @@ NOT_FINITE = {
     "decimal inf": Decimal("-inf"),
     "beyond floats": Fraction(10**400, 3),
     "very long": Decimal("1e999999999"),
+    "thousands of digits": 10**5000,
 }
 
 
@@ -91,6 +92,12 @@ def test_what_is_not_finite_is_refused(value):
         whole_number("steps", value, 0, 9)
     with pytest.raises(MGTError, match="^cfg is "):
         finite_number("cfg", value, 0, 9)
+
+
+@pytest.mark.parametrize("value", [10**400, 10**5000, Fraction(10**400)], ids=["400", "5000", "fraction"])
+def test_what_no_float_holds_is_refused_without_a_limit_too(value):
+    with pytest.raises(MGTError, match="^known_confidence is .* accepted are numbers from 0 to inf$"):
+        mgt_core.MaskGIT(known_confidence=value)
 
 
 @pytest.mark.parametrize("value", [np.float64(2.5), Fraction(5, 2), Decimal("2.5"), torch.tensor(2.5)])
