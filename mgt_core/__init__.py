@@ -79,7 +79,7 @@ def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int 
     model = pipe.model if isinstance(pipe, Pipeline) else pipe
     if not isinstance(model, MGTModel):
         raise MGTError(f"empty_tokens was given {type(pipe).__name__}; expected a loaded bundle or its model")
-    whole_number("batch", batch, 1, MOST_IMAGES)
+    batch = whole_number("batch", batch, 1, MOST_IMAGES)
     return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
 
 

@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .codecs.base import Codec
-from .errors import MGTError, finite_number, whole_number
+from .errors import MGTError, finite_number, several, whole_number
 from .model import LONGEST_SIDE, MGTModel
 from .pixels import is_side, told_nearest
 from .placement import sent
+from .plain import plain_whole
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
 from .shares import checked_shares
@@ -52,7 +53,7 @@ def free_cells(mask: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
     The mask may be of any size; it is laid over the whole picture. grow: cells by which the free area
     is extended on every side.
     """
-    whole_number("grow", grow, 0, MOST_CELLS)
+    grow = whole_number("grow", grow, 0, MOST_CELLS)
     free = F.adaptive_max_pool2d(as_masks(mask)[:, None], grid)
     if grow:
         grow = min(grow, max(grid))
@@ -99,6 +100,7 @@ def padding_cells(model: MGTModel, sides: Sides) -> Sides:
     Raises MGTError for a side that is no multiple of the model's unit.
     """
     unit = model.side_unit
+    sides = [plain_whole(side) for side in several("sides", sides, "four numbers, left, top, right and bottom", 4)]
     for name, side in zip(("left", "top", "right", "bottom"), sides, strict=True):
         if not is_side(side, unit, 0, LONGEST_SIDE):
             near = told_nearest(side, unit, 0, LONGEST_SIDE)
@@ -113,7 +115,7 @@ def pad_tokens(model: MGTModel, state: TokenState, sides: Sides, redraw: int = 0
     sides: (left, top, right, bottom) in pixels. redraw: cells of the old picture beside a padded side
     that are masked too, so that the seam is drawn anew.
     """
-    whole_number("redraw", redraw, 0, MOST_CELLS)
+    redraw = whole_number("redraw", redraw, 0, MOST_CELLS)
     left, top, right, bottom = padding_cells(model, sides)
     height, width = state.grid
     unit = model.pixels_per_token
@@ -142,7 +144,7 @@ def pad_image(
         raise MGTError(
             f"the image is {image.shape[2]} x {image.shape[1]} pixels and its tokens stand for {size[1]} x {size[0]}"
         )
-    left, top, right, bottom = sides
+    left, top, right, bottom = (cells * unit for cells in padding_cells(model, sides))
     larger = F.pad(image.movedim(-1, 1), (left, right, top, bottom), mode="replicate").movedim(1, -1)
     mask = padded.masked.repeat_interleave(unit, 1).repeat_interleave(unit, 2)
     return larger, mask.float()
@@ -176,7 +178,7 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
     order: "random", decided for image i by seed + i, or "least confident", by the
     probability the tokens had when they were drawn.
     """
-    finite_number("share", share, 0, 1)
+    share = finite_number("share", share, 0, 1)
     if order not in ORDERS:
         raise MGTError(f"order is {order!r}; accepted are {', '.join(ORDERS)}")
     free = (~state.fixed).flatten(1)
@@ -193,7 +195,7 @@ def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int =
     inside the mask over which the repainted picture fades in. Raises MGTError for sizes and counts that do not agree,
     and for values that are none of pictures (see shares.py).
     """
-    whole_number("feather", feather, 0, MOST_CELLS)
+    feather = whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
         sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (original, repainted)]
         raise MGTError(f"the original is {sizes[0]} pixels and the repainted picture {sizes[1]}; they must agree")

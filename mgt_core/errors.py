@@ -1,9 +1,13 @@
 """The one exception type for bad input: its message is one sentence a person can act on."""
 
 import difflib
+import os
+import sys
 from collections.abc import Mapping
-from numbers import Integral, Real
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .plain import members, plain_number, plain_whole
 
 T = TypeVar("T")
 
@@ -62,13 +66,43 @@ def lookup(what: str, name, known: Mapping[str, T]) -> T:
         raise MGTError(f"{what} is {name!r}, but the known ones are {names}") from None
 
 
-def whole_number(name: str, value, low: int, high: int) -> None:
-    """Raises MGTError unless `value` is a whole number in low..high, numpy's included."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are whole numbers from {low} to {high}")
+def whole_number(name: str, value: Any, low: int, high: int) -> int:
+    """A whole number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
+    number = plain_whole(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not low <= number <= high:
+        raise MGTError(f"{name} is {written(number)}; accepted are whole numbers from {low} to {high}")
+    return number
 
 
-def finite_number(name: str, value, low: float, high: float) -> None:
-    """Raises MGTError unless `value` is a number in low..high, numpy's included."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not low <= value <= high:
-        raise MGTError(f"{name} is {value!r}; accepted are numbers from {low} to {high}")
+def finite_number(name: str, value: Any, low: float, high: float) -> float:
+    """A number in low..high, of whichever library (plain.py), as Python's. Raises MGTError for anything else."""
+    number = plain_number(value)
+    fits = isinstance(number, (int, float)) and not isinstance(number, bool) and low <= number <= high
+    if not fits or abs(number) > sys.float_info.max and isinstance(number, int):
+        raise MGTError(f"{name} is {written(number)}; accepted are numbers from {low} to {high}")
+    return float(number)
+
+
+def written(value: Any) -> str:
+    """As Python writes it, which numbers of thousands of digits are not."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+
+
+def path_named(name: str, value: Any) -> Path:
+    """The path that a text or an os.PathLike is. Raises MGTError for anything else."""
+    held = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(held, str) or not held:
+        raise MGTError(f"{name} is {value!r}; expected a path, as a text or a Path")
+    return Path(held)
+
+
+def several(name: str, value: Any, expected: str, count: int) -> list:
+    """The `count` members of a list, tuple, array or tensor. Raises MGTError, saying what is `expected`, for anything
+    else."""
+    found = members(value)
+    if found is None or len(found) != count:
+        raise MGTError(f"{name} is {value!r}; expected {expected}")
+    return list(found)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from os import PathLike
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .pixels import is_side, scaled_to, told_nearest
 from .placement import Placement, Resident, compute_dtype, room_of
+from .plain import plain_number, plain_whole
 from .quantization.schemes import Scheme
 from .room import Room
 from .settings import construct
@@ -149,20 +150,20 @@ class MGTModel:
         """The patches for one run, in the order in which they act."""
         return [patch.begin(self.network) for patch in in_turn(self.patches)]
 
-    def with_lora(self, lora: LoRA | str | Path, strength: float = 1.0) -> "MGTModel":
+    def with_lora(self, lora: LoRA | str | PathLike, strength: float = 1.0) -> "MGTModel":
         """`lora` (or its file) beside the layers, after those attached before; the weights are shared.
 
         strength: what its update is multiplied by; 0 gives this model as it is, below 0 takes the update away.
         Raises MGTError for a file that cannot be read, and for one that was made for another model.
         """
-        finite_number("strength", strength, -100, 100)
+        strength = finite_number("strength", strength, -100, 100)
         lora = lora if isinstance(lora, LoRA) else LoRA.load(lora)
-        network, added = adapt(self.network, lora, float(strength))
+        network, added = adapt(self.network, lora, strength)
         if lora.text:
             log.warning("lora %s holds %d tensors for a text encoder, which are left out", lora.name, lora.text)
         if strength == 0:
             return self
-        attached = AttachedLoRA(lora.name, float(strength), lora.layers)
+        attached = AttachedLoRA(lora.name, strength, lora.layers)
         placement = self.placement.joined(network, added) if self.placement else None
         return replace(self, network=network, placement=placement, loras=(*self.loras, attached))
 
@@ -203,7 +204,7 @@ class MGTModel:
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-        unit = self.side_unit
+        unit, height, width = self.side_unit, plain_whole(height), plain_whole(width)
         if self.only_size not in (None, (height, width)):
             own = " x ".join(map(str, self.only_size))
             raise MGTError(f"height x width is {height!r} x {width!r} pixels; this model makes {own} alone")
@@ -275,7 +276,8 @@ class MGTModel:
         condition = self.complete(condition, tokens.shape[0], tuple(tokens.shape[1:]), "given")
         device = self.acquire()
         prepared = self.network.prepare(condition.to(device), tuple(tokens.shape[1:]))
-        time = torch.as_tensor(timestep, dtype=torch.float32, device=device).reshape(-1)
+        time = timestep if isinstance(timestep, Tensor) else plain_number(timestep)
+        time = torch.as_tensor(time, dtype=torch.float32, device=device).reshape(-1)
         if time.shape[0] not in (1, tokens.shape[0]):
             raise MGTError(
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"

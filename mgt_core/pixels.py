@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .plain import plain_number
+
 
 def is_side(value: Any, unit: int, low: int, high: int) -> bool:
     """Whether it is a multiple of `unit` within the limits."""
@@ -11,6 +13,7 @@ def is_side(value: Any, unit: int, low: int, high: int) -> bool:
 def nearest(value: Any, unit: int, low: int, high: int) -> list[int]:
     """The multiples of `unit` from `low` to `high` on both sides of `value`, itself where it is one; none for what is
     no number."""
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         return []
     limits = -(-low // unit), high // unit

@@ -13,9 +13,10 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from os import PathLike
 from pathlib import Path
 
-from .errors import MGTError, finite_number, join_some, lookup, whole_number
+from .errors import MGTError, finite_number, join_some, lookup, path_named, whole_number
 from .loading.disk import read_json
 from .loading.layouts import BUILT_IN
 from .loading.listing import files_in, one_list
@@ -80,8 +81,9 @@ class Preset:
     negative: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> "Preset":
+    def read(cls, path: str | PathLike) -> "Preset":
         """Raises MGTError naming the file and what is wrong in it."""
+        path = path_named("preset", path)
         held = read_json(path)
         try:
             return cls(path.stem, **parsed(held))
@@ -141,8 +143,7 @@ def text(key: str) -> Callable[[object], str]:
 
 def whole(key: str, high: int) -> Callable[[object], int]:
     def check(value) -> int:
-        whole_number(key, value, 1, high)
-        return value
+        return whole_number(key, value, 1, high)
 
     return check
 
@@ -156,8 +157,7 @@ def families(value) -> tuple[str, ...]:
 
 
 def guidance(value) -> float:
-    finite_number("cfg", value, 0, 1000)
-    return float(value)
+    return finite_number("cfg", value, 0, 1000)
 
 
 def attached_in(value) -> tuple[Attachment, ...]:

@@ -25,20 +25,23 @@ FALLBACK: Mapping[str, Any] = {
 NAMES = tuple(name for name, value in FALLBACK.items() if isinstance(value, str))
 
 
-def check_settings(held: Mapping[str, Any]) -> None:
-    """Raises MGTError for settings of a file that no run can have; names that are not known are let be."""
+def checked_settings(held: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a file, as a run takes them. Raises MGTError for those that no run can have; names that are not known
+    are let be."""
+    held = dict(held)
     if "steps" in held:
-        whole_number("steps", held["steps"], 1, 100_000)
+        held["steps"] = whole_number("steps", held["steps"], 1, 100_000)
     if "cfg" in held:
-        finite_number("cfg", held["cfg"], 0, 1000)
+        held["cfg"] = finite_number("cfg", held["cfg"], 0, 1000)
     temperature_range(held.get("temperature"))
     if "known_confidence" in held and held["known_confidence"] != math.inf:
-        finite_number("known_confidence", held["known_confidence"], -1e30, 1e30)
+        held["known_confidence"] = finite_number("known_confidence", held["known_confidence"], -1e30, 1e30)
     for name in NAMES:
         if not isinstance(held.get(name, ""), str):
             raise MGTError(f"{name} is {held[name]!r}; expected a name")
     if not isinstance(held.get("sampler_settings", {}), Mapping):
         raise MGTError(f"sampler_settings is {held['sampler_settings']!r}; expected settings by name")
+    return held
 
 
 class Recommending(Protocol):

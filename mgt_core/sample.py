@@ -62,10 +62,9 @@ def settle(
     if schedule is None:
         schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
     steps, cfg = own["steps"] if steps is None else steps, own["cfg"] if cfg is None else cfg
-    whole_number("steps", steps, 1, 100_000)
-    finite_number("cfg", cfg, 0, 1000)
+    steps, cfg = whole_number("steps", steps, 1, 100_000), finite_number("cfg", cfg, 0, 1000)
     steps, fitted = getattr(sampler, "steps_made", int)(steps), getattr(sampler, "fitted", lambda own: sampler)
-    return Settled(steps, float(cfg), schedule_from(schedule), fitted(own))
+    return Settled(steps, cfg, schedule_from(schedule), fitted(own))
 
 
 @torch.inference_mode()
@@ -90,7 +89,8 @@ def sample(
     sampler, schedule: a registered name or a ready object. cfg: guidance w. temperature: of the
     confidence noise, from the first step to the last (one number t means t to 0.01, as Meissonic's
     pipeline has it). Of these, what is left out is as the model recommends (recommended.py).
-    seed: image i uses seed + i; or one seed an image. callback: called after every step with a Step.
+    seed: image i uses seed + i; or one seed an image, in a list or array. callback: called after every step with a
+    Step. Numbers may be of any library (plain.py).
     options: further settings of the sampler. Raises MGTError for bad input, before any work.
     """
     if temperature is not None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 from .errors import MGTError, finite_number, whole_number
 from .interval import check_interval
+from .plain import plain_number, plain_whole
 
 T = TypeVar("T")
 ALLOWED, LABEL = "allowed", "label"  # entries of a field's metadata
@@ -15,8 +16,9 @@ ALLOWED, LABEL = "allowed", "label"  # entries of a field's metadata
 class Allowed(Protocol):
     """What a setting may be."""
 
-    def check(self, label: str, value: Any) -> None:
-        """Raises MGTError, calling the setting `label`."""
+    def taken(self, label: str, value: Any) -> Any:
+        """What the setting then holds: a number or text of Python's own. Raises MGTError, calling the setting
+        `label`."""
         ...
 
 
@@ -28,8 +30,8 @@ class Numbers:
     high: float
     step: float = 0.1
 
-    def check(self, label: str, value: Any) -> None:
-        finite_number(label, value, self.low, self.high)
+    def taken(self, label: str, value: Any) -> float:
+        return finite_number(label, value, self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -40,17 +42,19 @@ class WholeNumbers:
     high: int
     step: int = 1
 
-    def check(self, label: str, value: Any) -> None:
-        whole_number(label, value, self.low, self.high)
+    def taken(self, label: str, value: Any) -> int:
+        return whole_number(label, value, self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Choices:
     values: tuple[str | int, ...]
 
-    def check(self, label: str, value: Any) -> None:
-        if value not in self.values:
+    def taken(self, label: str, value: Any) -> str | int:
+        value = plain_whole(value)
+        if not isinstance(value, (str, int)) or value not in self.values:
             raise MGTError(f"{label} is {value!r}; accepted are {', '.join(map(str, self.values))}")
+        return self.values[self.values.index(value)]
 
 
 def number(default: float, low: float, high: float, label: str = "", step: float = 0.1, **options) -> Any:
@@ -94,7 +98,15 @@ class Settings:
             check_interval(self.interval_of, self.start, self.end)
         for f in fields(self):
             if metadata := declared(type(self), f.name):
-                metadata[ALLOWED].check(metadata[LABEL] or f.name, getattr(self, f.name))
+                hold(self, **{f.name: metadata[ALLOWED].taken(metadata[LABEL] or f.name, getattr(self, f.name))})
+            elif f.init:
+                hold(self, **{f.name: plain_number(getattr(self, f.name))})  # a switch, of numpy
+
+
+def hold(part: Any, /, **values: Any) -> None:
+    """Has a frozen dataclass hold these values, while it is made."""
+    for name, value in values.items():
+        object.__setattr__(part, name, value)
 
 
 def declared(kind: type, name: str) -> Mapping[str, Any]:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .errors import MGTError, finite_number, whole_number
+from .plain import plain_number
+from .settings import hold
 
 UNCONDITIONAL = -1  # as a label: the class that a model was trained with for no class at all
 DEFAULT_AESTHETIC_SCORE = 6.0
@@ -104,7 +106,8 @@ def micro_conditions(
 ) -> Tensor:
     """[1, 5] float (width, height, crop top, crop left, aesthetic score). size: (height, width) in pixels;
     crop: (top, left) in pixels. Meissonic (arXiv 2410.08261, section 3.2) after SDXL."""
-    return torch.tensor([[size[1], size[0], crop[0], crop[1], aesthetic_score]], dtype=torch.float32)
+    values = (size[1], size[0], crop[0], crop[1], aesthetic_score)
+    return torch.tensor([[*map(plain_number, values)]], dtype=torch.float32)
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,9 @@ class TokenState:
 
     def __post_init__(self):
         if self.strength is not None:
-            finite_number("strength", self.strength, 0, 1)
-        whole_number("mask_id", self.mask_id, 0, HIGHEST_ID)
-        whole_number("codebook_size", self.codebook_size, 1, HIGHEST_ID)
+            hold(self, strength=finite_number("strength", self.strength, 0, 1))
+        hold(self, mask_id=whole_number("mask_id", self.mask_id, 0, HIGHEST_ID))
+        hold(self, codebook_size=whole_number("codebook_size", self.codebook_size, 1, HIGHEST_ID))
         for name, dtype in (("tokens", torch.long), ("fixed", torch.bool)):
             value = getattr(self, name)
             if not isinstance(value, Tensor) or value.dtype != dtype:

@@ -12,6 +12,7 @@ from ..mgt_core.conditioning import imagenet
 from ..mgt_core.conditioning.parts import ConditionInput, Conditions
 from ..mgt_core.errors import MGTError, finite_number, join_some
 from ..mgt_core.model import LONGEST_SIDE
+from ..mgt_core.plain import lines_of
 from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL, Condition, micro_conditions
 from . import host
 from .conditioning_regions import is_everywhere, part_from
@@ -152,7 +153,7 @@ def check_count(name: str, count: int) -> None:
 
 def prompt_lines(prompts: str) -> list[str]:
     """The prompts of a text, one a line. Raises MGTError where there is none, or too many for a batch."""
-    lines = [line for line in map(str.strip, prompts.splitlines()) if line]
+    lines = [line for line in map(str.strip, lines_of(prompts)) if line]
     if not lines:
         raise MGTError("prompts holds no text; expected one prompt a line")
     check_count("prompts", len(lines))
@@ -193,7 +194,7 @@ class MGTPromptBatch:
 
 def classes(more_labels: str) -> list[int]:
     """Those that the lines of a text name. Raises MGTError for a line that names none, and for too many beside one."""
-    lines = [line for line in map(str.strip, more_labels.splitlines()) if line]
+    lines = [line for line in map(str.strip, lines_of(more_labels)) if line]
     check_count("labels", 1 + len(lines))
     return [imagenet.find_class(line) for line in lines]
 

@@ -42,8 +42,7 @@ def part_from(condition: Condition, extra: dict, role: str, size: tuple[int, int
 def number_from(extra: dict, key: str, role: str) -> float:
     """Raises MGTError for what is no number; the library knows in which range it lies."""
     value = extra.get(key, NEUTRAL.get(key, 1.0))
-    finite_number(f"{key} of the {role} conditioning", value, -LARGEST, LARGEST)
-    return float(value)
+    return finite_number(f"{key} of the {role} conditioning", value, -LARGEST, LARGEST)
 
 
 def weight_from(extra: dict, role: str, grid: tuple[int, int], unit: int) -> float | Tensor:
@@ -65,8 +64,7 @@ def area_weight(area: tuple, role: str, grid: tuple[int, int], unit: int, fades:
     numbers = area[1:] if share else area
     if not isinstance(area, (list, tuple)):
         raise MGTError(f"the {role} conditioning has an area of {type(area).__name__}; expected four numbers")
-    for number in numbers:
-        finite_number(f"area of the {role} conditioning", number, 0, LARGEST)
+    numbers = [finite_number(f"area of the {role} conditioning", number, 0, LARGEST) for number in numbers]
     if len(numbers) != 4:
         raise MGTError(f"the {role} conditioning has an area of {len(numbers) // 2} dimensions; expected 2")
     lines = []

@@ -15,6 +15,7 @@ from .. import mgt_core
 from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.conditioning.text import TextEncoder
 from ..mgt_core.errors import MGTError, finite_number, whole_number
+from ..mgt_core.plain import whole_text
 from ..mgt_core.samplers.base import Sampler
 from ..mgt_core.schedules.base import MaskSchedule
 from ..mgt_core.shares import checked_shares
@@ -22,8 +23,6 @@ from ..mgt_core.shares import checked_shares
 LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
 MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-
-NUMBERS = {"INT": int, "FLOAT": float}
 
 PARTS: dict[str, tuple[type, str]] = {
     "MGT_MODEL": (mgt_core.MGTModel, "the model of MGT Load Model"),
@@ -63,9 +62,7 @@ def looks_at_inputs(node: type) -> None:
             given.setdefault(renamed[old], value)
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
-                check(name, given[name], wanted)
-                if wanted.kind in NUMBERS:  # of numpy as well
-                    given[name] = NUMBERS[wanted.kind](given[name])
+                given[name] = taken(name, given[name], wanted)
         return function(**given)
 
     setattr(node, node.FUNCTION, run)
@@ -93,15 +90,17 @@ def declared(node: type) -> dict[str, Declared]:
     return found
 
 
-def check(name: str, value: Any, wanted: Declared) -> None:
+def taken(name: str, value: Any, wanted: Declared) -> Any:
+    """What a node is given: numbers of any library as Python's, texts without halves of characters. Raises MGTError."""
     if wanted.kind == "INT":
-        whole_number(name, value, wanted.low, wanted.high)
-    elif wanted.kind == "FLOAT":
-        finite_number(name, value, wanted.low, wanted.high)
-    elif wanted.kind in PARTS:
+        return whole_number(name, value, wanted.low, wanted.high)
+    if wanted.kind == "FLOAT":
+        return finite_number(name, value, wanted.low, wanted.high)
+    if wanted.kind in PARTS:
         check_part(name, value, *PARTS[wanted.kind])
     elif wanted.kind in OTHERS:
         OTHERS[wanted.kind](name, value)
+    return whole_text(value) if wanted.kind == "STRING" else value
 
 
 def check_part(name: str, value: Any, kind: type, expected: str) -> None:
@@ -116,8 +115,6 @@ def check_text(name: str, value: Any) -> None:
         raise wrong(name, called(value), "a text")
     if len(value) > LONGEST_TEXT:
         raise wrong(name, f"a text of {len(value)} characters", f"{LONGEST_TEXT} at the most")
-    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-        raise wrong(name, "a text with half a character (a lone surrogate)", "whole ones")
 
 
 def check_choice(name: str, value: Any) -> None:

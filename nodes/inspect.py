@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
+from ..mgt_core.plain import lines_of
 from ..mgt_core.views import pictures
 from . import choices, host
 from .preview import animation, enlarged
@@ -197,7 +198,7 @@ class MGTCompareGrid:
         image_8=None,
     ):
         batches = (image_1, image_2, image_3, image_4, image_5, image_6, image_7, image_8)
-        images, names = labelled(batches, labels.splitlines())
+        images, names = labelled(batches, lines_of(labels))
         return (pictures.labelled_grid(images, names, columns).to(host.intermediate_device()),)
 
 

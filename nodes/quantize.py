@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, lookup
+from ..mgt_core.plain import lines_of
 from ..mgt_core.quantization.formats import FORMATS, Int4Layer
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
 from . import host
@@ -192,7 +193,7 @@ def calibrated_on(model, prompts: list[str], text, images, codec):
 
 
 def lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    return [line.strip() for line in lines_of(text) if line.strip()]
 
 
 @node("MGT Quantize Text Encoder and Codec")

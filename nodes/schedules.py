@@ -2,6 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, shortened
+from ..mgt_core.plain import lines_of
 from ..mgt_core.schedules.closed_form import Pow
 from ..mgt_core.schedules.sigmoid import Sigmoid
 from .inputs import judged
@@ -97,7 +98,7 @@ class MGTCustomCurve(ScheduleChoice):
 def curve_points(text: str) -> tuple[tuple[float, float], ...]:
     """(progress, fraction) of every line that is not empty. Raises MGTError naming the first bad line."""
     points = []
-    for number_, line in enumerate(text.splitlines(), 1):
+    for number_, line in enumerate(lines_of(text), 1):
         if not line.strip():
             continue
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from . import png
+from .bounded import text_of
 from .problems import Json, WorkflowError
 from .shape import MOST_BYTES, is_ui_format, parsed
 
@@ -44,9 +45,10 @@ def read_document(path: Path) -> Document:
     if len(data) > MOST_BYTES:
         raise _unreadable(path, f"is larger than {MOST_BYTES >> 20} MB, the most that is read")
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise _unreadable(path, "is neither JSON text nor a PNG image") from None
+        text = text_of(data)
+    except ValueError as error:
+        begun = data.lstrip()[:1] in (b"{", b"[")  # as JSON does
+        raise _unreadable(path, f"is not JSON ({error})" if begun else "is neither JSON text nor a PNG image") from None
     if not text.strip():
         raise _unreadable(path, "is empty")
     return _recognize(parsed(text, path), str(path))

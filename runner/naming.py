@@ -41,7 +41,11 @@ def target(output: Path, prefix: str, width: int = 1, height: int = 1) -> Path:
         raise RunError(f"{shown} holds characters that no file name has; expected letters, numbers and signs")
     if not parts:
         raise RunError(f"{shown} names no file; expected a name such as ComfyUI, or folder/name")
-    if any(len(os.fsencode(part)) > LONGEST_PART for part in parts):
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError as error:
+        raise RunError(f"{shown} holds characters that names of files here, in {error.encoding}, do not have") from None
+    if longest > LONGEST_PART:
         raise RunError(f"{shown} holds a name of more than {LONGEST_PART} bytes, which no disk takes with its number")
     path = output.joinpath(*parts)
     if not below(text) or not is_inside(path.parent, output):

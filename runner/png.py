@@ -65,11 +65,15 @@ def without_texts(stream: BinaryIO, most: int) -> BinaryIO:
 
 
 def _plain(data: bytes, most: int) -> str:
-    return data.decode("latin-1")
+    """In Latin-1 by the format; what is UTF-8 as a whole was written by a program that does not know that."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _compressed(data: bytes, most: int) -> str:
-    return _inflated(data[1:], most).decode("latin-1")  # behind the method, of which there is one
+    return _plain(_inflated(data[1:], most), most)  # behind the method, of which there is one
 
 
 def _international(data: bytes, most: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -158,8 +159,17 @@ def is_text(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
+def from_command_line(text: str) -> str:
+    """As it was typed, in UTF-8, where Python reads the command line in another encoding; else as it is."""
+    try:
+        return text if is_text(text) else os.fsencode(text).decode("utf-8")
+    except UnicodeError:
+        return text
+
+
 def parse(text: str, spec: specs.Spec, where: str) -> Any:
     """The value that a text stands for, by the input's declared type. Raises WorkflowError."""
+    text = from_command_line(text)
     if not is_text(text):
         raise WorkflowError.one(f"--set: {where} is {text!r}, which holds bytes that are no text in UTF-8")
     kind, allowed = specs.kind(spec), specs.choices(spec)

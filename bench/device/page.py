@@ -1,10 +1,10 @@
 """docs/device.md, whose chapters of cards are made of the reports in docs/device/."""
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..kept import json_in
 from ..markdown import table as markdown_table
 from ..markdown import write_page
 from .aims import figures
@@ -35,7 +35,7 @@ def write(files: Sequence[Path], page: Path = PAGE) -> int:
 def of_a_card(file: Path) -> dict:
     """Raises ValueError for anything else, a processor's report included."""
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
+        report = json_in(file)
     except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read ({error})") from None
     if not isinstance(report, dict) or report.get("bench") != "device":

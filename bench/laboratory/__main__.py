@@ -9,7 +9,6 @@ A change of truths, errors, choices or measures begins a folder of its own; remo
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..ending import in_a_sentence
+from ..kept import json_in
 from ..markdown import write_page
 from ..reports import write_report
 from . import quick
@@ -70,7 +70,7 @@ def full(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where there are none."""
-    published = json.loads(options.against.read_text(encoding="utf-8"))
+    published = json_in(options.against)
     if not published.keys() >= {"seed", "cases", "hypotheses"}:
         print(f"{options.against} is no report of this bench; python -m bench.laboratory writes one", file=sys.stderr)
         return 2

@@ -10,6 +10,8 @@ from itertools import chain, zip_longest
 from pathlib import Path
 
 from mgt_core.errors import MGTError, join_some, reason
+from mgt_core.loading.disk import text_of
+from mgt_core.plain import lines_of, whole_text
 
 STYLES = ("anime", "concept-art", "paintings", "photo")
 METADATA = "evaluation_metadata.jsonl"
@@ -77,7 +79,7 @@ def of_file(file: Path) -> list[Prompt]:
     """Of a text file with a prompt a line, a JSON list of prompts or of objects with a `prompt`, or such objects a
     line."""
     held = content(file)
-    lines = [line for line in held.split("\n") if line.strip()]
+    lines = [line for line in lines_of(held) if line.strip()]
     try:
         if file.suffix == ".json":
             entries = json.loads(held)
@@ -97,15 +99,15 @@ def texts(file: Path) -> list[str]:
 
 def content(file: Path) -> str:
     try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+        return text_of(file.read_bytes())
+    except (OSError, ValueError):
         names = join_some([*SETS, "a .txt, .json or .jsonl file"], len(SETS) + 1)
         raise MGTError(f"the prompts {file} cannot be read; accepted are {names}, each with :N for so many") from None
 
 
 def prompt_from(entry) -> Prompt | None:
     if isinstance(entry, str):
-        return Prompt(entry)
+        return Prompt(whole_text(entry))
     if isinstance(entry, dict) and isinstance(entry.get("prompt"), str):
-        return Prompt(entry["prompt"], str(entry.get("tag", "")), entry if "include" in entry else None)
+        return Prompt(whole_text(entry["prompt"]), str(entry.get("tag", "")), entry if "include" in entry else None)
     return None

@@ -11,7 +11,6 @@ After other weights, first: python -m recipe.judge.calibration; python -m bench.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from recipe.judge.pictures import model_settings
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..ending import in_a_sentence
+from ..kept import json_in
 from ..markdown import write_page
 from ..reports import write_report
 from . import quick
@@ -113,7 +113,7 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
 
 def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where they are another model's."""
-    published, model = json.loads(options.against.read_text(encoding="utf-8")), fingerprint(pipe)
+    published, model = json_in(options.against), fingerprint(pipe)
     if not published.keys() >= {"model", "settings", "cases", "suites"}:
         print(f"{options.against} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
         return 2

@@ -10,6 +10,7 @@ from pathlib import Path
 from mgt_core.errors import MGTError, finite_number, reason, whole_number
 from mgt_core.files import PAUSE
 from mgt_core.loading.layouts import find_bundle
+from mgt_core.settings import hold
 
 from .marks import weights_mark
 from .on_ray import run_on_ray
@@ -39,11 +40,11 @@ class Cluster:
     batch: int = 1
 
     def __post_init__(self):
-        whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH)
+        hold(self, batch=whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH))
         if self.workers is not None:
-            whole_number("workers of the sweep", self.workers, 1, LARGEST_CLUSTER)
+            hold(self, workers=whole_number("workers of the sweep", self.workers, 1, LARGEST_CLUSTER))
         if self.gpus is not None:
-            finite_number("gpus of a worker of the sweep", self.gpus, 0, LARGEST_CLUSTER)
+            hold(self, gpus=finite_number("gpus of a worker of the sweep", self.gpus, 0, LARGEST_CLUSTER))
 
 
 def sweep(

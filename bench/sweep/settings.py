@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from mgt_core.errors import MGTError, finite_number, join_some, whole_number
+from mgt_core.plain import members, plain_number
 from mgt_core.presets import Attachment, attachment_from, attachments, from_registry
 from mgt_core.quantization.schemes import SCHEMES, Scheme
 from mgt_core.registry import SAMPLERS, SCHEDULES
@@ -38,6 +40,14 @@ def check_settings(name: str, values: Mapping) -> None:
     arguments(name, values)
     scheme_of(name, values)
     patches(name, values)
+
+
+def plain_values(held: Any) -> Any:
+    """As JSON holds them: numbers of any library as Python's, tuples and arrays as lists."""
+    if isinstance(held, Mapping):
+        return {name: plain_values(value) for name, value in held.items()}
+    several = members(held)
+    return plain_number(held) if several is None else [plain_values(value) for value in several]
 
 
 def arguments(name: str, values: Mapping) -> dict:

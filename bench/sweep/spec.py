@@ -10,9 +10,11 @@ from pathlib import Path
 
 from mgt_core.errors import MGTError, join_some, reason, whole_number
 from mgt_core.placement import FLOAT_DTYPES
+from mgt_core.plain import whole_text
+from mgt_core.settings import hold
 
 from ..kept import json_in
-from .settings import check_settings
+from .settings import check_settings, plain_values
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in FLOAT_DTYPES}
 PARTS = ("transformer", "text_encoder", "tokenizer", "codec", "base")  # of `load`, which may come from elsewhere
@@ -41,16 +43,18 @@ class Spec:
 
     def __post_init__(self):
         """Raises MGTError for what no run could use."""
-        whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH)
+        hold(self, batch=whole_number("the batch of the sweep", self.batch, 1, LARGEST_BATCH))
         check_count(self)
         if not isinstance(self.prompts, list) or not self.prompts or not all(isinstance(p, str) for p in self.prompts):
             raise MGTError(f"the sweep's prompts are {self.prompts!r}; expected a list of one or more texts")
+        hold(self, prompts=[whole_text(prompt) for prompt in self.prompts])
+        hold(self, **{name: plain_values(getattr(self, name)) for name in ("seeds", "settings", "size")})
         if not isinstance(self.seeds, list) or not self.seeds:
             raise MGTError(f"the sweep's seeds are {self.seeds!r}; expected a list of one or more whole numbers")
-        for seed in self.seeds:
-            whole_number("a seed of the sweep", seed, 0, 2**64 - 1)
+        hold(self, seeds=[whole_number("a seed of the sweep", seed, 0, 2**64 - 1) for seed in self.seeds])
         if not isinstance(self.negative, str):
             raise MGTError(f"the sweep's negative prompt is {self.negative!r}; expected a text")
+        hold(self, negative=whole_text(self.negative))
         if self.dtype is not None and (not isinstance(self.dtype, str) or self.dtype not in DTYPES):
             raise MGTError(f"the sweep's dtype is {self.dtype!r}; accepted are {', '.join(DTYPES)}")
         if not isinstance(self.settings, dict) or not self.settings:
@@ -60,8 +64,7 @@ class Spec:
         if self.size is not None:
             if not isinstance(self.size, list) or len(self.size) != 2:
                 raise MGTError(f"the sweep's size is {self.size!r}; expected [height, width] in pixels")
-            for side in self.size:
-                whole_number("the sweep's size", side, 1, 16384)
+            hold(self, size=[whole_number("the sweep's size", side, 1, 16384) for side in self.size])
         if not isinstance(self.parts, dict) or any(name not in PARTS for name in self.parts):
             raise MGTError(f"the sweep's parts are {self.parts!r}; expected paths by name of {', '.join(PARTS)}")
         check_texts(self)

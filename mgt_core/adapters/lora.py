@@ -40,9 +40,9 @@ class LoRA:
         return len({**self.updates, **self.biases})
 
     @classmethod
-    def load(cls, source: str | Path) -> "LoRA":
+    def load(cls, source: str | os.PathLike) -> "LoRA":
         """A file, or a folder that PEFT wrote. Raises MGTError for one that holds anything but what is applied."""
-        named = isinstance(source, (str, Path)) and str(source)
+        named = isinstance(source, (str, os.PathLike)) and str(source)
         path = Path(source) if named else Path(os.devnull)
         if not is_dir(path) and (not is_file(path) or path.suffix not in SUFFIXES):
             raise MGTError(f"lora is {str(source)!r}; expected a file of type {', '.join(SUFFIXES)}, or PEFT's folder")

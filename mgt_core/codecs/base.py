@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..loading.published import Published
 from ..placement import Placement, Resident, compute_dtype, room_of, sent
+from ..plain import plain_whole
 from ..room import Room
 from ..sampling.finite import all_finite, non_finite_origin
 from ..shares import checked_shares
@@ -243,7 +244,7 @@ class Codec(Published):
 
         values: [B, ...], each of a picture of so many `pixels`. Raises MGTError for tiles where the architecture
         cannot."""
-        check_tile_size(tile_size)
+        tile_size = checked_tile_size(tile_size)
         if tile_size and not self.takes_tiles:
             raise MGTError("this codec works on whole pictures only; set tile_size to 0")
         if note := self.memory_note(direction, pixels):
@@ -323,6 +324,6 @@ class Codec(Published):
         return self._nearest(self.latents(image, tile_size))
 
 
-def check_tile_size(value: int) -> None:
-    if value != 0:
-        whole_number("tile_size", value, SMALLEST_TILE, 1 << 20)
+def checked_tile_size(value: int) -> int:
+    value = plain_whole(value)
+    return 0 if value == 0 else whole_number("tile_size", value, SMALLEST_TILE, 1 << 20)

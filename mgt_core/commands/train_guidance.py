@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
         raise MGTError("--data is missing; give a folder of pictures or a file of examples")
     settings = TrainingSettings(options.steps, options.batch, options.rate, options.seed, options.flat)
     count = (DEMO_COUNT if data == DEMO else ALL) if options.examples is None else options.examples
-    whole_number("--examples", count, 1, ALL)
+    count = whole_number("--examples", count, 1, ALL)
     check_output(out, settings)
     pipe = load(options.bundle, FORMATS[options.dtype], options.device)
     examples = gather_examples(data, pipe, out.with_suffix(".examples"), count)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..errors import MGTError, finite_number
 from ..interval import check_interval, in_interval
+from ..settings import hold
 from ..types import Condition
 
 LARGEST_WEIGHT = 1000.0
@@ -31,9 +32,10 @@ class ConditionPart:
     end: float = 1.0
 
     def __post_init__(self):
-        check_interval("condition", self.start, self.end)
-        if not isinstance(self.weight, Tensor):
-            finite_number("condition weight", self.weight, 0, LARGEST_WEIGHT)
+        start, end = check_interval("condition", self.start, self.end)
+        hold(self, start=start, end=end)
+        if not isinstance(self.weight, Tensor) or not self.weight.ndim:
+            hold(self, weight=finite_number("condition weight", self.weight, 0, LARGEST_WEIGHT))
         elif self.weight.ndim != 3 or not bool(((self.weight >= 0) & (self.weight <= LARGEST_WEIGHT)).all()):
             raise MGTError(
                 f"condition weight is a table of shape {list(self.weight.shape)}; expected [batch, height, width] "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, shortened
 from ..loading.building import told_of
 from ..placement import Placement, Resident
+from ..plain import whole_text
 from ..sampling.finite import all_finite, non_finite_origin
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
@@ -97,7 +98,7 @@ class TextEncoder:
         with told_of("the tokenizer", "cannot read the prompt"):
             return [
                 [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
-                for text, weight in (parse_weights(prompt) if weights else [(prompt, 1.0)])
+                for text, weight in (parse_weights(whole_text(prompt)) if weights else [(whole_text(prompt), 1.0)])
             ]
 
     def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:

@@ -21,8 +21,7 @@ class LabBranch(Branch):
 
     def __init__(self, codes: int, blank: float = 0.5):
         super().__init__(0, codes)
-        finite_number("blank", blank, 0, 1)
-        self.blank_share = float(blank)
+        self.blank_share = finite_number("blank", blank, 0, 1)
 
     @classmethod
     def for_network(cls, network: Backbone, factor: int = FACTOR) -> "LabBranch":

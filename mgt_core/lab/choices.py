@@ -51,7 +51,7 @@ def truth_called(name: str) -> Truth:
 
 def lab_choice(truth: str, error: str = "none", size: float = 0.5) -> MGTModel:
     """The model of a truth, spoiled by an error of a size from 0 (none) to 1. Raises MGTError for other values."""
-    finite_number("error_size", size, 0, 1)
+    size = finite_number("error_size", size, 0, 1)
     exact = truth_called(truth)
-    made = lookup("error", error, ERRORS)(float(size), exact)
+    made = lookup("error", error, ERRORS)(size, exact)
     return lab_model(spoiled(exact, [made] if made and size else []))

@@ -6,7 +6,7 @@ from torch import Tensor
 from ..errors import MGTError, finite_number, whole_number
 from ..sampling.draws import cpu_generator
 from ..types import UNCONDITIONAL
-from .truth import Truth, check_sizes, draw_rows, pick, with_mixture
+from .truth import Truth, checked_sizes, draw_rows, pick, with_mixture
 
 
 class Codewords(Truth):
@@ -25,10 +25,9 @@ class Codewords(Truth):
         classes: int = 1,
         seed: int = 0,
     ):
-        self.grid, self.codes, self.classes = tuple(grid), codes, classes
-        check_sizes(self.grid, codes, classes)
-        whole_number("words", words, 1, 4096)
-        finite_number("flip", flip, 0.001, 1)
+        self.grid, codes, classes = checked_sizes(grid, codes, classes)
+        self.codes, self.classes = codes, classes
+        words, flip = whole_number("words", words, 1, 4096), finite_number("flip", flip, 0.001, 1)
         if classes > words:
             raise MGTError(f"there are {classes} classes and {words} words; every class needs a word")
         self.words = torch.randint(codes, (words, self.cells), generator=cpu_generator(seed))

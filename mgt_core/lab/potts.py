@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MGTError, finite_number
-from .truth import Estimate, Truth, check_sizes, draw_rows, pick, with_mixture
+from .truth import Estimate, Truth, checked_sizes, draw_rows, pick, with_mixture
 
 MOST_SUMS = 2**27  # entries of the table, 4 bytes each
 
@@ -40,10 +40,8 @@ class Potts(Truth):
         coupling: float = 1.0,
         bias: Tensor | None = None,
     ):
-        self.grid, self.codes = tuple(grid), codes
-        self.classes = 1 if bias is None else len(bias)
-        check_sizes(self.grid, codes, self.classes)
-        finite_number("coupling", coupling, -20, 20)
+        self.grid, codes, self.classes = checked_sizes(grid, codes, 1 if bias is None else len(bias))
+        self.codes, coupling = codes, finite_number("coupling", coupling, -20, 20)
         bias = torch.zeros(1, self.cells, codes) if bias is None else bias
         if tuple(bias.shape[1:]) != (self.cells, codes):
             raise MGTError(

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ..errors import MGTError, finite_number, whole_number
-from .truth import Truth, check_sizes, draw_rows, pick, with_mixture
+from ..plain import members
+from .truth import Truth, checked_sizes, draw_rows, pick, with_mixture
 
 CHILDREN = 4
 
@@ -31,19 +32,19 @@ class Quadtree(Truth):
     """
 
     def __init__(self, side: int = 16, codes: int = 16, stay: float | tuple[float, ...] = 0.9, classes: int = 1):
-        whole_number("quadtree side", side, 2, 256)
+        side = whole_number("quadtree side", side, 2, 256)
         self.levels = side.bit_length() - 1
         if 2**self.levels != side:
             raise MGTError(f"quadtree side is {side}; accepted are powers of 2")
-        check_sizes((side, side), codes, classes)
+        self.grid, codes, classes = checked_sizes((side, side), codes, classes)
         if classes > codes:
             raise MGTError(f"the quadtree has {classes} classes and {codes} codes; every class needs a code")
-        self.grid, self.codes, self.classes = (side, side), codes, classes
-        self.stay = (stay,) * self.levels if isinstance(stay, (int, float)) else tuple(stay)
-        if len(self.stay) != self.levels:
-            raise MGTError(f"stay has {len(self.stay)} values; a side of {side} has {self.levels} levels")
-        for value in self.stay:
-            finite_number("stay", value, 0, 0.9999)
+        self.codes, self.classes = codes, classes
+        found = members(stay)
+        stay = [stay] * self.levels if found is None else found
+        if len(stay) != self.levels:
+            raise MGTError(f"stay has {len(stay)} values; a side of {side} has {self.levels} levels")
+        self.stay = tuple(finite_number("stay", value, 0, 0.9999) for value in stay)
         own = (torch.arange(codes) % classes == torch.arange(classes)[:, None]).double()
         self.root = with_mixture((own / own.sum(1, keepdim=True)).log()).exp()  # [classes + 1, V]
         self.order = morton(side)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, whole_number
+from ..errors import MGTError, several, whole_number
 from ..sampling.draws import cpu_generator
 from ..types import UNCONDITIONAL
 
@@ -111,12 +111,13 @@ class Truth(Predictor):
         return self.log_probability(grids, torch.full((len(grids),), label)).exp()
 
 
-def check_sizes(grid: tuple[int, int], codes: int, classes: int) -> None:
-    """Raises MGTError for sizes that no truth has."""
-    for name, side in zip(("height", "width"), grid, strict=True):
-        whole_number(f"grid {name}", side, 1, 256)
-    whole_number("codes", codes, 2, 65536)
-    whole_number("classes", classes, 1, 1024)
+def checked_sizes(grid: tuple[int, int], codes: int, classes: int) -> tuple[tuple[int, int], int, int]:
+    """The same, as Python's own numbers. Raises MGTError for sizes that no truth has."""
+    sides = several("grid", grid, "two numbers, height and width", 2)
+    height, width = (
+        whole_number(f"grid {n}", side, 1, 256) for n, side in zip(("height", "width"), sides, strict=True)
+    )
+    return (height, width), whole_number("codes", codes, 2, 65536), whole_number("classes", classes, 1, 1024)
 
 
 def pick(table: Tensor, labels: Tensor) -> Tensor:

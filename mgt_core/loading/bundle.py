@@ -15,7 +15,7 @@ from ..placement import pick_device, pick_dtype
 from ..quantization.marks import read_scheme
 from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
 from ..quantization.schemes import Scheme
-from ..recommended import check_settings
+from ..recommended import checked_settings
 from ..registry import SCHEDULES
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
@@ -120,10 +120,9 @@ def read_scheduler(path: Path, network: Backbone) -> dict:
     if not isinstance(config.get("defaults", {}), dict):
         raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
     try:
-        check_settings(config.get("defaults", {}))
+        return {**config, "defaults": checked_settings(config.get("defaults", {}))}
     except MGTError as error:
         raise MGTError(f"{path} has defaults that no run can have: {error}") from None
-    return config
 
 
 def own_settings(scheduler: dict) -> dict:
@@ -137,9 +136,8 @@ def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Par
     index = folder / "model_index.json"
     named = read_json(index).get("sample_size") if index.is_file() else None
     if named is not None:
-        named = int(named) if isinstance(named, float) and named.is_integer() else named
-        whole_number(f"sample_size of {index}", named, 1, LONGEST_SIDE)
-        return named, named
+        side = whole_number(f"sample_size of {index}", named, 1, LONGEST_SIDE)
+        return side, side
     height, width = (side * codec.scale for side in network.trained_grid)
     if max(height, width) > LONGEST_SIDE:
         raise MGTError(

@@ -5,6 +5,7 @@ sampling come from the bundle itself, else from a base bundle, which lends what 
 published as a transformer alone (MaskFocus, Di[M]O under meissonic/transformer, merged LoRAs).
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -14,7 +15,7 @@ from ..errors import MGTError
 from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
 
-Source = str | Path
+Source = str | os.PathLike
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
 WORDS = ("vocab.json", "merges.txt")
 

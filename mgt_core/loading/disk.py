@@ -14,6 +14,7 @@ from .beginnings import START, told_from, told_of_answer
 MAX_JSON = 4 * 2**20  # bytes: a config has some thousand, the index of a model of 10,000 tensors one million
 LISTS = 200_000  # lists and objects in JSON: a header has three a tensor
 DEEPEST = 64  # levels of lists and objects in JSON, where a config has about five
+MAX_TEXT = 2**20  # bytes of a caption or a list of prompts, 200,000 words
 DIGITS = 40  # of a whole number in JSON, where tokenizers have 31
 
 
@@ -70,6 +71,31 @@ def read_whole(path: Path, limit: int) -> bytes:
         return stream.read(limit) or b""  # nothing at all of what would have to be waited for
 
 
+def read_text(path: Path) -> str:
+    """Of a caption, a prompt or a list of them. Raises MGTError for a file that cannot be read or holds no text."""
+    try:
+        return text_of(read_whole(path, MAX_TEXT))
+    except MGTError:
+        raise
+    except ValueError as error:
+        raise MGTError(f"{path} cannot be read: {error}") from None
+
+
+def text_of(data: bytes) -> str:
+    """What a text file holds: in UTF-8, UTF-16 or UTF-32, with the byte order mark that some editors write or without.
+
+    Without one, JSON tells by the zero bytes of its first characters (RFC 4627, section 3), and so do other texts that
+    begin with ASCII. Halves of characters stay. Raises ValueError for bytes that are none of this."""
+    encoding = json.detect_encoding(data)
+    try:
+        return data.decode(encoding, "surrogatepass").lstrip("\ufeff")
+    except UnicodeDecodeError as error:
+        if not encoding.startswith("utf-8"):
+            raise ValueError(f"it is no text in {encoding.upper()}") from None
+        line, byte = 1 + data.count(b"\n", 0, error.start), data[error.start]
+        raise ValueError(f"it is no text in UTF-8: line {line} holds the byte {byte:#x}; save it as UTF-8") from None
+
+
 def read_json(path: Path) -> dict:
     """Raises MGTError for a missing file, or one that does not hold a JSON object of ordinary size and depth."""
     data = read_whole(path, MAX_JSON)
@@ -86,13 +112,16 @@ def read_json(path: Path) -> dict:
 
 
 def parse_json(data: bytes, lists: int = LISTS) -> Any:
-    """Raises ValueError for what is no JSON, is nested deeper than DEEPEST, holds more than `lists` lists and objects,
-    or whole numbers longer than DIGITS."""
-    if data.count(b"[") + data.count(b"{") > lists:
+    """JSON in any encoding that `text_of` takes. Raises ValueError for what is no JSON, is nested deeper than DEEPEST,
+    holds more than `lists` lists and objects, or whole numbers longer than DIGITS."""
+    text = text_of(data)
+    if not text.strip():
+        raise ValueError("it is empty")
+    if text.count("[") + text.count("{") > lists:
         raise ValueError(f"it holds more than {lists} lists and objects")
     deep = ValueError(f"it is nested deeper than {DEEPEST} levels")
     try:
-        value = json.loads(data.decode("utf-8"), parse_int=whole)
+        value = json.loads(text, parse_int=whole)
     except RecursionError:
         raise deep from None
     level = [value]

@@ -43,10 +43,11 @@ LENT = {
 Look = Callable[[Path], Part]  # what is known of a path: read now, or remembered
 
 
-def find_bundle(source: str | Path, what: str = "model") -> Path:
+def find_bundle(source: str | os.PathLike, what: str = "model") -> Path:
     """Folder of a built-in model, or a path. what: the argument that is meant. Raises MGTError when there is none."""
-    if isinstance(source, (str, Path)) and str(source):
-        path = BUILT_IN.get(str(source)) or at_home(source)
+    source = os.fspath(source) if isinstance(source, os.PathLike) else source
+    if isinstance(source, str) and source:
+        path = BUILT_IN.get(source) or at_home(source)
         recover(path)
         if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
@@ -58,7 +59,7 @@ def find_bundle(source: str | Path, what: str = "model") -> Path:
     raise MGTError(f"{what} is {str(source)!r}; accepted are {accepted}, or a built-in model ({', '.join(BUILT_IN)})")
 
 
-def at_home(source: str | Path) -> Path:
+def at_home(source: str) -> Path:
     try:
         return Path(os.path.expanduser(source))
     except ValueError:  # a user whose name no system has

@@ -6,6 +6,7 @@ from typing import Any
 from ..errors import MGTError
 from .building import told_of
 from .disk import is_file, stat_of
+from .marked import in_utf8
 from .mistaken import in_place_of
 
 # Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
@@ -36,7 +37,8 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
                 raise MGTError(
                     f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
                 )
-        words = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        with in_utf8(folder, FILES) as readable:
+            words = CLIPTokenizer.from_pretrained(readable, local_files_only=True)
         ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
         special = [getattr(words, name) for name in SPECIAL]
         if not all(isinstance(value, int) and value >= 0 for value in (*ids, *special)):

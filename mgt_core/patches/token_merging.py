@@ -15,12 +15,12 @@ from torch import Tensor
 from ..backbones.base import Backbone
 from ..backbones.hooks import Hooks
 from ..backbones.merge import NO_MERGES, BlockMerges, Merge
-from ..errors import MGTError, whole_number
+from ..errors import MGTError, several, whole_number
 from ..interval import in_interval
 from ..placement import sent
 from ..registry import PATCHES
 from ..sampling.draws import cpu_generator
-from ..settings import choice, number, share, whole
+from ..settings import choice, hold, number, share, whole
 from .base import Call, Moment, Patch, RunPatch
 from .spread import spread
 
@@ -151,10 +151,8 @@ class TokenMerging(Patch):
 
     def __post_init__(self):
         super().__post_init__()
-        if not isinstance(self.stride, (tuple, list)) or len(self.stride) != 2:
-            raise MGTError(f"token merging stride is {self.stride!r}; expected two numbers, rows and columns")
-        for side in self.stride:
-            whole_number("token merging stride", side, 1, LARGEST_STRIDE)
+        sides = several("token merging stride", self.stride, "two numbers, rows and columns", 2)
+        hold(self, stride=tuple(whole_number("token merging stride", side, 1, LARGEST_STRIDE) for side in sides))
         if self.first_block > self.last_block:
             raise MGTError(
                 f"token merging acts from block {self.first_block} to {self.last_block}; "

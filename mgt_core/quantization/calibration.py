@@ -3,17 +3,19 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from os import PathLike
 from typing import Any
 
 from torch import nn
 
-from ..errors import MGTError, reason
+from ..errors import MGTError, finite_number, path_named, reason, several, whole_number
 from ..files import replace_file, writing
 from ..kernels.fused_linear import FusedLinear, beside
 from ..kernels.sides import SIDES
 from ..loading.disk import MAX_JSON, parse_json, read_whole
-from ..settings import Settings, number, whole
+from ..sampling.draws import SEED_SPAN
+from ..settings import Settings, hold, number, whole
+from ..types import MOST_TOKENS
 from .layers import ACTIVATIONS, Treatment
 
 LARGEST_SCALE = 1e30  # of codes: in float32, their values stay finite
@@ -48,6 +50,17 @@ class CalibrationRun(Settings):
     rate: float = number(5e-6, 1e-9, 1e-2, "the rate of fine-tuning", step=1e-6)
     batch: int = whole(32, 1, 10_000, "the batch of fine-tuning")
 
+    def __post_init__(self):
+        super().__post_init__()
+        hold(self, seed=whole_number("seed", self.seed, 0, SEED_SPAN - 1))
+        if self.steps is not None:
+            hold(self, steps=whole_number("steps", self.steps, 1, 100_000))
+        if self.cfg is not None:
+            hold(self, cfg=finite_number("cfg", self.cfg, 0, 1000))
+        if self.grid is not None:
+            sides = several("grid", self.grid, "two numbers of tokens, height and width", 2)
+            hold(self, grid=tuple(whole_number("grid", side, 1, MOST_TOKENS) for side in sides))
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -61,14 +74,16 @@ class Calibration:
     layers: dict[str, Treatment] = field(default_factory=dict)
     finetuned: int = 0
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | PathLike) -> None:
         """Raises MGTError when it cannot be written."""
+        path = path_named("calibration", path)
         with writing(path):
             replace_file(path, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
     @classmethod
-    def load(cls, path: Path) -> "Calibration":
+    def load(cls, path: str | PathLike) -> "Calibration":
         """Raises MGTError for a file that holds something else."""
+        path = path_named("calibration", path)
         content = read_whole(path, MAX_JSON)
         try:
             values = parse_json(content)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..codecs.base import Codec
 from ..editing import encode_image
 from ..errors import MGTError
+from ..loading.disk import read_text
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
 from ..shares import checked_shares
@@ -49,7 +50,7 @@ def folder_pictures(folder: Path, pipe: Pipeline) -> tuple[Tensor, tuple[Conditi
     images = (torch.from_numpy(picture(file, pipe.size))[None] for file in files)
     tokens = torch.cat([picture_tokens(pipe.model, pipe.codec, image) for image in images])
     texts = [file.with_suffix(".txt") for file in files]
-    captions = [text.read_text(encoding="utf-8").strip() if text.is_file() else "" for text in texts]
+    captions = [read_text(text).strip() if text.is_file() else "" for text in texts]
     classes = {path: index for index, path in enumerate(sorted(p for p in folder.iterdir() if p.is_dir()))}
     labels = [classes.get(file.parent) for file in files]
     told = None if None in labels else torch.tensor(labels)

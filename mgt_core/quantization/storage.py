@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
+from os import PathLike
 from pathlib import Path
 
 from torch import nn
 
-from ..errors import MGTError, join_some
+from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
 from ..loading.listing import SUFFIXES
@@ -44,7 +45,7 @@ def save_weights(network: nn.Module, file: Path, scheme: Scheme | None = None) -
     file.chmod(0o644)
 
 
-def save_bundle(pipe: Pipeline, folder: str | Path, overwrite: bool = False) -> Path:
+def save_bundle(pipe: Pipeline, folder: str | PathLike, overwrite: bool = False) -> Path:
     """Write `pipe` as a bundle in Hugging Face layout that `load` reads back, quantized as it is.
 
     It appears under its name only when it is complete; until then, and when anything fails, the bundle that it is to
@@ -56,11 +57,11 @@ def save_bundle(pipe: Pipeline, folder: str | Path, overwrite: bool = False) -> 
 
 
 @contextmanager
-def bundle_writer(folder: str | Path, overwrite: bool = False) -> Iterator[Writer]:
+def bundle_writer(folder: str | PathLike, overwrite: bool = False) -> Iterator[Writer]:
     """What `save_bundle` does with a pipeline, for one that is still to be made: the name is this process's alone from
     now on, and what would stop the saving is said now. `write(pipe, calibration)` keeps what a calibration found beside
     the weights, if there is one."""
-    folder = Path(folder)
+    folder = path_named("folder", folder)
     with folders_for(folder) as place, alone(place, "saving"):
         with writing(folder):
             settle(place)

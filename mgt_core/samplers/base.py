@@ -14,7 +14,7 @@ from ..sampling.draws import GeneratorDraws
 from ..sampling.run import DrawSource, Plan, Run
 from ..sampling.step import Drawn, Kept
 from ..schedules.base import MaskSchedule
-from ..settings import Settings, choice
+from ..settings import Settings, choice, hold
 from ..types import Callback, TokenState
 from .temperature import RECOMMENDED, TEMPERATURE_SHAPES, Ends, temperature_range
 
@@ -102,7 +102,7 @@ class ConfidenceSampler(Sampler):
     temperature_shape: str = choice(RECOMMENDED, (RECOMMENDED, *TEMPERATURE_SHAPES), kw_only=True)
 
     def __post_init__(self):
-        object.__setattr__(self, "temperature", temperature_range(self.temperature))
+        hold(self, temperature=temperature_range(self.temperature))
         super().__post_init__()
 
     def fitted(self, own: Mapping[str, Any]) -> "ConfidenceSampler":

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, finite_number
+from ..errors import finite_number, several
 from ..placement import sent
 from ..registry import SAMPLERS
 from ..sampling.run import Run
 from ..schedules.base import MaskSchedule
 from ..schedules.closed_form import Arccos
-from ..settings import choice, number, whole
+from ..settings import choice, hold, number, whole
 from ..types import Step
 from .base import Sampler
 from .orders import ORDERS
@@ -58,11 +58,8 @@ class FixedOrder(Sampler):
     def __post_init__(self):
         ORDERS.get(self.order)
         super().__post_init__()
-        if not isinstance(self.sharpness, (tuple, list)) or len(self.sharpness) != 2:
-            raise MGTError(f"sharpness is {self.sharpness!r}; expected two numbers, of the first and the last step")
-        object.__setattr__(self, "sharpness", tuple(self.sharpness))
-        for value in self.sharpness:
-            finite_number("sharpness", value, *SHARPNESS)
+        ends = several("sharpness", self.sharpness, "two numbers, of the first and the last step", 2)
+        hold(self, sharpness=tuple(finite_number("sharpness", value, *SHARPNESS) for value in ends))
 
     def factors(self, steps: int) -> list[float]:
         """On the logits of every step."""

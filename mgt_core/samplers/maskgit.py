@@ -10,6 +10,7 @@ import torch
 from ..errors import finite_number
 from ..registry import SAMPLERS
 from ..sampling.run import Run
+from ..settings import hold
 from .base import ConfidenceSampler
 
 
@@ -32,7 +33,7 @@ class MaskGIT(ConfidenceSampler):
     def __post_init__(self):
         super().__post_init__()
         if self.known_confidence is not None:
-            finite_number("known_confidence", self.known_confidence, 0, math.inf)
+            hold(self, known_confidence=finite_number("known_confidence", self.known_confidence, 0, math.inf))
 
     def fitted(self, own: Mapping[str, Any]) -> "MaskGIT":
         known = self.known_confidence

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from ..errors import MGTError, finite_number
+from ..plain import members
 
 Ends = tuple[float | None, float | None]
 RECOMMENDED = "recommended"  # as a temperature shape: the model's
@@ -15,13 +16,12 @@ def temperature_range(value: float | Sequence[float | None] | None) -> Ends:
 
     Raises MGTError for anything but one or two numbers of 0 or more.
     """
-    ends = tuple(value) if isinstance(value, (tuple, list)) else (value, None if value is None else 0.01)
+    found = members(value)
+    ends = (value, None if value is None else 0.01) if found is None else found
     if len(ends) != 2:
         raise MGTError(f"temperature is {value!r}; expected one number or two (first step, last step)")
-    for end in ends:
-        if end is not None:
-            finite_number("temperature", end, 0, 1000)
-    return tuple(None if end is None else float(end) for end in ends)
+    first, last = (None if end is None else finite_number("temperature", end, 0, 1000) for end in ends)
+    return first, last
 
 
 def compounding(index: int, steps: int) -> float:

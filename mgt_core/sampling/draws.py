@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import MGTError, whole_number
 from ..placement import sent
+from ..plain import members
 from ..types import Step
 
 SEED_SPAN, WORD = 2**64, 2**32
@@ -38,13 +39,11 @@ class Draws(Protocol):
 
 def image_seeds(seed: int | Sequence[int], batch: int) -> tuple[int, ...]:
     """Seed of each image: `seed + index`, or its own. Raises MGTError for seeds of another number of images."""
-    if isinstance(seed, (list, tuple)):
-        if len(seed) != batch:
-            raise MGTError(f"there are {len(seed)} seeds for {batch} images; give one an image, or one number")
-        for own in seed:
-            whole_number("seed", own, 0, SEED_SPAN - 1)
-        return tuple(seed)
-    whole_number("seed", seed, 0, SEED_SPAN - 1)
+    if (own := members(seed)) is not None:
+        if len(own) != batch:
+            raise MGTError(f"there are {len(own)} seeds for {batch} images; give one an image, or one number")
+        return tuple(whole_number("seed", each, 0, SEED_SPAN - 1) for each in own)
+    seed = whole_number("seed", seed, 0, SEED_SPAN - 1)
     return tuple((seed + index) % SEED_SPAN for index in range(batch))
 
 
@@ -57,6 +56,7 @@ def cpu_generator(seed: int) -> torch.Generator:
     """A generator on the CPU, seeded with all 64 bits: torch's own seeding takes the low 32 of them, and is what seeds
     below 2**32 mean. Others are spread over the generator's state as the Mersenne Twister's authors do with keys of
     several words (Matsumoto and Nishimura 2002, init_by_array), so that no two seeds begin alike."""
+    seed = whole_number("seed", seed, 0, SEED_SPAN - 1)
     generator = torch.Generator().manual_seed(seed)
     if seed < WORD:
         return generator

@@ -9,7 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ..errors import MGTError
+from ..errors import MGTError, whole_number
+from ..plain import plain_number
 from ..registry import SCHEDULES
 from ..settings import Settings
 
@@ -26,7 +27,7 @@ class MaskSchedule(Settings, ABC):
 
     def ratio(self, progress: Tensor | float) -> Tensor:
         """Masked fraction at `progress` in [0, 1], decreasing from exactly 1 to exactly 0."""
-        r = torch.as_tensor(progress, dtype=torch.float32)
+        r = torch.as_tensor(progress if isinstance(progress, Tensor) else plain_number(progress), dtype=torch.float32)
         if not bool(((r >= 0) & (r <= 1)).all()):
             raise MGTError(f"progress is {r.tolist()}; accepted is 0 to 1")
         gamma = self.formula(r).clamp(0, 1)
@@ -44,6 +45,7 @@ class MaskSchedule(Settings, ABC):
         samplers do, where float64 gives 12), within what `still_masked` allows. With more steps than
         tokens the late steps redraw the last token.
         """
+        steps, total = whole_number("steps", steps, 1, 100_000), whole_number("tokens", total, 0, 2**31)
         left, now = [], total
         for index, target in enumerate(self.targets(steps, total)):
             now = still_masked(target, now, steps - 1 - index)
@@ -52,8 +54,6 @@ class MaskSchedule(Settings, ABC):
 
     def targets(self, steps: int, total: int) -> list[int]:
         """floor(total * gamma((k + 1) / steps)) in float32 for every step k, before any limit."""
-        if steps < 1:
-            raise MGTError(f"steps is {steps}; accepted is 1 or more")
         progress = torch.arange(1, steps + 1) / steps
         return (total * self.for_tokens(total).ratio(progress)).floor().long().tolist()
 

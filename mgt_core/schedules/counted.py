@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..errors import finite_number
+from ..errors import whole_number
 from ..registry import SCHEDULES
+from ..settings import hold
 from .base import MaskSchedule
 
 DEFAULT_TOKENS = 4096  # a 1024 x 1024 image
@@ -21,7 +22,7 @@ class CountedSchedule(MaskSchedule):
     def __post_init__(self):
         super().__post_init__()
         if self.tokens is not None:
-            finite_number("schedule tokens", self.tokens, 2, 2**31)
+            hold(self, tokens=whole_number("schedule tokens", self.tokens, 2, 2**31))
 
     def for_tokens(self, total: int) -> MaskSchedule:
         return self if self.tokens is not None else replace(self, tokens=max(total, 2))

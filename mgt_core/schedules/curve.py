@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import MGTError
 from ..registry import SCHEDULES
+from ..settings import hold
 from .base import MaskSchedule
 
 
@@ -28,7 +29,7 @@ class CustomCurve(MaskSchedule):
             points = tuple((float(x), float(y)) for x, y in self.points)
         except (TypeError, ValueError):
             raise MGTError(f"curve points are {self.points!r}; expected pairs of numbers") from None
-        object.__setattr__(self, "points", points)
+        hold(self, points=points)
         if len(points) < 2 or points[0] != (0.0, 1.0) or points[-1] != (1.0, 0.0):
             raise MGTError(f"curve points are {points}; they must go from (0, 1) to (1, 0)")
         for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):

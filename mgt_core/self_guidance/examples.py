@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..errors import MGTError, reason
 from ..files import alone, replace_file, sweep, writing
 from ..levels import levels
+from ..loading.disk import read_text
 from ..loading.pipeline import Pipeline
 from ..types import Condition
 from .identity import check_same, weights_mark
@@ -221,7 +222,7 @@ def demo_scenes(size: tuple[int, int]) -> Iterator[tuple[np.ndarray, str]]:
 
 def folder_pictures(folder: Path, pipe: Pipeline) -> Iterator[tuple[np.ndarray, str | int]]:
     for file, told in folder_files(folder, pipe):
-        yield picture(file, pipe.size), told if isinstance(told, int) else caption(told)
+        yield picture(file, pipe.size), told if isinstance(told, int) else read_text(told).strip()
 
 
 def folder_files(folder: Path, pipe: Pipeline) -> Iterator[tuple[Path, Path | int]]:
@@ -245,13 +246,6 @@ def pictures_mark(folder: Path, pipe: Pipeline) -> str:
             f"{file.relative_to(folder).as_posix()}\0{file.stat().st_size}\0{said}\0".encode(errors="replace")
         )
     return digest.hexdigest()[:16]
-
-
-def caption(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError) as error:
-        raise MGTError(f"{file} is no readable caption ({reason(error)})") from None
 
 
 def picture(file: Path, size: tuple[int, int]) -> np.ndarray:

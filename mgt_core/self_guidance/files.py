@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from ..loading.weights import index_weights
 FILE = "self_guidance.safetensors"  # of a bundle
 
 
-def load_branch(source: str | Path, network: Backbone) -> Branch:
+def load_branch(source: str | PathLike, network: Backbone) -> Branch:
     """The branch for `network` from a weight file; from a transformer's folder; or from a bundle (what
     `mgt_core.load` takes): its FILE, else the weights of its transformer, where UnlockMGM's are.
 
@@ -38,7 +39,7 @@ def holds_branch(names: Collection[str]) -> bool:
     return any(name.startswith(TENSORS) for name in names)
 
 
-def branch_place(source: str | Path) -> Path:
+def branch_place(source: str | PathLike) -> Path:
     """File or folder of weights that would hold the branch of `source`."""
     path = find_bundle(source)
     if path.is_file() or (path / "config.json").is_file():

@@ -5,6 +5,7 @@ import glob
 import math
 import time
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from tqdm import tqdm
 
 from ..backbones.base import Backbone
 from ..backbones.branch import Branch, fresh_branch
-from ..errors import MGTError, finite_number, whole_number
+from ..errors import MGTError, finite_number, path_named, whole_number
 from ..files import alone, sweep
 from ..loading.pipeline import Pipeline
+from ..plain import plain_number
 from ..sampling.draws import SEED_SPAN, cpu_generator
+from ..settings import hold
 from .examples import Examples
 from .identity import weights_mark
 from .kept import Kept, check_output, told_of
@@ -44,13 +47,18 @@ class TrainingSettings:
     save_every: float = 120.0
 
     def __post_init__(self):
-        whole_number("steps", self.steps, 1, 10**9)
-        whole_number("batch", self.batch, 1, 65536)
-        whole_number("seed", self.seed, 0, 2**63 - 1)
-        finite_number("rate", self.rate, 1e-9, 1)
+        hold(
+            self,
+            steps=whole_number("steps", self.steps, 1, 10**9),
+            batch=whole_number("batch", self.batch, 1, 65536),
+            seed=whole_number("seed", self.seed, 0, 2**63 - 1),
+            rate=finite_number("rate", self.rate, 1e-9, 1),
+            flat=plain_number(self.flat),
+            save_every=plain_number(self.save_every),
+        )
 
 
-def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSettings) -> Branch:
+def train(pipe: Pipeline, examples: Examples, out: str | PathLike, settings: TrainingSettings) -> Branch:
     """Trains until `settings.steps` and writes OUT (.safetensors, float16: the averaged branch) and OUT.png.
 
     OUT.state is where a run that was stopped goes on; it stays, so that more steps can be added, from where on the rate
@@ -59,6 +67,7 @@ def train(pipe: Pipeline, examples: Examples, out: Path, settings: TrainingSetti
     made with other settings, another model or other examples, when OUT is not of a training, when another process
     trains it, and when the disk is full.
     """
+    out = path_named("out", out)
     with alone(out, "training"):
         sweep(out.parent, glob.escape(out.stem) + ".*")
         check_output(out, settings)

@@ -79,7 +79,7 @@ def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool
     A cell appears in the step since which it holds its final token. Raises MGTError for an image that
     the batch does not have, and when the tokens carry no recording.
     """
-    whole_number("the image to animate", index, 0, state.batch - 1)
+    index = whole_number("the image to animate", index, 0, state.batch - 1)
     at = recorded(state.revealed_at, "reveal order")
     tokens = state.tokens.cpu()
     previewer, last = Previewer(codec), int(at[index].max())
@@ -101,8 +101,7 @@ def labelled_grid(images: Sequence[Tensor], labels: Sequence[str], columns: int 
     height = max(image.shape[0] for image in images)
     factor = max(1, -(-LEGIBLE // width))
     width, height = width * factor, height * factor
-    whole_number("columns", columns, 0, 10_000)
-    columns = min(columns or len(images), len(images))
+    columns = min(whole_number("columns", columns, 0, 10_000) or len(images), len(images))
     rows = -(-len(images) // columns)
     check_pixels("the pictures of the grid", (width + 4, height + LABEL_HEIGHT + 4), columns * rows)
     sheet = Image.new("RGB", (columns * (width + 4) - 4, rows * (height + LABEL_HEIGHT + 4) - 4), "white")

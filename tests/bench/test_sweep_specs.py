@@ -2,7 +2,9 @@
 
 import json
 import os
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from bench.sweep import marks
@@ -30,7 +32,6 @@ def settings(**values):
         (b"\xff\xfe", "not valid JSON ("),
         ("", "not valid JSON ("),
         ("null", "has no prompts"),
-        ({"prompts": ["a\ud800"]}, "holds a lone surrogate"),
         ({"prompts": ["a"], "settings": {"\udfff": {}}}, "holds a lone surrogate"),
         (
             {"prompts": ["a"] * 1000, "seeds": [0] * 1000},
@@ -74,9 +75,28 @@ def test_a_spec_of_python_has_finite_numbers_too(monkeypatch):
         Spec(["a"], {"x": {"cfg": float("inf")}})
 
 
-def test_a_spec_of_python_has_whole_characters_too():
-    with pytest.raises(MGTError, match="holds a lone surrogate"):
-        Spec(["a\ud800"])
+def test_half_a_character_in_a_prompt_is_replaced():
+    spec = Spec(["a\ud800"], negative="\udc00b")
+    assert (spec.prompts, spec.negative) == (["a\ufffd"], "\ufffdb")
+
+
+def test_a_spec_of_python_takes_numbers_of_any_library():
+    made = {
+        "steps": np.int64(2),
+        "cfg": np.float32(2),
+        "temperature": np.array([1.0, 0.5]),
+        "token_cache": {"every": 4.0},
+    }
+    plain = {"steps": 2, "cfg": 2.0, "temperature": [1.0, 0.5], "token_cache": {"every": 4}}
+    ours = Spec(["a"], {"x": made}, np.arange(2), size=(np.int16(64), 64.0), batch=np.int8(2))
+    assert ours == Spec(["a"], {"x": plain}, [0, 1], size=[64, 64], batch=2)
+    assert json.loads(json.dumps(asdict(ours))) == asdict(ours)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-be"])
+def test_specs_of_every_editor_are_read(tmp_path, encoding):
+    (tmp_path / "spec.json").write_bytes('{"prompts": ["é"]}'.encode(encoding))
+    assert Spec.read(tmp_path / "spec.json").prompts == ["é"]
 
 
 @pytest.mark.parametrize("prompt", [ODD, "漢" * 60, "𝒜" * 60, "💥" * 60, "CON", "a.b", "x" * 10_000])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from mgt_core import MGTError
@@ -94,6 +96,56 @@ def test_json_that_is_none(tmp_path, content, words):
     with pytest.raises(MGTError, match=words) as caught:
         disk.read_json(tmp_path / "a.json")
     assert is_sentence(str(caught.value))
+
+
+TEXTS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+
+
+@given(st.dictionaries(st.text(max_size=3), st.text(max_size=3), min_size=1), st.sampled_from(TEXTS), st.booleans())
+def test_json_in_every_encoding_that_json_tells(value, encoding, marked):
+    text = json.dumps(value, ensure_ascii=False)
+    assert disk.parse_json(f"{chr(0xFEFF) * marked}{text}".encode(encoding)) == value
+
+
+def test_half_a_character_is_read_as_it_is():
+    for data in (b'["\\ud83d"]', '["\ud83d"]'.encode("utf-16", "surrogatepass"), b'["\xed\xa0\xbd"]'):
+        assert disk.parse_json(data) == ["\ud83d"]
+
+
+FAULTS = {
+    "Latin-1": (
+        '{\n"a": "é"}'.encode("latin-1"),
+        "it is no text in UTF-8: line 2 holds the byte 0xe9; save it as UTF-8",
+    ),
+    "cut UTF-16": ('{"a": 1}'.encode("utf-16") + b"\0", "it is no text in UTF-16"),
+    "nothing": (b"", "it is empty"),
+    "a mark alone": (b"\xef\xbb\xbf\n", "it is empty"),
+    "a comment": (b'{\n// so\n"a": 1}', "Expecting property name enclosed in double quotes: line 2 column 1"),
+    "a comma": (b'{"a": [1,]}', "line 1 column"),
+}
+
+
+@pytest.mark.parametrize("content, words", FAULTS.values(), ids=FAULTS)
+def test_what_is_wrong_with_json_is_told(tmp_path, content, words):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(MGTError, match="a.json is not valid JSON") as caught:
+        disk.read_json(tmp_path / "a.json")
+    assert words in str(caught.value) and is_sentence(str(caught.value))
+
+
+def test_texts_as_people_have_them(tmp_path):
+    file = tmp_path / "caption.txt"
+    for encoding in TEXTS:
+        file.write_bytes("a café\n漢".encode(encoding))
+        assert disk.read_text(file) == "a café\n漢"
+    file.write_bytes("a\ncaf\u00e9".encode("cp1252"))
+    with pytest.raises(
+        MGTError, match=r"caption\.txt cannot be read: it is no text in UTF-8: line 2 holds the byte 0xe9"
+    ):
+        disk.read_text(file)
+    file.write_bytes(b"a" * (disk.MAX_TEXT + 1))
+    with pytest.raises(MGTError, match="has 1048577 bytes; accepted are up to 1048576"):
+        disk.read_text(file)
 
 
 def test_json_of_any_size_is_not_read(tmp_path):

@@ -1,6 +1,8 @@
 """What comes to a node's sockets from anywhere: taken, or refused in one sentence that names the input."""
 
 from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -100,9 +102,20 @@ def test_numbers(pipe, value):
     refuses("strength is", "MGTEncodeImage", model=pipe.model, codec=pipe.codec, image=PICTURE, strength=value)
 
 
-@pytest.mark.parametrize("value", [None, 3, b"cat", ["cat"], "\ud800", "x" * 100_001])
+@pytest.mark.parametrize("value", [None, 3, b"cat", ["cat"], "x" * 100_001])
 def test_texts(pipe, value):
     refuses("text is", "MGTTextEncode", text=value, text_encoder=pipe.text)
+
+
+def test_half_a_character_is_replaced_as_a_browser_does(pipe):
+    halved, whole = (run("MGTTextEncode", text=t, text_encoder=pipe.text)[0][0][0] for t in ("a\ud83d b", "a\ufffd b"))
+    assert torch.equal(halved, whole)
+
+
+@pytest.mark.parametrize("value", [np.int64(4), torch.tensor(4), Fraction(4), Decimal(4), 4.0])
+def test_numbers_of_any_library(pipe, value):
+    made = run("MGTEmptyTokens", model=pipe.model, width=16, height=16, batch_size=value)[0]
+    assert made.batch == 4
 
 
 def test_wrong_wires(pipe, text):

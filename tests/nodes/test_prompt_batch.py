@@ -27,6 +27,16 @@ def test_each_line_is_encoded_as_it_is_alone(pipe):
         torch.testing.assert_close(extra["pooled_output"][place], beside["pooled_output"][0])
 
 
+def test_a_line_ends_where_editors_end_it(pipe):
+    """And not at other marks, which pages and chats leave in texts that are copied from them."""
+    assert NODES["MGTPromptBatch"]().encode("a\u2028b\x0bc\x85d\u2029e\r\nf\rg\nh", pipe.text)[1] == 4
+
+
+def test_half_a_character_is_replaced(pipe):
+    halved = NODES["MGTPromptBatch"]().encode("a \ud83d heart", pipe.text)[0][0][0]
+    assert torch.equal(halved, NODES["MGTPromptBatch"]().encode("a \ufffd heart", pipe.text)[0][0][0])
+
+
 def test_no_prompt_is_said(pipe):
     with pytest.raises(MGTError, match="one prompt a line"):
         NODES["MGTPromptBatch"]().encode(" \n ", pipe.text)

@@ -15,7 +15,7 @@ import run_workflow
 from runner.files import Document, read_document
 from runner.images import Folders
 from runner.local import check_folders
-from runner.naming import expand_prefix
+from runner.naming import expand_prefix, target
 from runner.problems import RunError, WorkflowError
 from runner.settings import apply_settings
 from support.fake_nodes import node, workflow
@@ -146,6 +146,12 @@ def test_prefixes_that_name_no_file_below_the_output(library, tmp_path, prefix, 
     with pytest.raises(RunError, match=sentence):
         library.classes["SaveImage"]().save_images(torch.zeros(1, 4, 4, 3), prefix)
     assert not list((tmp_path / "elsewhere").iterdir()) and {p.name for p in tmp_path.iterdir()} == {"out", "elsewhere"}
+
+
+def test_a_prefix_that_the_encoding_of_names_lacks(tmp_path, monkeypatch):
+    monkeypatch.setattr("runner.naming.os.fsencode", lambda part: part.encode("ascii"))
+    with pytest.raises(RunError, match="'é' holds characters that names of files here, in ascii, do not have"):
+        target(tmp_path, "é")
 
 
 def test_prefixes_that_are_taken(library, tmp_path):

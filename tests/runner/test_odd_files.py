@@ -2,6 +2,7 @@
 
 import json
 import os
+import zlib
 
 import pytest
 
@@ -129,7 +130,8 @@ TOO_MUCH = {
     ),
     "very many lists": ("[" + "[]," * 2_000_000 + "0]", "holds more than 2,000,000 lists and objects"),
     "long": (b" " * (shape.MOST_BYTES + 1), "is larger than 32 MB, the most that is read."),
-    "UTF-16": (json.dumps(WHOLE).encode("utf-16"), "is neither JSON text nor a PNG image."),
+    "Latin-1": ('{"nodes": [],\n"é": 1}'.encode("latin-1"), "UTF-8: line 2 holds the byte 0xe9; save it as UTF-8)."),
+    "half of UTF-16": (b'\xff\xfe{\0"', "is neither JSON text nor a PNG image."),
 }
 
 
@@ -138,8 +140,41 @@ def test_texts_that_are_too_much(content, sentence, tmp_path):
     assert sentence in refusal(read_document, file_of(content, tmp_path))
 
 
-def test_a_byte_order_mark_is_read(tmp_path):
-    assert read_document(file_of(b'\xef\xbb\xbf{"nodes": []}', tmp_path)).ui == {"nodes": []}
+MARKED = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
+
+
+@pytest.mark.parametrize("encoding", MARKED)
+def test_files_of_every_editor_and_shell_are_read(encoding, tmp_path):
+    held = {"nodes": [], "a": "é\u2028😀"}
+    text = json.dumps(held, ensure_ascii=False)
+    assert read_document(file_of(text.encode(encoding), tmp_path)).ui == held
+    assert read_document(file_of(f"\ufeff{text}".encode(encoding), tmp_path)).ui == held
+
+
+def test_half_a_character_is_read_as_it_is(tmp_path):
+    for content in (b'{"nodes": [], "a": "\\ud83d"}', '{"nodes": [], "a": "\ud83d"}'.encode("utf-16", "surrogatepass")):
+        assert read_document(file_of(content, tmp_path)).ui["a"] == "\ud83d"
+
+
+def picture_with(kind, text):
+    """A PNG image without pixels that carries this text as its workflow."""
+    data = b"workflow\0" + (b"\0" + zlib.compress(text) if kind == b"zTXt" else text)
+    chunks = ((kind, data), (b"IEND", b""))
+    written = (len(d).to_bytes(4, "big") + k + d + zlib.crc32(k + d).to_bytes(4, "big") for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(written)
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt"])
+def test_pictures_of_programs_that_write_utf_8_where_png_has_latin_1(kind, tmp_path):
+    held = {"nodes": [], "a": "漢 é"}
+    for encoding, ensure in (("utf-8", False), ("latin-1", True), ("utf-8-sig", False)):
+        text = json.dumps(held, ensure_ascii=ensure).encode(encoding)
+        assert read_document(file_of(picture_with(kind, text), tmp_path)).ui == held
+
+
+def test_latin_1_in_a_picture_stays(tmp_path):
+    picture = picture_with(b"tEXt", '{"nodes": [], "a": "é"}'.encode("latin-1"))
+    assert read_document(file_of(picture, tmp_path)).ui["a"] == "é"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")

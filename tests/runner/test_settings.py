@@ -53,6 +53,15 @@ def test_bad_settings(setting, sentence, command, calls):
     assert err.splitlines()[1:] == [sentence]
 
 
+def test_what_was_typed_where_python_reads_the_command_line_in_another_encoding():
+    """Bytes that it cannot read come as halves of characters; they are what a terminal in UTF-8 sends."""
+    typed = "漢字 é".encode().decode("ascii", "surrogateescape")
+    assert parse(typed, ["STRING"], "text of Node 1") == "漢字 é"
+    for unread in ("caf\udce9", "a \ud83d heart"):
+        with pytest.raises(WorkflowError, match="which holds bytes that are no text in UTF-8"):
+            parse(unread, ["STRING"], "text of Node 1")
+
+
 @pytest.mark.parametrize("name", ["1", "Make a Thing", "Make"])
 @pytest.mark.parametrize("form", ["ui", "api"])
 def test_setting_by_id_title_or_class(name, form, library):
