@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from .problems import Json
 
+MOST_VERBS = 4  # in the name of a class
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -91,8 +92,8 @@ def _words(node: Json) -> set[str]:
 
 def families(node: Json, verb: str) -> set[str]:
     """What is left of a class's name without the verb, by which its Set and its Get belong together."""
-    name = node["type"][:200].lower()
-    return {f"{name[:at]}*{name[at + len(verb) :]}" for at in range(len(name)) if name.startswith(verb, at)}
+    parts = node["type"][:200].lower().split(verb, MOST_VERBS)
+    return {f"{verb.join(parts[:place])}*{verb.join(parts[place:])}" for place in range(1, len(parts))}
 
 
 def name_held(node: Json) -> str:

@@ -133,6 +133,7 @@ class Sources:
         if self.switches > MOST_SWITCHES:
             many = f"more than {MOST_SWITCHES} switches lie behind one another, or in a circle"
             raise WorkflowError.one("Bad workflow", f"{many}, one of them {scope.label(node)}")
+        self.look(len(node.get("inputs") or []))
         sources = (self.of(scope, node, slot) for slot in range(len(node.get("inputs") or [])))
         first = next((source for source in sources if source is not None), None)
         self.switches -= 1
