@@ -13,10 +13,10 @@ from pathlib import Path
 from ..errors import MGTError
 from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
+from .words import EXPECTED, has_words, with_words
 
 Source = str | Path
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
-WORDS = ("vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -132,17 +132,8 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
         if folder.is_dir():
             return with_words(folder)
     for folder in (beside, beside.parent / "tokenizer"):
-        if (folder / WORDS[0]).is_file():
+        if has_words(folder):
             return with_words(folder)
     raise MGTError(
-        f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with "
-        f"{' and '.join(WORDS)}"
+        f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with {EXPECTED}"
     )
-
-
-def with_words(folder: Path) -> Path:
-    """Raises MGTError where the folder is none of a CLIP tokenizer."""
-    for name in WORDS:
-        if not (folder / name).is_file():
-            raise MGTError(f"{folder / name} is missing")
-    return folder
