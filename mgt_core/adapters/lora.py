@@ -19,6 +19,8 @@ from ..errors import MGTError, join_some, shortened
 from ..loading.building import is_finite, told_of
 from ..loading.disk import is_dir, is_file, parse_json, read_json
 from ..loading.finite import BYTES, numbers_fit
+from ..loading.downloads import told_of_downloads
+from ..loading.hub import entered, name_of
 from ..loading.weights import SUFFIXES, index_weights, open_weights
 from .patterns import Patterns
 
@@ -60,13 +62,15 @@ class LoRA:
 
     @classmethod
     def load(cls, source: str | Path) -> "LoRA":
-        """A file, or a folder that PEFT wrote. Raises MGTError for one that holds anything but pairs of matrices."""
+        """A file, or a folder that PEFT wrote, also in a cache (loading/hub.py). Raises MGTError for one that holds
+        anything but pairs of matrices."""
         named = isinstance(source, (str, Path)) and str(source)
-        path = Path(source) if named else Path(os.devnull)
+        path = entered(Path(source)) if named else Path(os.devnull)
         if not is_dir(path) and (not is_file(path) or path.suffix not in SUFFIXES):
             raise MGTError(f"lora is {str(source)!r}; expected a file of type {', '.join(SUFFIXES)}, or PEFT's folder")
         source = path
-        stored = index_weights(source)
+        with told_of_downloads(source):
+            stored = index_weights(source)
         taken = {name: entry for name, entry in stored.items() if not name.startswith(TEXT)}
         if len(taken) > MOST:
             raise MGTError(f"{source.name} holds {len(taken)} tensors; a LoRA has up to {MOST}")
@@ -90,7 +94,7 @@ class LoRA:
         with told_of(source, "has settings that cannot be read"):
             settings = Settings.of(source, next(iter(taken.values())).file)
         updates = {layer: low_rank(layer, part, settings, source.name) for layer, part in parts.items()}
-        return cls(source.stem, updates, len(stored) - len(taken))
+        return cls(name_of(source).removesuffix(source.suffix), updates, len(stored) - len(taken))
 
 
 @dataclass(frozen=True)

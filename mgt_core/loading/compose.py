@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MGTError
+from .hub import name_of
 from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
 from .words import EXPECTED, has_words, with_words
@@ -64,7 +65,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
-        str(source) if str(source) in BUILT_IN else path.name,
+        str(source) if str(source) in BUILT_IN else name_of(path),
         folder_of(home),
         next((file for file in settings if file.is_file()), settings[0]),
         transformer,

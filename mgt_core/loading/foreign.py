@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ..errors import MGTError, join_some, shown_text
 from .disk import MAX_JSON, is_dir, opened, read_json, read_whole
-from .listing import ARCHIVES, GGUF
+from .downloads import ADVICE, WHAT, unfinished
+from .endings import ARCHIVES, GGUF
 
 ARTICLES = ("a ", "an ")
 
@@ -121,6 +122,8 @@ def unreadable(path: Path, problem: Exception) -> Foreign:
     """What is wrong with a file or folder that could not be read."""
     said = str(problem).removeprefix(str(path)).strip()
     if is_dir(path):
+        if unfinished(path):
+            return Foreign(WHAT, ADVICE, readable=False)
         return Foreign("a folder without readable weights", said, readable=False)
     told = broken(path)
     if told is None and "is truncated" in said:

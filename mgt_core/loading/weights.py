@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..errors import MGTError, join_some, reason
 from .disk import is_file, read_json, stat_of
-from .listing import SUFFIXES, files_in
+from .endings import SUFFIXES
+from .listing import files_in
 from .pickle_header import Held, is_mapped, read_pickle, weights_in
 from .stored import Stored, read_header
 
