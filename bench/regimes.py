@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mgt_core.views.plots import new_figure
+from mgt_core.views.plots import new_figure, write_plot
 
 # Okabe and Ito's green and vermilion, lightened so that black figures can be read on them.
 BETTER, WORSE, UNTOLD, MISSING = "#7FCFB5", "#F0A583", "#E4E4E4", "#FFFFFF"
@@ -61,5 +61,4 @@ def draw(
     if note:
         figure.supxlabel(note, fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
-    small = {"pil_kwargs": {"lossless": True, "quality": 100}} if file.suffix == ".webp" else {}
-    figure.savefig(file, dpi=DPI, **small)
+    write_plot(figure, file, DPI)

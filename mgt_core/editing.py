@@ -15,8 +15,10 @@ from .codecs.base import Codec
 from .errors import MGTError, finite_number, whole_number
 from .model import LONGEST_SIDE, MGTModel
 from .pixels import is_side, told_nearest
+from .placement import sent
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
+from .shares import checked_shares
 from .types import TokenState, check_count
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
@@ -25,8 +27,9 @@ MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float = 1.0, tile_size: int = 0) -> TokenState:
     """Tokens of pictures [B, H, W, 3] (further channels are left out), for a run that repaints them.
 
-    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. Raises
-    MGTError for sizes that the model cannot hold.
+    strength: share of the run that is done, as TokenState.strength has it. tile_size: see Codec.encode. What filters
+    leave beside 0..1 is cut off (see shares.py). Raises MGTError for other values, and for sizes that the model cannot
+    hold.
     """
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
@@ -38,7 +41,7 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
         raise MGTError(
             f"the image is {width} x {height} pixels; this model {takes}: scale it to {good[1]} x {good[0]} first"
         )
-    tokens = codec.encode(image[..., :3], tile_size).to(image.device)
+    tokens = codec.encode(checked_shares("image", image[..., :3]), tile_size).to(image.device)
     fixed = torch.zeros_like(tokens, dtype=torch.bool)
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size, strength=strength)
 
@@ -59,11 +62,12 @@ def free_cells(mask: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
 
 
 def as_masks(mask: Tensor) -> Tensor:
-    """[H, W] or [B, H, W] -> [B, H, W] float32. Raises MGTError for anything else."""
+    """[H, W] or [B, H, W] in 0..1, of any type of numbers -> [B, H, W] float32. Raises MGTError for anything else; see
+    shares.py for what is taken as 0 and 1."""
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3):
         held = list(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         raise MGTError(f"mask is {held}; expected a mask of shape [batch, height, width]")
-    return mask.reshape(-1, *mask.shape[-2:]).float()
+    return checked_shares("mask", mask.reshape(-1, *mask.shape[-2:])).float()
 
 
 def mask_tokens(state: TokenState, mask: Tensor, grow: int = 0) -> TokenState:
@@ -148,13 +152,15 @@ def random_order(state: TokenState, seed: int) -> Tensor:
     # Named: a run with the same seed begins with these very numbers, and would draw by those that chose its cells.
     generators = [seeded_generator(f"vary/{own}", torch.device("cpu")) for own in image_seeds(seed, state.batch)]
     rows = [torch.rand(state.grid, generator=generator, dtype=torch.float64) for generator in generators]
-    return torch.stack(rows).to(state.tokens.device)
+    # Their ranks go to the device, since not every one has float64.
+    order = torch.stack(rows).flatten(1).argsort(dim=1, stable=True).argsort(dim=1)
+    return sent(order.unflatten(1, state.grid).float(), state.tokens.device)
 
 
 def confidence_order(state: TokenState, seed: int) -> Tensor:
     if state.confidence is None:
         raise MGTError("the tokens carry no confidence to choose by; give tokens that MGT Sample returned, or random")
-    return state.confidence.double()
+    return state.confidence.float()
 
 
 # Which tokens of a picture are drawn anew: those that come first in the order [B, h, w] of (state, seed).
@@ -182,15 +188,19 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
 def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int = 0) -> Tensor:
     """The repainted picture where the mask is, the original everywhere else, to the last bit.
 
-    original: [1 or B, H, W, C]; repainted: [B, H, W, C]; mask: [1 or B, any size], the largest value over a
-    pixel counts, and one between 0 and 1 mixes the two. feather: pixels inside the mask over which the
-    repainted picture fades in.
+    original: [1 or B, H, W, C]; repainted: [B, H, W, C], and the result has the channels that both have. mask:
+    [1 or B, any size], the largest value over a pixel counts, and one between 0 and 1 mixes the two. feather: pixels
+    inside the mask over which the repainted picture fades in. Raises MGTError for sizes and counts that do not agree,
+    and for values that are none of pictures (see shares.py).
     """
     whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
         sizes = [f"{image.shape[2]} x {image.shape[1]}" for image in (original, repainted)]
         raise MGTError(f"the original is {sizes[0]} pixels and the repainted picture {sizes[1]}; they must agree")
-    batch, channels = repainted.shape[0], repainted.shape[-1]
+    checked_shares("original", original)
+    checked_shares("repainted picture", repainted)
+    batch, channels = repainted.shape[0], min(original.shape[-1], repainted.shape[-1])
+    repainted = repainted[..., :channels]
     original = of_batch(original[..., :channels], batch, "original").to(repainted)
     share = F.adaptive_max_pool2d(as_masks(mask).to(repainted)[:, None], original.shape[1:3]).clamp(0, 1)
     share = (share * fade_in(share > 0, feather))[:, 0, ..., None]

@@ -162,7 +162,7 @@ class MGTModel:
             log.warning("lora %s holds %d tensors for a text encoder, which are left out", lora.name, lora.text)
         if strength == 0:
             return self
-        attached = AttachedLoRA(lora.name, float(strength), len(lora.updates))
+        attached = AttachedLoRA(lora.name, float(strength), lora.layers)
         placement = self.placement.joined(network, added) if self.placement else None
         return replace(self, network=network, placement=placement, loras=(*self.loras, attached))
 
@@ -275,7 +275,7 @@ class MGTModel:
         condition = self.complete(condition, tokens.shape[0], tuple(tokens.shape[1:]), "given")
         device = self.acquire()
         prepared = self.network.prepare(condition.to(device), tuple(tokens.shape[1:]))
-        time = torch.as_tensor(timestep, device=device).reshape(-1)
+        time = torch.as_tensor(timestep, dtype=torch.float32, device=device).reshape(-1)
         if time.shape[0] not in (1, tokens.shape[0]):
             raise MGTError(
                 f"timestep holds {time.shape[0]} values for {tokens.shape[0]} images; give 1 or {tokens.shape[0]}"

@@ -16,9 +16,9 @@ from functools import reduce
 from pathlib import Path
 
 from .errors import MGTError, finite_number, join_some, lookup, whole_number
+from .loading.disk import read_json
 from .loading.layouts import BUILT_IN
 from .loading.listing import files_in, one_list
-from .loading.weights import read_json
 from .model import MGTModel
 from .modifiers.base import Modifier
 from .patches.base import Patch

@@ -13,7 +13,7 @@ from ..mgt_core.loading.hub import readable
 from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, remembered
 from ..mgt_core.loading.listing import can_be_shown
 from ..mgt_core.loading.repositories import REPOSITORIES, Repository, published
-from ..mgt_core.loading.weights import leads_out
+from ..mgt_core.loading.shards import leads_out
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS
 from . import folders, host
 from .fingerprints import fingerprint
@@ -95,7 +95,7 @@ def left_out() -> list[str]:
 
 def plain(value: str, known: Mapping[str, object]) -> str:
     """A choice as it is called here: without the reason behind it, which a saved workflow keeps when the file has
-    become a good one, and in a cache by the name of its repository."""
+    become a good one, and otherwise as `meant` has it."""
     name = value if value in known or BEHIND not in value else value.rpartition(BEHIND)[0]
     return folders.meant(name, known)
 
@@ -103,18 +103,22 @@ def plain(value: str, known: Mapping[str, object]) -> str:
 def path_of(what: str, value: str | None) -> str | None:
     """What the library takes for a choice; None for what is no file, or is wired. Raises MGTError with the sentence of
     `fault` where it is none of the choices."""
+    return _found(what, value)[1]
+
+
+def names(**chosen: str | None) -> list[str | None]:
+    """The choices as they are called here. Raises MGTError for the first that is none."""
+    return [_found(what, value)[0] for what, value in chosen.items()]
+
+
+def _found(what: str, value: str | None) -> tuple[str | None, str | None]:
     if value is None or value in OWN.get(what, ()):
-        return None
+        return value, None
     known = KNOWN[what]()
     if told := fault(what, value, known):
         raise MGTError(f"{what} {told}")
-    return known[plain(value, known)]
-
-
-def check(**chosen: str) -> None:
-    """Raises MGTError for the first of the inputs that is none of the choices."""
-    for what, value in chosen.items():
-        path_of(what, value)
+    name = plain(value, known)
+    return name, known[name]
 
 
 def answer(what: str, value: str | None) -> bool | str:

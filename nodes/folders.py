@@ -9,10 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
-from ..mgt_core.errors import MGTError, lookup, reason
+from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.loading.disk import is_dir, is_file, read_json
 from ..mgt_core.loading.downloads import ADVICE, WHAT, unfinished
-from ..mgt_core.loading.endings import ARCHIVES, GGUF, SUFFIXES
+from ..mgt_core.loading.endings import ARCHIVES, GGUF, SUFFIXES, UNFINISHED
 from ..mgt_core.loading.foreign import Foreign, by_pipeline, is_diffusion
 from ..mgt_core.loading.hub import REPOSITORY, entered, is_repository, readable, repository_above
 from ..mgt_core.loading.layouts import BUILT_IN, PARTS, is_hf_layout, loose_bundles, remembered
@@ -26,7 +26,7 @@ T = TypeVar("T")
 FOLDER = "mgt"  # the folder of ours under ComfyUI's models
 BRANCH_FOLDER = "self_guidance"  # below it
 OWN_FOLDERS = (BRANCH_FOLDER, "presets")  # of what is listed by others
-WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES)
+WEIGHTS = (*SUFFIXES, *GGUF, *ARCHIVES, *UNFINISHED)
 SHARED_SECONDS = 3.0  # for what is only told of: somebody waits for it, and people have hundreds of checkpoints
 FILE_DEPTH = 5  # levels of folders below that of LoRAs in which files are listed
 UNPREFIXED = (FOLDER, "text_encoders", "clip", "vae")  # kinds of folder whose names in a widget are plain
@@ -41,19 +41,19 @@ def label(kind: str, root: Path, path: Path, plain: tuple[str, ...] = (FOLDER,))
 
 
 def meant(name: str, known: Mapping[str, object]) -> str:
-    """Of `known` the name that `name` spells in another way, where it is of what lies in a cache: "models--org--name",
-    with the path of that folder or of a snapshot, and "org/name" without a kind of folder. Else `name`."""
-    if name in known or (plain := readable(name)) in known:
-        return name if name in known else plain
-    same = [
-        one for one, path in known.items() if one.endswith(f"/{plain}") and path and repository_above(Path(str(path)))
-    ]
+    """Of `known` the name that `name` spells in another way: with the separators of another system, and in a cache as
+    "models--org--name", with the path of that folder or of a snapshot, or without a kind of folder. Else `name`."""
+    if name in known or not name:
+        return name
+    plain = readable(name.replace("\\", "/"))
+    spelled = {one: one.replace("\\", "/") for one in known}
+    same = [one for one in known if spelled[one] == plain]
+    same = same or [one for one in known if spelled[one].endswith(f"/{plain}") and is_cached(known[one])]
     return same[0] if len(same) == 1 else name
 
 
-def chosen(what: str, name: str, known: Mapping[str, T]) -> T:
-    """What `name` means among `known`, for the input `what`. Raises MGTError where it means nothing."""
-    return lookup(what, meant(name, known), known)
+def is_cached(path: object) -> bool:
+    return bool(path) and repository_above(Path(str(path))) is not None
 
 
 @one_list()
@@ -250,7 +250,7 @@ def foreign_below(
     for name, is_folder, path in contents(folder):
         if is_folder and name not in of_others:
             yield from foreign_below(path, depth - 1, passed, (*above, here))
-        elif not is_folder and path.suffix in WEIGHTS and not passed(path) and (told := what_is(path)):
+        elif not is_folder and name.endswith(WEIGHTS) and not passed(path) and (told := what_is(path)):
             yield path, told
 
 

@@ -238,12 +238,12 @@ def load(
     """The bundle that the widget calls `name`, with parts from elsewhere where they are named.
 
     Raises MGTError when there is none, or it cannot be read."""
-    path, number = folders.chosen("model", name, bundles()), lookup("dtype", dtype, DTYPES)
+    path, number = lookup("model", name, bundles()), lookup("dtype", dtype, DTYPES)
     own = (FROM_BUNDLE, NONE)
     others = {
-        "text_encoder": None if text_encoder in own else folders.chosen("text_encoder", text_encoder, text_encoders()),
-        "codec": None if codec in own else folders.chosen("codec", codec, codecs()),
-        "base": None if base in own else folders.chosen("base", base, lenders("vqvae")),
+        "text_encoder": None if text_encoder in own else lookup("text_encoder", text_encoder, text_encoders()),
+        "codec": None if codec in own else lookup("codec", codec, codecs()),
+        "base": None if base in own else lookup("base", base, lenders("vqvae")),
     }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
@@ -263,8 +263,8 @@ def load(
 
 def load_text(name: str, tokenizer: str, dtype: str) -> mgt_core.TextEncoder:
     """The text encoder that the widget calls `name`. Raises MGTError when there is none, or it cannot be read."""
-    path, number = folders.chosen("text_encoder", name, text_encoders()), lookup("dtype", dtype, DTYPES)
-    words = folders.chosen("tokenizer", tokenizer, {BESIDE: None, **lenders("tokenizer")})
+    path, number = lookup("text_encoder", name, text_encoders()), lookup("dtype", dtype, DTYPES)
+    words = lookup("tokenizer", tokenizer, {BESIDE: None, **lenders("tokenizer")})
     if not _comfy("comfy.model_management"):
         return mgt_core.load_text_encoder(path, number, None, words)
     devices = _devices("text")
@@ -279,7 +279,7 @@ def branches() -> dict[str, str]:
 
 def load_branch(name: str, model: mgt_core.MGTModel) -> Branch:
     """The branch for `model` that the widget calls `name`. Raises MGTError when there is none, or for another."""
-    path = folders.chosen("branch", name, branches())
+    path = lookup("branch", name, branches())
     return mgt_core.load_branch(path, model.network) if path else mgt_core.fresh_branch(model.network)
 
 

@@ -17,6 +17,7 @@ from ..mgt_core.conditioning.text import TextEncoder
 from ..mgt_core.errors import MGTError, finite_number, whole_number
 from ..mgt_core.samplers.base import Sampler
 from ..mgt_core.schedules.base import MaskSchedule
+from ..mgt_core.shares import checked_shares
 
 LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
 MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
@@ -143,7 +144,7 @@ def check_mask(name: str, value: Any) -> None:
 
 
 def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], dtypes: tuple[torch.dtype, ...]) -> None:
-    """Raises MGTError unless it is a tensor of such a rank and kind, whose values are there and finite."""
+    """Raises MGTError unless it is a tensor of such a rank and kind, whose values are there and those of pictures."""
     if not isinstance(value, Tensor):
         raise wrong(name, called(value), expected)
     if value.ndim not in ranks or not 0 < value.numel() <= MOST_VALUES:
@@ -151,8 +152,7 @@ def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], d
     if value.dtype not in dtypes or value.is_meta or value.layout != torch.strided:
         held = "without values" if value.is_meta else str(value.dtype if value.dtype not in dtypes else value.layout)
         raise wrong(name, held, f"{expected}, of floats")
-    if value.is_floating_point() and not all(map(math.isfinite, torch.stack(value.aminmax()).tolist())):
-        raise MGTError(f"{name} {verb(name)} not finite: some values are NaN or infinite")
+    checked_shares(name, value)
 
 
 def check_conditioning(name: str, value: Any) -> None:

@@ -207,7 +207,7 @@ def labelled(batches: tuple[Tensor | None, ...], labels: list[str]) -> tuple[lis
     for place, batch in enumerate(batches):
         if batch is None:
             continue
-        if batch.ndim != 4 or batch.shape[-1] != 3:
+        if batch.ndim != 4 or batch.shape[-1] not in (3, 4):
             raise MGTError(f"image_{place + 1} has shape {list(batch.shape)}; expected [batch, height, width, 3]")
         label = labels[place].strip() if place < len(labels) else ""
         images += list(batch)

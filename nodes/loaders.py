@@ -105,9 +105,8 @@ class MGTLoadModel:
         base: str = host.NONE,
         unique_id=None,
     ):
-        choices.check(model=model, text_encoder=text_encoder, codec=codec, base=base)
-        name = choices.plain(model, host.bundles())
-        pipe = host.load(name, dtype, quantization, unique_id, text_encoder, codec, base)
+        model, *others = choices.names(model=model, text_encoder=text_encoder, codec=codec, base=base)
+        pipe = host.load(model, dtype, quantization, unique_id, *others)
         return pipe.model, pipe.text, pipe.codec
 
 
@@ -152,7 +151,7 @@ class MGTLoadTextEncoder:
         return choices.changes(text_encoder=text_encoder, tokenizer=tokenizer)
 
     def load(self, text_encoder: str, tokenizer: str, dtype: str):
-        choices.check(text_encoder=text_encoder, tokenizer=tokenizer)
+        text_encoder, tokenizer = choices.names(text_encoder=text_encoder, tokenizer=tokenizer)
         return (host.load_text(text_encoder, tokenizer, dtype),)
 
 
@@ -191,7 +190,7 @@ class MGTLoadSelfGuidance:
         return choices.changes(branch=branch)
 
     def load(self, model, branch: str):
-        choices.check(branch=branch)
+        (branch,) = choices.names(branch=branch)
         return (host.load_branch(branch, model),)
 
 
@@ -201,7 +200,18 @@ class MGTLoadLoRA:
         "Adds a LoRA, a small file of trained changes, to the transformer. Chain several to use them together."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["lora", "peft", "adapter", "fine-tune", "style", "lora for meissonic"]
+    SEARCH_ALIASES = [
+        "lora",
+        "dora",
+        "loha",
+        "lokr",
+        "lycoris",
+        "peft",
+        "adapter",
+        "fine-tune",
+        "style",
+        "lora for meissonic",
+    ]
     RETURN_TYPES = (MGT_MODEL,)
     RETURN_NAMES = ("model",)
     OUTPUT_TOOLTIPS = ("A copy of the model with the LoRA; the weights are shared with the one that came in.",)
@@ -214,8 +224,8 @@ class MGTLoadLoRA:
                 "model": model_input(),
                 "lora": offered(
                     [*choices.OWN["lora"], *host.loras()],
-                    "A file in models/loras that was trained for this model: as PEFT or diffusers write it. "
-                    "none hands the model through.",
+                    "A file in models/loras that was trained for this model: a LoRA, DoRA, LoHa, LoKr or the like, as "
+                    "any trainer writes it. none hands the model through.",
                 ),
                 "strength": number(
                     "What the LoRA's changes are multiplied by: 1 as trained, 0 none, below 0 the opposite.",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..mgt_core.adapters.attach import is_linear
+from ..mgt_core.adapters.layers import is_linear
 from ..mgt_core.backbones.base import Backbone
 
 

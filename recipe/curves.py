@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mgt_core.files import written_whole
-from mgt_core.views.plots import new_figure
+from mgt_core.views.plots import new_figure, write_plot
 
 
 def draw(codec: list[dict], transformer: list[dict], file: Path) -> None:
@@ -22,7 +22,7 @@ def draw(codec: list[dict], transformer: list[dict], file: Path) -> None:
         axes.set(title=title, xlabel="minutes, shared processor")
         axes.grid(alpha=0.3)
     with written_whole(file) as partial:
-        figure.savefig(partial, format=file.suffix.lstrip(".") or "png")
+        write_plot(figure, partial, kind=file.suffix.removeprefix("."))
 
 
 def main() -> None:

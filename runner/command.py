@@ -11,7 +11,8 @@ from pathlib import Path
 from .convert import to_api
 from .files import Document, read_document
 from .images import Folders
-from .local import ROOT, Library, check_folders, execute
+from .local import Library, check_folders, execute
+from .pack import ROOT
 from .problems import Json, RunError, WorkflowError, title_of
 from .progress import Bar
 from .server import Client
@@ -52,14 +53,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def prepare(
-    document: Document, settings: list[str], object_info: Json, *, values: bool = True, custom: Custom | None = None
+    document: Document,
+    settings: list[str],
+    object_info: Json,
+    *,
+    draw: int = 0,
+    values: bool = True,
+    custom: Custom | None = None,
 ) -> tuple[Json, Json | None]:
     """Prompt in API format and the workflow in UI format, if that is what was shared, with the settings made.
+    values: whether all is judged here, as nothing is on a server's behalf. draw: the number that decides on {a|b}.
 
     Raises WorkflowError with everything that is wrong; nothing has run by then.
     """
     graph = apply_settings(document.graph, settings, object_info)
-    prompt = to_api(graph, object_info)
+    prompt = to_api(graph, object_info, draw, server=not values)
     problems = validate(prompt, object_info, values=values, custom=custom)
     if problems:
         raise WorkflowError(problems)
@@ -70,7 +78,9 @@ def run_here(document: Document, options: argparse.Namespace, bar: Bar) -> list[
     places = [options.input, Path("input"), options.file.parent, Path(), SHIPPED]
     folders = Folders(tuple(dict.fromkeys(p.resolve() for p in places if p is not None)), options.output)
     library = Library.of_pack(folders)
-    prompt, workflow = prepare(document, options.set, library.object_info, custom=library.custom_check)
+    prompt, workflow = prepare(
+        document, options.set, library.object_info, draw=options.draw, custom=library.custom_check
+    )
     check_folders(folders)
 
     def report(done: int, total: int, node_id: str | None) -> None:
@@ -81,7 +91,7 @@ def run_here(document: Document, options: argparse.Namespace, bar: Bar) -> list[
 
 def run_on_server(document: Document, options: argparse.Namespace, bar: Bar) -> Iterable[Path]:
     client = Client(options.server)
-    prompt, workflow = prepare(document, options.set, client.object_info(), values=False)
+    prompt, workflow = prepare(document, options.set, client.object_info(), draw=options.draw, values=False)
     check_folders(Folders((), options.output))
     return client.run(prompt, workflow, options.output, bar)
 
@@ -96,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="change a widget; NODE is an id, a title, or a node type that occurs once (may be repeated)",
+    )
+    add(
+        "--draw",
+        metavar="N",
+        type=int,
+        default=0,
+        help="another number draws other alternatives of {a|b} in prompts, the same the same (default: 0)",
     )
     add("--server", metavar="URL", help="run on this ComfyUI server, for instance http://127.0.0.1:8188")
     add("--output", metavar="DIR", type=Path, default=Path("output"), help="where files go (default: ./output)")

@@ -8,30 +8,44 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from . import broadcasts
+from .groups import written_groups
 from .problems import Json, WorkflowError, name_node
-from .shape import MOST_BYTES, MOST_NODES, NOTES, check_workflow, link_ends
+from .promoted import Held, Shown, Widget, by_node, held_value, held_values, widgets_of
+from .shape import MOST_BYTES, MOST_NODES, NOTES, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Link, check_workflow, link_ends
 
 MUTED, BYPASSED = 2, 4
-SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 DEEPEST = 32  # subgraphs in each other; every one makes the ids of what it holds longer
 MOST_WRITTEN = 2 * MOST_BYTES  # bytes of JSON that the subgraphs are, written out: the prompt goes into every picture
 
 
-class Link(NamedTuple):
-    origin: str
-    origin_slot: int
-    target: str
-    target_slot: int
-
-
 @dataclass(frozen=True)
 class Graph:
-    """One graph as it is written down: the workflow itself, or a subgraph. ends: the links to a subgraph's outputs."""
+    """One graph as it is written down: the workflow itself, or a subgraph.
+
+    ends: the links to a subgraph's outputs. sent: links that only the browser makes, by node and input; unsent: nodes
+    that have it make some which are not known. slots, shown: of an old group node, the names of its inputs, and what
+    its widget values belong to.
+    """
 
     name: str
     nodes: dict[str, Json]
     links: dict[str, Link]
     ends: dict[int, Link]
+    sent: dict[tuple[str, int], Link | None]
+    unsent: list[Json]
+    slots: tuple[str, ...] | None = None
+    shown: tuple[Shown | None, ...] | None = None
+
+    @cached_property
+    def fed(self) -> dict[Widget, int]:
+        """The inputs of a subgraph, by the widgets inside that they feed."""
+        found: dict[Widget, int] = {}
+        for link in self.links.values():
+            entries = self.nodes[link.target].get("inputs") or [] if link.target in self.nodes else []
+            if link.origin == SUBGRAPH_INPUT and 0 <= link.target_slot < len(entries):
+                found.setdefault((link.target, str(entries[link.target_slot].get("name"))), link.origin_slot)
+        return found
 
 
 @dataclass(eq=False)
@@ -49,8 +63,18 @@ class Scope:
     def nodes(self) -> dict[str, Json]:
         return self.graph.nodes
 
-    def link(self, number: Any) -> Link | None:
-        return None if number is None else self.graph.links.get(str(number))
+    def link(self, node: Json, slot: int) -> Link | None:
+        """What leads to an input, if there is anything."""
+        number = node["inputs"][slot].get("link")
+        found = None if number is None else self.graph.links.get(str(number))
+        return found or self.graph.sent.get((str(node["id"]), slot))
+
+    def is_linked(self, node: Json, slot: int) -> bool:
+        """Whether something should, though it need not be there: but for links that the browser had taken back."""
+        key = (str(node["id"]), slot)
+        return (
+            self.graph.sent[key] is not None if key in self.graph.sent else node["inputs"][slot].get("link") is not None
+        )
 
     def walk(self) -> Iterator[tuple[Scope, Json]]:
         """Every node that is not a subgraph, with the graph that holds it."""
@@ -66,23 +90,62 @@ class Scope:
     def label(self, node: Json) -> str:
         return name_node(self.full_id(node), node["type"], node.get("title") or "")
 
+    def outside(self, slot: int) -> int | None:
+        """The input of this use that stands for one of the subgraph's: that of its place, but of an old group node that
+        of its name, since newer front ends put inputs for widgets between. None for one that this use has not."""
+        names, slots = self.input_names, self.graph.slots
+        if slots is not None and slots[slot] in names:
+            return names.index(slots[slot])
+        is_there = 0 <= slot < len(names) and (slots is None or names[slot] not in slots)
+        return slot if is_there else None
+
     @cached_property
-    def promoted(self) -> dict[int, Any]:
-        """Values of the widgets that this use of a subgraph shows for its inputs, by slot, if the file holds them."""
+    def input_names(self) -> list[Any]:
         assert self.instance is not None
-        slots = [i for i, entry in enumerate(self.instance.get("inputs") or []) if entry.get("widget")]
-        saved = self.instance.get("widgets_values")
-        return dict(zip(slots, saved, strict=True)) if isinstance(saved, list) and len(saved) == len(slots) else {}
+        return [entry.get("name") for entry in self.instance.get("inputs") or []]
+
+    @cached_property
+    def held(self) -> dict[int | Widget, list[Held]]:
+        """Where this use of a subgraph and those around it keep values for its inputs and for widgets inside, the
+        outermost first."""
+        if self.instance is None or self.parent is None:
+            return {}
+        shown = widgets_of(self.instance, self.graph.fed) if self.graph.shown is None else self.graph.shown
+        own, around, here = held_values(self.instance, shown), self.parent.held, str(self.instance["id"])
+        found: dict[int | Widget, list[Held]] = {}
+        for what, names in by_node(own, {what: name for what, (name, _) in own.items()}, self.graph.fed):
+            outer = next((around[(here, *name)] for name in names if (here, *name) in around), [])
+            found[what] = [*outer, own[what][1]]
+        return found
+
+    def value(self, slot: int) -> Any:
+        """Of an input of this use of a subgraph; None if the file holds none."""
+        return held_value(self.held.get(slot, ()))
+
+    @cached_property
+    def places(self) -> dict[str, dict[str, list[Held]]]:
+        """Of `held`, the widgets inside, by node and name."""
+        found: dict[str, dict[str, list[Held]]] = {}
+        for what, held in self.held.items():
+            if isinstance(what, tuple):
+                found.setdefault(what[0], {}).setdefault(what[1], held)
+        return found
+
+    def values(self, node: Json) -> Json:
+        """Of a node's widgets, in the place of those that it has."""
+        values = {name: held_value(held) for name, held in self.places.get(str(node["id"]), {}).items()}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 def mode(node: Json) -> int:
     return node.get("mode") or 0
 
 
-def open_graph(workflow: Json) -> Scope:
-    """The graph of a workflow in UI format, subgraphs included. Raises WorkflowError where it is of no shape to be
-    read, or more than there may be once its subgraphs are written out."""
+def open_graph(workflow: Json, object_info: Json) -> Scope:
+    """The graph of a workflow in UI format, with its subgraphs and old group nodes. Raises WorkflowError where it is of
+    no shape to be read, or more than there may be once its subgraphs are written out."""
     subgraphs = {subgraph["id"]: _read(subgraph) for subgraph in check_workflow(workflow)}
+    subgraphs |= {kind: _read(*group) for kind, group in written_groups(workflow, object_info).items()}
     top = _read(workflow)
     size = _Sizes(subgraphs).of(top, ())
     _limit(size.nodes, "nodes", MOST_NODES)
@@ -90,7 +153,7 @@ def open_graph(workflow: Json) -> Scope:
     return _opened(Scope(top), subgraphs)
 
 
-def _read(graph: Json) -> Graph:
+def _read(graph: Json, shown: tuple[Shown | None, ...] | None = None) -> Graph:
     nodes: dict[str, Json] = {}
     for node in graph.get("nodes") or []:
         if str(node["id"]) in nodes:
@@ -102,7 +165,21 @@ def _read(graph: Json) -> Graph:
     for link in links.values():
         if link.target == SUBGRAPH_OUTPUT:
             ends.setdefault(link.target_slot, link)
-    return Graph(str(graph.get("name") or graph.get("id")), nodes, links, ends)
+    sent = broadcasts.links(graph, nodes, links)
+    for (target, slot), link in sent.items():
+        if target == SUBGRAPH_OUTPUT and link is not None:
+            ends.setdefault(slot, link)
+    slots = None if shown is None else tuple(entry["name"] for entry in graph["inputs"])
+    return Graph(
+        str(graph.get("name") or graph.get("id")),
+        nodes,
+        links,
+        ends,
+        sent,
+        broadcasts.unfollowed(graph, nodes),
+        slots,
+        shown,
+    )
 
 
 def _opened(scope: Scope, subgraphs: dict[str, Graph]) -> Scope:

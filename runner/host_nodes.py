@@ -16,13 +16,13 @@ MASK_OPERATIONS = ["multiply", "add", "subtract", "and", "or", "xor"]
 NODES: dict[str, tuple[type, str]] = {}
 
 
-def stands_for(name: str, shown: str, outputs: tuple[str, ...], **inputs):
+def stands_for(name: str, shown: str, outputs: tuple[str, ...], /, among: dict = NODES, **inputs):
     """Decorator: the class's `run` is the node `name`, shown as `shown`, with these inputs and outputs."""
 
     def add(cls: type) -> type:
         cls.RETURN_TYPES, cls.FUNCTION = outputs, "run"
         cls.INPUT_TYPES = classmethod(lambda _: {"required": dict(inputs)})
-        NODES[name] = (cls, shown)
+        among[name] = (cls, shown)
         return cls
 
     return add

@@ -8,15 +8,23 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from .naming import SHOWN, below, free_paths, target
-from .pictures import check_pictures, read_picture, texts
+from .naming import SHOWN, below, free_paths, in_batch, target
+from .pictures import FORMATS, check_pictures, read_pictures, texts
 from .problems import Json, RunError, shown_text
 from .writing import save_new, sweep
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mgt_core.levels import Levels
+
+PICTURES = frozenset(chain.from_iterable(FORMATS.values()))
+NO_MASK = 64  # pixels of the sides of the empty mask that ComfyUI gives for a picture without one
 ANNOTATION = re.compile(r" \[(input|output|temp)\]$")
-CHANNELS = ["alpha", "red", "green", "blue"]
+COLOURS = ["red", "green", "blue"]
+CHANNELS = ["alpha", *COLOURS]
 
 
 @dataclass(frozen=True)
@@ -86,10 +94,10 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             notes = texts({"prompt": prompt, **(extra_pnginfo or {})})
             paths = free_paths(start)
             saved = []
-            for image in images:
+            for place, image in enumerate(images):
                 picture = Image.fromarray(image.float().clamp(0, 1).mul_(255).byte().cpu().numpy())
                 write = partial(picture.save, format="PNG", pnginfo=notes, compress_level=4)
-                saved.append(save_new(paths, write))
+                saved.append(save_new(in_batch(paths, place), write))
             return {"ui": {"saved": saved}}
 
     class PreviewImage(SaveImage):
@@ -123,12 +131,11 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
         def load_image(self, image) -> tuple:
             import torch
 
-            picture = read_picture(_found(folders, image), image)
-            if picture.mode != "RGBA":
-                return _tensor(picture)[None], torch.zeros((1, 64, 64))
-            alpha = picture.getchannel("A")
-            picture = picture.convert("RGB")
-            return _tensor(picture)[None], _tensor(alpha)[None].neg_().add_(1)
+            frames = read_pictures(_found(folders, image), image)
+            picture = torch.stack([torch.from_numpy(frame.colours) for frame in frames])
+            if all(frame.opacity is None for frame in frames):
+                return picture, torch.zeros((len(frames), NO_MASK, NO_MASK))
+            return picture, clear_parts(frames)
 
     class LoadImageMask(LoadImage):
         RETURN_TYPES = ("MASK",)
@@ -140,11 +147,15 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
             return {"required": {"image": (folders.pictures(), {"image_upload": True}), "channel": (CHANNELS,)}}
 
         def load_mask(self, image, channel) -> tuple:
+            import torch
+
             if channel not in CHANNELS:
                 raise RunError(f"channel is {channel!r}; accepted are {', '.join(CHANNELS)}")
-            picture = read_picture(_found(folders, image), image).convert("RGBA")
-            mask = _tensor(picture.getchannel(channel[0].upper()))[None]
-            return (1 - mask if channel == "alpha" else mask,)
+            frames = read_pictures(_found(folders, image), image)
+            if channel == "alpha":
+                return (clear_parts(frames),)
+            place = COLOURS.index(channel)
+            return (torch.stack([torch.from_numpy(frame.colours[..., place]) for frame in frames]),)
 
     classes = {cls.__name__: cls for cls in (LoadImage, LoadImageMask, SaveImage, PreviewImage)}
     shown = {"LoadImage": "Load Image", "SaveImage": "Save Image", "PreviewImage": "Preview Image"}
@@ -160,10 +171,9 @@ def _found(folders: Folders, name: object) -> Path:
     return path
 
 
-def _tensor(picture):
-    import numpy as np
+def clear_parts(frames: list[Levels]) -> Tensor:
+    """[N, H, W]: 1 where a frame is transparent."""
     import torch
 
-    values = np.asarray(picture).astype(np.float32)
-    values /= 255
-    return torch.from_numpy(values)
+    none = torch.zeros(frames[0].colours.shape[:2])
+    return torch.stack([none if f.opacity is None else 1 - torch.from_numpy(f.opacity) for f in frames])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from .graph import BYPASSED, SUBGRAPH_INPUT, Scope, mode
+from .browser_nodes import Kind, kind_of
+from .graph import BYPASSED, MUTED, Scope, mode
+from .names import Names
 from .problems import Json, WorkflowError
-from .shape import NOTES
+from .shape import SUBGRAPH_INPUT
 
-VIRTUAL = NOTES | {"Reroute", "PrimitiveNode"}
 MOST_LOOKS = 600_000  # at slots, a second or two of them; 100,000 nodes as workflows have them take some 400,000
+MOST_SWITCHES = 32  # one behind another
 
 
 class Origin(NamedTuple):
@@ -21,9 +23,11 @@ class Origin(NamedTuple):
 
 
 class Constant(NamedTuple):
-    """A widget value that feeds an input from outside its subgraph."""
+    """A widget value that feeds an input. primitive: the node of the browser that writes it into the widget there, None
+    where the face of a subgraph holds it."""
 
     value: Any
+    primitive: Json | None = None
 
 
 Source = Origin | Constant | None
@@ -46,16 +50,31 @@ class Place(NamedTuple):
 class Sources:
     """Finds what feeds inputs, and remembers it for all that lay on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, top: Scope, object_info: Json) -> None:
+        self.top, self.object_info = top, object_info
         self.known: dict[Place, Source] = {}
-        self.looks = 0
+        self.looks = self.switches = 0
+
+    @cached_property
+    def names(self) -> Names:
+        return Names(self.top, self.object_info)
+
+    @property
+    def told(self) -> list[str]:
+        """What was not clear on the way, a sentence each."""
+        return list(self.names.twice) if "names" in self.__dict__ else []
+
+    def kind(self, scope: Scope, node: Json) -> Kind | None:
+        """What a node is if it exists in the browser alone."""
+        kind = kind_of(node, self.object_info)
+        is_unknown = kind is None and node["type"] not in self.object_info
+        return self.names.kind(scope, node) if is_unknown else kind
 
     def of(self, scope: Scope, node: Json, slot: int) -> Source:
         """Raises WorkflowError where the links lead nowhere, or in a circle."""
-        entry = node["inputs"][slot]
-        if entry.get("link") is None:
+        if not scope.is_linked(node, slot):
             return None
-        found: Place | Source = primitive_value(scope, entry) or Place(scope, str(node["id"]), "inputs", slot)
+        found: Place | Source = Place(scope, str(node["id"]), "inputs", slot)
         passed: dict[tuple, Place] = {}
         while isinstance(found, Place) and found not in self.known:
             if found[:4] in passed:
@@ -79,41 +98,79 @@ class Sources:
         node = place.node
         if slot < 0:
             raise WorkflowError.one("Bad linked input", f"a link leads from output {slot} of {scope.label(node)}")
+        inner = scope.inside.get(node_id)
+        kind = self.kind(scope, node) if inner is None else None
+        if kind is Kind.WIDGET:  # which is copied to where it goes whatever the node's mode
+            return first_widget(scope, node)
+        if mode(node) == MUTED:
+            return None
         if mode(node) == BYPASSED:
             self.look(len(node.get("inputs") or []))
             through = _bypass_slot(node, slot, wanted)
             return None if through is None else Place(scope, node_id, "inputs", through)
-        inner = scope.inside.get(node_id)
         if inner is not None:
             end = inner.graph.ends.get(slot)
-            if end is None or end.origin not in inner.nodes:
-                return None
-            return Place(inner, end.origin, "outputs", end.origin_slot, wanted)
-        if node["type"] in VIRTUAL:
-            has_input = slot < len(node.get("inputs") or [])
-            return Place(scope, node_id, "inputs", slot, wanted) if has_input else None
-        return Origin(scope.full_id(node), slot)
+            if end is not None and end.origin == SUBGRAPH_INPUT:
+                return _outside(inner, end.origin_slot, wanted)
+            is_there = end is not None and end.origin in inner.nodes
+            return Place(inner, end.origin, "outputs", end.origin_slot, wanted) if is_there else None
+        if kind is not None:
+            return self._of_kind(place, kind)
+        return Origin(scope.full_id(node), slot) if scope.enabled else None
+
+    def _of_kind(self, place: Place, kind: Kind) -> Place | Source:
+        scope, node_id, _, slot, wanted = place
+        if kind is Kind.FIRST_INPUT:
+            return self._first_fed(scope, place.node)
+        if kind is Kind.NAMED:
+            scope, setter = self.names.setter(scope, place.node)
+            node_id = str(setter["id"])
+        has_input = slot < len(scope.nodes[node_id].get("inputs") or [])
+        return Place(scope, node_id, "inputs", slot, wanted) if has_input else None
+
+    def _first_fed(self, scope: Scope, node: Json) -> Source:
+        self.switches += 1
+        if self.switches > MOST_SWITCHES:
+            many = f"more than {MOST_SWITCHES} switches lie behind one another, or in a circle"
+            raise WorkflowError.one("Bad workflow", f"{many}, one of them {scope.label(node)}")
+        sources = (self.of(scope, node, slot) for slot in range(len(node.get("inputs") or [])))
+        first = next((source for source in sources if source is not None), None)
+        self.switches -= 1
+        return first
+
+
+def first_widget(scope: Scope, node: Json) -> Constant | None:
+    held, saved = scope.values(node).get("value"), node.get("widgets_values")
+    values = list(saved.values()) if isinstance(saved, dict) else saved or []
+    return Constant(held, node) if held is not None else Constant(values[0], node) if values else None
 
 
 def _before_input(place: Place) -> Place | Source:
     scope, _, _, slot, wanted = place
     entry = _entry(place)
-    link = scope.link(entry.get("link"))
+    link = scope.link(place.node, slot)
     if link is None:
-        if entry.get("link") is None:
+        if not scope.is_linked(place.node, slot):
             return None
         raise _leads_nowhere(place, entry, f"refers to link {entry['link']}")
     if link.origin == SUBGRAPH_INPUT and scope.parent is not None:
-        assert scope.instance is not None
-        outside = Place(scope.parent, str(scope.instance["id"]), "inputs", link.origin_slot, wanted)
-        outer = _entry(outside)
-        if outer.get("link") is not None:
-            return primitive_value(scope.parent, outer) or outside
-        promoted = scope.promoted
-        return Constant(promoted[link.origin_slot]) if link.origin_slot in promoted else None
+        return _outside(scope, link.origin_slot, wanted)
     if link.origin not in scope.nodes:
         raise _leads_nowhere(place, entry, f"is linked to node {link.origin}")
     return Place(scope, link.origin, "outputs", link.origin_slot, wanted or _type(entry))
+
+
+def _outside(scope: Scope, slot: int, wanted: Any) -> Place | Source:
+    """What feeds an input of a subgraph, where it is used."""
+    assert scope.parent is not None and scope.instance is not None
+    number = scope.outside(slot)
+    if number is None:
+        return None
+    outside = Place(scope.parent, str(scope.instance["id"]), "inputs", number, wanted)
+    if scope.parent.is_linked(scope.instance, number):
+        return outside
+    value = scope.value(number)
+    return None if value is None else Constant(value)
 
 
 def _entry(place: Place) -> Json:
@@ -128,15 +185,6 @@ def _leads_nowhere(place: Place, entry: Json, what: str) -> WorkflowError:
     name = entry.get("name", place.slot)
     where = f"{name} of {place.scope.label(place.node)} {what}, which does not exist"
     return WorkflowError.one("Bad linked input", where)
-
-
-def primitive_value(scope: Scope, entry: Json) -> Constant | None:
-    link = scope.link(entry.get("link"))
-    source = scope.nodes.get(link.origin) if link else None
-    if source is None or source["type"] != "PrimitiveNode":
-        return None
-    saved = source.get("widgets_values")
-    return Constant(saved[0]) if saved and isinstance(saved, list) else None
 
 
 def _type(entry: Json) -> Any:

@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from . import host_nodes, specs
+from . import host_nodes, host_values, specs
 from .failures import said
 from .images import Folders, make_nodes
+from .pack import ALIAS, load_pack
 from .problems import Json, RunError, WorkflowError, name_node, title_of
 from .validate import needed, sources
-
-ROOT = Path(__file__).resolve().parent.parent
-ALIAS = "mgt_pack"
 
 Report = Callable[[int, int, "str | None"], None]
 
 
 class NodeFailedError(RunError):
     """A node raised; the message names it."""
-
-
-def load_pack() -> ModuleType:
-    """The pack under an alias, as a host loads it: its folder need not be importable by name."""
-    if ALIAS not in sys.modules:
-        spec = importlib.util.spec_from_file_location(
-            ALIAS, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
-        )
-        assert spec is not None and spec.loader is not None
-        module = sys.modules[ALIAS] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[ALIAS]
-            raise
-    return sys.modules[ALIAS]
 
 
 class Library:
@@ -54,7 +34,7 @@ class Library:
     def of_pack(cls, folders: Folders) -> Library:
         pack = load_pack()
         classes, names = make_nodes(folders)
-        others = host_nodes.NODES
+        others = {**host_nodes.NODES, **host_values.NODES}
         return cls(
             {**classes, **{name: node for name, (node, _) in others.items()}, **pack.NODE_CLASS_MAPPINGS},
             {**names, **{name: shown for name, (_, shown) in others.items()}, **pack.NODE_DISPLAY_NAME_MAPPINGS},

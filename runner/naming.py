@@ -13,6 +13,9 @@ from .problems import UNSEEN, RunError, shown_text
 LONGEST = 500  # characters of a name with its folders
 LONGEST_PART = 200  # bytes of one of them: file systems take 255, and number and ending come after
 SHOWN = 80  # characters of a name in a sentence
+# What a server fills into a filename_prefix, between two %.
+SERVER_NAMES = ("width", "height", "year", "month", "day", "hour", "minute", "second")
+BATCH = "batch_num"  # and this one as it saves each picture: its place in the batch, from 0
 
 
 def parts_of(name: str) -> list[str]:
@@ -56,26 +59,33 @@ def is_inside(path: Path, folder: Path) -> bool:
 
 def free_paths(start: Path) -> Iterator[Path]:
     """`start_00001_.png` and on, past the highest number that its folder holds. Raises OSError."""
-    taken = re.compile(re.escape(start.name) + r"_(\d{1,9})_?\.\w+$", re.IGNORECASE)
+    name = re.escape(start.name).replace(f"%{BATCH}%", r"\d+", 1)  # one, which takes no time to match
+    taken = re.compile(name + r"_(\d{1,9})_?\.\w+$", re.IGNORECASE)
     number = max((int(m[1]) for entry in os.scandir(start.parent) if (m := taken.match(entry.name))), default=0)
     while True:
         number += 1
         yield start.with_name(f"{start.name}_{number:05}_.png")
 
 
+def in_batch(paths: Iterator[Path], place: int) -> Iterator[Path]:
+    """The paths with %batch_num% filled in."""
+    return (path.with_name(path.name.replace(f"%{BATCH}%", f"{place}")) for path in paths)
+
+
 def expand_prefix(prefix: str, width: int, height: int) -> str:
-    """Fills in %width%, %year% and their kin, and %date:yyyy-MM-dd%, as ComfyUI does."""
+    """Fills in %width%, %year% and their kin, as ComfyUI's server does, and %date:yyyy-MM-dd%, as its browser does."""
     now = time.localtime()
-    parts = {"year": f"{now.tm_year}", "width": f"{width}", "height": f"{height}"}
-    numbers = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
-    parts |= {name: f"{number:02}" for name, number in numbers.items()}
-    prefix = re.sub(r"%date(?::([^%]*))?%", lambda m: _date(m.group(1) or "yyyyMMddhhmmss", now), prefix)
-    return re.sub(r"%(\w+)%", lambda m: parts.get(m[1], m[0]), prefix)
+    prefix = re.sub(r"%date(?::([^%]*))?%", lambda m: date_text(m.group(1) or "yyyyMMddhhmmss", now), prefix)
+    values = (width, height, now.tm_year, now.tm_mon, now.tm_mday, now.tm_hour, now.tm_min, now.tm_sec)
+    for name, value in zip(SERVER_NAMES, values, strict=True):
+        prefix = prefix.replace(f"%{name}%", f"{value:02}" if name in SERVER_NAMES[3:] else f"{value}")
+    return prefix
 
 
-def _date(pattern: str, now: time.struct_time) -> str:
-    values = {"yyyy": f"{now.tm_year}", "yy": f"{now.tm_year % 100:02}"}
-    fields = (("M", now.tm_mon), ("d", now.tm_mday), ("h", now.tm_hour), ("m", now.tm_min), ("s", now.tm_sec))
-    for letter, number in fields:
+def date_text(pattern: str, at: time.struct_time) -> str:
+    """A moment as the front end writes it: d, M, h, m and s, doubled for two digits, yy and yyyy; all else stays."""
+    fields = {"d": at.tm_mday, "M": at.tm_mon, "h": at.tm_hour, "m": at.tm_min, "s": at.tm_sec}
+    values = {"yyyy": f"{at.tm_year}", "yy": f"{at.tm_year % 100:02}", "yyy": "yyy"}
+    for letter, number in fields.items():
         values |= {letter: f"{number}", letter * 2: f"{number:02}"}
-    return re.sub(r"yyyy|yy|MM?|dd?|hh?|mm?|ss?", lambda m: values[m[0]], pattern)
+    return re.sub(r"yyy?y?|MM?|dd?|hh?|mm?|ss?", lambda m: values[m[0]], pattern)

@@ -7,57 +7,103 @@ import math
 import re
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .failures import said
+from .pack import part_of_pack
+from .png import SIGNATURE, without_texts
 from .problems import Json, RunError
+from .strangers import HEAD, stranger
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from PIL.PngImagePlugin import PngInfo
 
-# Those of which none starts another program to be read.
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+    from mgt_core.levels import Levels
+
+# Those of which none starts another program to be read, and how their files are called.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "MPO": (".mpo",),
+    "WEBP": (".webp",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
+    "TGA": (".tga",),
+    "ICO": (".ico",),
+}
+STILL = frozenset({"MPO"})  # whose further pictures are other views of the first, such as its depth
 MOST_READ = 3 * 2**24  # pixels of a picture that is read: photographs have up to 50 million, and take 1.2 GB of memory
-MOST_PIXELS = 2**26  # of one that is made: 8192 x 8192, which takes 0.8 GB as the numbers of an IMAGE
+MOST_FRAMES = 4096  # of an animation, or pages, as many as a batch of the nodes' has
+MOST_MOVING = 2**27  # pixels of all frames: 512 of 512 x 512, which take 1.6 GB as the numbers of an IMAGE
+MOST_BYTES = 2**29  # of a file that is brought into memory
+MOST_PIXELS = 2**26  # of a picture that is made: 8192 x 8192, which takes 0.8 GB as the numbers of an IMAGE
 MOST_PICTURES = 2**16  # in a batch, as many as the widget of any node makes at once
 MOST_SCALED = 2**28  # pixels of a batch that is scaled: 3 GB as the numbers of an IMAGE
 
 
-def read_picture(path: Path, name: str) -> Image:
-    """The first picture of a file, upright: RGBA where parts of it can be transparent, else RGB.
+def read_pictures(path: Path, name: str) -> list[Levels]:
+    """The picture of a file, or all frames that are of the first one's size, upright.
 
-    Raises RunError for more than MOST_READ pixels, told before they are decoded, and for a file that holds no picture.
+    Raises RunError for more pixels than are accepted, told before they are decoded, and for a file that holds no
+    picture.
     """
     from PIL import Image, UnidentifiedImageError
 
+    what = f"picture {name!r}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what Pillow puts right
             Image.init()
-            with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
-                check_size(picture.size, f"picture {name!r}", most=MOST_READ)
-                picture.load()
-                clear = "A" in picture.getbands() or "transparency" in picture.info
-                return upright(picture).convert("RGBA" if clear else "RGB")
+            try:
+                return frames(path, what)
+            except ValueError:
+                # Pillow takes no texts of more than a megabyte, as large workflows can be.
+                with path.open("rb") as stream:
+                    if stream.read(len(SIGNATURE)) != SIGNATURE:
+                        raise
+                    stream.seek(0)
+                    return frames(without_texts(stream, MOST_BYTES), what)
     except RunError:
         raise
     except Image.DecompressionBombError as error:
-        raise RunError(f"picture {name!r} has more pixels than the {MOST_READ:,} that are accepted") from error
+        raise RunError(f"{what} has more pixels than the {MOST_READ:,} that are accepted") from error
     except UnidentifiedImageError as error:
-        raise RunError(f"picture {name!r} is none of a known kind ({', '.join(FORMATS)})") from error
+        with path.open("rb") as stream:
+            told = stranger(stream.read(HEAD)) or f"is none of a known kind ({', '.join(FORMATS)})"
+        raise RunError(f"{what} {told}") from error
     except Exception as error:  # readers of a broken file raise what it leads them to
-        raise RunError(f"picture {name!r} cannot be read: {said(error)}") from error
+        raise RunError(f"{what} cannot be read: {said(error)}") from error
 
 
-def upright(picture: Image) -> Image:
-    """Turned as its camera says, or as it is where that cannot be read."""
-    from PIL import ImageOps
+def frames(file: Path | BinaryIO, what: str) -> list[Levels]:
+    from PIL import Image, ImageSequence
 
-    try:
-        return ImageOps.exif_transpose(picture)
-    except Exception:  # the notes of a camera are as foreign as the rest
-        return picture
+    levels = part_of_pack("mgt_core.levels").levels
+    found: list[Levels] = []
+    with Image.open(file, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as picture:
+        first = set(picture.size)
+        for number, frame in enumerate(ImageSequence.Iterator(picture)):
+            if number == MOST_FRAMES:
+                raise RunError(f"{what} has more than {MOST_FRAMES} frames, which are accepted")
+            if set(frame.size) != first:  # not even decoded
+                continue
+            pixels = frame.width * frame.height
+            check_size(frame.size, what, most=MOST_READ)
+            if pixels * len(found) > MOST_MOVING - pixels and found:
+                raise RunError(
+                    f"{what} has frames of {frame.width} x {frame.height} pixels; accepted are {MOST_MOVING:,} pixels "
+                    f"in all, which are {MOST_MOVING // pixels} such frames: make it shorter or smaller"
+                )
+            own = levels(frame)
+            if not found or own.colours.shape == found[0].colours.shape:
+                found.append(own)
+            if picture.format in STILL:
+                break
+    return found
 
 
 def check_size(size: tuple[int, int], what: str, batch: int = 1, most: int = MOST_PIXELS) -> None:

@@ -1,8 +1,10 @@
-"""The texts that a PNG image carries, read without its pixels, which may be more than there is memory for."""
+"""The texts that a PNG image carries, read without its pixels, which may be more than there is memory for; and its
+pixels without the texts."""
 
 from __future__ import annotations
 
 import zlib
+from io import BytesIO
 from typing import BinaryIO
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -39,6 +41,27 @@ def texts(stream: BinaryIO, keywords: tuple[str, ...], most: int) -> dict[str, s
     if not found:
         raise ValueError("it is cut off, or never ends")
     return found
+
+
+def without_texts(stream: BinaryIO, most: int) -> BinaryIO:
+    """The image of a stream, from its signature on, as a file in memory that carries no texts. most: bytes of it.
+
+    Raises ValueError where it holds more."""
+    kept = BytesIO()
+    kept.write(stream.read(len(SIGNATURE)))
+    for _ in range(MOST_CHUNKS):
+        head = stream.read(8)
+        length, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if kind in _READERS:
+            stream.seek(length + 4, 1)
+            continue
+        if kept.tell() + length > most:
+            raise ValueError(f"it is longer than {most} bytes")
+        kept.write(head + stream.read(length + 4))
+        if len(head) < 8 or kind == b"IEND":
+            break
+    kept.seek(0)
+    return kept
 
 
 def _plain(data: bytes, most: int) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from . import specs
-from .graph import open_graph
+from .graph import Scope, open_graph
 from .problems import Json, WorkflowError, listing, name_node, title_of
-from .shape import is_ui_format, with_own_nodes
+from .promoted import Held
+from .separators import by_plain_name, fitted, plain
+from .shape import SUBGRAPH_INPUT, is_ui_format, with_own_nodes
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 PRIMITIVE = "PrimitiveNode"
@@ -17,13 +19,15 @@ PRIMITIVE = "PrimitiveNode"
 
 @dataclass(frozen=True)
 class Target:
-    """A node as it can be addressed; `node` is its entry in the workflow, `linked` its inputs that are fed."""
+    """A node as it can be addressed; `node` is its entry in the workflow, `linked` its inputs that are fed, `shown` its
+    widgets that uses of the subgraphs around it show, with the places that keep their values."""
 
     node_id: str
     class_type: str
     title: str
     node: Json
     linked: dict[str, str]
+    shown: dict[str, Held] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return name_node(self.node_id, self.class_type, self.title)
@@ -50,19 +54,37 @@ def apply_settings(graph: Json, settings: Iterable[str], object_info: Json) -> J
 
 def _ui_targets(graph: Json, object_info: Json) -> list[Target]:
     targets = []
-    for scope, node in open_graph(graph).walk():
+    for scope, node in open_graph(graph, object_info).walk():
         title = node.get("title") or object_info.get(node["type"], {}).get("display_name") or ""
-        links = {entry.get("name"): scope.link(entry.get("link")) for entry in node.get("inputs") or []}
-        linked = {name: f"{scope.path}{link.origin}" for name, link in links.items() if link}
-        targets.append(Target(scope.full_id(node), node["type"], title, node, linked))
+        shown = {name: places[0] for name, places in scope.places.get(str(node["id"]), {}).items()}
+        linked: dict[str, str] = {}
+        for slot, entry in enumerate(node.get("inputs") or []):
+            link = scope.link(node, slot)
+            if link is not None and link.origin == SUBGRAPH_INPUT and scope.instance is not None:
+                _add_outer(scope, link.origin_slot, entry.get("name"), shown, linked)
+            elif link is not None:
+                linked[entry.get("name")] = f"node {scope.path}{link.origin}"
+        targets.append(Target(scope.full_id(node), node["type"], title, node, linked, shown))
     return targets
+
+
+def _add_outer(scope: Scope, slot: int, name: str, shown: dict[str, Held], linked: dict[str, str]) -> None:
+    """What an input of the subgraph around it says of an input: that it is linked there, or has its value there."""
+    assert scope.parent is not None and scope.instance is not None
+    number = scope.outside(slot)
+    if number is None:
+        return
+    if scope.parent.is_linked(scope.instance, number):
+        linked[name] = f"the subgraph around it, {scope.path.rstrip(':')}"
+    elif number in scope.held:
+        shown[name] = scope.held[number][0]
 
 
 def _api_targets(graph: Json) -> list[Target]:
     targets = []
     for node_id, node in graph.items():
         if isinstance(node, dict) and isinstance(node.get("inputs"), dict):
-            linked = {name: str(v[0]) for name, v in node["inputs"].items() if isinstance(v, list) and v}
+            linked = {name: f"node {v[0]}" for name, v in node["inputs"].items() if isinstance(v, list) and v}
             targets.append(Target(node_id, str(node.get("class_type")), title_of(graph, node_id), node, linked))
     return targets
 
@@ -93,7 +115,7 @@ def _spec(target: Target, name: str, object_info: Json) -> specs.Spec:
             f"those that can be set are {listing(widgets)}"
         )
     if name in target.linked:
-        raise WorkflowError.one(f"--set: {name} of {target} comes from node {target.linked[name]}; set it there")
+        raise WorkflowError.one(f"--set: {name} of {target} comes from {target.linked[name]}; set it there")
     return known[name]
 
 
@@ -101,6 +123,9 @@ def _write_ui(target: Target, name: str, text: str, object_info: Json) -> None:
     spec, info = _spec(target, name, object_info), object_info[target.class_type]
     value = parse(text, spec, f"{name} of {target}")
     saved = target.node.get("widgets_values") or []
+    if name in target.shown:
+        target.shown[name].write(value)
+        return
     if isinstance(saved, dict):
         target.node["widgets_values"] = {**saved, name: value}
         return
@@ -122,6 +147,9 @@ def _write_primitive(target: Target, name: str, text: str, object_info: Json) ->
     kind = next((output.get("type") for output in target.node.get("outputs") or []), "STRING")
     value = parse(text, [kind if kind in ("INT", "FLOAT", "BOOLEAN") else "STRING"], f"value of {target}")
     saved = target.node.get("widgets_values")
+    if name in target.shown:
+        target.shown[name].write(value)
+        return
     target.node["widgets_values"] = [value, *(saved[1:] if isinstance(saved, list) else [])]
 
 
@@ -136,7 +164,8 @@ def parse(text: str, spec: specs.Spec, where: str) -> Any:
         raise WorkflowError.one(f"--set: {where} is {text!r}, which holds bytes that are no text in UTF-8")
     kind, allowed = specs.kind(spec), specs.choices(spec)
     if allowed is not None:
-        found = next((choice for choice in allowed if str(choice) == text), text)
+        found = next((choice for choice in allowed if str(choice) == text), None)
+        found = fitted(text, by_plain_name(allowed).get(plain(text), set())) if found is None else found
         if found not in allowed and not any(specs.options(spec).get(key) for key in specs.UPLOADS):
             raise WorkflowError.one(f"--set: {where} is {text!r}, which is not one of {listing(allowed)}")
         return found

@@ -5,7 +5,7 @@ What the front end of ComfyUI lets be missing or null may be so here; what is th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .bounded import read_json
 from .problems import Json, WorkflowError, shown_text
@@ -19,6 +19,7 @@ LONGEST_ID = 100  # characters of a node's id, of which those in nested subgraph
 SHOWN = 80  # characters of a value that is odd
 
 NOTES = frozenset({"Note", "MarkdownNote"})
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = "-10", "-20"
 LINK_KEYS = ("id", "origin_id", "origin_slot", "target_id", "target_slot")
 LIST, TEXT = (list, "a list"), (str, "text")
 GRAPH = {"nodes": LIST, "links": LIST}
@@ -30,6 +31,13 @@ NODE = {
     "widgets_values": ((list, dict), "a list, or an object of values by name"),
 }
 SLOT = {"name": TEXT, "link": ((int, str), "the id of a link")}
+
+
+class Link(NamedTuple):
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
 
 
 def parsed(text: str, source: object) -> Any:

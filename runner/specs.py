@@ -37,6 +37,11 @@ def is_widget(spec: Spec) -> bool:
     return kind(spec) in WIDGET_TYPES and not options(spec).get("forceInput")
 
 
+def is_dynamic(spec: Spec) -> bool:
+    """Whether the front end resolves {a|b} and comments in the text of a widget."""
+    return kind(spec) == "STRING" and options(spec).get("dynamicPrompts") is True
+
+
 def inputs(info: Json) -> dict[str, Spec]:
     """Required inputs, then optional ones, in the order that the node declares."""
     declared, order = info.get("input", {}), info.get("input_order", {})

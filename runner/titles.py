@@ -48,7 +48,7 @@ def found(path: Path, shipped: Path) -> Path:
     folders = [path.parent, shipped] if bare else [path.parent]
     wanted = short_name(path.stem if path.suffix else path.name)
     for folder in folders:
-        matches = sorted(file for file in _workflows(folder) if wanted and short_name(file.stem) == wanted)
+        matches = _called(wanted, folder)
         if len(matches) == 1:
             return matches[0]
         if matches:
@@ -61,6 +61,12 @@ def found(path: Path, shipped: Path) -> Path:
     there = f"workflows there: {', '.join(told[:MOST_TOLD])}" if held else "no workflow lies there"
     there += f" and {len(held) - len(told)} more" if len(told) < len(held) else ""
     raise _unclear(path, f"is not in {' or '.join(map(str, folders))}; {there}")
+
+
+def _called(wanted: str, folder: Path) -> list[Path]:
+    """The files in a folder that have this short name; one to which another name links counts once."""
+    matches = sorted(file for file in _workflows(folder) if wanted and short_name(file.stem) == wanted)
+    return sorted({os.path.realpath(file): file for file in reversed(matches)}.values())
 
 
 def _workflows(folder: Path) -> list[Path]:

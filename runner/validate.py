@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
-from . import specs
+from . import specs, unknown
 from .problems import Json, Problem, listing, title_of
 from .shape import MOST_NODES
 
 Custom = Callable[[str], Callable[..., Any] | None]
 SHOWN_CHOICES = 20
+LONGEST_CHOICE = 200  # characters of one that is compared with others
+MOST_COMPARED = 1000
 
 
 def validate(prompt: Json, object_info: Json, *, values: bool = True, custom: Custom | None = None) -> list[Problem]:
@@ -20,7 +23,7 @@ def validate(prompt: Json, object_info: Json, *, values: bool = True, custom: Cu
     `values=False` leaves ranges and combos to the server, which alone knows each node's VALIDATE_INPUTS;
     `custom` gives that function by class where it is at hand.
     """
-    problems = _shape(prompt, object_info)
+    problems = _shape(prompt, object_info, server=not values)
     if problems:
         return problems
     ends = [node_id for node_id, node in prompt.items() if object_info[node["class_type"]].get("output_node")]
@@ -75,25 +78,25 @@ def sources(prompt: Json, node_id: str) -> list[str]:
     return [str(link[0]) for link in links if str(link[0]) in prompt]
 
 
-def _shape(prompt: Any, object_info: Json) -> list[Problem]:
+def _shape(prompt: Any, object_info: Json, server: bool) -> list[Problem]:
     if not isinstance(prompt, dict) or not prompt:
         return [Problem("No prompt provided", "the workflow holds no nodes")]
     if len(prompt) > MOST_NODES:
         return [Problem("Bad workflow", f"it holds {len(prompt):,} nodes, and at most {MOST_NODES:,} are run")]
-    problems = []
+    problems, absent = [], []
     for node_id, node in prompt.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
             message = "Cannot execute because a node is missing the class_type property"
             problem = Problem(message, f"Node ID '#{node_id}'")
         elif node["class_type"] not in object_info:
-            message = f"Cannot execute because node {node['class_type']} does not exist"
-            problem = Problem(message, f"Node ID '#{node_id}'")
+            absent.append(unknown.Unknown(node_id, node["class_type"]))
+            continue
         elif not isinstance(node.get("inputs"), dict):
             problem = _problem(prompt, node_id, "Bad node", "inputs is missing, or not an object")
         else:
             continue
         problems.append(problem)
-    return problems
+    return problems + unknown.problems(absent, object_info, server)
 
 
 def _links(prompt: Json, node_id: str, classes: specs.Classes) -> list[Problem]:
@@ -213,10 +216,20 @@ def _value_fault(name: str, value: Any, spec: specs.Spec) -> tuple[str, str] | N
         if "max" in limits and value > limits["max"]:
             return f"Value {value} bigger than max of {limits['max']}", name
     elif allowed is not None and value not in allowed:
-        return "Value not in list", f"{name}: '{value}' not in [{listing(map(repr, allowed), SHOWN_CHOICES)}]"
+        held = f"{name}: '{value}' not in [{listing(map(repr, allowed), SHOWN_CHOICES)}]"
+        return "Value not in list", held + _nearest(value, allowed)
     elif kind not in specs.WIDGET_TYPES:
         return "Bad linked input", f"{name} takes a link from a {kind} output, and holds the value {value!r}"
     return None
+
+
+def _nearest(value: Any, allowed: Any) -> str:
+    """What may have been meant, where the list is too long to be told."""
+    texts = [choice for choice in allowed if isinstance(choice, str)]
+    if len(texts) <= SHOWN_CHOICES or not isinstance(value, str) or len(value) > LONGEST_CHOICE:
+        return ""
+    near = get_close_matches(value, texts[:MOST_COMPARED], 1)
+    return f"; the nearest is {near[0]!r}" if near else ""
 
 
 def _problem(prompt: Json, node_id: str, message: str, details: str = "") -> Problem:

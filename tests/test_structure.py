@@ -1,7 +1,12 @@
-"""How the files lie: no circle of imports, no file too long to read, tests where their subject lies."""
+"""How the files lie: no circle of imports, no file too long to read, a small tree, tests where their subject lies."""
 
 import ast
+import shutil
+import subprocess
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 from support.pack import ROOT
 
@@ -9,6 +14,8 @@ TESTS = ROOT / "tests"
 FOLDERS = ("mgt_core", "nodes", "runner", "bench", "recipe", "tests")
 SOURCES = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*.py")) if TESTS / "golden" not in p.parents]
 MOST_LINES = 350
+MOST_BYTES = 58_000_000  # of all files that git holds, which every installation fetches
+FREE_BYTES = 500_000  # of those, for the screenshots and the film, whose sizes change when they are made anew
 # Folders of tests that are of no part: shared, recorded, or in need of something that is not always there.
 OTHERS = {"support", "golden", "saved_workflows", "host", "browser", "release", "device", "fuzz"}
 
@@ -108,6 +115,18 @@ def test_no_file_is_long():
     lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
     long = {name: count for name, count in lines.items() if count > MOST_LINES}
     assert long == {}, "split them by subject"
+
+
+def test_the_tree_is_small():
+    """tests/golden/README.md says what of recorded numbers is worth its bytes."""
+    if not (ROOT / ".git").exists() or not shutil.which("git"):
+        pytest.skip("no git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [ROOT / name for name in listed.split("\0") if name and (ROOT / name).is_file()]
+    sizes = Counter()
+    for file in files:
+        sizes["/".join(file.relative_to(ROOT).parts[:2])] += file.lstat().st_size
+    assert sizes.total() <= MOST_BYTES - FREE_BYTES, f"the largest: {sizes.most_common(5)}"
 
 
 def test_tests_lie_where_their_subject_lies():

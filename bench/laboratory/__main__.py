@@ -16,16 +16,15 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from mgt_core.files import replace_file
-
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..ending import in_a_sentence
 from ..markdown import write_page
+from ..reports import write_report
 from . import quick
 from .plan import STUDIES
 from .plots import draw_all
-from .report import report, wanted, written
+from .report import report, wanted
 from .tables import PARTS
 from .work import Store, work
 
@@ -63,7 +62,7 @@ def full(options: argparse.Namespace) -> int:
     found = report(cases, options.seed)
     options.into.mkdir(parents=True, exist_ok=True)
     draw_all(found, options.into / "images" / "laboratory")
-    replace_file(options.into / "laboratory.json", written(found).encode())
+    write_report(options.into / "laboratory.json", found)
     write_page(options.into / "laboratory.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {options.into / 'laboratory.json'}, laboratory.md and {options.into / 'images' / 'laboratory'}")
     return 0
@@ -83,7 +82,7 @@ def check(options: argparse.Namespace) -> int:
     print(f"{checks_told(checks, 64)} ({time.perf_counter() - started:.0f} s)")
     if options.json:
         told = {"cases": found, "checks": [asdict(each) for each in checks], "held": not failed}
-        replace_file(options.json, (json.dumps(told, indent=1) + "\n").encode())
+        write_report(options.json, told)
     return bool(failed)
 
 

@@ -1,6 +1,5 @@
 """All figures of a run as one JSON document."""
 
-import json
 from collections.abc import Mapping
 
 from ..hardware import in_short
@@ -95,20 +94,3 @@ def regimes(cases: Mapping[str, Mapping], model: str, figure: str, base: str, ro
 def ratio_told(cases: Mapping[str, Mapping], ours: Case, theirs: Case, figure: str = "kl"):
     """ours / theirs as an estimate of its logarithm; None where there is none."""
     return ratio(of(cases, ours, figure), of(cases, theirs, figure))
-
-
-def written(found: Mapping) -> str:
-    """As JSON with a line for every entry of its lists and tables, so that changes can be read."""
-
-    def lines(value, depth: int) -> str:
-        pad = " " * depth
-        if depth < 3 and isinstance(value, Mapping) and any(isinstance(v, (Mapping, list)) for v in value.values()):
-            inner = (
-                f"{pad}{json.dumps(key, ensure_ascii=False)}: {lines(own, depth + 1)}" for key, own in value.items()
-            )
-            return "{\n" + ",\n".join(inner) + "\n" + pad[:-1] + "}"
-        if depth < 3 and isinstance(value, list) and any(isinstance(v, Mapping) for v in value):
-            return "[\n" + ",\n".join(f"{pad}{lines(own, 9)}" for own in value) + "\n" + pad[:-1] + "]"
-        return json.dumps(value, ensure_ascii=False)
-
-    return lines(found, 1) + "\n"

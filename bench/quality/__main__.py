@@ -21,13 +21,13 @@ from pathlib import Path
 import torch
 
 import mgt_core
-from mgt_core.files import replace_file
 from recipe.judge.pictures import model_settings
 
 from ..checks import failed as checks_failed
 from ..checks import told as checks_told
 from ..ending import in_a_sentence
 from ..markdown import write_page
+from ..reports import write_report
 from . import quick
 from .cases import VANILLA
 from .decoding import Case, decode
@@ -105,7 +105,7 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     pictures = {name: store.read(*plan[name]).images[:SHOWN] for name in found["choices"]}
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
     sheet(pictures, side=112).save(images / "choices.webp", quality=85, method=6)
-    write_json(options.into / "quality.json", found)
+    write_report(options.into / "quality.json", found)
     write_page(options.into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {options.into / 'quality.json'}, quality.md and {images}")
     return 0
@@ -113,7 +113,7 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
 
 def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where they are another model's."""
-    published, model = json.loads(options.against.read_text()), fingerprint(pipe)
+    published, model = json.loads(options.against.read_text(encoding="utf-8")), fingerprint(pipe)
     if not published.keys() >= {"model", "settings", "cases", "suites"}:
         print(f"{options.against} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
         return 2
@@ -131,18 +131,13 @@ def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     failed = checks_failed(checks)
     print(f"{checks_told(checks)} ({time.perf_counter() - started:.0f} s)")
     if options.json:
-        write_json(options.json, found | {"checks": [asdict(each) for each in checks], "held": not failed})
+        write_report(options.json, found | {"checks": [asdict(each) for each in checks], "held": not failed})
     return bool(failed)
 
 
 def warm_up(pipe: mgt_core.Pipeline, settings: dict) -> None:
     """So that times of the first case compare."""
     decode(pipe, Case(VANILLA), prompts(3), settings | {"steps": 2}, 0)
-
-
-def write_json(target: Path, found: dict) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from mgt_core.views.plots import new_figure
+from mgt_core.views.plots import new_figure, write_plot
 
 from .cases import VANILLA
 from .report import point
@@ -26,11 +26,11 @@ EVEN, ZERO = {"share": 0.5, "interval95": [0.5, 0.5]}, {"value": 0.0, "interval9
 
 
 def draw_all(report: Mapping, folder: Path) -> None:
-    """Every plot of the report, as PNG files in `folder`."""
+    """Every plot of the report, as WebP files in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, sweep in report["sweeps"].items():
-        sweep_plot(report, name, sweep).savefig(folder / f"{name}.png", dpi=DPI)
-    forest(report).savefig(folder / "win_rates.png", dpi=DPI)
+        write_plot(sweep_plot(report, name, sweep), folder / f"{name}.webp", DPI)
+    write_plot(forest(report), folder / "win_rates.webp", DPI)
 
 
 def bars(axes, places, figures, *, colour: str, marker: str, line: bool, label: str | None = None) -> None:

@@ -66,7 +66,7 @@ def figures(report: Mapping) -> str:
 
 def sweep_parts(report: Mapping) -> str:
     return "\n".join(
-        f"### {name.capitalize()}\n\n![{sweep['axis']}](images/quality/{name}.png)\n\n{sweep_table(report, sweep)}"
+        f"### {name.capitalize()}\n\n![{sweep['axis']}](images/quality/{name}.webp)\n\n{sweep_table(report, sweep)}"
         for name, sweep in report["sweeps"].items()
     )
 

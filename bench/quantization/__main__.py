@@ -91,7 +91,7 @@ def main() -> None:
         if options.sheet:
             sheet(pictures).save(options.sheet, optimize=True, quality=85)
         if options.plot:
-            to_pil(report_plot(plotted)[0]).save(options.plot, optimize=True)
+            to_pil(report_plot(plotted)[0]).save(options.plot, optimize=True, lossless=True)
 
 
 if __name__ == "__main__":

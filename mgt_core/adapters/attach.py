@@ -1,59 +1,26 @@
-"""Low-rank products beside the layers of a network, which stays as it is and shares every layer with the new one."""
+"""LoRAs attached to a network, which stays as it is and shares every layer with the new one.
+
+Beside linear layers stand adapters; of what is small and no linear layer (convolutions, norms, the token head) a
+changed copy takes the place.
+"""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone
 from ..errors import MGTError, join_some
 from ..placement import compute_dtype
-from .lora import PREFIXES, LoRA, LowRank
+from .beside import AdaptedLayer, Adapter, Site
+from .kinds import Update
+from .layers import is_linear
+from .lora import LoRA
+from .names import Place, Places
 
-
-class Adapter(nn.Module):
-    """A low-rank product, for some rows of a layer's output. factor: strength * alpha / r."""
-
-    def __init__(self, update: LowRank, rows: slice, factor: float, like: Tensor, dtype: torch.dtype):
-        super().__init__()
-        self.rows, self.factor = rows, factor
-        place = {"device": like.device, "dtype": dtype}
-        self.down = nn.Parameter(update.down.to(**place), requires_grad=False)
-        self.up = nn.Parameter(update.up.to(**place), requires_grad=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
-        return F.linear(F.linear(x, self.down) * self.factor, self.up)
-
-
-class AdaptedLayer(nn.Module):
-    """A linear layer, the same object as in the network without LoRA, with low-rank products beside it."""
-
-    def __init__(self, layer: nn.Module, adapters: list[Adapter]):
-        super().__init__()
-        self.layer, self.adapters = layer, nn.ModuleList(adapters)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.names = getattr(layer, "names", ())
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.layer(x)
-        for adapter in self.adapters:
-            out[..., adapter.rows] += adapter(x)
-        return out
-
-    def product(self, name: str, x: Tensor) -> Tensor:
-        """As FusedLinear's: the layer `name` of those in it, without its bias."""
-        out, size = self.layer.product(name, x), self.out_features // len(self.names)
-        first = self.names.index(name) * size
-        for adapter in self.adapters:
-            own = adapter.rows
-            start, stop = max(first, own.start), min(first + size, own.stop)
-            if start < stop:
-                out[..., start - first : stop - first] += adapter(x)[..., start - own.start : stop - own.start]
-        return out
+__all__ = ["AdaptedLayer", "Adapter", "AttachedLoRA", "adapt", "grafted", "is_linear"]
 
 
 def grafted(module: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
@@ -71,63 +38,102 @@ def grafted(module: nn.Module, layers: Mapping[str, nn.Module]) -> nn.Module:
 
 
 def adapt(network: Backbone, lora: LoRA, strength: float) -> tuple[Backbone, nn.ModuleList]:
-    """A network that shares every layer of `network`, with the updates of `lora` beside them; and these alone.
+    """A network that shares the layers of `network`, with the updates of `lora`; and what is new in it alone.
 
-    Raises MGTError for an update of a layer that is not there, is no linear layer, or has another shape."""
-    modules = dict(network.named_modules())
-    fitting = {name: place for name in lora.updates if (place := find_layer(network, modules, name))}
-    if unknown := [name for name in lora.updates if name not in fitting]:
-        raise MGTError(
-            f"lora {lora.name} updates {len(unknown)} of {len(lora.updates)} layers that this model does not have as "
-            f"linear layers: {join_some(unknown)}; it was made for another architecture"
-        )
-    adapters: dict[str, list[Adapter]] = {}
-    dtype = compute_dtype(network)
-    for name, (path, rows) in fitting.items():
-        layer, update = modules[path], lora.updates[name]
-        wanted = (rows.stop - rows.start, layer.in_features)
-        if (update.up.shape[0], update.down.shape[1]) != wanted:
-            held = f"{update.down.shape[1]} -> {update.up.shape[0]}"
-            raise MGTError(
-                f"lora {lora.name} updates {name} as {held}, and this model has {wanted[1]} -> {wanted[0]} there: "
-                "it was made for another size of model"
-            )
+    Raises MGTError for an update of a layer that is not there, or has another shape."""
+    places, dtype = Places(network), compute_dtype(network)
+    beside: dict[str, list[nn.Module]] = {}
+    instead: dict[str, list[Update]] = {}
+    for name, place, update in placed(lora, places):
+        module = places.modules[place.path]
+        check(lora.name, name, update, module, place)
         largest = abs(strength * update.scale) * update.largest
         if not largest <= torch.finfo(dtype).max:
             raise MGTError(
                 f"lora {lora.name} changes weights of {name} by up to {largest:.3g} at strength {strength:g}, which is "
                 f"more than {dtype} holds"
             )
-        like = next(layer.parameters())
-        adapters.setdefault(path, []).append(Adapter(update, rows, strength * update.scale, like, dtype))
-    layers = {path: AdaptedLayer(modules[path], parts) for path, parts in adapters.items()}
-    return grafted(network, layers), nn.ModuleList(layer.adapters for layer in layers.values())
+        if place.rows is None:
+            instead.setdefault(place.path, []).append(update)
+        else:
+            site = Site(original(module), place.rows, dtype)
+            beside.setdefault(place.path, []).append(update.beside(site, strength))
+    layers: dict[str, nn.Module] = {}
+    added: list[nn.Module] = []
+    for path, adapters in beside.items():
+        module = places.modules[path]
+        layers[path] = AdaptedLayer(original(module), [*getattr(module, "adapters", ()), *adapters])
+        added.append(nn.ModuleList(adapters))
+    for path, updates in instead.items():
+        layers[path] = changed(places.modules[path], updates, strength)
+        added.append(layers[path])
+    return grafted(network, layers), nn.ModuleList(added)
 
 
-def find_layer(network: Backbone, modules: Mapping[str, nn.Module], name: str) -> tuple[str, slice] | None:
-    """Path of the linear layer that a file calls `name`, and the rows of its output that are meant."""
-    candidates, rest = [name], name
-    while found := next((p for p in PREFIXES if rest.startswith(p)), None):
-        rest = rest.removeprefix(found)
-        candidates.append(rest)
-    for candidate in [renamed for c in candidates for renamed in (network.renamed(c), c)]:
-        parent, _, leaf = candidate.rpartition(".")
-        if candidate.startswith(network.uncalled):  # applied by its weight, not called
-            continue
-        if is_linear(modules.get(candidate)):
-            return candidate, slice(0, modules[candidate].out_features)
-        for attribute, layer in modules[parent].named_children() if parent in modules else ():
-            names = getattr(layer, "names", ())
-            if leaf in names and is_linear(layer):
-                size = layer.out_features // len(names)
-                place = names.index(leaf) * size
-                return f"{parent}.{attribute}" if parent else attribute, slice(place, place + size)
-    return None
+def placed(lora: LoRA, places: Places) -> Iterable[tuple[str, Place, Update]]:
+    """Every update with the name that the file has for its layer, and the place of that."""
+    names = dict.fromkeys((*lora.updates, *lora.biases))
+    found = {name: place for name in names if (place := places.find(name))}
+    if unknown := [name for name in names if name not in found]:
+        raise MGTError(
+            f"lora {lora.name} updates {len(unknown)} of {len(names)} layers that this model does not have as "
+            f"linear layers: {join_some(unknown)}; it was made for another architecture"
+        )
+    taken: dict[str, str] = {}
+    for name, place in found.items():
+        if (other := taken.setdefault(f"{place.path} {place.rows}", name)) != name:
+            raise MGTError(f"lora {lora.name} has two updates of one layer: {other} and {name}")
+    for held in (lora.updates, lora.biases):
+        yield from ((name, found[name], update) for name, update in held.items())
 
 
-def is_linear(layer: nn.Module | None) -> bool:
-    """Also packed ones, which have a geometry where they are convolutions."""
-    return hasattr(layer, "in_features") and getattr(layer, "geometry", None) is None
+def check(lora: str, name: str, update: Update, module: nn.Module, place: Place) -> None:
+    """Raises MGTError where an update has other sizes than the layer that it is for."""
+    misfit = None
+    if place.rows is None:
+        wanted, kernel = tuple(flat(module.weight).shape), tuple(module.weight.shape[2:])
+        if update.shape[1] is None and getattr(module, "bias", None) is None:
+            misfit = "its bias", "none"
+    else:
+        wanted, kernel = (place.rows.stop - place.rows.start, module.in_features), ()
+    if any(own not in (None, other) for own, other in zip(update.shape, wanted, strict=True)):
+        out, width = update.shape
+        misfit = f"{width or wanted[1]} -> {out or wanted[0]}", f"{wanted[1]} -> {wanted[0]}"
+    elif update.kernel != kernel and set(update.kernel) - {1}:
+        misfit = f"a convolution of {' x '.join(map(str, update.kernel))}", "no such one"
+    if misfit:
+        held, here = misfit
+        raise MGTError(
+            f"lora {lora} updates {name} as {held}, and this model has {here} there: it was made for another size of "
+            "model"
+        )
+
+
+def original(module: nn.Module) -> nn.Module:
+    """What was there before the first LoRA. Updates that depend on it are of that, so that no order matters."""
+    return module.layer if isinstance(module, AdaptedLayer) else getattr(module, "before_loras", (module,))[0]
+
+
+def changed(module: nn.Module, updates: list[Update], strength: float) -> nn.Module:
+    """A copy of a module with other weights."""
+    before, clone = original(module), copy.copy(module)
+    weight, bias = before.weight.detach().float(), getattr(before, "bias", None)
+    bias = None if bias is None else bias.detach().float()
+    values = {name: value.detach().float() for name, value in module.named_parameters(recurse=False)}
+    for update in updates:
+        for name, more in zip(("weight", "bias"), update.change(flat(weight), bias), strict=True):
+            if more is not None:
+                values[name] = values[name] + strength * more.to(values[name]).reshape(values[name].shape)
+    clone._parameters = dict(module._parameters)
+    for name, value in values.items():
+        clone._parameters[name] = nn.Parameter(value.to(module._parameters[name].dtype), requires_grad=False)
+    clone.before_loras = (before,)  # in a tuple, as it is no part of the copy
+    return clone
+
+
+def flat(weight: Tensor) -> Tensor:
+    """[n, all others]."""
+    return weight.reshape(len(weight), -1)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from ..loading.published import Published
 from ..placement import Placement, Resident, compute_dtype, room_of, sent
 from ..room import Room
 from ..sampling.finite import all_finite, non_finite_origin
+from ..shares import checked_shares
 from ..types import TokenState
 
 Shapes = dict[str, tuple[int, ...]]
@@ -300,8 +301,9 @@ class Codec(Published):
     def encode(self, image: Tensor, tile_size: int = 0) -> Tensor:
         """[B, H, W, 3] float in 0..1 -> ids [B, h, w] long, each the nearest codebook row (Euclidean).
 
-        tile_size: as in decode; rounding may flip a token that lies between two rows. Raises MGTError when a
-        side is no multiple of `scale`.
+        tile_size: as in decode; rounding may flip a token that lies between two rows. Raises MGTError when a side is no
+        multiple of `scale`, and for values that are none of a picture: those that filters leave beside 0..1 are taken
+        (see shares.py).
         """
         if not isinstance(image, Tensor) or not image.is_floating_point():
             held = image.dtype if isinstance(image, Tensor) else type(image).__name__
@@ -317,6 +319,7 @@ class Codec(Published):
                 f"image has shape {list(image.shape)}; expected [batch, height, width, 3] "
                 f"with sides that are multiples of {self.scale}"
             )
+        checked_shares("image", image)  # encoded as it is: published implementations cut off nothing
         return self._nearest(self.latents(image, tile_size))
 
 

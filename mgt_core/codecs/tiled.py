@@ -38,14 +38,20 @@ class Map:
     values: Tensor
     moments: tuple[Moments, ...] = ()
 
+    @classmethod
+    def of(cls, values: Tensor) -> "Map":
+        """One that was made whole, on the device."""
+        return cls(values, (Moments.of(values),))
+
     @property
     def size(self) -> tuple[int, int]:
         return tuple(self.values.shape[2:])
 
 
 @dataclass(frozen=True)
-class Strips:
-    """Where strips are computed, and how many cells of whatever map they are of one holds."""
+class Tiles:
+    """Where tiles are computed, which are strips of whole rows, and how many cells of whatever map they are of one
+    holds."""
 
     device: torch.device
     cells: int
@@ -78,9 +84,10 @@ class Strips:
             torch.cuda.synchronize(self.device)
         return Map(x, tuple(moments))
 
-    def activation(self, x: Map, norm: nn.GroupNorm) -> Change:
+    def activation(self, x: Map | Tensor, norm: nn.GroupNorm) -> Change:
         """Group normalization with the statistics of the whole map, then SiLU, of any strip of it."""
-        scale, shift = reduce(Moments.joined, x.moments).normalizing(norm)
+        moments = x.moments if isinstance(x, Map) else Map.of(x).moments
+        scale, shift = reduce(Moments.joined, moments).normalizing(norm)
         return lambda part, overwrite: changed(part, scale, shift, overwrite)
 
     def convolve(
@@ -172,25 +179,25 @@ def decode_tiled(decoder: Any, codes: Tensor, cells: int) -> Tensor:
 
     What works on the token grid, attention included, is done whole, where the picture is smallest.
     """
-    strips = Strips(codes.device, cells)
+    tiles = Tiles(codes.device, cells)
     x = decoder.mid_block(decoder.conv_in(codes), None).contiguous(memory_format=ROWS)
-    x = Map(x, (Moments.of(x),))
+    x = Map.of(x)
     for level in decoder.up_blocks:
         for block in level.resnets:
-            x = strips.resnet(x, block)
+            x = tiles.resnet(x, block)
         for resampler in resamplers(level):
-            x = strips.double(x, resampler.conv)
-    return strips.convolve(x, decoder.conv_out, strips.activation(x, decoder.conv_norm_out), last=True).values
+            x = tiles.double(x, resampler.conv)
+    return tiles.convolve(x, decoder.conv_out, tiles.activation(x, decoder.conv_norm_out), last=True).values
 
 
 def encode_tiled(encoder: Any, image: Tensor, cells: int) -> Tensor:
     """An encoder of diffusers' VQModel: [B, 3, H, W] -> [B, D, h, w] on the same device, in strips of so many cells."""
-    strips = Strips(image.device, cells)
-    x = strips.convolve(Map(image.contiguous(memory_format=ROWS)), encoder.conv_in)
+    tiles = Tiles(image.device, cells)
+    x = tiles.convolve(Map(image.contiguous(memory_format=ROWS)), encoder.conv_in)
     for level in encoder.down_blocks:
         for block in level.resnets:
-            x = strips.resnet(x, block)
+            x = tiles.resnet(x, block)
         for resampler in resamplers(level):
-            x = strips.convolve(x, resampler.conv)
-    x = encoder.mid_block(strips.brought(x.values, 0, x.size[0]))
+            x = tiles.convolve(x, resampler.conv)
+    x = encoder.mid_block(tiles.brought(x.values, 0, x.size[0]))
     return encoder.conv_out(encoder.conv_act(encoder.conv_norm_out(x)))

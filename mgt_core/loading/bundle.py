@@ -19,13 +19,13 @@ from ..recommended import check_settings
 from ..registry import SCHEDULES
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
+from .disk import read_json
 from .downloads import told_of_downloads
 from .layouts import find_bundle
 from .networks import backbone_of, codec_of, text_encoder_of
 from .official import encoder_advice
 from .part import Part, read_part
 from .pipeline import Pipeline
-from .weights import read_json
 
 log = logging.getLogger(__name__)
 

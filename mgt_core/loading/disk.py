@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import MGTError, reason
+from .beginnings import START, told_from, told_of_answer
 
 MAX_JSON = 4 * 2**20  # bytes: a config has some thousand, the index of a model of 10,000 tensors one million
 LISTS = 200_000  # lists and objects in JSON: a header has three a tensor
@@ -75,7 +76,10 @@ def read_json(path: Path) -> dict:
     try:
         value = parse_json(data)
     except ValueError as error:
-        raise MGTError(f"{path} is not valid JSON ({reason(error)})") from None
+        told = told_from(data[:START], ".json")
+        raise MGTError(f"{path} is not valid JSON ({reason(error)}){told.instead if told else ''}") from None
+    if told := told_of_answer(value):
+        raise MGTError(f"{path} is no settings of a model{told.instead}")
     if not isinstance(value, dict):
         raise MGTError(f"{path} holds {type(value).__name__}; expected a JSON object")
     return value

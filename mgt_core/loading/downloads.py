@@ -7,12 +7,12 @@ from itertools import islice
 from pathlib import Path
 
 from ..errors import MGTError
+from .endings import LEFT_OVER
 from .hub import name_of, repository_above
 
-ENDINGS = (".incomplete", ".part", ".crdownload", ".aria2")  # of huggingface_hub, and of browsers and their like
 KEPT = Path(".cache", "huggingface", "download")  # below a folder that huggingface_hub was told to download to
 SEEN = 10_000  # files that are looked at
-WHAT, ADVICE = "a download that was not finished", "download it again, which goes on where it ended"
+WHAT, ADVICE = "an unfinished download", "download it again, which goes on where it ended"
 
 
 def unfinished(path: Path) -> str:
@@ -20,7 +20,7 @@ def unfinished(path: Path) -> str:
     repository = repository_above(path)
     places = [repository] if repository else [path, path / KEPT, path.parent / KEPT / path.name]
     files = islice((file for place in places for file in files_below(place)), SEEN)
-    return next((os.path.splitext(file)[1] for file in files if file.endswith(ENDINGS)), "")
+    return next((os.path.splitext(file)[1] for file in files if file.endswith(LEFT_OVER)), "")
 
 
 def files_below(folder: Path, depth: int = 2) -> Iterator[str]:

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import MGTError, join_some, shown_text
-from .disk import MAX_JSON, is_dir, opened, read_json, read_whole
+from .disk import MAX_JSON, is_dir, read_json, read_whole
 from .downloads import ADVICE, WHAT, unfinished
-from .endings import ARCHIVES, GGUF
+from .endings import ARCHIVES, GGUF, UNFINISHED
+from .mistaken import WAIT, in_place_of
+from .shards import told_of_shard
+from .wrappers import seen_through
 
 ARTICLES = ("a ", "an ")
 
@@ -43,9 +46,23 @@ class Signature(NamedTuple):
     parts: tuple[str, ...] = ()
 
 
+# What trainers call the tensors of LoRAs and their kin, those of methods that are not applied included.
+LORA = (
+    ".lora_",
+    ".lora.",
+    "_lora.down.",
+    "_lora.up.",
+    ".dora_scale",
+    ".hada_",
+    ".lokr_",
+    ".ia3_l",
+    ".on_input",
+    ".oft_",
+)
+LORA += (".boft_", ".vera_lambda", ".glora_", ".diff_b", ".w_norm")
 # The first that fits counts: files of several parts stand before their parts.
 SIGNATURES = (
-    Signature("a LoRA", "loras", ("lora_", "lycoris_"), (".lora_A.", ".lora_up.", ".lora_down.", ".lora.", ".hada_w1")),
+    Signature("a LoRA", "loras", ("lora_", "lycoris_"), LORA),
     Signature("a branch of Self-Guidance", "mgt/self_guidance", ("cls_anchor_gen.",)),
     Signature("a ControlNet", "controlnet", ("control_model.", "controlnet_", "input_hint_block.")),
     Signature("Stable Diffusion XL", "checkpoints", ("conditioner.embedders.",)),
@@ -76,13 +93,13 @@ PIPELINES = {
     "Flux": "Flux",
 }
 LONGEST_CLASS = 60  # characters of a class that a config names
-LFS, HTML = b"version https://git-lfs", (b"<!doctype html", b"<html")
 
 
 def by_names(names: Collection[str], config: dict) -> Foreign:
     """What weights of no kind that this pack knows are."""
+    seen = {shorter for name in names for shorter in seen_through(name)}
     for what, folder, beginnings, parts in SIGNATURES:
-        if any(name.startswith(beginnings) or any(part in name for part in parts) for name in names):
+        if any(name.startswith(beginnings) or any(part in name for part in parts) for name in seen):
             return Foreign(what, belongs(folder))
     if named := config.get("_class_name") or config.get("model_type"):
         return Foreign(
@@ -113,6 +130,8 @@ def by_ending(path: Path) -> Foreign | None:
         return Foreign(
             "a GGUF file", "no model of this pack comes in that format; it belongs in models/diffusion_models"
         )
+    if path.name.endswith(UNFINISHED):
+        return Foreign(WHAT, WAIT, readable=False)
     if path.suffix in ARCHIVES:
         return Foreign("a packed archive", "unpack it into a folder of its own", readable=False)
     return None
@@ -125,26 +144,10 @@ def unreadable(path: Path, problem: Exception) -> Foreign:
         if unfinished(path):
             return Foreign(WHAT, ADVICE, readable=False)
         return Foreign("a folder without readable weights", said, readable=False)
-    told = broken(path)
+    told = told_of_shard(path) or in_place_of(path)
     if told is None and "is truncated" in said:
         told = "a file that is cut off", said.removeprefix("is truncated: ")
     return Foreign(*(told or ("no readable file of tensors", said)), readable=False)
-
-
-def broken(path: Path) -> tuple[str, str] | None:
-    """The two that people download in place of weights, and a download that never began."""
-    try:
-        with opened(path) as stream:
-            start = (stream.read(len(LFS)) or b"").lower()
-    except MGTError:  # not even that: the problem says so
-        return None
-    if not start:
-        return "an empty file", "download or copy it again"
-    if start.startswith(LFS):
-        return "a pointer of git-lfs, not the weights", "run git lfs pull in its folder, or download the file itself"
-    if start.startswith(HTML):
-        return "a web page, not the weights", "download the file itself, by the link that its page has for it"
-    return None
 
 
 def is_diffusion(folder: Path) -> bool:

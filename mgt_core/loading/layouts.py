@@ -55,6 +55,8 @@ def find_bundle(source: str | Path, what: str = "model") -> Path:
         path = entered(path)
         if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
+        if is_file(path) and (told := by_ending(path)):
+            raise MGTError(f"{what} is {str(source)!r}, {told.what}; {told.advice}")
     accepted = "a folder with a transformer subfolder, a transformer file with its codec beside it"
     if what in ("text_encoder", "codec", "tokenizer"):
         accepted = f"a folder or file that holds a {what.replace('_', ' ')}, a bundle that has one"
@@ -94,9 +96,19 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
         advice = f"it holds {below}, which may be given" if below else LENT[what]
         raise MGTError(
             f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
-            f"({', '.join(registry)}); {advice}"
+            + (unreadable_in(folder, look) or f"({', '.join(registry)}); {advice}")
         )
     return part
+
+
+def unreadable_in(folder: Path, look: Look) -> str:
+    """What to say of a part that may be the one which is not found, since it cannot be read. Raises MGTError where the
+    folder itself is that."""
+    if is_file(folder / "config.json") and (problem := look(folder).problem):
+        raise problem
+    problems = [part.problem for part in map(look, candidates(folder)) if part.problem]
+    more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
+    return f"that can be read: {problems[0]}{more}" if problems else ""
 
 
 def find_part(

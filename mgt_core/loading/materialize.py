@@ -13,7 +13,8 @@ from .building import as_many_as, told_of
 from .disk import is_file
 from .finite import numbers_fit
 from .part import config_file
-from .weights import Stored, read_tensors
+from .stored import Stored
+from .weights import read_tensors
 
 
 def materialize(

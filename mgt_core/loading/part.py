@@ -8,9 +8,10 @@ from typing import Any
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
-from .disk import is_dir, is_file
+from .disk import is_dir, is_file, read_json
 from .foreign import Foreign
-from .weights import Stored, index_weights, read_json, shapes_of
+from .stored import Stored
+from .weights import index_weights, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,9 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Part:
     """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
-    its config.json, empty when there is none. stored: its tensors, by their names there. codes: size of its codebook,
-    None where that cannot be told. problem: why it cannot be read, which matters once it is chosen. foreign: what it is
-    instead of a part of a known kind, where that was asked."""
+    its config.json, empty when there is none. stored: its tensors, by plain names (wrappers.py). codes: size of its
+    codebook, None where that cannot be told. problem: why it cannot be read, which matters once it is chosen. foreign:
+    what it is instead of a part of a known kind, where that was asked."""
 
     path: Path
     kind: Any = None
@@ -42,18 +43,24 @@ class Part:
 def read_part(path: Path) -> Part:
     """What a folder or file of weights holds: known or not, readable or not."""
     try:
-        config, stored = read_config(path), index_weights(path)
+        config = read_config(path)
+        stored = index_weights(path, lambda tensors: kind_of(config, shapes_of(tensors)))
     except (MGTError, OSError) as error:
         log.debug("%s is passed over: %s", path, error)
         return Part(path, problem=error)
     shapes = shapes_of(stored)
-    known = (registry.get(name) for registry in (BACKBONES, CODECS, TEXT_ENCODERS) for name in registry)
-    kind = next((kind for kind in known if kind.recognizes(config, shapes)), None)
+    kind = kind_of(config, shapes)
     try:
         codes = kind.codes_in(config, shapes) if kind else None
     except Exception:  # loading says what is wrong
         codes = None
     return Part(path, kind, config, stored, codes)
+
+
+def kind_of(config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:
+    """The class that knows a network with this config and these tensors; None where none does."""
+    known = (registry.get(name) for registry in (BACKBONES, CODECS, TEXT_ENCODERS) for name in registry)
+    return next((kind for kind in known if kind.recognizes(config, shapes)), None)
 
 
 def config_file(path: Path) -> Path:

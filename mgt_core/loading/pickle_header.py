@@ -4,9 +4,9 @@ none of the data is read. What passes here is of a size that the file itself has
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import torch
 
@@ -16,6 +16,7 @@ from .disk import opened, size_of
 from .inert import KNOWN, Held, Storage, check_attributes, key_like, view_of
 from .listing import is_listing
 from .stored import is_count
+from .wrappers import flattened
 
 MAX_PICKLE = 32 * 2**20  # bytes of the pickle beside the data; that of a model of 5,000 tensors has about one million
 PIECES = (
@@ -26,24 +27,7 @@ TEXT = 16  # characters of a text that count as a piece where it is gone through
 SHARED = 4  # times its length that the tensors of a file may have together, since some share their data
 LONGEST_NAME = 1000  # of a function or type that a pickle names
 
-NESTED = ("model_state_dict", "state_dict", "model")  # where training scripts put the weights in their file
-WRAPPERS = ("_orig_mod.", "module.")  # prefixes that compiled and data-parallel modules leave in names
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of torch's format before zip files
-
-
-def weights_in(held: object, kind: type) -> dict[str, Any]:
-    """Those of `kind` in what a file holds, by their plain names."""
-    for key in NESTED:
-        if isinstance(held, Mapping) and isinstance(held.get(key), Mapping):
-            held = held[key]
-    items = held.items() if isinstance(held, Mapping) else ()
-    return {plain_name(name): value for name, value in items if isinstance(name, str) and isinstance(value, kind)}
-
-
-def plain_name(name: str) -> str:
-    for prefix in WRAPPERS:
-        name = name.removeprefix(prefix)
-    return name
 
 
 def is_mapped(file: Path) -> bool:
@@ -53,13 +37,14 @@ def is_mapped(file: Path) -> bool:
 
 
 def read_pickle(file: Path) -> dict[str, Held]:
-    """The tensors that `torch.load` would give, by their plain names, each no larger than what the file has of it.
+    """The tensors that `torch.load` would give, by the keys that lead to them (`flattened` in wrappers.py), each no
+    larger than what the file has of it.
 
     Raises MGTError for a file of anything else."""
     with opened(file) as stream:
         try:
             held, total = (zipped if is_zip(stream) else unzipped)(stream), size_of(stream)
-            tensors = weights_in(held, Held)
+            tensors = flattened(held, Held)
             if sum(tensor.size for tensor in tensors.values()) > SHARED * total:
                 raise Broken("its tensors are much larger than the file")
             return tensors
@@ -73,7 +58,7 @@ def read_pickle(file: Path) -> dict[str, Held]:
 def zipped(stream: BinaryIO) -> object:
     archive, entries = entries_of(stream, size_of(stream))
     if "data.pkl" not in entries or "constants.pkl" in entries:
-        raise Broken("it is a zip file of something else")
+        raise Broken("it is a zip file of something else, to be unpacked if the weights are in it")
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Storage:
         entry = entries.get(f"data/{key}")

@@ -8,78 +8,48 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import MGTError, join_some, reason
-from .disk import is_file, read_json, stat_of
-from .endings import SUFFIXES
-from .listing import files_in
-from .pickle_header import Held, is_mapped, read_pickle, weights_in
+from ..errors import MGTError, reason
+from .disk import is_file, stat_of
+from .mistaken import check_finished, told_apart
+from .pickle_header import Held, is_mapped, read_pickle
+from .shards import told_of_shard, weight_files
 from .stored import Stored, read_header
+from .wrappers import Fits, flattened, unwrapped
 
 log = logging.getLogger(__name__)
 
 REMAP_BYTES = 32 * 2**20  # read from one mapping before it is dropped, so that mapped pages do not pile up
-MAX_SHARDS = 1000  # the largest published models have about 200
-PLAIN = ("model", "pytorch_model", "diffusion_pytorch_model")  # what transformers and diffusers call their files
 
 
-def index_weights(source: Path) -> dict[str, Stored]:
-    """Every tensor of a weight file, or of a folder that holds one or shards listed by an index, by name.
+def index_weights(source: Path, fits: Fits | None = None) -> dict[str, Stored]:
+    """Every tensor of a weight file, or of a folder that holds one or shards (shards.py), by its plain name: without
+    what trainings put before it (wrappers.py), as far as `fits` says, or else what can be told from the file alone.
 
     Safetensors come before pickles, which are read for tensors alone (weights_only). Raises MGTError when
-    there is no file, or one is missing, truncated or of another kind.
+    there is no file, or one is missing, truncated, of another kind, or one shard of several.
     """
     stored: dict[str, Stored] = {}
-    for file in [source] if is_file(source) else weight_files(source):
-        stored.update(read_header(file) if file.suffix == ".safetensors" else index_pickle(file))
-    return stored
+    if (is_one := is_file(source)) and (told := told_of_shard(source)):
+        raise MGTError(f"{source} is {told[0]}; {told[1]}")
+    for file in [source] if is_one else weight_files(source):
+        stored.update(index_file(file))
+    return unwrapped(stored, fits)
+
+
+def index_file(file: Path) -> dict[str, Stored]:
+    """Every tensor of a file, by the name that it has there. Raises MGTError saying what the file is instead."""
+    check_finished(file)
+    with told_apart(file):
+        return read_header(file) if file.suffix == ".safetensors" else index_pickle(file)
 
 
 def shapes_of(stored: Mapping[str, Stored]) -> dict[str, tuple[int, ...]]:
     return {name: entry.shape for name, entry in stored.items()}
 
 
-def weight_files(folder: Path) -> list[Path]:
-    for suffix in SUFFIXES:
-        if indexes := sorted(files_in(folder, f"{suffix}.index.json"), key=plain_name_first):
-            return shards_of(indexes[0], suffix)
-        if files := sorted(files_in(folder, suffix), key=plain_name_first):
-            return files[:1]
-    raise MGTError(f"{folder} holds no weights; expected a file of type {', '.join(SUFFIXES)}")
-
-
-def shards_of(index: Path, suffix: str) -> list[Path]:
-    """The files of a sharded model. Raises MGTError where one is missing, or lies elsewhere."""
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
-        raise MGTError(f"{index} has no weight_map from tensors to files")
-    names = sorted(set(weight_map.values()))
-    if len(names) > MAX_SHARDS:
-        raise MGTError(f"{index} names {len(names)} shards; accepted are up to {MAX_SHARDS}")
-    if outside := [name for name in names if not name.endswith(suffix) or leads_out(name)]:
-        raise MGTError(
-            f"{index} names {join_some(map(repr, outside))}; expected names of {suffix} files beside it, or below"
-        )
-    files = [index.parent / name for name in names]
-    missing = [file.name for file in files if not is_file(file)]
-    if missing:
-        raise MGTError(f"{index.parent} lacks {len(missing)} of {len(files)} shards: {join_some(missing)}")
-    return files
-
-
-def leads_out(name: str) -> bool:
-    """Whether a name in an index may lead out of the folder: "..", or what begins at a root or a drive."""
-    return name.startswith("/") or ".." in name.split("/") or not set(name).isdisjoint("\\:")
-
-
-def plain_name_first(file: Path) -> tuple[int, bool, bool, str]:
-    """Sorts model.safetensors before its variants (model.fp16.safetensors, model.ema.safetensors) and other files,
-    those in another library's format (open_clip_pytorch_model.bin) included."""
-    stem = file.name.split(".")[0]
-    return file.name.count("."), stem not in PLAIN, not stem.endswith("model"), file.name
-
-
 def open_pickle(file: Path) -> dict[str, Tensor]:
-    """The tensors in a file of torch.save, mapped rather than read where the file allows it.
+    """The tensors in a file of torch.save by the names that `index_pickle` has, mapped rather than read where the file
+    allows it.
 
     Raises MGTError for a file of anything else, before it is opened by torch."""
     pickle_header(file)
@@ -93,10 +63,11 @@ def open_pickle(file: Path) -> dict[str, Tensor]:
         raise MGTError(
             f"{file} is not a readable file of tensors: it is damaged, or holds other objects, which are not loaded"
         ) from None
-    return weights_in(held, Tensor)
+    return flattened(held, Tensor)
 
 
 def index_pickle(file: Path) -> dict[str, Stored]:
+    """As `flattened` names what lies in dictionaries."""
     return {
         name: Stored(file, name, held.shape, held.storage.place + held.start, held.size)
         for name, held in pickle_header(file).items()

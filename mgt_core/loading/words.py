@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import MGTError
 from .building import told_of
 from .disk import is_file, read_json, stat_of
+from .mistaken import in_place_of
 
 # The files of a vocabulary, as transformers' tokenizers call them, of which a folder has one row or more.
 VOCABULARIES = (
@@ -63,6 +64,10 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
             file = folder / name
             if is_file(file) and (size := stat_of(file).st_size) > limit:
                 raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
+            if is_file(file) and (told := in_place_of(file)):
+                raise MGTError(
+                    f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
+                )
         files = vocabulary_in(folder)
         kind = CLIPTokenizer if "vocab_file" in files else CLIPTokenizerFast  # the same in transformers 5
         words = kind.from_pretrained(folder, local_files_only=True, **files, **special_tokens(folder))

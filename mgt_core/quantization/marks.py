@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, join_some, reason
 from ..kernels.fused_linear import beside, layers_apart
 from ..loading.disk import parse_json
-from ..loading.weights import Stored
+from ..loading.stored import Stored
 from .formats import empty_from_config
 from .layers import packed_layers
 from .schemes import SCHEMES, Scheme

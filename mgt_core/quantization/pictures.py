@@ -11,6 +11,7 @@ from ..editing import encode_image
 from ..errors import MGTError
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
+from ..shares import checked_shares
 from ..types import Condition
 from .pipeline import picture_conditions
 
@@ -23,7 +24,7 @@ def picture_tokens(model: MGTModel, codec: Codec, images: Tensor, grid: tuple[in
         raise MGTError(f"images are {held}; expected pictures of shape [batch, height, width, 3]")
     own = model.trained_size or tuple(side * model.pixels_per_token for side in model.network.trained_grid)
     size = tuple(side * model.pixels_per_token for side in grid) if grid else own
-    return encode_image(model, codec, fitted(images[..., :3], size)).tokens
+    return encode_image(model, codec, fitted(checked_shares("images", images[..., :3]), size)).tokens
 
 
 def fitted(images: Tensor, size: tuple[int, int]) -> Tensor:

@@ -13,9 +13,9 @@ from torch import nn
 from ..errors import MGTError, join_some
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
+from ..loading.endings import SUFFIXES
 from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
-from ..loading.weights import SUFFIXES
 from ..loading.words import vocabulary_in
 from .calibration import Calibration
 from .formats import config_tensor

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from ..errors import MGTError, reason
 from ..files import alone, replace_file, sweep, writing
+from ..levels import levels
 from ..loading.pipeline import Pipeline
 from ..types import Condition
 from .identity import check_same, weights_mark
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 BATCH = 64  # pictures encoded together
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # whose reading starts no other program
 TOLD = ("captions", "made")  # in the metadata of a file of examples, as JSON
 SET = "set of pictures"
 DEMO = "demo"
@@ -255,8 +257,8 @@ def caption(file: Path) -> str:
 def picture(file: Path, size: tuple[int, int]) -> np.ndarray:
     """[H, W, 3] float32 in 0..1 of `size`, the middle of the file's picture."""
     try:
-        with Image.open(file) as opened:
-            image = opened.convert("RGB")
+        with Image.open(file, formats=FORMATS) as opened:
+            image = Image.fromarray((levels(opened).colours * 255).round().astype(np.uint8))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise MGTError(f"{file} is no readable picture ({reason(error)})") from None
     height, width = size

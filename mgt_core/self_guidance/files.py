@@ -1,5 +1,6 @@
 """Where the branch of Self-Guidance lies, and reading it."""
 
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def load_branch(source: str | Path, network: Backbone) -> Branch:
 
     Raises MGTError when there is none, or it is for another network."""
     place = branch_place(source)
-    stored = {name: entry for name, entry in index_weights(place).items() if name.startswith(TENSORS)}
+    stored = {name: entry for name, entry in index_weights(place, holds_branch).items() if name.startswith(TENSORS)}
     if not stored:
         raise MGTError(
             f"{place} holds no Self-Guidance branch (cls_anchor_gen, decoders, top_down_transform); "
@@ -31,6 +32,10 @@ def load_branch(source: str | Path, network: Backbone) -> Branch:
     factor = mix.shape[-1] if mix is not None and mix.shape else FACTOR
     build = partial(branch_class(network).for_network, network, factor)
     return materialize(build, stored, place, torch.float32, torch.device("cpu"))
+
+
+def holds_branch(names: Collection[str]) -> bool:
+    return any(name.startswith(TENSORS) for name in names)
 
 
 def branch_place(source: str | Path) -> Path:

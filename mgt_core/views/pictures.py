@@ -42,6 +42,7 @@ def heat_map(values: Tensor, valid: Tensor, image: Tensor | None, cell: int, opa
     colours = colours.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
     if image is None:
         return colours
+    image = image[..., :3]  # without transparency
     if image.shape != colours.shape:
         raise MGTError(
             f"the image has shape {list(image.shape)} and the tokens make {list(colours.shape)}; "
@@ -136,8 +137,8 @@ def shortened(text: str, width: int, font: ImageFont.ImageFont) -> str:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """[H, W, 3] float in 0..1 -> picture."""
-    return Image.fromarray((image.detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy())
+    """[H, W, 3] float in 0..1, further channels left out -> picture."""
+    return Image.fromarray((image[..., :3].detach().float().cpu().clamp(0, 1) * 255).round().to(torch.uint8).numpy())
 
 
 def from_pil(picture: Image.Image) -> Tensor:

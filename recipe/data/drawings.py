@@ -151,8 +151,8 @@ def build(work: Path, *, publish: bool = False) -> None:
     table = np.stack([sprites[i] for i in chosen])
     np.save(work / "sprites.npy", table)
     save_subjects(subjects, work / "subjects.json")
-    save_atlas(table, work / "sprites.png", ATLAS_CELL)
+    save_atlas(table, work / "sprites.webp", ATLAS_CELL)
     if publish:
         here = Path(__file__).parent
         save_subjects(subjects, here / "subjects.json")
-        save_atlas(table, here / "sprites.png", ATLAS_CELL)
+        save_atlas(table, here / "sprites.webp", ATLAS_CELL)

@@ -54,13 +54,14 @@ def load_subjects() -> tuple[Subject, ...]:
 
 
 def save_atlas(sprites: np.ndarray, path: Path, cell: int) -> None:
-    """`sprites` [N, S, S, 4] uint8 -> one PNG of `cell`-pixel cells, row by row."""
+    """`sprites` [N, S, S, 4] uint8 -> one WebP of `cell`-pixel cells, row by row. It keeps every value, the colours of
+    transparent pixels too."""
     rows = -(-len(sprites) // ATLAS_COLUMNS)
     sheet = Image.new("RGBA", (ATLAS_COLUMNS * cell, rows * cell))
     for index, sprite in enumerate(sprites):
         image = resize_rgba(sprite, cell)
         sheet.paste(Image.fromarray(image), (index % ATLAS_COLUMNS * cell, index // ATLAS_COLUMNS * cell))
-    sheet.save(path, optimize=True)
+    sheet.save(path, format="WEBP", lossless=True, exact=True, quality=100, method=6)
 
 
 def resize_rgba(sprite: np.ndarray, size: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def resize_rgba(sprite: np.ndarray, size: int) -> np.ndarray:
 @functools.cache
 def load_sprites() -> np.ndarray:
     """[N, 128, 128, 4] uint8 from the committed atlas."""
-    sheet = np.asarray(Image.open(HERE / "sprites.png").convert("RGBA"))
+    sheet = np.asarray(Image.open(HERE / "sprites.webp").convert("RGBA"))
     rows = sheet.shape[0] // ATLAS_CELL
     cells = sheet.reshape(rows, ATLAS_CELL, ATLAS_COLUMNS, ATLAS_CELL, 4).transpose(0, 2, 1, 3, 4)
     return cells.reshape(-1, ATLAS_CELL, ATLAS_CELL, 4)[: len(load_subjects())]

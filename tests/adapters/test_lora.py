@@ -245,7 +245,7 @@ BAD = {
     "a matrix is missing": (damaged(lose_one), "without its lora_B.weight"),
     "another width": (damaged(narrow), "another size of model"),
     "no LoRA at all": (add("weight", torch.ones(2)), "no LoRA of linear layers: weight"),
-    "DoRA": (add("a.lora_magnitude_vector", torch.ones(2)), "lora_magnitude_vector"),
+    "magnitudes alone": (add("a.lora_magnitude_vector", torch.ones(2)), "lora_magnitude_vector. of a and no LoRA"),
     "alpha of two numbers": (add(f"{LAYER}.alpha", torch.ones(2)), "alpha for .*context_embedder that is no number"),
     "alpha NaN": (add(f"{LAYER}.alpha", torch.tensor(float("nan"))), "alpha for .*context_embedder that is no number"),
     "alpha infinite": (
@@ -268,10 +268,8 @@ BAD = {
     "settings a list": (lambda pairs, folder: written(pairs, folder, "[1]"), "adapter_config.json holds list"),
     "ranks differ": (add("base_model.model.context_embedder.lora_B.weight", torch.ones(3, 3)), "for .*context_embed"),
     "convolution": (
-        damaged(
-            lambda t: t.update({f"embed.conv.lora_{side}.weight": torch.ones(2, 2, 1, 1) for side in "AB"}),
-        ),
-        "expected .r, in.",
+        damaged(lambda t: t.update({f"embed.conv.lora_{side}.weight": torch.ones(2, 2, 1, 1) for side in "AB"})),
+        "embed.conv as 2 -> 2, and this model has 48 -> 48",
     ),
     "token head": (
         lambda pairs, folder: save_kohya(

@@ -13,13 +13,13 @@ import mgt_core
 from mgt_core.backbones.halton import HEADS, HaltonConfig, HaltonTransformer
 from mgt_core.loading.networks import load_backbone
 from mgt_core.sampling.run import Plan, Run
+from support.bundles import published_halton
 from support.device import DEVICE, agree, equal
 from support.golden import ROOT, Spy, assert_near, settings, tensors
 
 TINY = ROOT / "maskgit" / "halton_tiny"
 FOLDERS = sorted(path.parent for path in TINY.glob("*/forward.safetensors"))
-PUBLISHED = sorted(path for folder in FOLDERS for path in folder.glob("*.pth"))
-SOURCES = sorted([*FOLDERS, *PUBLISHED])
+SOURCES = [(folder, how) for folder in FOLDERS for how in ("folder", "file")]
 TOLD = settings(TINY / "traces")
 TRACES = sorted(name for name in TOLD if name.startswith("confidence_"))
 
@@ -29,7 +29,7 @@ def name_of(path: Path) -> str:
 
 
 def test_golden_tree_holds_cases():
-    assert FOLDERS and PUBLISHED and TRACES and any(map(alike, TRACES))
+    assert FOLDERS and TRACES and any(map(alike, TRACES))
 
 
 @cache
@@ -38,16 +38,12 @@ def network(source: Path) -> HaltonTransformer:
     return load_backbone(source, torch.float32, DEVICE)
 
 
-@pytest.fixture(params=SOURCES, ids=name_of)
+@pytest.fixture(params=SOURCES, ids=lambda source: f"{source[0].name}-{source[1]}")
 def recorded(request, tmp_path):
-    source = request.param
-    expected = tensors((source if source.is_dir() else source.parent) / "forward")
-    if source.is_file():  # as it is published: no config.json, and here a width that no released one has
-        copy = tmp_path / "ImageNet_tiny.pth"
-        copy.write_bytes(source.read_bytes())
-        copy.with_suffix(".json").write_text(json.dumps({"heads": settings(source.parent / "config")["heads"]}))
-        source = copy
-    return network(source), expected
+    """A network and what it gives; as a file, it is as it is published: without config.json, and no released width."""
+    folder, how = request.param
+    source = folder if how == "folder" else published_halton(folder, tmp_path / "ImageNet_tiny.pth")
+    return network(source), tensors(folder / "forward")
 
 
 def labels(expected) -> torch.Tensor:
@@ -104,8 +100,8 @@ def test_released_sizes_are_read_from_the_tensors(hidden, depth, inner, side):
 
 
 def test_an_unknown_width_without_heads_is_named(tmp_path):
-    file, width = tmp_path / "other.pth", network(PUBLISHED[0].parent).config.hidden
-    file.write_bytes(PUBLISHED[0].read_bytes())
+    file, width = published_halton(FOLDERS[0], tmp_path / "other.pth"), network(FOLDERS[0]).config.hidden
+    file.with_suffix(".json").unlink()
     for heads in (None, width + 1, "4"):
         if heads is None and width in HEADS:
             continue
@@ -123,7 +119,7 @@ def trace_of(name: str) -> tuple[dict[str, torch.Tensor], dict]:
 def sampled() -> Path:
     """Folder of the network that the traces are of: of those that fit, the one whose logits are nearest."""
     trace, _ = trace_of(TRACES[0])
-    wanted, gaps = trace["logits_cond"][0][..., :-1], {}
+    wanted, gaps = recorded_logits(trace)[0][..., :-1], {}  # guidance rises from none
     for folder in FOLDERS:
         net = network(folder)
         if (net.cells, net.codebook_size) == wanted.shape[1:]:

@@ -17,8 +17,8 @@ def page(server: Server, browser):
     return open_front_end(server, browser).page
 
 
-def test_ours_are_sorted_and_others_left_alone(page) -> None:
-    given = {PACK: ["10 Ten", "02 Two", "01 One"], "other-pack": OTHERS}
+def test_ours_are_sorted_without_links_and_others_left_alone(page) -> None:
+    given = {PACK: ["10 Ten", "02 Two", "one", "01 One"], "other-pack": OTHERS}
     page.route("**/api/workflow_templates", lambda route: route.fulfill(json=given))
     listed = page.evaluate(LISTED)
     page.unroute("**/api/workflow_templates")

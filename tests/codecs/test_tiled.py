@@ -9,7 +9,7 @@ import mgt_core
 from mgt_core.codecs import base
 from mgt_core.codecs.base import Codec
 from mgt_core.codecs.maps import Moments
-from mgt_core.codecs.tiled import Map, Strips, is_plain, spans
+from mgt_core.codecs.tiled import Map, Tiles, is_plain, spans
 from support.device import DEVICE
 from support.golden import assert_near, assert_same_codes, bundles, label, pipeline, recorded_bundles, tensors
 from support.node_runs import run
@@ -77,7 +77,7 @@ def test_a_convolution_in_strips_is_the_convolution(height, width, cells, kernel
     whole = layer(torch.nn.functional.pad(x, (0, 1, 0, 1)) if step == 2 else x)
     plus = torch.randn_like(whole)
     expected = whole + plus if added else whole
-    ours = Strips(DEVICE, cells).convolve(Map(x), layer, plus=Map(plus.clone()) if added else None)
+    ours = Tiles(DEVICE, cells).convolve(Map(x), layer, plus=Map(plus.clone()) if added else None)
     torch.testing.assert_close(ours.values, expected, atol=1e-5, rtol=1e-5)
     joined = ours.moments[0]
     for strip in ours.moments[1:]:
@@ -92,7 +92,7 @@ def test_a_convolution_in_strips_is_the_convolution(height, width, cells, kernel
 def test_doubling_in_strips_is_doubling(height, width, cells):
     torch.manual_seed(height)
     layer, x = torch.nn.Conv2d(2, 3, 3, padding=1).to(DEVICE), torch.randn(2, 2, height, width).to(DEVICE)
-    ours = Strips(DEVICE, cells).double(Map(x), layer).values
+    ours = Tiles(DEVICE, cells).double(Map(x), layer).values
     torch.testing.assert_close(ours, layer(torch.nn.functional.interpolate(x, scale_factor=2.0)), atol=1e-5, rtol=1e-5)
 
 
@@ -104,10 +104,11 @@ def test_statistics_are_those_of_the_whole():
     x = torch.randn(3, 4, 13, 10) * 5 + 40
     x = x.to(DEVICE)
     parts = tuple(Moments.of(part) for part in x.split(4, dim=2))
-    change = Strips(DEVICE, 40).activation(Map(x, parts), norm)
     kept = x.clone()
-    torch.testing.assert_close(change(x, False), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
-    assert torch.equal(x, kept)
+    for whole in (Map(x, parts), x):
+        change = Tiles(DEVICE, 40).activation(whole, norm)
+        torch.testing.assert_close(change(x, False), torch.nn.functional.silu(norm(x)), atol=1e-4, rtol=1e-4)
+        assert torch.equal(x, kept)
 
 
 def test_memory_that_cannot_be_pinned_is_taken_unpinned(monkeypatch):
@@ -117,7 +118,7 @@ def test_memory_that_cannot_be_pinned_is_taken_unpinned(monkeypatch):
         return plain(*shape, **rest)
 
     monkeypatch.setattr(torch, "empty", refused)
-    taken = Strips(torch.device("cuda"), 16).empty((1, 2, 3, 4), torch.float32, stays=False)
+    taken = Tiles(torch.device("cuda"), 16).empty((1, 2, 3, 4), torch.float32, stays=False)
     assert taken.shape == (1, 2, 3, 4) and taken.is_contiguous(memory_format=torch.channels_last)
 
 

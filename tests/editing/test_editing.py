@@ -334,3 +334,10 @@ def test_bad_input_gets_one_sentence(action, pieces):
         action()
     assert all(piece in str(raised.value) for piece in pieces)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("channels", [(4, 3), (3, 4), (4, 4)])
+def test_transparency_beside_the_colours(channels):
+    original, repainted = (torch.rand(1, 8, 8, n, generator=torch.Generator().manual_seed(n)) for n in channels)
+    pasted = mgt_core.paste_back(original, repainted, torch.zeros(8, 8))
+    assert torch.equal(pasted, original[..., : min(channels)])

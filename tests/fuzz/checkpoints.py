@@ -11,8 +11,8 @@ from random import Random
 import torch
 
 import mgt_core
+from mgt_core.loading.endings import SUFFIXES
 from mgt_core.loading.networks import load_codec
-from mgt_core.loading.weights import SUFFIXES
 from mgt_core.quantization.quantize import Quantized
 from mgt_core.quantization.storage import save_weights
 from mgt_core.self_guidance.files import FILE

@@ -11,7 +11,16 @@ import torch
 
 import mgt_core
 from support.golden import bundles
-from support.loras import logits, low_rank_pairs, save_diffusers, save_kohya, save_peft
+from support.loras import (
+    METHODS,
+    linear_layers,
+    logits,
+    low_rank_pairs,
+    save_diffusers,
+    save_kohya,
+    save_parts,
+    save_peft,
+)
 from support.mutants import odd, spoiled_file
 from support.trials import refused
 
@@ -35,6 +44,10 @@ def sources() -> tuple[mgt_core.Pipeline, dict[str, tuple[str, dict[str, bytes]]
         save_kohya(made(folder / "kohya") / "style.safetensors", pairs, 8.0)
         torch.save({f"{n}.lora_{s}.weight": t for n, p in pairs.items() for s, t in zip(("down", "up"), p)},
                    made(folder / "pickle") / "style.pt")  # fmt: skip
+        sizes = linear_layers(pipe.model.network)
+        for place, make in enumerate(METHODS.values()):
+            parts = {f"lycoris_{n.replace('.', '_')}": make(*sizes[n][::-1])[0] for n in pairs}
+            save_parts(folder / f"method {place}" / "style.safetensors", parts)
         for layout in sorted(folder.iterdir()):
             inner = "." if layout.name == "peft" else next(layout.iterdir()).name
             found[layout.name] = inner, {path.name: path.read_bytes() for path in layout.iterdir()}

@@ -27,6 +27,7 @@ from support.workflow_files import SAVED, WORKFLOWS
 SHORT = 150
 OUTCOMES = ("converted", "refused")
 KINDS = ("Reroute", "PrimitiveNode", "Note", "MarkdownNote", "Nope", "bomb 0", "SaveImage", "MGTSample", "LoadImage")
+BROWSER = ("SetNode", "GetNode", "XY Set", "XY Get", "Any Switch (rgthree)", "Anything Everywhere", "workflow>G")
 
 
 @functools.cache
@@ -117,13 +118,15 @@ def rewired(graph: dict, draws: random.Random) -> None:
     nodes, links = graph["nodes"], graph["links"]
     if draws.random() < 0.3:
         with_subgraphs(graph, draws)
+    if draws.random() < 0.5:
+        with_packs(graph, draws)
     for _ in range(draws.choice((0, 1, 1, 2, 5))):
         node, other, link = draws.choice(nodes), draws.choice(nodes), draws.choice(links)
         kind = draws.randrange(6)
         if kind == 0:
             node["mode"] = draws.choice((2, 4))
         elif kind == 1:
-            node["type"] = draws.choice(KINDS)
+            node["type"] = draws.choice(KINDS + BROWSER)
         elif kind == 2:
             place = draws.randrange(6)
             link[place] = draws.choice((other["id"], link[0], str(link[place]), draws.randrange(-2, 9)))
@@ -158,6 +161,35 @@ def with_subgraphs(graph: dict, draws: random.Random) -> None:
     nodes.append({"id": 777, "type": names[0], "inputs": slots, "outputs": slots, "widgets_values": [3]})
     draws.choice(links)[1:3] = 777, 0
     graph["definitions"] = {"subgraphs": subgraphs}
+
+
+def with_packs(graph: dict, draws: random.Random) -> None:
+    """Nodes that only the browser knows in the place of links, and groups of nodes as old front ends kept them."""
+    nodes, links = graph["nodes"], graph["links"]
+    names, sent, kinds = ("a", "b", "", 3), [], [node["type"] for node in nodes]
+    for number in range(800, 800 + draws.randrange(1, 6)):
+        link, kind = draws.choice(links), draws.choice(BROWSER)
+        slots = [{"name": "a", "type": link[5], "link": number}]
+        values = [draws.choice(names), "fixed", 3]
+        nodes.append({"id": number, "type": kind, "inputs": slots, "outputs": slots, "widgets_values": values})
+        links.append([number, link[1], link[2], number, 0, link[5]])
+        link[1:3] = number, 0
+        if "Get" in kind:
+            nodes[-1]["inputs"] = []
+        sent.append({"upstream": str(number), "upstream_slot": 0, "downstream": link[3], "downstream_slot": link[4]})
+    inside = [{key: value for key, value in node.items() if key != "id"} for node in nodes[:4]]
+    inner = [[draws.choice((None, 0, 1)), 0, draws.randrange(1, 4), draws.randrange(3), 9, "*"] for _ in range(3)]
+    inside.append({"type": draws.choice((*BROWSER, "PrimitiveNode", "Reroute", "workflow>H", *kinds))})
+    group = {
+        "nodes": inside,
+        "links": inner,
+        "external": [[0, 0, "*"]],
+        "config": {"0": {"input": {"a": {"name": "b"}}}},
+    }
+    extra = {"groupNodes": {"G": group, "H": {"nodes": inside[:2], "links": []}}, "links_added_by_ue": [links[0][0]]}
+    graph["extra"] = extra | draws.choice(({}, {"ue_links": sent}))
+    shown = [["-1", "a"], [str(nodes[0]["id"]), "text"], ["1", "2: seed"]]
+    draws.choice(nodes)["properties"] = draws.choice(({"proxyWidgets": shown}, {"previousName": "a"}))
 
 
 def spoiled(data: bytes, draws: random.Random) -> bytes:

@@ -231,7 +231,7 @@ def test_numbers_for_names_in_the_old_format(tmp_path):
 def test_a_log_beside_the_weights(tmp_path):
     log = [{"epoch": n, "loss": n / 7, "lr": n / 8, "acc": n / 9} for n in range(20_000)]
     torch.save({"model": {"a": torch.ones(1)}, "log": log, "order": list(range(200_000))}, tmp_path / "weights.pt")
-    assert list(weights.index_pickle(tmp_path / "weights.pt")) == ["a"]
+    assert list(weights.index_weights(tmp_path / "weights.pt")) == ["a"]
 
 
 def test_a_list_reads_less(tmp_path):

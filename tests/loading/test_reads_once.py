@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
-from mgt_core.loading import disk, weights
+from mgt_core.loading import disk, listing, weights
 from mgt_core.loading.compose import find_layout
 from mgt_core.loading.layouts import BUILT_IN, loose_bundles
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights
 from support.device import HERE
 from support.golden import bundles
 
-LISTS = weights.SUFFIXES  # files whose list of tensors is read
+LISTS = listing.SUFFIXES  # files whose list of tensors is read
 
 
 class Reads:
@@ -138,7 +138,7 @@ def test_a_layout_says_what_its_parts_are(tmp_path):
         (layout.codec, bundle / "vqgan", mgt_core.CODECS.get("maskgit_vqgan")),
     ):
         assert (part.path, part.kind, part.codes) == (path, kind, 48)
-        assert part.config == weights.read_json(path / "config.json")
+        assert part.config == disk.read_json(path / "config.json")
         assert part.stored == weights.index_weights(path)
 
 

@@ -141,14 +141,14 @@ def test_a_download_that_was_finished_since(models, tmp_path):
 @pytest.mark.parametrize("name", ["org/part", "models--org--part"])
 def test_a_download_that_was_not_finished(models, tmp_path, place, name):
     incomplete(models / "mgt" / place / "models--org--part")
-    shown = "org/part — download that was not finished"
+    shown = "org/part — unfinished download"
     assert offered("MGTLoadModel", "model") == ["demo", shown]
     for value in (name, shown):
         told = LOADER.VALIDATE_INPUTS(value)
-        assert "is a download that was not finished: download it again, which goes on where it ended" in told
-        with pytest.raises(mgt_core.MGTError, match="^model '.*' is a download that was not finished: "):
+        assert "is an unfinished download: download it again, which goes on where it ended" in told
+        with pytest.raises(mgt_core.MGTError, match="^model '.*' is an unfinished download: "):
             run("MGTLoadModel", model=value)
-    assert choices.answer("codec", name).startswith(f"'{name}' is a download that was not finished")
+    assert choices.answer("codec", name).startswith(f"'{name}' is an unfinished download")
 
 
 def test_a_folder_that_was_downloaded_to(models):
@@ -164,7 +164,7 @@ def test_a_folder_that_was_downloaded_to(models):
     alone = models / "mgt" / "alone"
     (alone / ".cache" / "huggingface" / "download").mkdir(parents=True)
     weights_file(alone).rename(alone / ".cache" / "huggingface" / "download" / "x.incomplete")
-    assert offered("MGTLoadModel", "model") == ["demo", "alone — download that was not finished"]
+    assert offered("MGTLoadModel", "model") == ["demo", "alone — unfinished download"]
 
 
 def lora(folder: Path) -> Path:

@@ -43,6 +43,11 @@ IMAGES = {
     "without values": (PICTURE.to("meta"), "is without values"),
     "NaN": (PICTURE * NAN, "is not finite"),
     "infinite": (PICTURE.index_fill(0, torch.tensor([0]), -INF), "is not finite"),
+    "levels of 8 bits": (PICTURE * 255, "holds values from .* expected 0 to 1: as of 8 bits, for which divide by 255"),
+    "from -1": (
+        PICTURE * 2 - 1,
+        "holds values from -.* expected 0 to 1: as of -1 to 1, for which add 1 and divide by 2",
+    ),
     "a view of one number": (torch.zeros(1, 1, 1, 1).expand(2**12, 2**14, 2**14, 3), "has shape"),
 }
 
@@ -52,14 +57,41 @@ def test_pictures(pipe, image, sentence):
     refuses(f"image {sentence}", "MGTEncodeImage", model=pipe.model, codec=pipe.codec, image=image)
 
 
-@pytest.mark.parametrize("mask", [None, PICTURE, torch.zeros(0, 8, 8), torch.full((8, 8), NAN), torch.zeros(8, 8) * 1j])
+NO_MASKS = [None, PICTURE, torch.zeros(0, 8, 8), torch.full((8, 8), NAN), torch.zeros(8, 8) * 1j]
+OF_OTHER_RANGES = [torch.full((8, 8), 255.0), torch.full((8, 8), 255, dtype=torch.uint8), torch.full((8, 8), -1.0)]
+
+
+@pytest.mark.parametrize("mask", NO_MASKS + OF_OTHER_RANGES)
 def test_masks(pipe, mask):
-    refuses("mask (is|has)", "MGTMaskTokens", tokens=mgt_core.empty_tokens(pipe, 16, 16), mask=mask)
+    refuses("mask (is|has|holds values)", "MGTMaskTokens", tokens=mgt_core.empty_tokens(pipe, 16, 16), mask=mask)
 
 
 @pytest.mark.parametrize("mask", [torch.ones(16, 16).bool(), torch.ones(1, 16, 16).byte(), torch.ones(1, 5, 3).half()])
 def test_masks_of_other_kinds_of_numbers(pipe, mask):
     assert run("MGTMaskTokens", tokens=mgt_core.empty_tokens(pipe, 16, 16), mask=mask)[0].masked.all()
+
+
+OTHER_KINDS = {
+    "half": lambda image: image.half(),
+    "bfloat16": lambda image: image.bfloat16(),
+    "float64": lambda image: image.double(),
+    "channels first in memory": lambda image: image.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1),
+    "every second row": lambda image: torch.stack([image, image], 2).flatten(1, 2)[:, ::2],
+    "alpha": lambda image: torch.cat([image, torch.ones_like(image[..., :1])], -1),
+    "gradients": lambda image: image.clone().requires_grad_(),
+    "overshoot": lambda image: torch.where(image == image.max(), 1.3, image),
+}
+
+
+@pytest.mark.parametrize("change", OTHER_KINDS.values(), ids=OTHER_KINDS)
+def test_pictures_of_other_kinds_of_numbers(pipe, change):
+    """Read as what they hold; a float of 16 bits may move a token that lies between two codes."""
+    level = (PICTURE * 8).round() / 8  # what every type of numbers holds exactly
+    given = {"model": pipe.model, "codec": pipe.codec}
+    own = run("MGTEncodeImage", **given, image=change(level).clamp(0, 1))[0].tokens
+    assert torch.equal(run("MGTEncodeImage", **given, image=change(level))[0].tokens, own)
+    assert torch.equal(own, run("MGTEncodeImage", **given, image=level)[0].tokens)
+    assert run("MGTCompareGrid", image_1=change(level))[0].shape[0] == 1
 
 
 @pytest.mark.parametrize("value", [NAN, INF, 1e308, -1, 2**64, True, "3", None, [1], 10**400])

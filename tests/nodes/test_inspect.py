@@ -169,7 +169,7 @@ def test_grid_keeps_the_proportions_of_smaller_images():
     assert dark.any(0).sum() == 200 and dark.any(1).sum() == 100
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8, 4), (8, 8, 3)])
+@pytest.mark.parametrize("shape", [(1, 8, 8, 5), (8, 8, 3)])
 def test_grid_names_what_is_no_image(shape):
     with pytest.raises(mgt_core.MGTError, match="image_2 has shape"):
         run("MGTCompareGrid", image_1=flat(0.0), image_2=torch.zeros(shape))
@@ -211,3 +211,9 @@ def test_every_part_is_told_in_words(name):
     text = report("MGTDescribeModel", model=run(name, model=PIPE.model, **more)[0])
     line = text.splitlines()[-1]
     assert line.startswith(f"1. {NAMES[name]}") and not set("=()'") & set(line)
+
+
+def test_transparent_pictures_are_shown_without_it():
+    plain = torch.rand(1, 16, 16, 3)
+    clear = torch.cat([plain, torch.zeros(1, 16, 16, 1)], -1)
+    assert torch.equal(run("MGTCompareGrid", image_1=clear)[0], run("MGTCompareGrid", image_1=plain)[0])

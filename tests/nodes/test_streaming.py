@@ -13,7 +13,7 @@ from support.bundles import amused_bundle, halton_bundle, openmuse_bundle
 from support.device import DEVICE, HERE
 from support.fake_comfy import FakeComfy
 from support.golden import bundles, pipeline
-from support.loras import logits, low_rank_pairs, save_kohya
+from support.loras import logits, low_rank_pairs, save_kohya, save_parts
 from support.pack import ALIAS, load_pack
 from support.quantized import quantized, with_model
 
@@ -146,3 +146,24 @@ def test_lora_shares_what_the_host_manages(monkeypatch, tmp_path):
     assert all(layer.comfy_cast_weights for layer in streamed(twice.network).values())
     assert torch.equal(logits(pipe, twice), before)
     assert comfy.loads == []
+
+
+def test_copies_of_a_lora_are_moved_with_it(monkeypatch, tmp_path):
+    """What a LoRA changes a copy of, as of a norm and of the token head, is under its own patcher."""
+    FakeComfy(monkeypatch)
+    pipe = fresh()
+    plain = pipe.model.with_placement(host.ManagedPlacement(pipe.model.network, DEVICE, CPU))
+    changes = {
+        "project_to_hidden_norm": {"diff": torch.ones(48)},
+        "mlm_layer.conv1": {"diff": torch.ones(48, 48, 1, 1)},
+    }
+    adapted = plain.with_lora(save_parts(tmp_path / "a.safetensors", changes))
+    base, own = adapted.placement._patchers()
+    assert base is plain.placement._patcher and len(list(own.model.parameters())) == 2
+    held = {id(p) for patcher in (base, own) for p in patcher.model.parameters()}
+    assert {id(p) for p in adapted.network.parameters()} < held
+    before = logits(pipe, adapted)
+    own.model.double()  # as a move does, it reaches the network
+    assert adapted.network.project_to_hidden_norm.weight.dtype == torch.float64
+    own.model.float()
+    assert torch.equal(logits(pipe, adapted), before)

@@ -15,6 +15,7 @@ from mgt_core.errors import MGTError
 from mgt_core.loading.bundle import load
 from mgt_core.quantization.pictures import fitted, folder_pictures
 from mgt_core.quantization.session import Session
+from mgt_core.self_guidance.examples import picture
 from support.bundles import halton_bundle
 from support.device import HERE, equal
 from support.golden import bundles
@@ -119,6 +120,24 @@ def test_folders(captions, tmp_path):
     assert found.shape == (2, 4, 4) and positive.batch == negative.batch == (2 if captions else 1)
     expected = pipe().text.encode(["picture 0", "picture 1"] if captions else [""])
     assert torch.equal(positive.hidden, expected.hidden)
+
+
+def test_files_as_people_have_them(tmp_path):
+    """Upright, of any depth; and a file that would start another program is none."""
+    rows = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(rows).save(tmp_path / "plain.png")
+    Image.fromarray(np.rot90(rows, -1)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(rows.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    own = picture(tmp_path / "plain.png", (32, 32))
+    assert own.dtype == np.float32 and np.array_equal(own[..., 0] * 255, rows)
+    for name in ("turned.png", "deep.png"):
+        np.testing.assert_array_equal(picture(tmp_path / name, (32, 32)), own)
+    Image.new("RGB", (32, 32)).save(tmp_path / "page.eps")
+    (tmp_path / "page.eps").rename(tmp_path / "page.png")
+    with pytest.raises(MGTError, match="page.png is no readable picture"):
+        picture(tmp_path / "page.png", (32, 32))
 
 
 def test_command_line(tmp_path, capsys):

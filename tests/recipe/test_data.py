@@ -22,7 +22,7 @@ from recipe.data.scenes import (
     held_out_scenes,
     pair_items,
 )
-from recipe.data.subjects import ATLAS_CELL, COLOURS, load_sprites, load_subjects
+from recipe.data.subjects import ATLAS_CELL, ATLAS_COLUMNS, COLOURS, load_sprites, load_subjects, save_atlas
 from recipe.evaluate import contact_sheet
 from recipe.judge.scores import score, wilson
 
@@ -34,6 +34,16 @@ def test_atlas_and_subjects_agree():
     assert all(re.fullmatch(r"[a-z0-9-]+( [a-z0-9-]+){0,3}", s.name) for s in subjects)
     assert sprites.shape[1:] == (ATLAS_CELL, ATLAS_CELL, 4)
     assert (sprites[..., 3].mean((1, 2)) > 10).all(), "an empty cell in the atlas"
+
+
+def test_an_atlas_keeps_what_was_drawn(tmp_path):
+    sprites = np.random.default_rng(0).integers(0, 256, (ATLAS_COLUMNS + 1, 8, 8, 4), np.uint8)
+    sprites[:, :4, :, 3] = 0  # transparent, and of some colour
+    save_atlas(sprites, tmp_path / "sprites.webp", 8)
+    sheet = np.asarray(Image.open(tmp_path / "sprites.webp"))
+    assert sheet.shape == (16, 8 * ATLAS_COLUMNS, 4)
+    assert np.array_equal(sheet[:8].reshape(8, ATLAS_COLUMNS, 8, 4).swapaxes(0, 1), sprites[:-1])
+    assert np.array_equal(sheet[8:, :8], sprites[-1])
 
 
 def test_held_out_split_is_fixed_and_fair():
@@ -265,6 +275,6 @@ def test_learning_curves_are_drawn(tmp_path):
     curves.draw(
         [{"seconds": 60, "psnr_db": 20}, {"seconds": 120, "psnr_db": 22}],
         [{"seconds": 60, "loss": 3}, {"seconds": 120, "loss": 2}],
-        tmp_path / "curves.png",
+        tmp_path / "curves.webp",
     )
-    assert Image.open(tmp_path / "curves.png").size == (900, 320)
+    assert Image.open(tmp_path / "curves.webp").size == (900, 320)

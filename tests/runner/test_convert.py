@@ -195,9 +195,11 @@ def test_api_format_comes_back_as_a_copy(info):
 
 BAD = {
     "unknown nodes, all named": (
-        workflow([node(4, "Nope"), node(5, "Never")]),
-        "Cannot execute because node Nope does not exist: Node ID '#4'.\n"
-        "Cannot execute because node Never does not exist: Node ID '#5'.",
+        workflow([node(4, "Nope"), node(5, "VAEDecode")]),
+        "Cannot execute because node Nope does not exist: Node ID '#4'; it is one of ComfyUI's own that runs on a "
+        "server alone, or of another pack, so use --server URL of one that has it.\n"
+        "Cannot execute because node VAEDecode does not exist: Node ID '#5'; it is one of ComfyUI's own, which runs on "
+        "a server alone, so use --server URL.",
     ),
     "link that is not there": (
         workflow([show(3, 1, title="End")]),

@@ -248,13 +248,6 @@ def mask_of(library, name):
     return library.classes["LoadImageMask"]().load_mask(name, "alpha")
 
 
-def test_notes_of_a_camera_that_cannot_be_read(library, tmp_path, monkeypatch):
-    (tmp_path / "in").mkdir()
-    Image.new("RGB", (6, 4)).save(tmp_path / "in" / "a.png")
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", lambda picture: struct.unpack(">I", b""))
-    assert library.classes["LoadImage"]().load_image("a.png")[0].shape == (1, 4, 6, 3)
-
-
 def test_odd_notes_beside_the_workflow(library, tmp_path):
     notes = {"workflow": {"\0\ud800é": float("nan")}, "é": 1, "": 2, "a b": 3, "mgt_settings": "x" * 100_000}
     (path,) = library.classes["SaveImage"]().save_images(torch.zeros(1, 4, 4, 3), "a", {}, notes)["ui"]["saved"]

@@ -8,7 +8,7 @@ import pytest
 import run_workflow
 from runner import server as client_module
 from runner.server import Client, ServerError, is_loopback
-from support.fake_nodes import chain, change, fake_library
+from support.fake_nodes import chain, change, fake_library, node, workflow
 from support.fake_server import PROMPT_ID, FakeServer, serving
 
 FILE = {"filename": "pic_00001_.png", "subfolder": "sub", "type": "output"}
@@ -68,6 +68,30 @@ def test_an_api_prompt_is_sent_as_it_is(command, fake):
     assert command(graph=prompt)[0] == 0
     ((_, body),) = fake.posted
     assert body["prompt"] == prompt and body["extra_data"] == {}
+
+
+def test_a_workflow_is_filled_in_before_it_is_sent(command, fake):
+    """By what the server declares, with the names that it lists."""
+    required = {"text": ("STRING", {"dynamicPrompts": True}), "model": (["sub/tiny"],), "seed": ("INT", {})}
+    fake.object_info["Say"] = {"input": {"required": required}, "output": [], "output_node": True}
+    fake.object_info["SaveImage"] = {
+        "input": {"required": {"filename_prefix": ("STRING", {})}},
+        "output": [],
+        "output_node": True,
+    }
+    saved = [node(1, "Say", ["{a|a} // b", r"sub\tiny", 7, "fixed"]), node(2, "SaveImage", ["%Say.seed%_%year%"])]
+    assert command(graph=workflow(saved))[0] == 0
+    ((_, body),) = fake.posted
+    assert body["prompt"]["1"]["inputs"] == {"text": "a ", "model": "sub/tiny", "seed": 7}
+    assert body["prompt"]["2"]["inputs"] == {"filename_prefix": "7_%year%"}
+    assert body["extra_data"]["extra_pnginfo"]["workflow"]["nodes"][0]["widgets_values"][0] == "{a|a} // b"
+
+
+def test_a_node_that_the_server_lacks_is_told_with_its_pack(command, fake):
+    missing = node(2, "Blur", [], [("thing", "THING", 1)], ("THING",), properties={"cnr_id": "blurs", "ver": "2.0"})
+    code, _, err = command(graph=chain(missing))
+    assert code == 1 and "Node ID '#2'; it is of the pack blurs (2.0), so install that on the server" in err
+    assert fake.posted == []
 
 
 def test_steps_show_as_a_bar(command, fake):

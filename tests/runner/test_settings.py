@@ -6,7 +6,7 @@ import pytest
 
 import run_workflow
 from runner.problems import WorkflowError
-from runner.settings import apply_settings
+from runner.settings import apply_settings, parse
 from support.fake_nodes import chain, change, make, node, workflow
 
 SET_ERRORS = {
@@ -103,3 +103,8 @@ def test_setting_what_is_linked(form, library):
 def test_setting_one_of_two(library):
     with pytest.raises(WorkflowError, match="several nodes are called 'Make', so give one of the ids 1, 4"):
         apply_settings(workflow([make(1, title="A"), make(4, title="B")]), ["Make.amount=1"], library.object_info)
+
+
+def test_a_choice_may_have_the_separators_of_another_system():
+    spec = (["sub/tiny", "other"], {})
+    assert parse(r"sub\tiny", spec, "model") == "sub/tiny"

@@ -1,5 +1,6 @@
 """Workflow files by their short names."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,8 +51,21 @@ def test_a_bare_name_is_one_of_the_packs(given, tmp_path, monkeypatch):
 
 
 def test_a_path_of_before_leads_to_the_file_in_its_folder():
-    assert found(SHIPPED / "text_to_image.json", SHIPPED) == workflow("text_to_image")
-    assert found(workflow("text_to_image"), SHIPPED) == workflow("text_to_image")
+    assert found(SHIPPED / "inpaint.json", SHIPPED) == workflow("inpaint")
+    assert found(workflow("inpaint"), SHIPPED) == workflow("inpaint")
+
+
+def test_scripts_open_text_to_image_by_its_short_name():
+    """Without the runner, which would look the name up: the path itself is there."""
+    assert (SHIPPED / "text_to_image.json").samefile(workflow("text_to_image"))
+
+
+def test_two_files_of_one_short_name_are_named(tmp_path):
+    (tmp_path / "01 Mine.json").touch()
+    (tmp_path / "mine (old).json").touch()
+    (tmp_path / "Mine (new).json").symlink_to("01 Mine.json")
+    with pytest.raises(WorkflowError, match=re.escape("could be '01 Mine.json', 'mine (old).json' in")):
+        found(tmp_path / "mine", SHIPPED)
 
 
 def test_a_path_that_leads_elsewhere_is_not_looked_up_in_the_pack(tmp_path):

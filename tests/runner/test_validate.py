@@ -20,11 +20,13 @@ PROMPT_ERRORS = {
     ),
     "unknown class": (
         {**made(), "7": {"class_type": "KSampler", "inputs": {}}},
-        "Cannot execute because node KSampler does not exist: Node ID '#7'.",
+        "Cannot execute because node KSampler does not exist: Node ID '#7'; it is one of ComfyUI's own, "
+        "which runs on a server alone, so use --server URL.",
     ),
     "unknown node": (
         chain(node(2, "KSampler", [], [("thing", "THING", 1)], ("THING",))),
-        "Cannot execute because node KSampler does not exist: Node ID '#2'.",
+        "Cannot execute because node KSampler does not exist: Node ID '#2'; it is one of ComfyUI's own, "
+        "which runs on a server alone, so use --server URL.",
     ),
     "no inputs": (
         {**made(), "7": {"class_type": "Make"}},

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def openmuse_bundle(target: Path, pickled: bool = True, transformer: str = "ema_
         shutil.copy(OWN / "maskgit" / source / "config.json", target / name)
         file = OWN / "maskgit" / source / "pytorch_model.safetensors"
         if pickled:
-            torch.save(load_file(file), target / name / "pytorch_model.bin")
+            torch.save(state_dict(file), target / name / "pytorch_model.bin")
         else:
             shutil.copy(file, target / name)
     return target
@@ -143,10 +144,26 @@ def halton_bundle(target: Path) -> Path:
     Its width is none of the released ones, so its number of heads lies beside it."""
     source = OWN / "maskgit" / "halton_tiny"
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source / "proj1" / "model.pth", target / "ImageNet_tiny.pth")
-    (target / "ImageNet_tiny.json").write_text('{"heads": 4}')
     torch.save({"model": load_file(source / "vq" / "vq.safetensors")}, target / "vq_ds16_c2i.pt")
-    return target / "ImageNet_tiny.pth"
+    return published_halton(source / "proj1", target / "ImageNet_tiny.pth")
+
+
+def published_halton(folder: Path, file: Path) -> Path:
+    """Write the Halton-MaskGIT of a golden folder as its authors' save_network does, with its number of heads beside
+    it; one tensor is both the embedding and the head."""
+    config, weights = json.loads((folder / "config.json").read_text()), state_dict(folder / "model.safetensors")
+    weights["head.weight"] = weights["tok_emb.weight"]
+    torch.save({"iter": 1234, "global_epoch": 5, "model_state_dict": weights, "optimizer_state_dict": None}, file)
+    file.with_suffix(".json").write_text(json.dumps({"heads": config["heads"]}))
+    return file
+
+
+def state_dict(file: Path) -> OrderedDict[str, torch.Tensor]:
+    """The weights of a file as a network has them: ordered, and with a version of every module."""
+    weights = OrderedDict(load_file(file))
+    modules = {".".join(name.split(".")[:depth]) for name in weights for depth in range(name.count(".") + 1)}
+    weights._metadata = OrderedDict((module, {"version": 1}) for module in sorted(modules))
+    return weights
 
 
 def amused_bundle(target: Path, downsample: bool = True) -> Path:

@@ -76,6 +76,36 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "not an MGT: LoRA",
         "is a LoRA, which is no MGT: it belongs in models/loras",
     ),
+    "dora.safetensors": (
+        weights("transformer_blocks.0.attn.to_q.lora_magnitude_vector.weight"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
+    "lokr.safetensors": (
+        weights("lycoris_blocks_0_attn.lokr_w1", "lycoris_blocks_0_attn.alpha"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
+    "loha.safetensors": (
+        weights("base_model.model.blocks.0.hada_w1_a"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
+    "dora_of_lycoris.safetensors": (
+        weights("diffusion_model.blocks.0.attn.dora_scale"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
+    "processors.safetensors": (
+        weights("unet.mid_block.attn1.processor.to_q_lora.down.weight"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
+    "oft.safetensors": (
+        weights("transformer.blocks.0.oft_blocks"),
+        "not an MGT: LoRA",
+        "is a LoRA, which is no MGT: it belongs in models/loras",
+    ),
     "branch.safetensors": (
         weights("cls_anchor_gen.mlp_f.weight", "decoders.0.weight"),
         "not an MGT: branch of Self-Guidance",

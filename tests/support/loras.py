@@ -1,6 +1,8 @@
-"""Small LoRA files, random, in the layouts in which people have them."""
+"""Small LoRA files, random, in the layouts in which people have them, and what their formulas make of the weights."""
 
+import copy
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -10,10 +12,14 @@ from torch import Tensor, nn
 import mgt_core
 from mgt_core.kernels.fused_linear import FusedLinear
 
+from .device import DEVICE
+
 # What training scripts of this family adapt by default, and a layer that is not fused.
 TARGETS = ("to_q", "to_k", "to_v", "ff.net.2", "context_embedder")
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
+Parts = dict[str, Tensor]  # of one layer, by what their names end in
+Formula = Callable[[Tensor], Tensor]  # from W [out, in] to what takes its place
 
 
 def linear_layers(network: nn.Module) -> dict[str, tuple[int, int]]:
@@ -84,3 +90,129 @@ def logits(pipe, model=None):
     else:
         condition = pipe.text.encode(["a red heart"])
     return model.logits(tokens, condition, 3.0)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed + sum(shape))) * 0.3
+
+
+def lora(out: int, width: int) -> tuple[Parts, Formula]:
+    down, up = random(3, width), random(out, 3)
+    return {"lora_down.weight": down, "lora_up.weight": up, "alpha": torch.tensor(6.0)}, lambda w: w + 2 * up @ down
+
+
+def loha(rank: int) -> Callable[[int, int], tuple[Parts, Formula]]:
+    def made(out: int, width: int) -> tuple[Parts, Formula]:
+        parts = {f"hada_w{n}_{side}": random(*shape, seed=n) for n in (1, 2)
+                 for side, shape in (("a", (out, rank)), ("b", (rank, width)))}  # fmt: skip
+        first, second = (parts[f"hada_w{n}_a"] @ parts[f"hada_w{n}_b"] for n in (1, 2))
+        return parts | {"alpha": torch.tensor(rank / 2)}, lambda w: w + 0.5 * first * second
+
+    return made
+
+
+def lokr(left: bool, right: bool) -> Callable[[int, int], tuple[Parts, Formula]]:
+    """left, right: whether the matrices are stored as products, of rank 2."""
+
+    def made(out: int, width: int) -> tuple[Parts, Formula]:
+        parts, sides = {"alpha": torch.tensor(1.0)}, []
+        for name, apart, rows, columns in (("w1", left, 4, 2), ("w2", right, out // 4, width // 2)):
+            pieces = (random(rows, 2), random(2, columns)) if apart else (random(rows, columns),)
+            endings = ("_a", "_b") if apart else ("",)
+            parts |= {f"lokr_{name}{ending}": piece for ending, piece in zip(endings, pieces, strict=True)}
+            sides.append(pieces[0] @ pieces[1] if apart else pieces[0])
+        scale = 0.5 if left or right else 1.0
+        return parts, lambda w: w + scale * torch.kron(*sides)
+
+    return made
+
+
+def dora(of: Callable[[int, int], tuple[Parts, Formula]], name: str, columns: bool = False):
+    """Of PEFT's name, [out], or LyCORIS' [out, 1] or [1, in]."""
+
+    def made(out: int, width: int) -> tuple[Parts, Formula]:
+        parts, formula = of(out, width)
+        m = random(1, width) + 1.5 if columns else random(out, 1) + 1.5
+
+        def decomposed(w: Tensor) -> Tensor:
+            whole = formula(w)
+            return m * whole / whole.norm(dim=0 if columns else 1, keepdim=True)
+
+        return parts | {name: m if name == "dora_scale" else m.flatten()}, decomposed
+
+    return made
+
+
+def glora(swapped: bool) -> Callable[[int, int], tuple[Parts, Formula]]:
+    """swapped: the matrices by the names that LyCORIS gave them at first."""
+
+    def made(out: int, width: int) -> tuple[Parts, Formula]:
+        a_up, a_down, b_up, b_down = (
+            random(width, 3),
+            random(3, width, seed=1),
+            random(out, 3),
+            random(3, width, seed=2),
+        )
+        named = (a_down, a_up, b_down, b_up) if swapped else (a_up, a_down, b_up, b_down)
+        parts = {f"{name}.weight": value for name, value in zip(("a1", "a2", "b1", "b2"), named, strict=True)}
+        return parts | {"alpha": torch.tensor(1.5)}, lambda w: w + 0.5 * (w @ a_up @ a_down + b_up @ b_down)
+
+    return made
+
+
+def ia3(inputs: bool, lycoris: bool) -> Callable[[int, int], tuple[Parts, Formula]]:
+    def made(out: int, width: int) -> tuple[Parts, Formula]:
+        factors = 1 + (random(1, width) if inputs else random(out, 1))
+        plain = {"weight": factors.flatten() - 1, "on_input": torch.tensor(int(inputs))}
+        return plain if lycoris else {"ia3_l": factors}, lambda w: w * factors
+
+    return made
+
+
+def difference(out: int, width: int) -> tuple[Parts, Formula]:
+    diff = random(out, width)
+    return {"diff": diff}, lambda w: w + diff
+
+
+# Each gives the tensors of a layer of these sizes, and its formula at strength 1.
+METHODS = {
+    "LoRA": lora,
+    "LoHa, kept as of rank 4": loha(2),
+    "LoHa, kept whole": loha(7),
+    "LoKr, whole": lokr(False, False),
+    "LoKr, the right one apart": lokr(False, True),
+    "LoKr, both apart": lokr(True, True),
+    "DoRA of PEFT": dora(lora, "lora_magnitude_vector"),
+    "DoRA of LyCORIS, outputs": dora(lora, "dora_scale"),
+    "DoRA of LyCORIS, inputs": dora(lora, "dora_scale", columns=True),
+    "DoRA of a LoKr": dora(lokr(False, True), "dora_scale"),
+    "DoRA of a LoHa, inputs": dora(loha(2), "dora_scale", columns=True),
+    "GLoRA": glora(False),
+    "GLoRA, the older": glora(True),
+    "IA3 of LyCORIS, outputs": ia3(False, True),
+    "IA3 of LyCORIS, inputs": ia3(True, True),
+    "IA3 of PEFT, inputs": ia3(True, False),
+    "difference": difference,
+}
+
+
+def save_parts(file: Path, layers: dict[str, Parts], **header: str) -> Path:
+    """One file with the parts of every layer by these names."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        f"{name}.{ending}": value.contiguous() for name, parts in layers.items() for ending, value in parts.items()
+    }
+    save_file(tensors, file, metadata={"format": "pt", **header})
+    return file
+
+
+def rewritten(model, formulas: dict[str, Formula], strength: float = 1.0):
+    """The model with W + strength (formula(W) - W) in the place of each W, or bias, named."""
+    network = copy.deepcopy(model.network)
+    state = network.state_dict()  # views of fused weights, too
+    with torch.inference_mode():
+        for name, formula in formulas.items():
+            value = state[name if name in state else network.renamed(name)]
+            whole = value.cpu().reshape(len(value), -1) if name.endswith("weight") else value.cpu()
+            value += (strength * (formula(whole) - whole)).reshape(value.shape).to(DEVICE)
+    return mgt_core.MGTModel(network, model.pixels_per_token)

@@ -103,9 +103,9 @@ def possible(family: str, case: str) -> bool:
 Part = TypeVar("Part", MGTModel, TextEncoder, Codec)
 
 
-def on_device(part: Part) -> Part:
+def on_device(part: Part, pretended: type[PretendedCUDA] = PretendedCUDA) -> Part:
     """The same with its network on the pretended device."""
-    with PretendedCUDA() as watch:
+    with pretended() as watch:
         return replace(part, network=watch.put(copy.deepcopy(part.network)), placement=None)
 
 

@@ -1,5 +1,6 @@
 // The template browsers list a pack's workflows as the server found them on its disk, in no order at all. Ours are
-// named so that their names make an order; other packs' lists are handed on as they came.
+// named so that their names make an order, with a number before each; a name without one is a link, under which scripts
+// open a file. Other packs' lists are handed on as they came.
 
 import { app } from "../../../scripts/app.js";
 import { PACK } from "./pack.js";
@@ -13,7 +14,8 @@ app.registerExtension({
         api.getWorkflowTemplates = async function (...given) {
             const found = await asked.apply(this, given);
             if (!Array.isArray(found?.[PACK])) return found;
-            const sorted = [...found[PACK]].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+            const listed = found[PACK].filter((name) => /^\d/.test(name));
+            const sorted = listed.sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
             return { ...found, [PACK]: sorted };
         };
     },

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mgt_core.errors import MGTError, reason
-from mgt_core.loading.weights import index_weights, read_json, read_tensors
+from mgt_core.loading.disk import read_json
+from mgt_core.loading.weights import index_weights, read_tensors
 
 from .base import Repository
 from .pixels import normalized

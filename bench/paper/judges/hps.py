@@ -3,7 +3,8 @@
 import torch
 
 from mgt_core.errors import MGTError, join_some, reason
-from mgt_core.loading.weights import open_pickle, read_json
+from mgt_core.loading.disk import read_json
+from mgt_core.loading.weights import index_weights, open_weights
 
 from .base import JUDGES, Judge, Repository, checked
 from .pixels import whole_pixels
@@ -47,7 +48,8 @@ class HPS(Judge):
 
 def fill(model: torch.nn.Module, file) -> None:
     """Raises MGTError for weights of another network."""
-    held = {name: value for name, value in open_pickle(file).items() if name not in DERIVED}
+    take = open_weights(file)
+    held = {name: take(entry.name) for name, entry in index_weights(file).items() if name not in DERIVED}
     wanted = {name for name in model.state_dict() if name not in DERIVED}
     if odd := wanted ^ held.keys():
         raise MGTError(f"{file} does not hold HPSv2's network: {join_some(sorted(odd))} differ")

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mgt_core.views.plots import new_figure
+from mgt_core.views.plots import new_figure, write_plot
 
 from ... import regimes
 from ..cases import VANILLA
@@ -29,7 +29,7 @@ MARKS = "DvPX*<>hpd"
 
 def draw_suites(report: Mapping, folder: Path) -> None:
     regime_map(report, folder / "regimes.webp")
-    tradeoff(report["suites"]["open"]).savefig(folder / "tradeoff.png", dpi=DPI)
+    write_plot(tradeoff(report["suites"]["open"]), folder / "tradeoff.webp", DPI)
 
 
 def regime_map(report: Mapping, file: Path) -> None:

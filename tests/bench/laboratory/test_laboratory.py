@@ -12,7 +12,7 @@ from bench.laboratory.choices import CHOICES, HALTON, VANILLA
 from bench.laboratory.figures import p_of, ratio
 from bench.laboratory.hypotheses import HYPOTHESES, Hypothesis, outcomes, untested
 from bench.laboratory.plan import STUDIES, WEIGHTS, Case, pictures, plan
-from bench.laboratory.report import MAPS, regimes, wanted, written
+from bench.laboratory.report import MAPS, regimes, wanted
 from bench.laboratory.settings import CLASSES, EXACT, FIELD, MODELS, NOISE, TREE, WEAK_FIELD, WORDS
 from bench.laboratory.tables import PARTS
 from bench.markdown import fill
@@ -203,12 +203,6 @@ class TestReport:
         new = fill(page, PARTS, report)
         assert new.startswith("by hand\n") and new.endswith("also by hand\n") and "old" not in new
         assert fill(new, PARTS, report) == new
-
-    def test_json_has_a_line_for_every_case(self, run):
-        text = (run / "docs" / "laboratory.json").read_text()
-        report = json.loads(text)
-        assert written(report) == text
-        assert sum('"pictures"' in line for line in text.splitlines()) == len(report["cases"]) + len(MODELS)
 
     def test_again_from_what_is_kept(self, run, monkeypatch):
         monkeypatch.setattr(work, "measure", lambda *_: 1 / 0)

@@ -104,7 +104,7 @@ class TestReport:
         page = (run / "docs" / "quality.md").read_text()
         assert page.count("<!-- generated:") == len(PARTS) and "| Z-Sampling on half the steps |" in page
         for place in [
-            *(f"{n}.png" for n in (*report["sweeps"], "win_rates", "tradeoff")),
+            *(f"{n}.webp" for n in (*report["sweeps"], "win_rates", "tradeoff")),
             "regimes.webp",
             "choices.webp",
         ]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from .host import on_device
-from .tensor import CUDA, DeviceTensor, held, is_cuda, mapped, tensors_in
+from .tensor import DeviceTensor, held, here, is_here, mapped, tensors_in
 
 aten = torch.ops.aten
 MASKS = (torch.bool, torch.uint8)
@@ -29,17 +29,17 @@ class Calls(TorchFunctionMode):
         own = OWN.get(func)
         if own is not None and concerned(args):
             return own(self.watch, *args, **kwargs)
-        if func in MADE_OF_NUMBERS and numbered(kwargs.get("device")) == CUDA:
-            return func(*args, **kwargs | {"device": None}).to(CUDA)
+        if func in MADE_OF_NUMBERS and numbered(kwargs.get("device")) == here():
+            return func(*args, **kwargs | {"device": None}).to(here())
         if kwargs.get("generator") is not None:
             self.check_generator(func, args, kwargs)
         kwargs = {key: numbered(value) if key == "device" else value for key, value in kwargs.items()}
         return func(*(numbered(value) for value in args), **kwargs)
 
     def check_generator(self, func, args, kwargs) -> None:
-        here = numbered(kwargs.get("device")) == CUDA or concerned(args)
-        if here != on_device(kwargs["generator"]):
-            sides = ("the device", "the CPU") if here else ("the CPU", "the device")
+        on = numbered(kwargs.get("device")) == here() or concerned(args)
+        if on != on_device(kwargs["generator"]):
+            sides = ("the device", "the CPU") if on else ("the CPU", "the device")
             self.watch.mix(f"{func.__name__} on {sides[0]} with a generator of {sides[1]}")
 
 
@@ -50,8 +50,8 @@ def concerned(args) -> bool:
 def numbered(value):
     """torch asks which device is the current one where a number is missing."""
     if isinstance(value, str):
-        return CUDA if value == "cuda" else value
-    return CUDA if is_cuda(value) else value
+        return here() if value == here().type else value
+    return here() if is_here(value) else value
 
 
 def instead_of(*functions: Callable):
@@ -142,6 +142,21 @@ def data_ptr(watch, tensor):
 def nonzero(watch, tensor, as_tuple=False):
     places = aten.nonzero.default(tensor)
     return places.unbind(1) if as_tuple else places
+
+
+@instead_of(Tensor.__int__)
+def integer(watch, tensor):
+    return int(tensor.item())
+
+
+@instead_of(Tensor.__float__)
+def number(watch, tensor):
+    return float(tensor.item())
+
+
+@instead_of(Tensor.__bool__)
+def truth(watch, tensor):
+    return bool(tensor.item())
 
 
 @instead_of(Tensor.tolist)

@@ -12,7 +12,7 @@ from . import calls
 from .graphs import CUDAGraph
 from .host import Arrivals, stand_ins
 from .notes import Note, Seen, place
-from .tensor import CPU, NESTED, DeviceTensor, held, is_cuda, mapped, tensors_in
+from .tensor import CPU, NESTED, DeviceTensor, Pretence, held, is_here, mapped, tensors_in
 
 aten = torch.ops.aten
 # Composite for the CPU, one kernel on a GPU.
@@ -42,6 +42,8 @@ class PretendedCUDA(TorchDispatchMode):
     last, so with a mark at the end of every step what the later steps did. live: bytes on the device now.
     """
 
+    device = torch.device("cuda:0")
+
     def __init__(self):
         super().__init__()
         self.depth = 0
@@ -55,6 +57,7 @@ class PretendedCUDA(TorchDispatchMode):
     def __enter__(self) -> "PretendedCUDA":
         self.depth += 1
         if self.depth == 1:  # deeper: for what an operation is made of
+            Pretence.device = self.device
             self.stack = stand_ins(self)
             self.stack.enter_context(calls.Calls(self))
         return super().__enter__()
@@ -106,7 +109,7 @@ class PretendedCUDA(TorchDispatchMode):
         """`module`, its weights moved in place; nothing of it is noted. torch knows no gradients for such a device."""
         before = self.parts
         self.reset()
-        module.requires_grad_(False).to("cuda")
+        module.requires_grad_(False).to(self.device.type)
         self.parts = before
         self.now.peak = max(self.now.peak, self.live)
         return module
@@ -120,7 +123,7 @@ class PretendedCUDA(TorchDispatchMode):
         if kwargs:
             tensors_in(kwargs.values(), tensors)
         here = [tensor for tensor in tensors if isinstance(tensor, DeviceTensor)]
-        if not here and not any(is_cuda(value) for value in (*args, *kwargs.values())):
+        if not here and not any(is_here(value) for value in (*args, *kwargs.values())):
             return self.on_host(func, name, args, kwargs)
         if func.namespace == "prim":
             return func(*args, **kwargs)
@@ -170,13 +173,13 @@ class PretendedCUDA(TorchDispatchMode):
     def moved(self, source: Tensor, target: Tensor | None, late: bool, device: torch.device, kwargs: dict) -> Tensor:
         """A copy from one device to the other, into `target` or a new tensor."""
         dtype = target.dtype if target is not None else kwargs.get("dtype") or source.dtype
-        of_host = source if device.type == "cuda" else target
+        of_host = source if is_here(device) else target
         # What is converted or laid out anew on the way goes by memory that is not pinned.
         plain = source.dtype == dtype and dense(held(source)) and (target is None or target.stride() == source.stride())
         pinned = of_host is not None and of_host.untyped_storage() in self.pinned
         free = late and pinned and plain
         what = f"{list(source.shape)} {str(source.dtype).removeprefix('torch.')}"
-        if device.type == "cuda":
+        if is_here(device):
             self.arrivals.before(source)
             self.note("uploads", what) if free else self.wait(f"copy to the device, {what}")
             if target is not None:

@@ -9,7 +9,7 @@ import torch.__future__ as future
 from mgt_core.kernels import kitchen
 
 from .graphs import CUDAGraph, graph
-from .tensor import CUDA
+from .tensor import here
 
 
 class Generator(torch.Generator):
@@ -19,12 +19,12 @@ class Generator(torch.Generator):
 
     def __new__(cls, device="cpu"):
         made = super().__new__(cls, "cpu")
-        made.on_device = torch.device(device).type == "cuda"
+        made.on_device = torch.device(device).type == here().type
         return made
 
     @property
     def device(self) -> torch.device:
-        return CUDA if self.on_device else super().device
+        return here() if self.on_device else super().device
 
 
 def on_device(generator: torch.Generator) -> bool:
@@ -94,7 +94,7 @@ def stand_ins(watch) -> ExitStack:
         """There is one queue; work of all streams goes there in the order in which it is given."""
 
         def __init__(self, *args, **kwargs):
-            self.device = CUDA
+            self.device = here()
 
         def synchronize(self) -> None:
             waited("Stream.synchronize")

@@ -5,13 +5,22 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-CUDA = torch.device("cuda:0")
 CPU = torch.device("cpu")
 NESTED = (list, tuple)
 
 
+class Pretence:
+    """Which device is pretended, while one is."""
+
+    device = torch.device("cuda:0")
+
+
+def here() -> torch.device:
+    return Pretence.device
+
+
 class DeviceTensor(Tensor):
-    """On cuda:0 to whoever asks; the values lie in `held`, a tensor of the CPU with the same strides.
+    """On the pretended device to whoever asks; the values lie in `held`, a tensor of the CPU with the same strides.
 
     A view holds a view, so what is written through one is seen through the other."""
 
@@ -24,7 +33,7 @@ class DeviceTensor(Tensor):
             with torch.inference_mode(held.is_inference()):
                 return cls(held)
         made = Tensor._make_wrapper_subclass(
-            cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=CUDA
+            cls, held.shape, held.stride(), held.storage_offset(), dtype=held.dtype, device=here()
         )
         made.held = held
         return made
@@ -64,8 +73,8 @@ def held(value):
     """What the CPU computes with in place of an argument."""
     if isinstance(value, DeviceTensor):
         return value.held
-    return CPU if is_cuda(value) else value
+    return CPU if is_here(value) else value
 
 
-def is_cuda(value) -> bool:
-    return isinstance(value, torch.device) and value.type == "cuda"
+def is_here(value) -> bool:
+    return isinstance(value, torch.device) and value.type == here().type

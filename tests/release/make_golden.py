@@ -1,0 +1,86 @@
+"""Copies golden numbers into tests/golden without what no test compares with: tests/golden/README.md says why.
+
+    PYTHONPATH=.:tests python tests/release/make_golden.py WHOLE     a whole tree, as the published code computed it
+
+Nothing is rounded or cast: a tensor is copied as it is or not at all, and so is every other file. To take in a family,
+copy it, find out which of its tensors the golden tests read, and leave the others out here.
+"""
+
+import sys
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+from safetensors.torch import load_file, save
+
+from support.golden import OWN
+
+FAMILIES = ("maskgit", "meissonic")
+
+FILES = (  # each with what proves the same
+    "*/README.md",  # written for the tree here
+    "*/manifest.json",  # of a whole tree
+    "maskgit/halton_tiny/proj1/model.pth",  # model.safetensors; tests write pickles of it themselves
+    "maskgit/openmuse_tiny/pytorch_model.bin",  # pytorch_model.safetensors, likewise
+    "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
+    "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's; zsample_inv0_* is of this network
+)
+
+# Of a step: what goes into `guided_logits`, the draw before `x0`, and what lies between `confidence` and `tokens_out`.
+STEP = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs step*.uniform step*.cut_off
+    step*.timestep step*.pre_mask_tokens_sum step*.inference_steps_after"""
+
+TENSORS = {
+    "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.pos_embed.*",
+    "meissonic/*/traces/*": f"{STEP} cond.img_ids cond.txt_ids final.decoded_raw",
+    "meissonic/*/traces/vanilla_*": "step*.probs",
+    # Conditions and pictures are compared in the vanilla traces, which are of the same prompts and codecs.
+    "meissonic/*/traces/[!v]*": "cond.* final.* step*.masking step*.temperature",
+    # Of the way back the tokens are compared, and which of them it masks.
+    "meissonic/*/traces/zsample_*": """step*.inv.guided_logits step*.inv.probs step*.inv.x0 step*.inv.confidence
+        step*.inv.mask_len* step*.inv.max_probs step*.inv.model_timestep step*.inv.n_remask step*.inv.remask_idx
+        step*.inv.topk_* step*.inv.unknown_map_before""",
+    "meissonic/*/edit/*": f"""{STEP} step*.probs step*.masking step*.temperature cond.* final.* init.encoded_tokens
+        init.noise_timestep init.starting_mask_ratio*""",
+    "meissonic/tome/*_r*": "match*.[!r]* img_ids txt_ids",
+    "meissonic/tome/matching.*": "*.dst_idx *.src_idx",
+    "maskgit/*/vq/expected.*": "encoder_out quantized",
+    "maskgit/vqgan_tiny/expected.*": "distances soft_code quantized codebook_loss",
+    "maskgit/halton_tiny/trace_*": "image mask_after confidence_f64 drawn order halton_order topk_probs",
+    # A network is compared by the guided logits; a sampler is given both, and guides by itself.
+    "maskgit/halton_tiny/trace_confidence_linear.*": "logits_cond logits_uncond",
+    "maskgit/halton_tiny/trace_halton_*": "logits_cfg",
+    "maskgit/openmuse_tiny/forward.*": "decoder_in.*",
+    "maskgit/openmuse_tiny/trace_*": """base_logits toast_logits guided_logits drawn_ids sampled_ids selected_probs
+        confidence uniform masking mask_len""",
+    "maskgit/openmuse_tiny/train_corr*": """blank_logits blank_input_ids logits gen_logits proposal_probs num_substitute
+        loss_corr_no_smoothing""",
+    "maskgit/openmuse_tiny/train_corr_edge.*": "gt_tokens",
+}
+
+
+def left_out(name: str) -> list[str]:
+    """Patterns of the tensors of a file that are not kept."""
+    return [pattern for files, patterns in TENSORS.items() if fnmatch(name, files) for pattern in patterns.split()]
+
+
+def trimmed(whole: Path) -> Iterator[tuple[str, bytes]]:
+    """Names below a tree that are kept, and what each file then holds: its own bytes where nothing is left out."""
+    for path in sorted(path for family in FAMILIES for path in (whole / family).rglob("*") if path.is_file()):
+        name = path.relative_to(whole).as_posix()
+        if any(fnmatch(name, pattern) for pattern in FILES):
+            continue
+        patterns = left_out(name) if path.suffix == ".safetensors" else []
+        held = load_file(path) if patterns else {}
+        kept = {key: value for key, value in held.items() if not any(fnmatch(key, pattern) for pattern in patterns)}
+        yield name, path.read_bytes() if len(kept) == len(held) else save(kept)
+
+
+def main() -> None:
+    for name, content in trimmed(Path(sys.argv[1])):
+        (OWN / name).parent.mkdir(parents=True, exist_ok=True)
+        (OWN / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    main()
