@@ -19,7 +19,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some
+from ..errors import MGTError, join_some, reason
 from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
@@ -184,7 +184,8 @@ def remembered(path: Path) -> Part:
         return _remembered(path, state_of(path))
     except Exception as error:
         log.debug("%s is passed over: %s", path, error)
-        return Part(path, problem=error)
+        known = isinstance(error, MGTError)
+        return Part(path, problem=error if known else MGTError(f"{path} cannot be read ({reason(error)})"))
 
 
 def state_of(path: Path) -> tuple:
