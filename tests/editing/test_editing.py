@@ -279,6 +279,16 @@ def test_untouched_pixels_stay_exactly(seed, feather, soft):
         assert torch.equal(out[inside], repainted[inside])
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_the_original_stays_exactly_beside_a_picture_of_other_bits(kind):
+    original, repainted = pictures(1, 0), pictures(1, 1).to(kind)
+    mask = torch.ones(1, *SIZE)
+    mask[:, :5] = 0
+    out = mgt_core.paste_back(original, repainted, mask, feather=1)
+    assert torch.equal(out[:, :5], original[:, :5].to(out.dtype))
+    assert torch.equal(out[:, 8:], repainted[:, 8:].to(out.dtype))
+
+
 def test_a_stroke_thinner_than_a_pixel_counts():
     """A mask painted on a large photograph, the picture scaled since."""
     original, repainted = pictures(1, 0), pictures(1, 1)
@@ -308,7 +318,7 @@ CASES = [
     ("no picture", lambda: mgt_core.encode_image(MODEL, CODEC, torch.zeros(3, 16, 16)), ["image", "[3, 16, 16]"]),
     ("strength", lambda: encoded(1.5), ["strength", "1.5", "0 to 1"]),
     ("mask rank", lambda: mgt_core.mask_tokens(encoded(), torch.zeros(1, 1, 8, 8)), ["mask", "[1, 1, 8, 8]"]),
-    ("mask batch", lambda: mgt_core.mask_tokens(encoded(), torch.ones(3, 8, 8)), ["3 of mask for 1 images"]),
+    ("mask batch", lambda: mgt_core.mask_tokens(encoded(), torch.ones(3, 8, 8)), ["3 of mask for 1 image;", "give 1"]),
     ("grow", lambda: mgt_core.mask_tokens(encoded(), torch.ones(8, 8), grow=-1), ["grow", "-1"]),
     ("pad", lambda: mgt_core.pad_tokens(MODEL, encoded(), (UNIT + 1, 0, 0, 0)), ["left", str(UNIT + 1), "multiples"]),
     ("negative pad", lambda: mgt_core.pad_tokens(MODEL, encoded(), (0, 0, 0, -UNIT)), ["bottom", "multiples"]),
