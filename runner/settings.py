@@ -70,8 +70,8 @@ def _ui_targets(graph: Json, object_info: Json) -> list[Target]:
 
 
 def _add_outer(scope: Scope, slot: int, name: str, shown: dict[str, Held], linked: dict[str, str]) -> None:
-    """What the input of a subgraph says of an input inside, however many subgraphs it leads out of: what it is linked to
-    where it is used, or the value that it has there."""
+    """What the input of a subgraph says of an input inside, however many subgraphs it leads out of: what it is linked
+    to where it is used, or the value that it has there."""
     assert scope.parent is not None and scope.instance is not None
     number = scope.outside(slot)
     if number is None:
