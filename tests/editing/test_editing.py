@@ -279,16 +279,6 @@ def test_untouched_pixels_stay_exactly(seed, feather, soft):
         assert torch.equal(out[inside], repainted[inside])
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_the_original_stays_exactly_beside_a_picture_of_other_bits(kind):
-    original, repainted = pictures(1, 0), pictures(1, 1).to(kind)
-    mask = torch.ones(1, *SIZE)
-    mask[:, :5] = 0
-    out = mgt_core.paste_back(original, repainted, mask, feather=1)
-    assert torch.equal(out[:, :5], original[:, :5].to(out.dtype))
-    assert torch.equal(out[:, 8:], repainted[:, 8:].to(out.dtype))
-
-
 def test_a_stroke_thinner_than_a_pixel_counts():
     """A mask painted on a large photograph, the picture scaled since."""
     original, repainted = pictures(1, 0), pictures(1, 1)
