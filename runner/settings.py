@@ -47,7 +47,7 @@ def apply_settings(graph: Json, settings: Iterable[str], object_info: Json) -> J
         node_name, dot, input_name = path.rpartition(".")
         if not equals or not dot or not node_name or not input_name:
             raise WorkflowError.one(f"--set takes NODE.INPUT=VALUE, not {setting!r}")
-        target = _find(targets, node_name.strip())
+        target = _find(targets, from_command_line(node_name.strip()))
         write = _write_primitive if target.class_type == PRIMITIVE else _write_ui if ui else _write_api
         write(target, input_name.strip(), text, object_info)
     return graph
