@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import MGTError, join_some
 from .disk import is_file, read_json
-from .listing import SUFFIXES, UNFINISHED, files_in, is_listing
+from .endings import SUFFIXES, UNFINISHED
+from .listing import files_in, is_listing
 
 log = logging.getLogger(__name__)
 
