@@ -24,11 +24,12 @@ class Kind(Enum):
     FIRST_INPUT = auto()  # what feeds the first of its inputs that is fed
 
 
+PRIMITIVE = "PrimitiveNode"
 OWN = {
     "Note": Kind.SAME_INPUT,
     "MarkdownNote": Kind.SAME_INPUT,
     "Reroute": Kind.SAME_INPUT,
-    "PrimitiveNode": Kind.WIDGET,
+    PRIMITIVE: Kind.WIDGET,
 }
 RGTHREE = (
     "Bookmark",

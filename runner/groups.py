@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from . import specs
+from .browser_nodes import PRIMITIVE
 from .problems import Json, WorkflowError, shown_text
 from .promoted import Shown
 from .shape import MOST_BYTES, MOST_LINKS, MOST_NODES, NOTES, SHOWN, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, check_node
@@ -243,7 +244,7 @@ class Writer:
             self.labels[number] = {entry.get("name"): entry.get("label") for entry in reversed(node["inputs"])}
         label = self.labels[number].get(name)
         shown = key = str(self._setting(number, "input", name).get("name") or label or name)
-        if shown in self.seen or (node["type"] == "PrimitiveNode" and node.get("title")):
+        if shown in self.seen or (node["type"] == PRIMITIVE and node.get("title")):
             before = node.get("title") or node["type"]
             shown = key = f"{before} {name}"
             if shown in self.seen:
@@ -253,7 +254,7 @@ class Writer:
         return shown
 
 
-OWN_CLASSES = {"PrimitiveNode": Writer.primitive, "Reroute": Writer.reroute}
+OWN_CLASSES = {PRIMITIVE: Writer.primitive, "Reroute": Writer.reroute}
 
 
 def _external(entry: list) -> tuple[Any, Any]:

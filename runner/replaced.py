@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from .browser_nodes import PRIMITIVE
 from .graph import Scope
 from .naming import BATCH, SERVER_NAMES, date_text
 from .problems import UNSEEN, Json, WorkflowError, shown_text
@@ -30,7 +31,7 @@ SHOWN = 60  # characters of a name in a sentence
 NAME = re.compile(r"%([^%]+)%")
 # What the browser leaves out of values, and what else no name of a file here holds.
 NO_FILE_NAME = re.compile(rf'[/?<>\\:*|"]|{UNSEEN.pattern}')
-VIRTUAL_TITLES = {"PrimitiveNode": "Primitive", "Reroute": "Reroute"}
+VIRTUAL_TITLES = {PRIMITIVE: "Primitive", "Reroute": "Reroute"}
 
 Values = Callable[[Scope, Json], Json]
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from . import specs
 from .alternatives import Draws
+from .browser_nodes import PRIMITIVE
 from .graph import MOST_WRITTEN, Scope
 from .links import Constant, Origin, Sources, first_widget
 from .problems import Json, WorkflowError
 from .replaced import PREFIX, SAVERS, Replacements
 
-PRIMITIVE = "PrimitiveNode"
 REPLACES = "Run widget replace on values"  # a property of primitives
 
 

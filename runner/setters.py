@@ -11,7 +11,7 @@ from .problems import Json, WorkflowError, listing, name_node, shown_text
 Setter = tuple[Scope, Json]
 
 
-class Names:
+class Setters:
     """What the Set nodes of a workflow set, by the graph that they lie in, their class and their name."""
 
     def __init__(self, top: Scope, object_info: Json) -> None:
