@@ -1,6 +1,7 @@
 """Names that wrappers, trainings and files put before and into those of a network are seen through, and no others."""
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core.backbones.branch import fresh_branch
-from mgt_core.loading import wrappers
+from mgt_core.loading import layouts, wrappers
 from mgt_core.loading.bundle import load_text_encoder
 from mgt_core.loading.layouts import remembered
 from mgt_core.loading.part import kind_of, read_part
@@ -303,3 +304,18 @@ def test_a_text_encoder_in_a_wrapper(tmp_path):
     rewritten(file_of(bundle, "text_encoder"), below("model._orig_mod."), pickled=True)
     found = load_text_encoder(bundle, **HERE).network.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
+def test_what_a_list_does_for_every_name_is_little(tmp_path):
+    """People have hundreds of checkpoints of others, each with thousands of names below several words."""
+    names = [f"{way}.{index}" for way in ("model.net.blocks", "ema.module.net.blocks", "odd") for index in range(200)]
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "foreign.safetensors")
+    layouts.foreign_of(read_part(tmp_path / "foreign.safetensors"))  # what is imported once
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event) if event.endswith("call") else None)
+    try:
+        told = layouts.foreign_of(read_part(tmp_path / "foreign.safetensors"))
+    finally:
+        sys.setprofile(None)
+    assert told.what == "a file of unknown weights"
+    assert len(calls) < 100 * len(names)
