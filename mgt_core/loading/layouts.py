@@ -24,6 +24,7 @@ from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
 from .foreign import Foreign, by_ending, by_names, unreadable
 from .listing import SUFFIXES, TELLING, check_time, files_in, folders_in, identity, once
+from .mistaken import notes_of
 from .part import Part, read_part
 
 log = logging.getLogger(__name__)
@@ -185,7 +186,8 @@ def remembered(path: Path) -> Part:
 
 def state_of(path: Path) -> tuple:
     """What is another when a file, or one of those in a folder that say what it holds, is another."""
-    files = filter(is_file, (path, path.with_suffix(".json"))) if is_file(path) else files_in(path, *TELLING)
+    of_file = path, path.with_suffix(".json"), notes_of(path)
+    files = filter(is_file, of_file) if is_file(path) else files_in(path, *TELLING)
     stats = ((str(file), file.stat()) for file in files)
     return tuple((file, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for file, stat in stats)
 

@@ -179,6 +179,17 @@ def test_downloads_that_have_not_ended(tmp_path, whole, ending):
     assert remembered(left).foreign.short == "unfinished download"
 
 
+def test_a_download_that_has_ended_is_listed(whole, tmp_path):
+    """Whatever was remembered of it before: the notes beside it go, and it stays as it is."""
+    shutil.copytree(whole / "transformer", tmp_path / "transformer")
+    file = weights_file(tmp_path / "transformer").rename(tmp_path / "model.safetensors")
+    notes = file.with_name(file.name + ".aria2")
+    notes.write_bytes(b"\0")
+    assert remembered(file).kind is None
+    notes.unlink()
+    assert remembered(file).kind is not None
+
+
 def test_a_part_of_any_name_that_cannot_be_read(tmp_path):
     """Where folders may have any name, and where files lie side by side, the one that is wanted is looked for among
     what cannot be read."""
