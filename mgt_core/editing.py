@@ -87,7 +87,9 @@ def mask_tokens(state: TokenState, mask: Tensor, grow: int = 0) -> TokenState:
 def of_batch(values: Tensor, batch: int, name: str) -> Tensor:
     """One value repeated for `batch` images, or `batch` as they are; MGTError for any other count."""
     if values.shape[0] not in (1, batch):
-        raise MGTError(f"there are {values.shape[0]} of {name} for {batch} images; give 1 or {batch}")
+        accepted = "1" if batch == 1 else f"1 or {batch}"
+        images = "1 image" if batch == 1 else f"{batch} images"
+        raise MGTError(f"there are {values.shape[0]} of {name} for {images}; give {accepted}")
     return values.expand(batch, *values.shape[1:])
 
 
@@ -190,10 +192,10 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
 def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int = 0) -> Tensor:
     """The repainted picture where the mask is, the original everywhere else, to the last bit.
 
-    original: [1 or B, H, W, C]; repainted: [B, H, W, C], and the result has the channels that both have. mask:
-    [1 or B, any size], the largest value over a pixel counts, and one between 0 and 1 mixes the two. feather: pixels
-    inside the mask over which the repainted picture fades in. Raises MGTError for sizes and counts that do not agree,
-    and for values that are none of pictures (see shares.py).
+    original: [1 or B, H, W, C]; repainted: [B, H, W, C], and the result has the channels that both have, of float32
+    or more. mask: [1 or B, any size], the largest value over a pixel counts, and one between 0 and 1 mixes the two.
+    feather: pixels inside the mask over which the repainted picture fades in. Raises MGTError for sizes and counts that
+    do not agree, and for values that are none of pictures (see shares.py).
     """
     feather = whole_number("feather", feather, 0, MOST_CELLS)
     if original.shape[1:3] != repainted.shape[1:3]:
@@ -202,7 +204,7 @@ def paste_back(original: Tensor, repainted: Tensor, mask: Tensor, feather: int =
     checked_shares("original", original)
     checked_shares("repainted picture", repainted)
     batch, channels = repainted.shape[0], min(original.shape[-1], repainted.shape[-1])
-    repainted = repainted[..., :channels]
+    repainted = repainted[..., :channels].to(torch.promote_types(repainted.dtype, torch.float32))
     original = of_batch(original[..., :channels], batch, "original").to(repainted)
     share = F.adaptive_max_pool2d(as_masks(mask).to(repainted)[:, None], original.shape[1:3]).clamp(0, 1)
     share = (share * fade_in(share > 0, feather))[:, 0, ..., None]

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..mgt_core.errors import MGTError, join_some, shortened, shown_text
 from ..mgt_core.loading.disk import is_file
 from ..mgt_core.loading.foreign import Foreign
+from ..mgt_core.loading.hub import readable
 from ..mgt_core.loading.layouts import BUILT_IN, is_hf_layout, remembered
 from ..mgt_core.loading.listing import can_be_shown
 from ..mgt_core.loading.repositories import REPOSITORIES, Repository, published
@@ -94,14 +95,9 @@ def left_out() -> list[str]:
 
 def plain(value: str, known: Mapping[str, object]) -> str:
     """A choice as it is called here: without the reason behind it, which a saved workflow keeps when the file has
-    become a good one, and with the separators of this system where the workflow was saved on another."""
-    if value in known:
-        return value
-    name = value.rpartition(BEHIND)[0] if BEHIND in value else value
-    if name in known or not ("/" in name or "\\" in name):
-        return name
-    fitting = [one for one in known if one.replace("\\", "/") == name.replace("\\", "/")]
-    return fitting[0] if len(fitting) == 1 else name
+    become a good one, and otherwise as `meant` has it."""
+    name = value if value in known or BEHIND not in value else value.rpartition(BEHIND)[0]
+    return folders.meant(name, known)
 
 
 def path_of(what: str, value: str | None) -> str | None:
@@ -190,7 +186,8 @@ def lying(name: str) -> Path | None:
         for path in (root / part for part in (name, name.removeprefix(f"{kind}/")) if is_plain(part)):
             if is_file(path) or is_hf_layout(path) or is_file(path / "config.json"):
                 return path
-    return None
+    cached = folders.cached_in(host._search_paths(KINDS))
+    return cached.get(readable(name)) or next((path for one, path in cached.items() if name.endswith(f"/{one}")), None)
 
 
 def is_plain(name: str) -> bool:

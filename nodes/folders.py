@@ -4,27 +4,19 @@ Lists are asked for whenever the nodes are: only headers are read, once for as l
 file that cannot be read is none of those that can be picked."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.loading.disk import is_dir, is_file, read_json
+from ..mgt_core.loading.downloads import ADVICE, WHAT, unfinished
+from ..mgt_core.loading.endings import ARCHIVES, GGUF, SUFFIXES, UNFINISHED
 from ..mgt_core.loading.foreign import Foreign, by_pipeline, is_diffusion
+from ..mgt_core.loading.hub import REPOSITORY, entered, is_repository, readable, repository_above
 from ..mgt_core.loading.layouts import BUILT_IN, PARTS, is_hf_layout, loose_bundles, remembered
-from ..mgt_core.loading.listing import (
-    ARCHIVES,
-    GGUF,
-    SUFFIXES,
-    UNFINISHED,
-    can_be_shown,
-    contents,
-    files_in,
-    folders_in,
-    identity,
-    one_list,
-)
+from ..mgt_core.loading.listing import can_be_shown, contents, files_in, folders_in, identity, one_list
 from ..mgt_core.registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
 
 log = logging.getLogger(__name__)
@@ -43,8 +35,25 @@ SearchPaths = Iterable[tuple[str, Path, int]]  # (kind of folder, path, levels t
 
 
 def label(kind: str, root: Path, path: Path, plain: tuple[str, ...] = (FOLDER,)) -> str:
-    name = path.name if path == root else path.relative_to(root).as_posix()
+    """The name of a path in a widget: below `root`, or of what lies in a cache that of its repository ("org/name")."""
+    name = readable(path.name if path == root else path.relative_to(root).as_posix())
     return name if kind in plain and name not in BUILT_IN else f"{kind}/{name}"
+
+
+def meant(name: str, known: Mapping[str, object]) -> str:
+    """Of `known` the name that `name` spells in another way: with the separators of another system, and in a cache as
+    "models--org--name", with the path of that folder or of a snapshot, or without a kind of folder. Else `name`."""
+    if name in known or not name:
+        return name
+    plain = readable(name.replace("\\", "/"))
+    spelled = {one: one.replace("\\", "/") for one in known}
+    same = [one for one in known if spelled[one] == plain]
+    same = same or [one for one in known if spelled[one].endswith(f"/{plain}") and is_cached(known[one])]
+    return same[0] if len(same) == 1 else name
+
+
+def is_cached(path: object) -> bool:
+    return bool(path) and repository_above(Path(str(path))) is not None
 
 
 @one_list()
@@ -83,6 +92,27 @@ def elsewhere_in(search: SearchPaths) -> dict[tuple[str, str], Foreign]:
             for path, told in as_far(foreign_below(root, depth, pickled), root):
                 found.setdefault((kind, path.relative_to(root).as_posix()), told)
     return found
+
+
+@one_list(SHARED_SECONDS)
+def cached_in(search: SearchPaths) -> dict[str, Path]:
+    """Models in caches, usable or not: the name of the repository -> its files."""
+    found = {}
+    for _, root, depth in search:
+        for name, path in as_far(cached_below(root, depth), root):
+            found.setdefault(name, path)
+    return found
+
+
+def cached_below(folder: Path, depth: int, above: tuple = ()) -> Iterator[tuple[str, Path]]:
+    """above: as `parts_below` has it."""
+    if (here := identity(folder)) in above:
+        return
+    for name, is_folder, path in contents(folder) if depth else ():
+        if is_folder and name.startswith(REPOSITORY):
+            yield readable(name), path
+        elif is_folder:
+            yield from cached_below(path, depth - 1, (*above, here))
 
 
 def told_apart(alone: dict[str, str], lent: dict[str, str], kind: str) -> dict[str, str]:
@@ -131,13 +161,20 @@ def named_by(folder_paths: ModuleType, kind: str) -> dict[str, str]:
     except Exception as error:
         log.warning("ComfyUI cannot list %s: %s", kind, reason(error))
         return {}
-    return {name: path for name, path in found.items() if path and can_be_shown(name, path)}
+    shown = {name: path for name, path in found.items() if path and can_be_shown(name, path)}
+    return {readable(name): path for name, path in shown.items() if is_of_its_snapshot(Path(path))}
+
+
+def is_of_its_snapshot(path: Path) -> bool:
+    """Whether a path lies in no cache, or in the snapshot that is meant of its model there."""
+    repository = repository_above(path)
+    return repository is None or entered(repository) in path.parents
 
 
 @one_list()
 def weights_in(root: Path) -> dict[str, str]:
     """Weight files."""
-    return {path.relative_to(root).as_posix(): str(path) for path in sorted(files_below(root, FILE_DEPTH))}
+    return {readable(path.relative_to(root).as_posix()): str(path) for path in sorted(files_below(root, FILE_DEPTH))}
 
 
 def files_below(folder: Path, depth: int, above: tuple = ()) -> Iterator[Path]:
@@ -192,8 +229,7 @@ def parts_below(
             yield folder
         if is_own or above:
             return
-    for name, is_folder in contents(folder):
-        path = folder / name
+    for name, is_folder, path in contents(folder):
         if is_folder and not (whole and name in PARTS):
             yield from parts_below(path, depth - 1, registry, passed, (*above, here))
         elif not is_folder and path.suffix in SUFFIXES and not passed(path) and remembered(path).is_of(registry):
@@ -206,13 +242,12 @@ def foreign_below(
     """Files and folders that are of no kind of ours, with what they are. passed, above: as `parts_below` has them."""
     if depth < 0 or (above and passed(folder)) or (here := identity(folder)) in above:
         return
-    if above and (is_hf_layout(folder) or is_file(folder / "config.json")):
+    if above and (is_hf_layout(folder) or is_file(folder / "config.json") or is_repository(folder)):
         if told := what_is(folder):
             yield folder, told
         return
     of_others = (*(PARTS if is_hf_layout(folder) else ()), *(() if above else OWN_FOLDERS))
-    for name, is_folder in contents(folder):
-        path = folder / name
+    for name, is_folder, path in contents(folder):
         if is_folder and name not in of_others:
             yield from foreign_below(path, depth - 1, passed, (*above, here))
         elif not is_folder and name.endswith(WEIGHTS) and not passed(path) and (told := what_is(path)):
@@ -223,6 +258,8 @@ def what_is(path: Path) -> Foreign | None:
     """What a file or folder is instead of a model of ours or a part of one; None for those."""
     if is_dir(path) and is_hf_layout(path):
         return by_pipeline(path) if is_diffusion(path) else None
+    if is_repository(path):  # without a snapshot, or it would have been entered
+        return Foreign(WHAT, ADVICE, readable=False) if unfinished(path) else None
     return remembered(path).foreign
 
 

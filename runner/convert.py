@@ -45,13 +45,17 @@ def _converted(workflow: Json, classes: specs.Classes, draw: int, server: bool) 
     absent: dict[str, unknown.Unknown] = {}
     surplus: list[str] = []
     left_out: list[str] = []
+    made: dict[str, tuple[Scope, Json]] = {}
+    off: list[str] = []
     top = open_graph(workflow, object_info)
     sources = Sources(top, object_info)
     filling = Filling(top, classes, sources, draw)
     for scope, node in top.walk():
-        if not scope.enabled or sources.kind(scope, node) is not None or mode(node) in (MUTED, BYPASSED):
-            continue
         info, node_id = object_info.get(node["type"]), scope.full_id(node)
+        if not scope.enabled or sources.kind(scope, node) is not None or mode(node) in (MUTED, BYPASSED):
+            off += [scope.label(node)] if info and info.get("output_node") else []
+            continue
+        made[node_id] = scope, node
         if info is None:
             absent[node_id] = unknown.Unknown(node_id, node["type"], node.get("properties"))
             left_out += [] if is_for_people(node) else [scope.label(node)]
@@ -66,24 +70,41 @@ def _converted(workflow: Json, classes: specs.Classes, draw: int, server: bool) 
             "class_type": node["type"],
             "_meta": {"title": node.get("title") or info.get("display_name") or node["type"]},
         }
-    _refuse_needed(prompt, absent, object_info, server)
+    ends = [node_id for node_id, node in prompt.items() if object_info.get(node["class_type"], {}).get("output_node")]
+    _refuse_needed(prompt, absent, ends, object_info, server)
     _warn(surplus, "So do {} more nodes.")
     why = "is left out, and what it would make or do is not made: there is no node of its class here"
     _warn([f"{label} {why}." for label in left_out], "So are {} more nodes.")
     _warn([*sources.told, *_unsent(top), *filling.told], "And {} more of that kind.")
+    hidden = [] if ends else [f"{label} is muted or bypassed, or lies in what is." for label in off]
+    _warn(hidden or _unfed(prompt, ends, made, classes, sources), "And {} more of that kind.")
     prompt = {node_id: node for node_id, node in prompt.items() if node_id not in absent}
     for node in prompt.values():
         node["inputs"] = {k: v for k, v in node["inputs"].items() if not isinstance(v, list) or v[0] in prompt}
     return prompt
 
 
-def _refuse_needed(prompt: Json, absent: dict[str, unknown.Unknown], object_info: Json, server: bool) -> None:
+def _refuse_needed(
+    prompt: Json, absent: dict[str, unknown.Unknown], ends: list[str], object_info: Json, server: bool
+) -> None:
     """Raises WorkflowError with the nodes of unknown class that an output needs; with all where there is no output."""
-    known = ((node_id, object_info.get(node["class_type"])) for node_id, node in prompt.items())
-    ends = [node_id for node_id, info in known if info and info.get("output_node")] if absent else []
-    missing = [absent[node_id] for node_id in needed(prompt, ends or list(absent)) if node_id in absent]
+    order = needed(prompt, ends or list(absent)) if absent else []
+    missing = [absent[node_id] for node_id in order if node_id in absent]
     if missing:
         raise WorkflowError(unknown.problems(missing, object_info, server))
+
+
+def _unfed(
+    prompt: Json, ends: list[str], made: dict[str, tuple[Scope, Json]], classes: specs.Classes, sources: Sources
+) -> list[str]:
+    """Of inputs that outputs cannot do without and that a muted or bypassed node would feed, a sentence each."""
+    found = []
+    for scope, node in (made[node_id] for node_id in needed(prompt, ends)):
+        lacking = classes[node["type"]].required - prompt[scope.full_id(node)]["inputs"].keys()
+        for slot, entry in enumerate(node.get("inputs") or []):
+            why = sources.switched_off(scope, node, slot) if entry.get("name") in lacking else ""
+            found += [f"{entry['name']} of {scope.label(node)} is not fed, since {why}."] if why else []
+    return found
 
 
 def _unsent(top: Scope) -> list[str]:

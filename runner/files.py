@@ -12,6 +12,7 @@ from . import png
 from .bounded import text_of
 from .problems import Json, WorkflowError
 from .shape import MOST_BYTES, is_ui_format, parsed
+from .strangers import HEAD, in_place
 
 CHUNKS = ("workflow", "prompt")  # texts of an image, the first one wins
 
@@ -44,6 +45,8 @@ def read_document(path: Path) -> Document:
         raise WorkflowError.one("Cannot read the workflow", f"{path}: {error}") from None
     if len(data) > MOST_BYTES:
         raise _unreadable(path, f"is larger than {MOST_BYTES >> 20} MB, the most that is read")
+    if told := in_place(data[:HEAD], "workflow"):
+        raise _unreadable(path, told)
     try:
         text = text_of(data)
     except ValueError as error:

@@ -106,6 +106,11 @@ class MaskComposite:
         result = destination.reshape(-1, *destination.shape[-2:]).clone()
         place = result[:, y : y + source.shape[-2], x : x + source.shape[-1]]
         part = source.reshape(-1, *source.shape[-2:])[:, : place.shape[1], : place.shape[2]]
+        if len(part) not in (1, len(place)):
+            accepted = "1" if len(place) == 1 else f"1 or {len(place)}"
+            raise RunError(
+                f"source holds {len(part)} masks and destination {len(place)}; expected {accepted} in source"
+            )
         a, b = place.round().bool(), part.round().bool()
         values = {
             "multiply": place * part,

@@ -12,6 +12,7 @@ from .problems import Json, WorkflowError
 from .shape import SUBGRAPH_INPUT
 
 MOST_LOOKS = 600_000  # at slots, a second or two of them; 100,000 nodes as workflows have them take some 400,000
+OFF = {MUTED: "is muted", BYPASSED: "is bypassed and takes nothing of that type to pass on"}
 MOST_SWITCHES = 32  # one behind another
 
 
@@ -53,6 +54,7 @@ class Sources:
     def __init__(self, top: Scope, object_info: Json) -> None:
         self.top, self.object_info = top, object_info
         self.known: dict[Place, Source] = {}
+        self.ends: dict[Place, Place | None] = {}  # where nothing feeds them, the slots at which the way ends
         self.looks = self.switches = 0
 
     @cached_property
@@ -85,7 +87,17 @@ class Sources:
             found = _before_input(found) if found.side == "inputs" else self._before_output(found)
         source = self.known[found] if isinstance(found, Place) else found
         self.known.update(dict.fromkeys(passed.values(), source))
+        if source is None:
+            end = self.ends.get(found) if isinstance(found, Place) else next(reversed(passed.values()), None)
+            self.ends.update(dict.fromkeys(passed.values(), end))
         return source
+
+    def switched_off(self, scope: Scope, node: Json, slot: int) -> str:
+        """Of an input that nothing feeds although it is linked: the node that is muted or bypassed on the way, as a
+        sentence goes on with it; "" where none is."""
+        end = self.ends.get(Place(scope, str(node["id"]), "inputs", slot))
+        found = None if end is None or end.side == "inputs" else OFF.get(mode(end.node))
+        return f"{end.scope.label(end.node)} {found}" if end is not None and found else ""
 
     def look(self, slots: int = 1) -> None:
         self.looks += slots

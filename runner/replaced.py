@@ -14,7 +14,7 @@ from typing import Any
 
 from .graph import Scope
 from .naming import BATCH, SERVER_NAMES, date_text
-from .problems import Json, WorkflowError, shown_text
+from .problems import UNSEEN, Json, WorkflowError, shown_text
 
 PREFIX = "filename_prefix"
 # Nodes whose filename_prefix is filled in.
@@ -27,7 +27,8 @@ NAMED = "Node name for S&R"  # the property by which texts name a node
 LONGEST = 100_000  # characters of a text once it is filled in
 SHOWN = 60  # characters of a name in a sentence
 NAME = re.compile(r"%([^%]+)%")
-NO_FILE_NAME = re.compile(r'[/?<>\\:*|"\x00-\x1f\x7f]')
+# What the browser leaves out of values, and what else no name of a file here holds.
+NO_FILE_NAME = re.compile(rf'[/?<>\\:*|"]|{UNSEEN.pattern}')
 VIRTUAL_TITLES = {"PrimitiveNode": "Primitive", "Reroute": "Reroute"}
 
 Values = Callable[[Scope, Json], Json]

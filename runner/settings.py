@@ -47,7 +47,7 @@ def apply_settings(graph: Json, settings: Iterable[str], object_info: Json) -> J
         node_name, dot, input_name = path.rpartition(".")
         if not equals or not dot or not node_name or not input_name:
             raise WorkflowError.one(f"--set takes NODE.INPUT=VALUE, not {setting!r}")
-        target = _find(targets, node_name.strip())
+        target = _find(targets, from_command_line(node_name.strip()))
         write = _write_primitive if target.class_type == PRIMITIVE else _write_ui if ui else _write_api
         write(target, input_name.strip(), text, object_info)
     return graph
@@ -70,13 +70,17 @@ def _ui_targets(graph: Json, object_info: Json) -> list[Target]:
 
 
 def _add_outer(scope: Scope, slot: int, name: str, shown: dict[str, Held], linked: dict[str, str]) -> None:
-    """What an input of the subgraph around it says of an input: that it is linked there, or has its value there."""
+    """What the input of a subgraph says of an input inside, however many subgraphs it leads out of: what it is linked
+    to where it is used, or the value that it has there."""
     assert scope.parent is not None and scope.instance is not None
     number = scope.outside(slot)
     if number is None:
         return
-    if scope.parent.is_linked(scope.instance, number):
-        linked[name] = f"the subgraph around it, {scope.path.rstrip(':')}"
+    link = scope.parent.link(scope.instance, number)
+    if link is not None and link.origin == SUBGRAPH_INPUT and scope.parent.instance is not None:
+        _add_outer(scope.parent, link.origin_slot, name, shown, linked)
+    elif link is not None:
+        linked[name] = f"node {scope.parent.path}{link.origin}"
     elif number in scope.held:
         shown[name] = scope.held[number][0]
 

@@ -1,4 +1,4 @@
-"""What a file is that holds no picture to be read here, by its first bytes: what people have in a picture's place."""
+"""What a file is that holds no picture or workflow to be read here, by its first bytes: what people have instead."""
 
 from __future__ import annotations
 
@@ -24,15 +24,28 @@ KNOWN: Sequence[tuple[re.Pattern[bytes], str]] = [
         (rb"#\?(RADIANCE|RGBE)", f"is Radiance HDR: {CONVERT}"),
         (rb"%PDF", f"is a PDF: {CONVERT}"),
         (rb"%!PS|\xc5\xd0\xd3\xc6", f"is PostScript: {CONVERT}"),
-        (rb"version https://git-lfs", "is a pointer of Git LFS in the picture's place: fetch it with git lfs pull"),
         (rb"\W*<(svg|(\?xml|!--|!doctype svg).*?<svg)", f"is SVG: {CONVERT}"),
-        (rb"\W*<(!doctype html|html|head|body)", "is a web page in the picture's place: download the picture itself"),
+        (
+            rb"II\*\0|MM\0\*",
+            "is TIFF of a kind that is not read, such as floats in three colours or of 16 or 64 bits: save it with "
+            "8 or 16 bits a colour, or as PNG",
+        ),
+        (rb"\x89PNG|\xff\xd8|GIF8|RIFF....WEBP", "is damaged: copy or download it again"),
     )
 ]
+LFS = re.compile(rb"version https://git-lfs")
+PAGE = re.compile(rb"\W*<(!doctype html|html|head|body)", re.IGNORECASE)
 
 
 def stranger(head: bytes) -> str:
-    """The end of a sentence that begins with the file; empty for what is not known either."""
+    """The end of a sentence that begins with a picture's file; empty for what is not known either."""
+    return in_place(head, "picture") or next((words for pattern, words in KNOWN if pattern.match(head)), "")
+
+
+def in_place(head: bytes, what: str) -> str:
+    """The same for what downloads leave in the place of any file. what: that it should be."""
     if not head:
         return "is empty"
-    return next((words for pattern, words in KNOWN if pattern.match(head)), "")
+    if LFS.match(head):
+        return f"is a pointer of Git LFS in the {what}'s place: fetch it with git lfs pull"
+    return f"is a web page in the {what}'s place: download the {what} itself" if PAGE.match(head) else ""

@@ -56,7 +56,7 @@ def found(path: Path, shipped: Path) -> Path:
             raise _unclear(path, f"could be {names} in {folder}; give one of these names")
     if os.path.isdir(path):
         return path
-    held = sorted(short_name(file.stem) for file in _workflows(folders[-1]))
+    held = sorted({short_name(file.stem) for file in _workflows(folders[-1])})
     told = get_close_matches(wanted, held, 4, LIKE) or held
     there = f"workflows there: {', '.join(told[:MOST_TOLD])}" if held else "no workflow lies there"
     there += f" and {len(held) - len(told)} more" if len(told) < len(held) else ""

@@ -111,3 +111,12 @@ def test_what_is_pasted_back_stays_to_the_last_bit():
     original = SHADES.clone()
     original[:, 0, 0] = -0.02
     assert torch.equal(mgt_core.paste_back(original, SHADES, torch.zeros(16, 16)), original)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_it_does_so_beside_a_picture_of_other_bits(kind):
+    repainted, mask = SHADES.flip(1).to(kind), torch.ones(16, 16)
+    mask[:5] = 0
+    out = mgt_core.paste_back(SHADES, repainted, mask, feather=1)
+    assert torch.equal(out[:, :5], SHADES[:, :5].to(out.dtype))
+    assert torch.equal(out[:, 8:], repainted[:, 8:].to(out.dtype))

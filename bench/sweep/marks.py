@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mgt_core.errors import MGTError
-from mgt_core.loading.listing import SUFFIXES
+from mgt_core.loading.endings import SUFFIXES
 
 from ..files import sampled_hash
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from ..errors import MGTError, join_some, shortened
 from ..loading.building import told_of
 from ..loading.disk import is_dir, is_file
-from ..loading.listing import SUFFIXES
+from ..loading.downloads import told_of_downloads
+from ..loading.endings import SUFFIXES
+from ..loading.hub import entered, name_of
 from ..loading.stored import Stored
 from ..loading.weights import index_weights, open_weights
 from .changes import Bias
@@ -41,13 +43,15 @@ class LoRA:
 
     @classmethod
     def load(cls, source: str | os.PathLike) -> "LoRA":
-        """A file, or a folder that PEFT wrote. Raises MGTError for one that holds anything but what is applied."""
+        """A file, or a folder that PEFT wrote, also in a cache (loading/hub.py). Raises MGTError for one that holds
+        anything but what is applied."""
         named = isinstance(source, (str, os.PathLike)) and str(source)
-        path = Path(source) if named else Path(os.devnull)
+        path = entered(Path(source)) if named else Path(os.devnull)
         if not is_dir(path) and (not is_file(path) or path.suffix not in SUFFIXES):
             raise MGTError(f"lora is {str(source)!r}; expected a file of type {', '.join(SUFFIXES)}, or PEFT's folder")
         source = path
-        stored = index_weights(source)
+        with told_of_downloads(source):
+            stored = index_weights(source)
         if len(stored) > MOST:
             raise MGTError(f"{source.name} holds {len(stored)} tensors; a LoRA has up to {MOST}")
         taken = {name: entry for name, entry in stored.items() if not is_of_text(name)}
@@ -69,7 +73,7 @@ class LoRA:
                 biases[layer] = bias
         if settings.decomposed and not any("magnitude" in parts for parts in layers.values()):
             raise MGTError(f"{source.name} is a DoRA by its settings, and holds no magnitudes of its layers")
-        return cls(source.stem, updates, len(stored) - len(taken), biases)
+        return cls(name_of(source).removesuffix(source.suffix), updates, len(stored) - len(taken), biases)
 
 
 def by_layers(stored: Mapping[str, Stored], file: str) -> dict[str, dict[str, Stored]]:

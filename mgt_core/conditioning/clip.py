@@ -10,6 +10,12 @@ Shapes = dict[str, tuple[int, ...]]
 
 LAION = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"  # a repository
 
+PREFIX = "text_model."
+BARE = (
+    "embeddings.",
+    "encoder.",
+    "final_layer_norm.",
+)  # as CLIPTextModel of transformers 5 has names, without the prefix
 TOKENS = "text_model.embeddings.token_embedding.weight"
 POSITIONS = "text_model.embeddings.position_embedding.weight"
 INSIDE = "text_model.encoder.layers.{}.mlp.fc1.weight"
@@ -34,7 +40,7 @@ class CLIPText(Published):
 
     @staticmethod
     def recognizes(config: dict, shapes: Shapes) -> bool:
-        return len(shapes.get(TOKENS, ())) == 2
+        return len(shapes.get(TOKENS, shapes.get(TOKENS.removeprefix(PREFIX), ()))) == 2
 
     @classmethod
     def codes_in(cls, config: dict, shapes: Shapes) -> int | None:
@@ -43,6 +49,10 @@ class CLIPText(Published):
     @staticmethod
     def leaves(name: str) -> bool:
         return name.startswith(PICTURES)
+
+    @staticmethod
+    def renamed(name: str) -> str:
+        return PREFIX + name if name.startswith(BARE) else name
 
     @staticmethod
     def configure(config: dict, shapes: Shapes, where: Any = "the text encoder") -> Any:

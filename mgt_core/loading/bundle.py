@@ -20,6 +20,7 @@ from ..registry import SCHEDULES
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
 from .disk import read_json
+from .downloads import told_of_downloads
 from .layouts import find_bundle
 from .networks import backbone_of, codec_of, text_encoder_of
 from .official import encoder_advice
@@ -56,7 +57,8 @@ def load(
     Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
-    layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text))
+    with told_of_downloads(source, transformer, text_encoder, tokenizer, codec, base):
+        layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text))
     pipe = assemble(layout, pick_dtype(dtype, device), device)
     if pipe.advice:
         log.warning("%s: %s", pipe.name, pipe.advice)
@@ -75,8 +77,9 @@ def load_text_encoder(
     tokenizer: the folder of another, or a bundle that has one; default what lies with the encoder. dtype, device: as
     `load` has them. Raises MGTError naming what is wrong."""
     device = pick_device(device)
-    part = find_text(find_bundle(source, "text_encoder"), [], read_part)
-    words = find_tokenizer(tokenizer, [], part.path)
+    with told_of_downloads(source, tokenizer):
+        part = find_text(find_bundle(source, "text_encoder"), [], read_part)
+        words = find_tokenizer(tokenizer, [], part.path)
     return text_encoder_of(part, words, pick_dtype(dtype, device), device)
 
 

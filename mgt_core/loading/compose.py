@@ -12,12 +12,13 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MGTError
+from .hub import name_of
 from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
+from .words import EXPECTED, has_words, with_words
 
 Source = str | os.PathLike
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
-WORDS = ("vocab.json", "merges.txt")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
-        str(source) if str(source) in BUILT_IN else path.name,
+        str(source) if str(source) in BUILT_IN else name_of(path),
         folder_of(home),
         next((file for file in settings if file.is_file()), settings[0]),
         transformer,
@@ -133,17 +134,8 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
         if folder.is_dir():
             return with_words(folder)
     for folder in (beside, beside.parent / "tokenizer"):
-        if (folder / WORDS[0]).is_file():
+        if has_words(folder):
             return with_words(folder)
     raise MGTError(
-        f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with "
-        f"{' and '.join(WORDS)}"
+        f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with {EXPECTED}"
     )
-
-
-def with_words(folder: Path) -> Path:
-    """Raises MGTError where the folder is none of a CLIP tokenizer."""
-    for name in WORDS:
-        if not (folder / name).is_file():
-            raise MGTError(f"{folder / name} is missing")
-    return folder

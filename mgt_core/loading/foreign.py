@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from ..errors import MGTError, join_some, shown_text
 from .disk import MAX_JSON, is_dir, read_json, read_whole
-from .listing import ARCHIVES, GGUF, UNFINISHED
+from .downloads import ADVICE, WHAT, unfinished
+from .endings import ARCHIVES, GGUF, UNFINISHED
 from .mistaken import WAIT, in_place_of
 from .shards import told_of_shard
 from .wrappers import seen_through
@@ -132,7 +133,7 @@ def by_ending(path: Path) -> Foreign | None:
             "a GGUF file", "no model of this pack comes in that format; it belongs in models/diffusion_models"
         )
     if path.name.endswith(UNFINISHED):
-        return Foreign("an unfinished download", WAIT, readable=False)
+        return Foreign(WHAT, WAIT, readable=False)
     if path.suffix in ARCHIVES:
         return Foreign("a packed archive", "unpack it into a folder of its own", readable=False)
     return None
@@ -142,6 +143,8 @@ def unreadable(path: Path, problem: Exception) -> Foreign:
     """What is wrong with a file or folder that could not be read."""
     said = str(problem).removeprefix(str(path)).strip()
     if is_dir(path):
+        if unfinished(path):
+            return Foreign(WHAT, ADVICE, readable=False)
         return Foreign("a folder without readable weights", said, readable=False)
     told = told_of_shard(path) or in_place_of(path)
     if told is None and "is truncated" in said:

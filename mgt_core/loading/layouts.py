@@ -7,6 +7,7 @@ Three layouts, as people's downloads have them:
   each with its config.json (UnlockMGM: .../ema_model and tokenizer_imagenet256_torch);
 - a transformer file with its codec beside it (Halton-MaskGIT: ImageNet_384_large.pth and vq_ds16_c2i.pt);
   several transformers may share the codec.
+Each of them may be a model's folder in a cache of huggingface_hub, of which its files are meant (hub.py).
 What is not named as in the first is told by its tensors. Beside them there is what holds a part alone: a folder
 with a config.json and weights in it, or a weight file. How parts of several places make one bundle is in compose.py.
 """
@@ -18,12 +19,14 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some
+from ..errors import MGTError, join_some, reason
 from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
+from .endings import SUFFIXES, TELLING
 from .foreign import Foreign, by_ending, by_names, unreadable
-from .listing import SUFFIXES, TELLING, check_time, files_in, folders_in, identity, once
+from .hub import entered
+from .listing import check_time, contents, files_in, folders_in, identity, once
 from .mistaken import notes_of
 from .part import Part, read_part
 
@@ -45,11 +48,13 @@ Look = Callable[[Path], Part]  # what is known of a path: read now, or remembere
 
 
 def find_bundle(source: str | os.PathLike, what: str = "model") -> Path:
-    """Folder of a built-in model, or a path. what: the argument that is meant. Raises MGTError when there is none."""
+    """Folder of a built-in model, or a path: of a model in a cache (hub.py), that of its files. what: the argument that
+    is meant. Raises MGTError when there is none."""
     source = os.fspath(source) if isinstance(source, os.PathLike) else source
     if isinstance(source, str) and source:
         path = BUILT_IN.get(source) or at_home(source)
         recover(path)
+        path = entered(path)
         if is_dir(path) or (is_file(path) and path.suffix in SUFFIXES):
             return path
         if is_file(path) and (told := by_ending(path)):
@@ -89,7 +94,7 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
     """The part of a folder that `registry` knows. Raises MGTError where there is none."""
     part = find_part(folder, registry, what, usual, look, codes)
     if part is None:
-        below = join_some(entry.name for entry in folders_in(folder) if is_hf_layout(entry))
+        below = join_some(entry.name for entry in contents(folder) if entry.is_folder and is_hf_layout(entry.path))
         advice = f"it holds {below}, which may be given" if below else LENT[what]
         raise MGTError(
             f"{folder} has no subfolder {usual}, and none of its parts is a {what} of a known kind "
@@ -181,7 +186,8 @@ def remembered(path: Path) -> Part:
         return _remembered(path, state_of(path))
     except Exception as error:
         log.debug("%s is passed over: %s", path, error)
-        return Part(path, problem=error)
+        known = isinstance(error, MGTError)
+        return Part(path, problem=error if known else MGTError(f"{path} cannot be read ({reason(error)})"))
 
 
 def state_of(path: Path) -> tuple:

@@ -18,6 +18,8 @@ from typing import NamedTuple, TypeVar
 from ..errors import MGTError
 from ..folders import OLD, original, recover
 from .disk import is_dir
+from .endings import TELLING
+from .hub import REPOSITORY, entered
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +30,6 @@ SEEN = 200_000  # entries of one folder among which those are looked for; a tent
 ENTRIES = 30_000  # of all folders of one list; a second's work
 SECONDS = 20.0  # for reading the headers of one list that are not known yet; a thousand models on a slow disk
 
-PICKLES = (".bin", ".pth", ".pt", ".ckpt")
-SUFFIXES = (".safetensors", *PICKLES)
-GGUF, ARCHIVES = (".gguf",), (".zip",)  # which no model of ours is in, and people have in its place
-# How browsers and programs that download call what has not ended, and the notes that they keep of it.
-LEFT_OVER = (".crdownload", ".part", ".partial", ".aria2", ".incomplete", ".download", ".opdownload", ".tmp", ".!qB")
-UNFINISHED = tuple(f"{suffix}{left}" for suffix in (*SUFFIXES, *GGUF, *ARCHIVES) for left in LEFT_OVER)
-TELLING = (*SUFFIXES, ".json", *GGUF, *ARCHIVES, *UNFINISHED)  # endings of files that say what a folder holds
 FOLDER, FILE = "folder", "file"
 
 
@@ -104,8 +99,11 @@ def once(function: Callable[[Path], T]) -> Callable[[Path], T]:
 
 
 class Entry(NamedTuple):
+    """path: of a model in a cache (hub.py), that of its files."""
+
     name: str
     is_folder: bool  # else it is a regular file
+    path: Path
 
 
 @once
@@ -131,7 +129,12 @@ def contents(folder: Path) -> list[Entry]:
         left.entries -= 1 + len(kept)
     if FOLDER_ENTRIES in (len(found[FOLDER]), len(found[FILE])):
         log.warning("%s holds more than %d folders or files; the rest is passed over", folder, FOLDER_ENTRIES)
-    return [Entry(name, is_folder) for _, name, is_folder in sorted(kept) if can_be_shown(name, folder)]
+    shown = [(name, is_folder) for _, name, is_folder in sorted(kept) if can_be_shown(name, folder)]
+    return [Entry(name, is_folder, place_of(folder / name)) for name, is_folder in shown]
+
+
+def place_of(path: Path) -> Path:
+    return entered(path) if path.name.startswith(REPOSITORY) else path
 
 
 def come_back(folder: Path, others: list) -> Iterator[str]:
@@ -166,11 +169,11 @@ def can_be_shown(name: str, folder: Path | str) -> bool:
 
 def files_in(folder: Path, *endings: str) -> list[Path]:
     """The regular files whose names end so."""
-    return [folder / name for name, is_folder in contents(folder) if not is_folder and name.endswith(endings)]
+    return [entry.path for entry in contents(folder) if not entry.is_folder and entry.name.endswith(endings)]
 
 
 def folders_in(folder: Path) -> list[Path]:
-    return [folder / name for name, is_folder in contents(folder) if is_folder]
+    return [entry.path for entry in contents(folder) if entry.is_folder]
 
 
 def identity(folder: Path) -> tuple[int, int] | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MGTError
 from .beginnings import START, Told, told_from
 from .disk import is_file, opened
-from .listing import LEFT_OVER
+from .endings import LEFT_OVER
 
 NOTES = ".aria2"  # beside a file of its full size whose numbers are not all there; it goes when they are
 WAIT = "let it end, or download the file again"

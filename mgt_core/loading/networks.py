@@ -7,8 +7,9 @@ import torch
 
 from ..backbones.base import Backbone
 from ..codecs.base import Codec
+from ..conditioning.clip import PROJECTION
 from ..conditioning.text import TextEncoder
-from ..errors import whole_number
+from ..errors import MGTError, whole_number
 from ..pulse import beat_before
 from .building import told_of
 from .materialize import described_in, materialize
@@ -46,6 +47,11 @@ def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: tor
     from transformers import CLIPTextModelWithProjection
 
     stored = part.tensors()
+    if PROJECTION not in stored:
+        raise MGTError(
+            f"{part.path} has no {PROJECTION}, as a CLIPTextModel is saved, and the transformer takes projected states "
+            "too; give an encoder saved as CLIPTextModelWithProjection, or a whole CLIPModel"
+        )
     config = part.kind.configure(part.config, shapes_of(stored), described_in(part.path))
     whole_number(f"num_hidden_layers of {described_in(part.path)}", config.num_hidden_layers, 1, len(stored))
     network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)

@@ -35,7 +35,7 @@ def checkpoint_of(part: Part) -> str:
     repository gave its folder or file. Other whole models of these sizes (fine-tunes of it) are taken for it."""
     if mark := part.config.get(MARK):
         return str(mark)
-    shapes = shapes_of(part.stored)
+    shapes = {part.kind.renamed(name): shape for name, shape in shapes_of(part.stored).items()}
     activation = text_values(part.config).get("hidden_act", "gelu")
     if not holds(shapes, TEXT) or INSIDE.format(LAYERS) in shapes or activation != "gelu":
         return ""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ..errors import MGTError, join_some
 from .disk import is_file, read_json
-from .listing import SUFFIXES, UNFINISHED, files_in, is_listing, once
+from .endings import SUFFIXES, UNFINISHED
+from .listing import files_in, is_listing, once
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ def told_of_shard(file: Path) -> tuple[str, str] | None:
     """What one shard is, and what to do; None for a file that is none."""
     if (shard := shard_of(file)) is None:
         return None
-    missing = missing_of(shards_in(file.parent).get(shard.of, [shard]))
+    missing = missing_of(sets_in(file.parent).get(shard.of, [shard]))
     also = f", once it holds {join_some(missing)} too" if missing else ""
     return f"one of {shard.count} shards, which are read together", f"choose their folder, {file.parent}{also}"
 
 
 @once
-def shards_in(folder: Path) -> dict[tuple, list[Shard]]:
+def sets_in(folder: Path) -> dict[tuple, list[Shard]]:
     """Those that belong together, by what they have in common."""
     sets: dict[tuple, list[Shard]] = {}
     for shard in filter(None, map(shard_of, files_in(folder, *SUFFIXES))):
@@ -109,7 +110,7 @@ def choices_in(folder: Path) -> list[Choice]:
     for suffix in SUFFIXES:
         indexes = [index for index in files_in(folder, ".json") if f"{suffix}.index." in index.name]
         files = files_in(folder, suffix)
-        sets = [held for held in shards_in(folder).values() if held[0].file.suffix == suffix]
+        sets = [held for held in sets_in(folder).values() if held[0].file.suffix == suffix]
         choices = [of_index(index, suffix) for index in indexes] + [of_shards(folder, held) for held in sets]
         choices += [Choice(file.name, [file]) for file in files if shard_of(file) is None]
         found += sorted(choices, key=Choice.order)

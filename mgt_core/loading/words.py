@@ -1,32 +1,64 @@
-"""The tokenizer of a text encoder, which has to make ids that the encoder has a row for."""
+"""The tokenizer of a text encoder, which has to make ids that the encoder has a row for.
 
+transformers 4 writes vocab.json and merges.txt, its fast classes tokenizer.json as well, and transformers 5 that alone;
+each generation reads what the other wrote, where it is asked for by the class that does.
+"""
+
+import math
 from pathlib import Path
 from typing import Any
 
 from ..errors import MGTError
 from .building import told_of
-from .disk import is_file, stat_of
+from .disk import is_file, read_json, stat_of
 from .marked import in_utf8
 from .mistaken import in_place_of
 
+# The files of a vocabulary, as transformers' tokenizers call them, of which a folder has one row or more.
+VOCABULARIES = (
+    {"vocab_file": "vocab.json", "merges_file": "merges.txt"},
+    {"tokenizer_file": "tokenizer.json"},
+)
+SETTINGS = "tokenizer_config.json"
+EXTRA = "extra_special_tokens"  # transformers 5 writes a list of them, where 4 reads a table
 # Bytes of the files that are read. Every token that is added to a vocabulary takes longer than the one before.
 MAX_WORDS = 5 * 2**20  # the largest of CLIP's has up to four million
 MAX_SETTINGS = 128 * 2**10  # CLIP's have about one thousand
 FILES = {
     **dict.fromkeys(("vocab.json", "merges.txt", "tokenizer.json"), MAX_WORDS),
-    **dict.fromkeys(("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
+    **dict.fromkeys((SETTINGS, "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
     "config.json": MAX_SETTINGS,
 }
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 TRIAL = "a photo of 2 cats, caf\u00e9"
+EXPECTED = ", or with ".join(" and ".join(row.values()) for row in VOCABULARIES)
 FRAME = 2  # tokens beside those of a prompt, its start and its end
+
+
+def vocabulary_in(folder: Path) -> dict[str, str]:
+    """The files of a vocabulary in a folder, by transformers' arguments for them; none where it is not whole."""
+    whole = [row for row in VOCABULARIES if all(is_file(folder / file) for file in row.values())]
+    return {name: str(folder / file) for row in whole for name, file in row.items()}
+
+
+def has_words(folder: Path) -> bool:
+    """Whether any file of a vocabulary lies in the folder."""
+    return any(is_file(folder / file) for row in VOCABULARIES for file in row.values())
+
+
+def with_words(folder: Path) -> Path:
+    """Raises MGTError where the folder is none of a CLIP tokenizer."""
+    if not vocabulary_in(folder):
+        missing = next(file for file in VOCABULARIES[0].values() if not is_file(folder / file))
+        raise MGTError(f"{folder / missing} is missing; a tokenizer is a folder with {EXPECTED}")
+    return folder
 
 
 def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
     """transformers' CLIPTokenizer of a folder, for an encoder whose table has so many rows.
 
     Raises MGTError for one that cannot be read, has no start or end, or makes other ids."""
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTokenizer, CLIPTokenizerFast
 
     with told_of(folder, "does not hold a readable CLIP tokenizer"):
         for name, limit in FILES.items():
@@ -38,7 +70,9 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
                     f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
                 )
         with in_utf8(folder, FILES) as readable:
-            words = CLIPTokenizer.from_pretrained(readable, local_files_only=True)
+            files = vocabulary_in(readable)
+            kind = CLIPTokenizer if "vocab_file" in files else CLIPTokenizerFast  # the same in transformers 5
+            words = kind.from_pretrained(readable, local_files_only=True, **files, **special_tokens(readable))
         ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
         special = [getattr(words, name) for name in SPECIAL]
         if not all(isinstance(value, int) and value >= 0 for value in (*ids, *special)):
@@ -51,11 +85,20 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
         return words
 
 
+def special_tokens(folder: Path) -> dict[str, Any]:
+    """Those beside the usual ones as every transformers takes them; nothing where they are written so."""
+    file = folder / SETTINGS
+    held = read_json(file) if is_file(file) else {}
+    if isinstance(held.get(EXTRA, {}), dict):
+        return {}
+    return {EXTRA: {}, "additional_special_tokens": held[EXTRA] or []}
+
+
 def longest_prompt(words: Any, positions: int, folder: Path) -> int:
     """Tokens that a prompt is padded or cut to. positions: of the encoder. Raises MGTError where there is no room."""
     longest = words.model_max_length
-    if isinstance(longest, float) and longest.is_integer():
-        longest = int(longest)
+    if isinstance(longest, float) and (longest.is_integer() or longest == math.inf):  # as good as none
+        longest = int(min(longest, positions))
     if not isinstance(longest, int) or isinstance(longest, bool) or min(longest, positions) <= FRAME:
         raise MGTError(
             f"{folder} has model_max_length {longest!r} and its text encoder {positions} positions; expected whole "

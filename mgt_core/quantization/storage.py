@@ -14,9 +14,10 @@ from torch import nn
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
-from ..loading.listing import SUFFIXES
+from ..loading.endings import SUFFIXES
 from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
+from ..loading.words import vocabulary_in
 from .calibration import Calibration
 from .formats import config_tensor
 from .layers import packed_layers
@@ -154,14 +155,13 @@ def config_values(config: object) -> dict:
 def save_tokenizer(tokenizer, folder: Path) -> None:
     """The files it was read from, where they still are; else what it writes itself."""
     source = Path(tokenizer.name_or_path)
-    if (source / "vocab.json").is_file():
+    if vocabulary_in(source):
         folder.mkdir()
         for file in source.iterdir():
             if file.is_file() and file.suffix not in SUFFIXES:  # a model may lie beside it
                 shutil.copyfile(file, folder / file.name)
     else:
         tokenizer.save_pretrained(folder)
-        tokenizer.backend_tokenizer.model.save(str(folder))  # the words and merges, which are all that older ones have
 
 
 def write_json(path: Path, values: dict) -> None:

@@ -99,7 +99,7 @@ TEXT = (
     "text_encoder_2.x",
     "text_encoders.t5.x",
 )
-TEXT += ("base_model.model.text_model.x", "module.text_encoder.x", "bundle_emb.cat.x")
+TEXT += ("base_model.model.text_model.x", "module.text_encoder.y", "bundle_emb.cat.x")
 
 
 def test_parts_of_text_encoders_are_left_out_and_counted(pipe, tmp_path, caplog):

@@ -25,8 +25,8 @@ def test_what_cannot_be_read_is_none_and_told_once(tmp_path, caplog):
 @pytest.mark.parametrize(
     "content, words",
     [
-        (b"", "Expecting value"),
-        (b"\xff", "can't decode byte"),
+        (b"", "it is empty"),
+        (b"\xff", "line 1 holds the byte 0xff"),
         (b"[" * 100_000, "nested deeper than 64 levels"),
         (b"[" * 65 + b"]" * 65, "nested deeper than 64 levels"),
         (b"[" + b"9" * 5000 + b"]", "a whole number of 5000 digits"),

@@ -308,7 +308,7 @@ CASES = [
     ("no picture", lambda: mgt_core.encode_image(MODEL, CODEC, torch.zeros(3, 16, 16)), ["image", "[3, 16, 16]"]),
     ("strength", lambda: encoded(1.5), ["strength", "1.5", "0 to 1"]),
     ("mask rank", lambda: mgt_core.mask_tokens(encoded(), torch.zeros(1, 1, 8, 8)), ["mask", "[1, 1, 8, 8]"]),
-    ("mask batch", lambda: mgt_core.mask_tokens(encoded(), torch.ones(3, 8, 8)), ["3 of mask for 1 images"]),
+    ("mask batch", lambda: mgt_core.mask_tokens(encoded(), torch.ones(3, 8, 8)), ["3 of mask for 1 image;", "give 1"]),
     ("grow", lambda: mgt_core.mask_tokens(encoded(), torch.ones(8, 8), grow=-1), ["grow", "-1"]),
     ("pad", lambda: mgt_core.pad_tokens(MODEL, encoded(), (UNIT + 1, 0, 0, 0)), ["left", str(UNIT + 1), "multiples"]),
     ("negative pad", lambda: mgt_core.pad_tokens(MODEL, encoded(), (0, 0, 0, -UNIT)), ["bottom", "multiples"]),

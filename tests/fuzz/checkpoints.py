@@ -11,7 +11,7 @@ from random import Random
 import torch
 
 import mgt_core
-from mgt_core.loading.listing import SUFFIXES
+from mgt_core.loading.endings import SUFFIXES
 from mgt_core.loading.networks import load_codec
 from mgt_core.quantization.quantize import Quantized
 from mgt_core.quantization.storage import save_weights

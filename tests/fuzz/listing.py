@@ -34,6 +34,7 @@ shutil.copytree(READY / "mgt" / "good" / "text_encoder", READY / "text_encoders"
 
 KINDS = ("mgt", "diffusers", "diffusion_models", "checkpoints", "text_encoders", "clip", "clip_vision", "vae", "loras")
 INSIDE = ("transformer", "vqvae", "text_encoder", "tokenizer", "presets", "self_guidance", "a", "b.safetensors")
+INSIDE += ("models--a--b", "snapshots", "refs", "main")  # of caches
 FILES = ("config.json", "model_index.json", "model.safetensors", "pytorch_model.bin", "model.safetensors.index.json")
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".json", "")
 STEMS = ("a", "model", "x" * 240, "é", "日本", "a b", ".hidden", "\udcff", "a\nb", "a\x1b[2J", "\udced\udca0\udc80")

@@ -101,7 +101,7 @@ def trial(seed: int, folder: Path) -> str:
     try:
         with limits(), sending(hostile.answer) as url, contextlib.redirect_stderr(said):
             options = argparse.Namespace(server=draws.choice(odd_addresses(url)) if hostile.at == "address" else url)
-            options.output, options.set = output, settings
+            options.output, options.set, options.draw = output, settings, 0
             outcome = run(Document(**graph), options)
     finally:
         logging.getLogger("runner").removeHandler(handler)

@@ -19,8 +19,8 @@ import mgt_core
 from mgt_core import MGTError
 from mgt_core.loading.beginnings import told_from
 from mgt_core.loading.bundle import load_text_encoder
+from mgt_core.loading.endings import LEFT_OVER
 from mgt_core.loading.layouts import remembered
-from mgt_core.loading.listing import LEFT_OVER
 from mgt_core.presets import Preset
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights, weights_file
 from support.device import HERE

@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import mgt_core
-from mgt_core.loading import disk, listing, weights
+from mgt_core.loading import disk, endings, weights
 from mgt_core.loading.compose import find_layout
 from mgt_core.loading.layouts import BUILT_IN, loose_bundles
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, shard_weights
 from support.device import HERE
 from support.golden import bundles
 
-LISTS = listing.SUFFIXES  # files whose list of tensors is read
+LISTS = endings.SUFFIXES  # files whose list of tensors is read
 
 
 class Reads:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 import mgt_core
 from mgt_core.conditioning.clip import CLIPText
 from mgt_core.loading import official, weights
-from support.bundles import copy_bundle, edit_weights, weights_file
+from support.bundles import REMOVED, copy_bundle, edit_config, edit_weights, weights_file
 from support.device import DEVICE, HERE
 from support.encoders import clip_model, edit_text_config, pickled
 from support.golden import bundles
@@ -123,3 +123,27 @@ def test_the_tokenizer_stays_the_bundles(bundle, clip, tmp_path):
 def test_no_text_encoder_is_loaded_where_none_is_wanted(bundle):
     shutil.rmtree(bundle / "text_encoder")
     assert load(bundle, text=False).text is None
+
+
+@pytest.mark.parametrize("prefix", ["text_model.", ""], ids=["with the prefix", "without"])
+def test_names_as_each_generation_of_transformers_has_them(bundle, prefix):
+    """transformers 5 gives a CLIPTextModel's without "text_model."; whichever saved it, the network is the same."""
+    before = load(bundle).text.encode(PROMPTS)
+    edit_weights(
+        bundle / "text_encoder",
+        lambda held: {name.replace("text_model.", prefix): value for name, value in held.items()},
+    )
+    edit_config(bundle / "text_encoder", torch_dtype=REMOVED, dtype="float32", transformers_version="5.24.0")
+    ours = load(bundle).text.encode(PROMPTS)
+    assert torch.equal(ours.hidden, before.hidden) and torch.equal(ours.pooled, before.pooled)
+
+
+def test_an_encoder_without_its_projection_says_how_it_is_saved_with_it(bundle):
+    """Both as CLIPTextModel saves it."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig.from_pretrained(bundle / "text_encoder")
+    shutil.rmtree(bundle / "text_encoder")
+    CLIPTextModel(config).save_pretrained(bundle / "text_encoder")
+    with pytest.raises(mgt_core.MGTError, match="text_projection.weight, as a CLIPTextModel .*WithProjection"):
+        load(bundle)

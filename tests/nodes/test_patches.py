@@ -60,9 +60,9 @@ def test_widgets_are_as_the_part_declares(name):
         assert kind == list(allowed.values) if isinstance(allowed, Choices) else kind in ("INT", "FLOAT", "BOOLEAN")
         if kind in ("INT", "FLOAT"):
             for end in ("min", "max"):
-                allowed.check(key, options[end])  # and the next beyond is refused
+                allowed.taken(key, options[end])  # and the next beyond is refused
                 with pytest.raises(mgt_core.MGTError):
-                    allowed.check(key, options[end] + {"min": -1, "max": 1}[end])
+                    allowed.taken(key, options[end] + {"min": -1, "max": 1}[end])
 
 
 def test_guidance_schedule_is_attached_and_replaced():

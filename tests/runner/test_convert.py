@@ -252,3 +252,42 @@ def test_refusals(graph, sentence, info):
 )
 def test_places_of_widget_values(declared, slots):
     assert list(specs.widget_slots({"input": declared})) == slots
+
+
+OFF = {
+    "a muted node": (
+        chain(change(2, 1, mode=MUTED)),
+        "thing of Node 3 (Show) is not fed, since Node 2 (Change) is muted.",
+    ),
+    "a muted one behind a reroute": (
+        workflow(
+            [make(1, mode=MUTED), reroute(5, 1), show(3, 2)], [(1, 1, 0, 5, 0, "THING"), (2, 5, 0, 3, 0, "THING")]
+        ),
+        "thing of Node 3 (Show) is not fed, since Node 1 (Make) is muted.",
+    ),
+    "a bypassed one without such an input": (
+        workflow([make(1, mode=BYPASSED), show(3, 1)], [(1, 1, 0, 3, 0, "THING")]),
+        "thing of Node 3 (Show) is not fed, since Node 1 (Make) is bypassed and takes nothing of that type to pass on.",
+    ),
+    "a muted subgraph": (
+        with_subgraph(mode=MUTED),
+        "thing of Node 3 (Show) is not fed, since Node 2 (a-b-c) is muted.",
+    ),
+    "a muted end": (
+        workflow([make(1), show(3, 1, mode=MUTED)], [(1, 1, 0, 3, 0, "THING")]),
+        "Node 3 (Show) is muted or bypassed, or lies in what is.",
+    ),
+}
+
+
+@pytest.mark.parametrize("graph, told", OFF.values(), ids=OFF)
+def test_what_is_switched_off_before_an_end_is_told(graph, told, info, caplog):
+    to_api(graph, info)
+    assert caplog.messages == [told]
+
+
+def test_what_is_switched_off_where_no_end_needs_it_is_not_told(info, caplog):
+    graph = chain(change(2, 1))
+    graph["nodes"] += [make(7, mode=MUTED), change(8, 9), show(9, 10, mode=MUTED)]
+    graph["links"] += [[9, 7, 0, 8, 0, "THING"], [10, 8, 0, 9, 0, "THING"]]
+    assert set(to_api(graph, info)) == {"1", "2", "3", "8"} and not caplog.messages

@@ -10,6 +10,15 @@ from runner.files import read_document
 
 FILE_ERRORS = {
     "empty": (b" \n", "Cannot read the workflow: {file} is empty."),
+    "nothing": (b"", "Cannot read the workflow: {file} is empty."),
+    "web page": (
+        b"\n\n<!DOCTYPE html>\n<html>",
+        "Cannot read the workflow: {file} is a web page in the workflow's place: download the workflow itself.",
+    ),
+    "Git LFS": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n",
+        "Cannot read the workflow: {file} is a pointer of Git LFS in the workflow's place: fetch it with git lfs pull.",
+    ),
     "not JSON": (
         b'{"nodes": [',
         "Cannot read the workflow: {file} is not JSON (Expecting value: line 1 column 12 (char 11)).",

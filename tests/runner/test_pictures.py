@@ -155,6 +155,8 @@ STRANGERS = {
     "SVG: save": b"\xef\xbb\xbf<svg width='1'>",
     "web page": b"\n<!DOCTYPE html><html>",
     "is empty": b"",
+    "is TIFF of a kind that is not read, such as floats in three colours": b"II*\0\x08\0\0\0\0\0\0\0\0\0",
+    "is damaged: copy": b"\x89PNG\r\n\x1a\n" + bytes(40),
     "none of a known kind": b"not a picture",
 }
 

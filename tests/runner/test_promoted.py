@@ -1,6 +1,7 @@
 """Widgets that uses of a subgraph show: their values, in every order in which front ends have kept them."""
 
 import copy
+import re
 
 import pytest
 
@@ -148,4 +149,15 @@ def test_a_setting_of_what_is_linked_around_the_subgraph(info):
     graph = used([21, 22], entries=linked, links=[(5, 1, 1, 7, 1, "INT")])
     with pytest.raises(WorkflowError) as refusal:
         prepare(Document(ui=graph), ["7:1.seed=3"], info)
-    assert str(refusal.value) == "--set: seed of Node 7:1 (Change) comes from the subgraph around it, 7; set it there."
+    assert str(refusal.value) == "--set: seed of Node 7:1 (Change) comes from node 1; set it there."
+
+
+def test_settings_inside_two_subgraphs_go_to_the_outermost_that_shows_the_widget(info):
+    graph = used([21], None, SHOWN[:2], [INNER, outer(values=[31, 32])], "o")
+    prompt, ran = prepare(Document(ui=graph), ["7:5:1.seed=61", "7:5:1.steps=62"], info)
+    assert (prompt["7:5:1"]["inputs"]["seed"], prompt["7:5:1"]["inputs"]["steps"]) == (61, 62)
+    assert ran["nodes"][1]["widgets_values"] == [61]
+    linked = [SHOWN[0], ("seed", "INT", 5, "seed")]
+    graph = used([21], None, linked, [INNER, outer(values=[31, 32])], "o", links=[(5, 1, 1, 7, 1, "INT")])
+    with pytest.raises(WorkflowError, match=re.escape("seed of Node 7:5:1 (Change) comes from node 1; set it there.")):
+        prepare(Document(ui=graph), ["7:5:1.seed=3"], info)

@@ -62,6 +62,14 @@ def test_what_was_typed_where_python_reads_the_command_line_in_another_encoding(
             parse(unread, ["STRING"], "text of Node 1")
 
 
+def test_a_title_that_was_typed_so_is_found(library):
+    graph = chain(change(2, 1))
+    graph["nodes"][0]["title"] = "漢字 😀"
+    typed = "漢字 😀.text=é".encode().decode("ascii", "surrogateescape")
+    made = apply_settings(graph, [typed], library.object_info)
+    assert "é" in made["nodes"][0]["widgets_values"]
+
+
 @pytest.mark.parametrize("name", ["1", "Make a Thing", "Make"])
 @pytest.mark.parametrize("form", ["ui", "api"])
 def test_setting_by_id_title_or_class(name, form, library):

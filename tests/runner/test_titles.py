@@ -103,6 +103,10 @@ def test_none_or_several_are_told(tmp_path):
     (tmp_path / "1 My one.json").write_text("{}")
     with pytest.raises(WorkflowError, match=r"nope\.json is not in .*; workflows there: my_one\."):
         found(tmp_path / "nope.json", SHIPPED)
+    (tmp_path / "my_one.json").symlink_to("1 My one.json")
+    with pytest.raises(WorkflowError, match=r"workflows there: my_one\."):
+        found(tmp_path / "nope.json", SHIPPED)
+    (tmp_path / "my_one.json").unlink()
     (tmp_path / "my-one (old).json").write_text("{}")
     with pytest.raises(WorkflowError, match=r"could be '1 My one.json', 'my-one \(old\).json' in .*; give one"):
         found(tmp_path / "my_one", SHIPPED)

@@ -11,7 +11,7 @@ from run_workflow import to_api
 from runner import replaced
 from runner.images import Folders
 from runner.local import Library
-from runner.naming import date_text, expand_prefix
+from runner.naming import date_text, expand_prefix, target
 from runner.problems import WorkflowError
 from runner.replaced import script_text
 from support import queued
@@ -87,6 +87,12 @@ def test_names_that_are_nobodys_stay_and_are_told(info, caplog):
         f"{where} %Save Image.y%, and Node 1 (SaveImage) has no widget y, so it stays as it is.",
         f"{where} %z%, which is neither a date nor the widget of a node, so it stays as it is.",
     ]
+
+
+@pytest.mark.parametrize("text", ["a/b:c", 'a\\b"c', "a\nb\tc", "a\u2028b\x85c", "a\ud83db\u202ec"])
+def test_what_no_file_name_holds_is_left_out_of_values(text, info, tmp_path):
+    made = prefix("%Words.text%", info, queued.encoder(2, text) | {"title": "Words"})
+    assert made == "a_b_c" and target(tmp_path, made) == tmp_path / "a_b_c"
 
 
 def test_dates_are_those_of_now(info, monkeypatch):

@@ -259,6 +259,6 @@ def test_one_process_gathers(data, tmp_path):
 @pytest.mark.parametrize("ending", ["png", "txt"])
 def test_data_that_cannot_be_read_are_named(data, tmp_path, ending):
     (data / f"a.{ending}").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(MGTError, match=f"a.{ending} is no readable"):
+    with pytest.raises(MGTError, match=f"a.{ending} (is no readable|cannot be read)"):
         gather_examples(str(data), SMALL, tmp_path / "kept", 10)
     assert not (tmp_path / "kept").exists()
