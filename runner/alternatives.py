@@ -13,6 +13,7 @@ from .problems import WorkflowError
 
 DEEPEST = 50  # alternatives in each other
 MOST_SIGNS = 2_000_000  # that are looked at in all texts of a workflow, some seconds of work
+MOST_READ = 64 << 20  # characters that are looked through, those within alternatives once more for each
 SIGN = re.compile(r"[\\{}|]")
 ESCAPED = re.compile(r"\\([{}|])")
 COMMENT = re.compile(r"/[/*]")
@@ -24,7 +25,7 @@ class Draws:
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
-        self.signs = 0
+        self.signs = self.read = 0
         self.where = ""  # the text that is being resolved
 
     def resolved(self, text: str, key: str, where: str) -> str:
@@ -38,10 +39,11 @@ class Draws:
         if depth > DEEPEST:
             deep = f"{self.where} holds alternatives {{a|b}} more than {DEEPEST} deep in each other"
             raise WorkflowError.one("Bad text", deep)
+        self._look(read=len(text))
         text = without_comments(text)
         parts, at = [], 0
         while found := SIGN.search(text, at):
-            self._look()
+            self._look(signs=1)
             parts.append(text[at : found.start()])
             at = found.end()
             if found[0] == "{":
@@ -59,7 +61,7 @@ class Draws:
         """What may be drawn of the alternatives that begin here, and where they end, if only with the text."""
         options, start, depth = [], at, 0
         while found := SIGN.search(text, at):
-            self._look()
+            self._look(signs=1)
             at = found.end()
             if found[0] == "\\":
                 at += 1
@@ -74,11 +76,11 @@ class Draws:
                     return options, at
         return [*options, text[start:]], len(text)
 
-    def _look(self) -> None:
-        self.signs += 1
-        if self.signs > MOST_SIGNS:
-            many = f"up to {self.where}, its texts hold more than {MOST_SIGNS:,} of {{ | }} and \\ to look at"
-            raise WorkflowError.one("Bad workflow", many)
+    def _look(self, signs: int = 0, read: int = 0) -> None:
+        self.signs, self.read = self.signs + signs, self.read + read
+        if self.signs > MOST_SIGNS or self.read > MOST_READ:
+            much = f"{MOST_READ:,} characters, or {MOST_SIGNS:,} of {{ | }} and \\, to look at"
+            raise WorkflowError.one("Bad workflow", f"up to {self.where}, its texts hold more than {much}")
 
 
 def without_comments(text: str) -> str:

@@ -77,7 +77,9 @@ def _by_type(graph: Json, nodes: dict[str, Json], linked: dict[str, Link]) -> It
             if link is not None:
                 kind = _type_of(link, graph, nodes)
                 beginning = beginnings[slot] if slot < len(beginnings) else ""
-                sent.setdefault((kind, beginning), set()).add((link.origin, link.origin_slot))
+                found = sent.setdefault((kind, beginning), set())
+                if len(found) < 2:  # several are as good as none
+                    found.add((link.origin, link.origin_slot))
     for target, slot, kind, name in _open_inputs(nodes) if sent else ():
         sources = set().union(*(sent.get((kind, beginning), ()) for beginning in ("", name[:3].lower())))
         if len(sources) == 1:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 
 from .problems import Json
 
+MOST_VERBS = 4  # in the name of a class
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -23,11 +24,12 @@ class Kind(Enum):
     FIRST_INPUT = auto()  # what feeds the first of its inputs that is fed
 
 
+PRIMITIVE = "PrimitiveNode"
 OWN = {
     "Note": Kind.SAME_INPUT,
     "MarkdownNote": Kind.SAME_INPUT,
     "Reroute": Kind.SAME_INPUT,
-    "PrimitiveNode": Kind.WIDGET,
+    PRIMITIVE: Kind.WIDGET,
 }
 RGTHREE = (
     "Bookmark",
@@ -91,8 +93,8 @@ def _words(node: Json) -> set[str]:
 
 def families(node: Json, verb: str) -> set[str]:
     """What is left of a class's name without the verb, by which its Set and its Get belong together."""
-    name = node["type"][:200].lower()
-    return {f"{name[:at]}*{name[at + len(verb) :]}" for at in range(len(name)) if name.startswith(verb, at)}
+    parts = node["type"][:200].lower().split(verb, MOST_VERBS)
+    return {f"{verb.join(parts[:place])}*{verb.join(parts[place:])}" for place in range(1, len(parts))}
 
 
 def name_held(node: Json) -> str:

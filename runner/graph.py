@@ -11,8 +11,18 @@ from typing import Any, NamedTuple
 from . import broadcasts
 from .groups import written_groups
 from .problems import Json, WorkflowError, name_node
-from .promoted import Held, Shown, Widget, by_node, held_value, held_values, widgets_of
-from .shape import MOST_BYTES, MOST_NODES, NOTES, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, Link, check_workflow, link_ends
+from .promoted import Held, Shown, Widget, by_node, held_value, held_values, most_shown, widgets_of
+from .shape import (
+    MOST_BYTES,
+    MOST_LINKS,
+    MOST_NODES,
+    NOTES,
+    SUBGRAPH_INPUT,
+    SUBGRAPH_OUTPUT,
+    Link,
+    check_workflow,
+    link_ends,
+)
 
 MUTED, BYPASSED = 2, 4
 DEEPEST = 32  # subgraphs in each other; every one makes the ids of what it holds longer
@@ -36,6 +46,10 @@ class Graph:
     unsent: list[Json]
     slots: tuple[str, ...] | None = None
     shown: tuple[Shown | None, ...] | None = None
+
+    @cached_property
+    def slot_names(self) -> frozenset[str]:
+        return frozenset(self.slots or ())
 
     @cached_property
     def fed(self) -> dict[Widget, int]:
@@ -93,16 +107,21 @@ class Scope:
     def outside(self, slot: int) -> int | None:
         """The input of this use that stands for one of the subgraph's: that of its place, but of an old group node that
         of its name, since newer front ends put inputs for widgets between. None for one that this use has not."""
-        names, slots = self.input_names, self.graph.slots
-        if slots is not None and slots[slot] in names:
-            return names.index(slots[slot])
-        is_there = 0 <= slot < len(names) and (slots is None or names[slot] not in slots)
+        assert self.instance is not None
+        entries, slots = self.instance.get("inputs") or [], self.graph.slots
+        if slots is not None and slots[slot] in self.input_places:
+            return self.input_places[slots[slot]]
+        is_there = 0 <= slot < len(entries) and (
+            slots is None or entries[slot].get("name") not in self.graph.slot_names
+        )
         return slot if is_there else None
 
     @cached_property
-    def input_names(self) -> list[Any]:
+    def input_places(self) -> dict[Any, int]:
+        """The first input of each name."""
         assert self.instance is not None
-        return [entry.get("name") for entry in self.instance.get("inputs") or []]
+        entries = self.instance.get("inputs") or []
+        return {entry.get("name"): len(entries) - 1 - place for place, entry in enumerate(reversed(entries))}
 
     @cached_property
     def held(self) -> dict[int | Widget, list[Held]]:
@@ -150,6 +169,7 @@ def open_graph(workflow: Json, object_info: Json) -> Scope:
     size = _Sizes(subgraphs).of(top, ())
     _limit(size.nodes, "nodes", MOST_NODES)
     _limit(size.written, "bytes", MOST_WRITTEN)
+    _limit(size.shown, "inputs and widgets on the faces of subgraphs", MOST_LINKS)
     return _opened(Scope(top), subgraphs)
 
 
@@ -198,6 +218,7 @@ class Size(NamedTuple):
     nodes: int  # uses of subgraphs among them, which may be empty
     written: int  # bytes of JSON
     depth: int
+    shown: int  # inputs and widgets of uses of subgraphs
 
 
 class _Sizes:
@@ -209,13 +230,14 @@ class _Sizes:
 
     def of(self, graph: Graph, around: tuple[str, ...]) -> Size:
         """around: the subgraphs that it lies in."""
-        nodes = written = depth = 0
+        nodes = written = depth = shown = 0
         for node in graph.nodes.values():
             inner = self.inside(node["type"], around)
             nodes += 1 + (inner.nodes if inner else 0)
             written += (inner.written if inner else 0) + (len(json.dumps(node)) if around else 0)
             depth = max(depth, inner.depth + 1 if inner else 0)
-        return Size(nodes, written, depth)
+            shown += inner.shown + most_shown(node, self.subgraphs[node["type"]].shown) if inner else 0
+        return Size(nodes, written, depth, shown)
 
     def inside(self, subgraph: str, around: tuple[str, ...]) -> Size | None:
         graph = self.subgraphs.get(subgraph)

@@ -11,13 +11,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from . import specs
+from .browser_nodes import PRIMITIVE
 from .problems import Json, WorkflowError, shown_text
 from .promoted import Shown
-from .shape import MOST_LINKS, MOST_NODES, NOTES, SHOWN, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, check_node
+from .shape import MOST_BYTES, MOST_LINKS, MOST_NODES, NOTES, SHOWN, SUBGRAPH_INPUT, SUBGRAPH_OUTPUT, check_node
 
 PREFIXES = ("workflow>", "workflow/")
 CONTROLS = {"INT": 1, "COMBO": 2}  # values after one that may be drawn anew for every run
 DEEPEST = 32  # groups in each other
+MOST_PARTS = 300_000  # inputs and outputs in all groups, which double where groups hold two of each other
 
 
 class Part(NamedTuple):
@@ -58,7 +60,7 @@ class Groups:
     def __init__(self, known: Json, object_info: Json) -> None:
         self.known, self.object_info = known, object_info
         self.found: dict[str, Group | None] = {}
-        self.nodes = self.links = 0
+        self.nodes = self.links = self.parts = self.named = 0
 
     def find(self, kind: str, depth: int) -> Group | None:
         """The group that nodes of a type are of; None for a type that is none."""
@@ -75,6 +77,13 @@ class Groups:
         if self.found[kind] is None:
             raise WorkflowError.one("Bad workflow", f"group node {shown} contains itself")
         return self.found[kind]
+
+    def take(self, parts: int = 0, signs: int = 0) -> None:
+        """Counts what groups show, and how long the names of it are. Raises WorkflowError where it is too much."""
+        self.parts, self.named = self.parts + parts, self.named + signs
+        if self.parts > MOST_PARTS or self.named > MOST_BYTES:
+            many = f"{MOST_PARTS:,} inputs and outputs, or names of {MOST_BYTES >> 20} MB"
+            raise WorkflowError.one("Bad workflow", f"its group nodes have more than {many}, the most that are read")
 
     def _checked(self, group: Any, where: str) -> tuple[list[Json], list[list]]:
         held = [group.get(key) or [] for key in ("nodes", "links")] if isinstance(group, dict) else [None, None]
@@ -111,8 +120,12 @@ class Writer:
         self.kinds = {(link[0], link[1]): link[5] for link in links if len(link) > 5}
         self.feeding = {(target, slot): origin for _, origin, _, target, slot in self.links}
         self.fed = {(origin, slot) for _, origin, slot, _, _ in self.links}
+        self.led: dict[int, list[tuple[int, int]]] = {}
+        for _, origin, _, target, slot in self.links:
+            self.led.setdefault(origin, []).append((target, slot))
         external = defined["external"] if isinstance(defined.get("external"), list) else []
         self.external = {_external(entry) for entry in external if isinstance(entry, list)}
+        self.labels: dict[int, Json] = {}
         self.seen: dict[str, int] = {}
         self.inputs: list[str] = []
         self.shown: list[Shown | None] = []
@@ -124,6 +137,7 @@ class Writer:
         outputs, later = [], []
         for number, node in enumerate(self.nodes):
             parts, given = self._class_of(number, node)
+            self.groups.take(len(parts) + len(given))
             became_inputs = self._became_inputs(node)
             places = {entry.get("name"): slot for slot, entry in enumerate(node["inputs"])}
             places |= {part.name: 0 for part in parts if node["type"] == "Reroute"}  # whose input has no name
@@ -181,9 +195,9 @@ class Writer:
 
     def _kind_through(self, number: int) -> Any:
         """The type of what a reroute leads on."""
-        for _, origin, _, target, slot in self.links:
+        for target, slot in self.led.get(number, ()):
             entry = self._entry(target, slot)
-            if origin == number and entry.get("type") not in ("*", None):
+            if entry.get("type") not in ("*", None):
                 return entry["type"]
         given = self.nodes[number].get("outputs") or [{}]
         return self.kinds.get((number, 0)) or given[0].get("type") or "*"
@@ -226,18 +240,21 @@ class Writer:
     def _name(self, number: int, name: str) -> str:
         """The name that the front end gives to what a group shows: with the node before it where it is taken."""
         node = self.nodes[number]
-        label = next((entry.get("label") for entry in node["inputs"] if entry.get("name") == name), None)
+        if number not in self.labels:
+            self.labels[number] = {entry.get("name"): entry.get("label") for entry in reversed(node["inputs"])}
+        label = self.labels[number].get(name)
         shown = key = str(self._setting(number, "input", name).get("name") or label or name)
-        if shown in self.seen or (node["type"] == "PrimitiveNode" and node.get("title")):
+        if shown in self.seen or (node["type"] == PRIMITIVE and node.get("title")):
             before = node.get("title") or node["type"]
             shown = key = f"{before} {name}"
             if shown in self.seen:
                 shown = f"{before} {self.seen[shown]} {name}"
+        self.groups.take(signs=len(shown))
         self.seen[key] = self.seen.get(key, 1) + 1
         return shown
 
 
-OWN_CLASSES = {"PrimitiveNode": Writer.primitive, "Reroute": Writer.reroute}
+OWN_CLASSES = {PRIMITIVE: Writer.primitive, "Reroute": Writer.reroute}
 
 
 def _external(entry: list) -> tuple[Any, Any]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from .browser_nodes import Kind, kind_of
 from .graph import BYPASSED, MUTED, Scope, mode
-from .names import Names
 from .problems import Json, WorkflowError
+from .setters import Setters
 from .shape import SUBGRAPH_INPUT
 
 MOST_LOOKS = 600_000  # at slots, a second or two of them; 100,000 nodes as workflows have them take some 400,000
@@ -58,19 +58,19 @@ class Sources:
         self.looks = self.switches = 0
 
     @cached_property
-    def names(self) -> Names:
-        return Names(self.top, self.object_info)
+    def setters(self) -> Setters:
+        return Setters(self.top, self.object_info)
 
     @property
     def told(self) -> list[str]:
         """What was not clear on the way, a sentence each."""
-        return list(self.names.twice) if "names" in self.__dict__ else []
+        return list(self.setters.twice) if "setters" in self.__dict__ else []
 
     def kind(self, scope: Scope, node: Json) -> Kind | None:
         """What a node is if it exists in the browser alone."""
         kind = kind_of(node, self.object_info)
         is_unknown = kind is None and node["type"] not in self.object_info
-        return self.names.kind(scope, node) if is_unknown else kind
+        return self.setters.kind(scope, node) if is_unknown else kind
 
     def of(self, scope: Scope, node: Json, slot: int) -> Source:
         """Raises WorkflowError where the links lead nowhere, or in a circle."""
@@ -135,7 +135,7 @@ class Sources:
         if kind is Kind.FIRST_INPUT:
             return self._first_fed(scope, place.node)
         if kind is Kind.NAMED:
-            scope, setter = self.names.setter(scope, place.node)
+            scope, setter = self.setters.setter(scope, place.node)
             node_id = str(setter["id"])
         has_input = slot < len(scope.nodes[node_id].get("inputs") or [])
         return Place(scope, node_id, "inputs", slot, wanted) if has_input else None
@@ -145,6 +145,7 @@ class Sources:
         if self.switches > MOST_SWITCHES:
             many = f"more than {MOST_SWITCHES} switches lie behind one another, or in a circle"
             raise WorkflowError.one("Bad workflow", f"{many}, one of them {scope.label(node)}")
+        self.look(len(node.get("inputs") or []))
         sources = (self.of(scope, node, slot) for slot in range(len(node.get("inputs") or [])))
         first = next((source for source in sources if source is not None), None)
         self.switches -= 1

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from .problems import Json
@@ -11,6 +12,7 @@ Widget = tuple[
     str, ...
 ]  # id of a node, name of its widget, and of one of several in a subgraph the node further inside
 Found = tuple["int | Widget", list[tuple[str, ...]]]
+MOST_IDS = 32  # before a name, as deep as subgraphs lie in each other
 THE_USE_ITSELF = "-1"  # as the node of a widget that belongs to an input of the subgraph
 
 
@@ -80,11 +82,20 @@ def widgets_of(use: Json, fed: dict[Widget, int]) -> list[Shown | None]:
     return [*listed, *unlisted] if late else [*unlisted, *listed]
 
 
+def most_shown(use: Json, shown: Sized | None) -> int:
+    """How many places there can be; shown: of an old group node, where they are known."""
+    return len(use.get("inputs") or ()) + len(_listed(use) if shown is None else shown)
+
+
 def _proxies(use: Json) -> list[Widget]:
+    return [_widget(entry) for entry in _listed(use)]
+
+
+def _listed(use: Json) -> list[Any]:
     """The property, as far as it is of the shape that the front end writes."""
     properties = use.get("properties")
     saved = properties.get("proxyWidgets") if isinstance(properties, dict) else None
-    return [_widget(entry) for entry in (saved if isinstance(saved, list) else [])]
+    return saved if isinstance(saved, list) else []
 
 
 def _widget(entry: Any) -> Widget:
@@ -92,10 +103,10 @@ def _widget(entry: Any) -> Widget:
     if not isinstance(entry, list) or len(entry) < 2:
         return "", ""
     node_id, name, *further = map(str, entry[:3])
-    number, colon, rest = name.partition(":")
-    while colon and number.strip().isdigit():
-        further, name = [number.strip()], rest.strip()
-        number, colon, rest = name.partition(":")
+    parts = name.split(":", MOST_IDS)
+    ids = [part.strip() for part in takewhile(lambda part: part.strip().isdigit(), parts[:-1])]
+    if ids:
+        further, name = ids[-1:], ":".join(parts[len(ids) :]).strip()
     return node_id, name, *further
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+from .browser_nodes import PRIMITIVE
 from .graph import Scope
 from .naming import BATCH, SERVER_NAMES, date_text
 from .problems import UNSEEN, Json, WorkflowError, shown_text
@@ -25,11 +26,12 @@ SAVERS = frozenset(
 )
 NAMED = "Node name for S&R"  # the property by which texts name a node
 LONGEST = 100_000  # characters of a text once it is filled in
+MOST_NAMES = 100_000  # in all texts of a workflow
 SHOWN = 60  # characters of a name in a sentence
 NAME = re.compile(r"%([^%]+)%")
 # What the browser leaves out of values, and what else no name of a file here holds.
 NO_FILE_NAME = re.compile(rf'[/?<>\\:*|"]|{UNSEEN.pattern}')
-VIRTUAL_TITLES = {"PrimitiveNode": "Primitive", "Reroute": "Reroute"}
+VIRTUAL_TITLES = {PRIMITIVE: "Primitive", "Reroute": "Reroute"}
 
 Values = Callable[[Scope, Json], Json]
 
@@ -41,13 +43,19 @@ class Replacements:
         self.root, self.object_info, self.values = root, object_info, values
         self.now = time.localtime()
         self.known: list[dict[str, tuple[Scope, Json]]] = []
-        self.told: list[str] = []  # names that stay as they are, each as a sentence
+        self.told: dict[str, None] = {}  # names that stay as they are, each as a sentence
+        self.looked = 0
+        self.seen: dict[tuple[Scope, str], Json] = {}
 
     def filled(self, text: str, where: str) -> str:
         """The text with all filled in that it names; the server's own names, such as %width%, stay for the server.
         Raises WorkflowError where that is too long."""
         parts, at, length = [], 0, len(text)
         for found in NAME.finditer(text):
+            self.looked += 1
+            if self.looked > MOST_NAMES:
+                many = f"up to {where}, its texts hold more than {MOST_NAMES:,} names between % and %"
+                raise WorkflowError.one("Bad workflow", many)
             value = self._value(found, where)
             length += len(value) - len(found[0])
             if length > LONGEST:
@@ -68,14 +76,17 @@ class Replacements:
         node = next((names[named] for names in self._nodes() if named in names), None)
         if node is None:
             return self._stays(found, where, f"and there is no node {shown_text(named, SHOWN)}")
-        values = self.values(*node)
+        key = (node[0], str(node[1]["id"]))
+        if key not in self.seen:
+            self.seen[key] = self.values(*node)
+        values = self.seen[key]
         if widget not in values:
             label = node[0].label(node[1])
             return self._stays(found, where, f"and {label} has no widget {shown_text(widget, SHOWN)}")
         return NO_FILE_NAME.sub("_", script_text(values[widget]))
 
     def _stays(self, found: re.Match, where: str, why: str) -> str:
-        self.told.append(f"{where} names {shown_text(found[0], SHOWN)}, {why}, so it stays as it is.")
+        self.told[f"{where} names {shown_text(found[0], SHOWN)}, {why}, so it stays as it is."] = None
         return found[0]
 
     def _nodes(self) -> list[dict[str, tuple[Scope, Json]]]:

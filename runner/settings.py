@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import specs
+from .browser_nodes import PRIMITIVE
 from .graph import Scope, open_graph
 from .problems import Json, WorkflowError, listing, name_node, title_of
 from .promoted import Held
@@ -15,7 +16,6 @@ from .separators import by_plain_name, fitted, plain
 from .shape import SUBGRAPH_INPUT, is_ui_format, with_own_nodes
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-PRIMITIVE = "PrimitiveNode"
 
 
 @dataclass(frozen=True)

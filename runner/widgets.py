@@ -6,12 +6,12 @@ from typing import Any
 
 from . import specs
 from .alternatives import Draws
-from .graph import Scope
+from .browser_nodes import PRIMITIVE
+from .graph import MOST_WRITTEN, Scope
 from .links import Constant, Origin, Sources, first_widget
-from .problems import Json
+from .problems import Json, WorkflowError
 from .replaced import PREFIX, SAVERS, Replacements
 
-PRIMITIVE = "PrimitiveNode"
 REPLACES = "Run widget replace on values"  # a property of primitives
 
 
@@ -36,11 +36,12 @@ class Filling:
     def __init__(self, top: Scope, classes: specs.Classes, sources: Sources, draw: int = 0) -> None:
         self.classes, self.sources, self.draws = classes, sources, Draws(draw)
         self.replacements = Replacements(top, classes.object_info, self.shown)
+        self.written = 0
 
     @property
     def told(self) -> list[str]:
         """What texts name and nothing fills in, a sentence each."""
-        return self.replacements.told
+        return list(self.replacements.told)
 
     def inputs(self, scope: Scope, node: Json, values: Json) -> Json:
         """The inputs of a node in the prompt, of the values that its widgets were saved with and of what feeds it.
@@ -51,6 +52,8 @@ class Filling:
         """
         fed = self._fed(scope, node)
         constants = {name: source for name, source in fed.items() if isinstance(source, Constant)}
+        for name, source in constants.items():
+            self._count(source.value, f"{name} of {scope.label(node)}")
         written = {name: self._given(c) for name, c in constants.items() if c.primitive and name in values}
         typed = {name: value for name, value in values.items() if name not in fed} | written
         sent = {name: held(self._queued(scope, node, name, value)) for name, value in typed.items()}
@@ -77,8 +80,8 @@ class Filling:
     def _fed(self, scope: Scope, node: Json) -> dict[str, Origin | Constant]:
         """What feeds a node, by the names of its inputs."""
         found = enumerate(node.get("inputs") or [])
-        sources = {entry.get("name"): self.sources.of(scope, node, slot) for slot, entry in found}
-        return {name: source for name, source in sources.items() if source is not None and name is not None}
+        sources = ((entry.get("name"), self.sources.of(scope, node, slot)) for slot, entry in found)
+        return {name: source for name, source in sources if source is not None and name is not None}
 
     def _given(self, constant: Constant) -> Any:
         """The value that a primitive writes."""
@@ -93,9 +96,17 @@ class Filling:
             return value
         where = f"{name} of {scope.label(node)}"
         if name == PREFIX and node["type"] in SAVERS:
-            return self.replacements.filled(value, where)
+            return self._count(self.replacements.filled(value, where), where)
         if specs.is_dynamic(self.classes[node["type"]].inputs[name]):
             return self.draws.resolved(value, f"{scope.full_id(node)}.{name}", where)
+        return value
+
+    def _count(self, value: Any, where: str) -> Any:
+        """The value, which is written out where it is used. Raises WorkflowError once there is too much of them."""
+        self.written += len(value) if isinstance(value, str) else 0
+        if self.written > MOST_WRITTEN:
+            many = f"up to {where}, the texts that it copies and fills in have more than {MOST_WRITTEN:,} characters"
+            raise WorkflowError.one("Bad workflow", many)
         return value
 
 

@@ -11,7 +11,7 @@ from .problems import Json, WorkflowError, listing, name_node, shown_text
 Setter = tuple[Scope, Json]
 
 
-class Names:
+class Setters:
     """What the Set nodes of a workflow set, by the graph that they lie in, their class and their name."""
 
     def __init__(self, top: Scope, object_info: Json) -> None:
@@ -41,9 +41,10 @@ class Names:
         found = self._found(scope, node)
         if found is not None:
             return found
-        shown = shown_text(name_held(node), 60)
-        names = dict.fromkeys(name for family, name in self.anywhere if family in families(node, "get"))
-        several = any((family, name_held(node)) in self.anywhere for family in families(node, "get"))
+        name, kinds = name_held(node), families(node, "get")
+        shown = shown_text(name, 60)
+        names = dict.fromkeys(other for family, other in self.anywhere if family in kinds)
+        several = any((family, name) in self.anywhere for family in kinds)
         what = "several Set nodes of subgraphs have" if several else "no Set node has"
         sentence = f"{what} its name {shown!r}; those that are set are {listing(names)}"
         raise WorkflowError.one(f"{scope.label(node)} gets from nowhere", sentence)
