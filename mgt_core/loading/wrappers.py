@@ -1,14 +1,15 @@
 """Names of tensors as trainings leave them, and the plain ones that networks have: every word that is taken off.
 
 Before a name stand the attributes, and in a pickle the keys, that the weights lie below (`model.diffusion_model.`,
-`ema_model.module.`); compiled, data-parallel and checkpointed modules leave a word wherever they were wrapped
-(`blocks.3._orig_mod.attn`). They are taken off only where that makes the names those of what is wanted, and as few as
-do. Another word that people's files have is one more in a table here.
+`ema_model.module.`, and whatever else stands before every name of a file); compiled, data-parallel and checkpointed
+modules leave a word wherever they were wrapped (`blocks.3._orig_mod.attn`). They are taken off only where that makes
+the names those of what is wanted, and as few as do. Another word that people's files have is one more in a table here.
 
 A file may hold raw weights and their averages (EMA): the averages are read where they have every tensor that the raw
 weights have, since authors sample with them; else the raw weights."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -62,12 +63,13 @@ def unwrapped(stored: Mapping[str, Stored], fits: Fits | None = None) -> dict[st
     """The tensors of a file by plain names. fits: whether these are the names of what is wanted. Where they never are,
     or nothing is said of it, only the keys of dictionaries and the words of INNER are taken off."""
     names: dict[Beginning, list[tuple[str, Stored]]] = {}
+    shared = shared_words(stored)
     for full, entry in stored.items():
-        beginning, rest = taken_apart(full)
+        beginning, rest = taken_apart(full, shared)
         names.setdefault(beginning, []).append((rest, entry))
     if fits:
         prefixes = {outer[:count] for outer, keys in names for count in range(keys, len(outer) + 1)}
-        ordered = sorted(prefixes, key=lambda prefix: (len(prefix), *ranks(prefix)))
+        ordered = sorted(prefixes, key=lambda prefix: (len(prefix), -sum(map(is_averaged, prefix)), *ranks(prefix)))
         if found := best(names, ordered[:PREFIXES], fits):
             return found
         if fits(stored):  # a network with such words in its own names
@@ -113,15 +115,22 @@ def behind(words: Prefix, held: list[tuple[str, Stored]]) -> list[tuple[str, Sto
     return [(before + rest, entry) for rest, entry in held] if before else held
 
 
-def taken_apart(full: str) -> tuple[Beginning, str]:
+def taken_apart(full: str, shared: int) -> tuple[Beginning, str]:
+    """shared: how many words, of any kind, stand before every name of the file."""
     *keys, name = full.split(BELOW)
     words = name.split(".")
     if not INNER.isdisjoint(words):
         words = [word for word in words if word not in INNER] or [name]
     count = 0
-    while count < min(LEVELS, len(words) - 1) and is_outer(words[count]):
+    while count < min(LEVELS, len(words) - 1) and (count < shared or is_outer(words[count])):
         count += 1
     return Beginning((*keys, *words[:count]), len(keys)), ".".join(words[count:])
+
+
+def shared_words(names: Iterable[str]) -> int:
+    """How many words stand before every name: attributes of somebody's own training, which no table can know."""
+    before = os.path.commonprefix(list(names)).rpartition(".")[0].rpartition(BELOW)[2]
+    return sum(bool(word) and word not in INNER for word in before.split("."))
 
 
 def seen_through(name: str) -> list[str]:

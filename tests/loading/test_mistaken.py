@@ -49,7 +49,12 @@ ANYWHERE = {
     "a pointer": (POINTER, "a pointer of git-lfs, .*run git lfs pull"),
     "a page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "a web page, .*download the file itself"),
     "a page with a comment": (b"<!-- saved --><HTML lang=en>", "a web page"),
+    "a page without its head": (b"<h1>404 Not Found</h1>", "a web page, .*look up its name"),
+    "a page in UTF-16": ("\ufeff<html><title>Sign in</title>".encode("utf-16-le"), "a web page, .*download the file"),
+    "a long comment": (b"\r\n<!-- " + 5000 * b"-" + b"--><html>", "a web page, .*download the file itself"),
+    "a pointer through PowerShell": ("\ufeff".encode("utf-16-be") + POINTER.decode().encode("utf-16-be"), "git-lfs"),
     "nothing": (b"", "an empty file; download or copy it again"),
+    "blanks": (b"\xef\xbb\xbf\r\n", "a file that is empty but for blanks; download or copy it again"),
     "an error in JSON": (b'{"error":"Repository not found"}', "a text, .*Repository not found.*look up its name"),
     "another error in JSON": (b'{"detail": "Rate limit", "status": 429}', "a text, .*Rate limit.*again later"),
     "no access": (

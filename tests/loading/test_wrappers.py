@@ -88,6 +88,11 @@ def put_inside(name: str, word: str) -> str:
     return ".".join([*found, last] if len(found) > len(words) else [*words, word, last])
 
 
+def trainable(held: Weights) -> Weights:
+    """As dict(network.named_parameters()) is saved."""
+    return {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in held.items()}
+
+
 def zeros(held: Weights) -> Weights:
     return {name: torch.zeros_like(value) for name, value in held.items()}
 
@@ -99,6 +104,7 @@ def beside_raw(raw: str, mean: str) -> Change:
 
 ONE = torch.ones((), dtype=torch.int64)
 BEFORE = ("module.", "_orig_mod.", "model.", "model.diffusion_model.", "transformer.", "net.", "network.", "ema.")
+OF_NO_TABLE = ("unet.", "my_trainer.wrapped.", "pipe.transformer._orig_mod.")
 SEVERAL = (
     "_orig_mod.module.",
     "module._orig_mod.",
@@ -107,7 +113,7 @@ SEVERAL = (
     "state_dict.model.",
 )
 WAYS: dict[str, Change] = {
-    **{prefix: below(prefix) for prefix in (*BEFORE, *SEVERAL)},
+    **{prefix: below(prefix) for prefix in (*BEFORE, *SEVERAL, *OF_NO_TABLE)},
     **{f"inside {word}": inside(word) for word in ("_orig_mod", "_fsdp_wrapped_module._checkpoint_wrapped_module")},
     "an average beside": beside_raw("model.", "model_ema."),
     "an average of what stands bare": beside_raw("", "ema."),
@@ -131,6 +137,10 @@ PICKLED: dict[str, Change] = {
     "a key and words": lambda held: {"state_dict": below("model._orig_mod.")(held), "hyper_parameters": {"width": 4}},
     "two keys": lambda held: {"model": zeros(held), "ema": held},
     "an average of keys": lambda held: {"model": zeros(held), "ema": {"decay": 0.9, "model": below("module.")(held)}},
+    "an average that holds both": lambda held: {
+        "model": zeros(held),
+        "ema": {**below("online_model.")(zeros(held)), **below("ema_model.")(held), "initted": ONE, "step": ONE},
+    },
     "what a codec is trained against": lambda held: {"generator": held, "discriminator": {"0.weight": torch.ones(2)}},
 }
 
@@ -159,16 +169,18 @@ def at(held: dict, name: str) -> torch.Tensor:
 def test_what_is_wrapped_loads_as_the_same_network(tmp_path, family):
     """All the way: built, filled and compared."""
     networks = []
-    for way, pickled in ((below(""), False), (PICKLED["an average of keys"], True)):
-        home = tmp_path / str(pickled)
+    for number, (way, pickled) in enumerate(
+        ((below(""), False), (PICKLED["an average of keys"], True), (trainable, True))
+    ):
+        home = tmp_path / str(number)
         file = FAMILIES[family](home)
         source = home if file.suffix == ".safetensors" else home / "ImageNet_tiny.pth"
         file = rewritten(file, way, pickled)
         pipe = mgt_core.load(source if source.exists() else file, **HERE)
         networks.append((pipe.model.network, pipe.codec.network, *([pipe.text.network] if pipe.text else ())))
-    for plain, wrapped in zip(*networks):
-        same = wrapped.state_dict()
-        assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
+    for plain, *wrapped in zip(*networks):
+        for same in (network.state_dict() for network in wrapped):
+            assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
 
 
 @cache
