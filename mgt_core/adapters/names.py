@@ -17,8 +17,13 @@ from .layers import is_linear
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "base_layer")
 FLAT_WRAPPERS = tuple(f"{name}_" for name in WRAPPERS if name.startswith("_"))  # what no layer has within
 # What stands before a layer's own name, with a dot or an underscore behind, several at once.
-BEGINNINGS = ("lora", "lycoris", "base_model", "model", "diffusion_model", "transformer", "unet", *WRAPPERS)
-TEXT = ("lora_te", "text_encoder", "text_model", "bundle_emb.")  # before names of a text encoder's layers, or prompts
+BEGINNINGS = (
+    *("lora", "lycoris", "base_model", "model", "diffusion_model", "transformer", "unet", "prior_unet", "dit", "mmdit"),
+    *("net", "network", "backbone", "denoiser", "student", "pipe", "pipeline", *WRAPPERS),
+)
+# Before names of a text encoder's layers, or prompts; and in names of CLIP's, whatever stands before.
+TEXT = ("lora_te", "text_encoder", "te.", "te1.", "te2.", "conditioner.", "bundle_emb.")
+CLIP = "text_model"
 READINGS = 16  # of one name
 
 
@@ -121,4 +126,4 @@ def readings_of(name: str) -> list[str]:
 
 def is_of_text(name: str) -> bool:
     """Whether a tensor belongs to a text encoder."""
-    return any(reading.startswith(TEXT) for reading in readings_of(name))
+    return CLIP in name or any(reading.startswith(TEXT) for reading in readings_of(name))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import MGTError, shortened
 from ..loading.building import told_of
 from ..placement import Placement, Resident
-from ..plain import whole_text
+from ..plain import members, whole_text
 from ..sampling.finite import all_finite, non_finite_origin
 from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
@@ -55,14 +55,14 @@ class TextEncoder:
         a multiple of max_length, and pooled is that of the first; shorter ones beside it are filled up with
         empty parts. Otherwise it is cut, as Meissonic's pipeline does. Both with a warning.
         """
-        prompts = [prompts] if isinstance(prompts, str) else prompts
-        if not isinstance(prompts, (list, tuple)) or not prompts or not all(isinstance(p, str) for p in prompts):
+        texts = [prompts] if isinstance(prompts, str) else members(prompts)
+        if not texts or not all(isinstance(text, str) for text in texts):
             raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
-        for prompt in prompts:
+        for prompt in texts:
             if note := self.length_note(prompt, weights):
                 log.warning("%s%s", note, "" if chunks else "; it is left out")
         device = (self.placement or Resident(self.network)).acquire()
-        parts = [self._parts(prompt, weights, chunks) for prompt in prompts]
+        parts = [self._parts(prompt, weights, chunks) for prompt in texts]
         longest = max(map(len, parts))
         rows = [row for chunked_prompt in parts for row in chunked_prompt + [[]] * (longest - len(chunked_prompt))]
         weighted = any(weight != 1 for row in rows for _, weight in row)
@@ -77,8 +77,8 @@ class TextEncoder:
         hidden, pooled = out.hidden_states[-2][places], out.text_embeds[places]
         if weighted:
             hidden = self._weighted(hidden, rows)
-        micro = None if size is None else micro_conditions(size).expand(len(prompts), -1).to(device)
-        hidden = hidden.reshape(len(prompts), longest * self.max_length, -1)
+        micro = None if size is None else micro_conditions(size).expand(len(texts), -1).to(device)
+        hidden = hidden.reshape(len(texts), longest * self.max_length, -1)
         return Condition(hidden=hidden, pooled=pooled[: len(rows) : longest], micro=micro)
 
     def length_note(self, prompt: str, weights: bool = False) -> str | None:

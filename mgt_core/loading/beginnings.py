@@ -1,6 +1,7 @@
 """What a file is that is not what its name says, told from how it begins: what people have in place of one that they
 meant to download or unpack. A kind is one line of a table."""
 
+import codecs
 import json
 from typing import NamedTuple
 
@@ -8,13 +9,15 @@ from ..errors import shortened
 
 START = 4096  # bytes that are looked at
 QUOTED = 100  # characters of an answer
-LONGEST_ANSWER = 400  # characters of one that stands in place of a list of words
+LONGEST_ANSWER = 400  # characters of one that stands in place of a list of words, or is a page that says little else
 
+EMPTY = "download or copy it again"
 AGAIN = "download the file itself, by the link that its page has for it"
 TEXTS = (".json", ".txt")  # endings of files that are no weights
 PICKLED = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # how pickles begin that are not in a zip file
 LFS = "version https://git-lfs"
-HTML = ("<!doctype html", "<html", "<head>", "<body")
+HTML = ("<!doctype html", "<html", "<head", "<body", "<title", "<meta", "<script", "<h1", "<center", "<!--")
+WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 ERROR = ("error", "error_description", "errors", "message", "detail", "msg")  # entries of an answer in JSON
 BESIDE = frozenset((*ERROR, "status", "statuscode", "code", "success", "ok", "type", "title", "name", "path", "url"))
 # What to do -> words of the answers of sites.
@@ -62,26 +65,32 @@ def told_from(start: bytes, ending: str) -> Told | None:
     """start: the first START bytes of a file, or all of a shorter one. ending: of its name; TEXTS are no weights.
     None where it may be what its name says, or nobody knows what it is."""
     if not start:
-        return Told("an empty file", "download or copy it again")
+        return Told("an empty file", EMPTY)
     text = text_of(start)
     return binary(start, ending) if text is None else written(text, ending)
 
 
 def text_of(start: bytes) -> str | None:
     """What a file says that is a text, its last character perhaps left out; None for others."""
-    text = start.decode("utf-8-sig", errors="ignore").strip()
-    whole = len(text.encode()) + 3 >= len(start.removeprefix(b"\xef\xbb\xbf").strip())
+    if start.startswith(WIDE):  # as PowerShell's > writes what is downloaded
+        text, whole = start.decode(json.detect_encoding(start), errors="ignore").strip("\ufeff \t\r\n"), True
+    else:
+        text = start.decode("utf-8-sig", errors="ignore").strip()
+        whole = len(text.encode()) + 3 >= len(start.removeprefix(codecs.BOM_UTF8).strip())
     return text if whole and all(c.isprintable() or c in "\r\n\t" for c in text) else None
 
 
 def written(text: str, ending: str) -> Told | None:
     meant, lower = "file itself" if ending in TEXTS else "weights", text.lower()
+    if not text:
+        return Told("a file that is empty but for blanks", EMPTY)
     if lower.startswith(LFS):
         return Told(
             f"a pointer of git-lfs, not the {meant}", "run git lfs pull in its folder, or download the file itself"
         )
     if lower.startswith("<") and any(tag in lower for tag in HTML):
-        return Told(f"a web page, not the {meant}", AGAIN)
+        said = advice_for(lower) if len(text) <= LONGEST_ANSWER else ""
+        return Told(f"a web page, not the {meant}", said or AGAIN)
     if lower.startswith("{") and (told := told_of_answer(parsed(text), meant)):
         return told
     if ending == ".txt" and (len(text) > LONGEST_ANSWER or not advice_for(lower)):

@@ -93,13 +93,15 @@ PIPELINES = {
     "Flux": "Flux",
 }
 LONGEST_CLASS = 60  # characters of a class that a config names
+LINE = "\n"  # between names, none of which begins a line within it but to be taken for two
 
 
 def by_names(names: Collection[str], config: dict) -> Foreign:
     """What weights of no kind that this pack knows are."""
-    seen = {shorter for name in names for shorter in seen_through(name)}
+    # One text, since a file has thousands of names, and lists tell of hundreds of files.
+    seen = LINE + LINE.join({shorter for name in names for shorter in seen_through(name)})
     for what, folder, beginnings, parts in SIGNATURES:
-        if any(name.startswith(beginnings) or any(part in name for part in parts) for name in seen):
+        if any(LINE + beginning in seen for beginning in beginnings) or any(part in seen for part in parts):
             return Foreign(what, belongs(folder))
     if named := config.get("_class_name") or config.get("model_type"):
         return Foreign(

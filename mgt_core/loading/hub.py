@@ -33,7 +33,10 @@ def is_repository(folder: Path) -> bool:
 
 
 def entered(folder: Path) -> Path:
-    """The files of a model in a cache; any other path, and one without snapshots, as it is."""
+    """The files of a model in a cache, also where the folder of its snapshots is given; any other path, and one without
+    snapshots, as it is."""
+    if folder.name == SNAPSHOTS and is_repository(folder.parent):
+        return snapshot_of(folder.parent) or folder
     return (snapshot_of(folder) if is_repository(folder) else None) or folder
 
 

@@ -27,6 +27,7 @@ from .endings import SUFFIXES, TELLING
 from .foreign import Foreign, by_ending, by_names, unreadable
 from .hub import entered
 from .listing import check_time, contents, files_in, folders_in, identity, once
+from .mistaken import notes_of
 from .part import Part, read_part
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,8 @@ def remembered(path: Path) -> Part:
 
 def state_of(path: Path) -> tuple:
     """What is another when a file, or one of those in a folder that say what it holds, is another."""
-    files = filter(is_file, (path, path.with_suffix(".json"))) if is_file(path) else files_in(path, *TELLING)
+    of_file = path, path.with_suffix(".json"), notes_of(path)
+    files = filter(is_file, of_file) if is_file(path) else files_in(path, *TELLING)
     stats = ((str(file), file.stat()) for file in files)
     return tuple((file, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size) for file, stat in stats)
 

@@ -26,9 +26,14 @@ def in_place_of(path: Path) -> Told | None:
         return None
 
 
+def notes_of(path: Path) -> Path:
+    """What lies beside a file, however whole it looks, while a program downloads it."""
+    return path.with_name(path.name + NOTES)
+
+
 def check_finished(path: Path) -> None:
     """Raises MGTError for a file that a program is still downloading, though it can be read."""
-    notes = path.with_name(path.name + NOTES)
+    notes = notes_of(path)
     if is_file(notes):
         raise MGTError(f"{path} is unfinished, since {notes.name} lies beside it; {WAIT}, or remove {notes.name}")
 

@@ -95,7 +95,7 @@ def known_part(part: Part, registry: Registry, what: str) -> Part:
     if not part.is_of(registry):
         raise MGTError(
             f"{part.path} holds no {what} this pack knows ({', '.join(registry)}); "
-            f"its first tensors are {join_some(sorted(part.stored))}"
+            + (f"its first tensors are {join_some(sorted(part.stored))}" if part.stored else "it holds no tensors")
         )
     if part.kind.needs_config and not part.config:
         raise MGTError(f"{config_file(part.path)} is missing; a base bundle of the same network lends its own")

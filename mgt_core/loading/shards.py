@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import MGTError, join_some
 from .disk import is_file, read_json
 from .endings import SUFFIXES, UNFINISHED
-from .listing import files_in, is_listing
+from .listing import files_in, is_listing, once
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,10 @@ class Shard:
     number: int
     count: int
 
-    def belongs_to(self, other: "Shard") -> bool:
-        return (self.names, self.count) == (other.names, other.count)
+    @property
+    def of(self) -> tuple:
+        """The same of all that belong together."""
+        return self.names, self.count
 
 
 def shard_of(file: Path) -> Shard | None:
@@ -49,10 +51,18 @@ def told_of_shard(file: Path) -> tuple[str, str] | None:
     """What one shard is, and what to do; None for a file that is none."""
     if (shard := shard_of(file)) is None:
         return None
-    here = [one for one in map(shard_of, files_in(file.parent, file.suffix)) if one and one.belongs_to(shard)]
-    missing = missing_of(here or [shard])
+    missing = missing_of(sets_in(file.parent).get(shard.of, [shard]))
     also = f", once it holds {join_some(missing)} too" if missing else ""
     return f"one of {shard.count} shards, which are read together", f"choose their folder, {file.parent}{also}"
+
+
+@once
+def sets_in(folder: Path) -> dict[tuple, list[Shard]]:
+    """Those that belong together, by what they have in common."""
+    sets: dict[tuple, list[Shard]] = {}
+    for shard in filter(None, map(shard_of, files_in(folder, *SUFFIXES))):
+        sets.setdefault(shard.of, []).append(shard)
+    return sets
 
 
 class Lacking(MGTError):
@@ -100,10 +110,8 @@ def choices_in(folder: Path) -> list[Choice]:
     for suffix in SUFFIXES:
         indexes = [index for index in files_in(folder, ".json") if f"{suffix}.index." in index.name]
         files = files_in(folder, suffix)
-        sets: dict[tuple, list[Shard]] = {}
-        for shard in filter(None, map(shard_of, files)):
-            sets.setdefault((shard.names, shard.count), []).append(shard)
-        choices = [of_index(index, suffix) for index in indexes] + [of_shards(folder, held) for held in sets.values()]
+        sets = [held for held in sets_in(folder).values() if held[0].file.suffix == suffix]
+        choices = [of_index(index, suffix) for index in indexes] + [of_shards(folder, held) for held in sets]
         choices += [Choice(file.name, [file]) for file in files if shard_of(file) is None]
         found += sorted(choices, key=Choice.order)
     if not found:

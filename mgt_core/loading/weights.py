@@ -63,7 +63,8 @@ def open_pickle(file: Path) -> dict[str, Tensor]:
         raise MGTError(
             f"{file} is not a readable file of tensors: it is damaged, or holds other objects, which are not loaded"
         ) from None
-    return flattened(held, Tensor)
+    # Some save the parameters themselves, which are not to be trained here.
+    return {name: tensor.detach() for name, tensor in flattened(held, Tensor).items()}
 
 
 def index_pickle(file: Path) -> dict[str, Stored]:

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..errors import MGTError
+from ..errors import MGTError, reason
 from .building import told_of
-from .disk import is_file, read_json, stat_of
+from .disk import is_file, parse_json, read_json, read_whole, stat_of
 from .marked import in_utf8
 from .mistaken import in_place_of
 
@@ -63,12 +63,14 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
     with told_of(folder, "does not hold a readable CLIP tokenizer"):
         for name, limit in FILES.items():
             file = folder / name
-            if is_file(file) and (size := stat_of(file).st_size) > limit:
-                raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
             if is_file(file) and (told := in_place_of(file)):
                 raise MGTError(
                     f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
                 )
+            if is_file(file) and (size := stat_of(file).st_size) > limit:
+                raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
+            if is_file(file) and name.endswith(".json"):
+                check_json(file, limit)
         with in_utf8(folder, FILES) as readable:
             files = vocabulary_in(readable)
             kind = CLIPTokenizer if "vocab_file" in files else CLIPTokenizerFast  # the same in transformers 5
@@ -83,6 +85,14 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
                 f"{encoder.name} takes {rows}; they belong to different models"
             )
         return words
+
+
+def check_json(file: Path, limit: int) -> None:
+    """transformers does not say which of its files it cannot read."""
+    try:
+        parse_json(read_whole(file, limit))
+    except ValueError as error:
+        raise MGTError(f"{file} is not valid JSON ({reason(error)})") from None
 
 
 def special_tokens(folder: Path) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Names of tensors as trainings leave them, and the plain ones that networks have: every word that is taken off.
 
 Before a name stand the attributes, and in a pickle the keys, that the weights lie below (`model.diffusion_model.`,
-`ema_model.module.`); compiled, data-parallel and checkpointed modules leave a word wherever they were wrapped
-(`blocks.3._orig_mod.attn`). They are taken off only where that makes the names those of what is wanted, and as few as
-do. Another word that people's files have is one more in a table here.
+`ema_model.module.`, and whatever else stands before every name of a file); compiled, data-parallel and checkpointed
+modules leave a word wherever they were wrapped (`blocks.3._orig_mod.attn`). They are taken off only where that makes
+the names those of what is wanted, and as few as do. Another word that people's files have is one more in a table here.
 
 A file may hold raw weights and their averages (EMA): the averages are read where they have every tensor that the raw
 weights have, since authors sample with them; else the raw weights."""
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from .listing import is_listing
@@ -39,47 +41,52 @@ Fits = Callable[[Mapping[str, Stored]], Any]
 Prefix = tuple[str, ...]
 
 
-class Name(NamedTuple):
-    """outer: the words before it that may be taken off; the first `keys` of them are of dictionaries, which are always.
-    rest: those that stay."""
+class Beginning(NamedTuple):
+    """outer: the words before names that may be taken off; the first `keys` of them are of dictionaries, which are
+    always."""
 
     outer: Prefix
     keys: int
-    rest: tuple[str, ...]
 
-    def below(self, prefix: Prefix) -> str:
-        """What is left without these words; nothing where it does not begin with them, lies in a dictionary further
-        below, or is another copy or no weight."""
-        at = len(prefix)
-        words = (*self.outer[at:], *self.rest)
-        others = words[0] in LOSSES or len(words) == 1 and words[0] in COUNTS or any(map(is_averaged, self.outer[at:]))
-        return "" if at < self.keys or self.outer[:at] != prefix or others else ".".join(words)
+    def left(self, prefix: Prefix) -> Prefix | None:
+        """What is left without these words; None where it does not begin with them, lies in a dictionary further below,
+        or is another copy."""
+        left = self.outer[len(prefix) :]
+        other = len(prefix) < self.keys or self.outer[: len(prefix)] != prefix or any(map(is_averaged, left))
+        return None if other else left
+
+
+Names = Mapping[Beginning, list[tuple[str, Stored]]]  # all names by their beginnings, each with what is behind that
 
 
 def unwrapped(stored: Mapping[str, Stored], fits: Fits | None = None) -> dict[str, Stored]:
     """The tensors of a file by plain names. fits: whether these are the names of what is wanted. Where they never are,
     or nothing is said of it, only the keys of dictionaries and the words of INNER are taken off."""
-    names = {name: taken_apart(name) for name in stored}
+    names: dict[Beginning, list[tuple[str, Stored]]] = {}
+    shared = shared_words(stored)
+    for full, entry in stored.items():
+        beginning, rest = taken_apart(full, shared)
+        names.setdefault(beginning, []).append((rest, entry))
     if fits:
-        prefixes = {name.outer[:count] for name in names.values() for count in range(name.keys, len(name.outer) + 1)}
-        ordered = sorted(prefixes, key=lambda prefix: (len(prefix), *ranks(prefix)))
-        if found := best(stored, names, ordered[:PREFIXES], fits):
+        prefixes = {outer[:count] for outer, keys in names for count in range(keys, len(outer) + 1)}
+        ordered = sorted(prefixes, key=lambda prefix: (len(prefix), -sum(map(is_averaged, prefix)), *ranks(prefix)))
+        if found := best(names, ordered[:PREFIXES], fits):
             return found
         if fits(stored):  # a network with such words in its own names
             return dict(stored)
-    bare = {name: Name(at.outer[: at.keys], at.keys, at.outer[at.keys :] + at.rest) for name, at in names.items()}
-    ordered = sorted({name.outer for name in bare.values()}, key=lambda keys: (not keys, *ranks(keys)))
-    return best(stored, bare, ordered[:PREFIXES], bool) or dict(stored)
+    bare: dict[Beginning, list[tuple[str, Stored]]] = {}
+    for (outer, keys), held in names.items():
+        bare.setdefault(Beginning(outer[:keys], keys), []).extend(behind(outer[keys:], held))
+    ordered = sorted({outer for outer, _ in bare}, key=lambda keys: (not keys, *ranks(keys)))
+    return best(bare, ordered[:PREFIXES], bool) or dict(stored)
 
 
-def best(
-    stored: Mapping[str, Stored], names: Mapping[str, Name], prefixes: Iterable[Prefix], fits: Fits
-) -> dict[str, Stored] | None:
+def best(names: Names, prefixes: Iterable[Prefix], fits: Fits) -> dict[str, Stored] | None:
     """The tensors below the first of the prefixes that fits, averages before raw weights where they are whole."""
 
     def first(averaged: bool) -> dict[str, Stored] | None:
         wanted = (prefix for prefix in prefixes if any(map(is_averaged, prefix)) == averaged)
-        readings = (at_prefix(stored, names, prefix) for prefix in wanted)
+        readings = (at_prefix(names, prefix) for prefix in wanted)
         return next((reading for reading in readings if fits(reading)), None)
 
     raw, mean = first(averaged=False), first(averaged=True)
@@ -92,29 +99,49 @@ def best(
     return mean if whole else raw
 
 
-def at_prefix(stored: Mapping[str, Stored], names: Mapping[str, Name], prefix: Prefix) -> dict[str, Stored]:
+def at_prefix(names: Names, prefix: Prefix) -> dict[str, Stored]:
     found: dict[str, Stored] = {}
-    for full, name in names.items():
-        if plain := name.below(prefix):
-            found.setdefault(plain, stored[full])
+    for beginning, held in names.items():
+        if (left := beginning.left(prefix)) is not None:
+            for name, entry in behind(left, held):
+                if name not in COUNTS and name.partition(".")[0] not in LOSSES:
+                    found.setdefault(name, entry)
     return found
 
 
-def taken_apart(full: str) -> Name:
+def behind(words: Prefix, held: list[tuple[str, Stored]]) -> list[tuple[str, Stored]]:
+    """The same with words before the names."""
+    before = "".join(f"{word}." for word in words)
+    return [(before + rest, entry) for rest, entry in held] if before else held
+
+
+def taken_apart(full: str, shared: int) -> tuple[Beginning, str]:
+    """shared: how many words, of any kind, stand before every name of the file."""
     *keys, name = full.split(BELOW)
-    words = [word for word in name.split(".") if word not in INNER] or [name]
+    words = name.split(".")
+    if not INNER.isdisjoint(words):
+        words = [word for word in words if word not in INNER] or [name]
     count = 0
-    while count < min(LEVELS, len(words) - 1) and is_outer(words[count]):
+    while count < min(LEVELS, len(words) - 1) and (count < shared or is_outer(words[count])):
         count += 1
-    return Name((*keys, *words[:count]), len(keys), tuple(words[count:]))
+    return Beginning((*keys, *words[:count]), len(keys)), ".".join(words[count:])
+
+
+def shared_words(names: Iterable[str]) -> int:
+    """How many words stand before every name: attributes of somebody's own training, which no table can know."""
+    before = os.path.commonprefix(list(names)).rpartition(".")[0].rpartition(BELOW)[2]
+    return sum(bool(word) and word not in INNER for word in before.split("."))
 
 
 def seen_through(name: str) -> list[str]:
-    """A name with ever fewer of the words before it, itself first."""
-    outer, _, rest = taken_apart(name)
-    return [name, *(".".join((*outer[at:], *rest)) for at in range(len(outer) + 1))]
+    """A name without words of INNER, with ever fewer of the words before it, itself first."""
+    found = [name]
+    while len(found) <= LEVELS and is_outer(name.partition(".")[0]) and (name := name.partition(".")[2]):
+        found.append(name)
+    return found
 
 
+@lru_cache(maxsize=10_000)  # the names of a file begin with the same few words
 def is_outer(word: str) -> bool:
     return word in OUTER or is_averaged(word)
 

@@ -58,8 +58,13 @@ class CalibrationRun(Settings):
         if self.cfg is not None:
             hold(self, cfg=finite_number("cfg", self.cfg, 0, 1000))
         if self.grid is not None:
-            sides = several("grid", self.grid, "two numbers of tokens, height and width", 2)
-            hold(self, grid=tuple(whole_number("grid", side, 1, MOST_TOKENS) for side in sides))
+            hold(self, grid=checked_grid(self.grid))
+
+
+def checked_grid(grid: Any) -> tuple[int, int]:
+    """Height and width in tokens, as Python's own numbers. Raises MGTError for anything else."""
+    height, width = several("grid", grid, "two numbers of tokens, height and width", 2)
+    return whole_number("grid", height, 1, MOST_TOKENS), whole_number("grid", width, 1, MOST_TOKENS)
 
 
 @dataclass(frozen=True)

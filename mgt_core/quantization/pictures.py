@@ -14,6 +14,7 @@ from ..loading.pipeline import Pipeline
 from ..model import MGTModel
 from ..shares import checked_shares
 from ..types import Condition
+from .calibration import checked_grid
 from .pipeline import picture_conditions
 
 
@@ -24,7 +25,7 @@ def picture_tokens(model: MGTModel, codec: Codec, images: Tensor, grid: tuple[in
         held = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise MGTError(f"images are {held}; expected pictures of shape [batch, height, width, 3]")
     own = model.trained_size or tuple(side * model.pixels_per_token for side in model.network.trained_grid)
-    size = tuple(side * model.pixels_per_token for side in grid) if grid else own
+    size = tuple(side * model.pixels_per_token for side in checked_grid(grid)) if grid is not None else own
     return encode_image(model, codec, fitted(checked_shares("images", images[..., :3]), size)).tokens
 
 

@@ -100,6 +100,7 @@ TEXT = (
     "text_encoders.t5.x",
 )
 TEXT += ("base_model.model.text_model.x", "module.text_encoder.y", "bundle_emb.cat.x")
+TEXT += ("te.text_model.x", "lora_clip_l_text_model_x", "conditioner.embedders.0.transformer.text_model.x")
 
 
 def test_parts_of_text_encoders_are_left_out_and_counted(pipe, tmp_path, caplog):

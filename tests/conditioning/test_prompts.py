@@ -3,6 +3,7 @@
 import math
 import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import Phase, given, settings
@@ -154,6 +155,12 @@ def test_prompts_of_different_length_share_a_batch():
     for part, alone in ((both.hidden[0, :77], "a cat"), (both.hidden[0, 77:], "")):
         torch.testing.assert_close(part, TEXT.encode([alone]).hidden[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(both.pooled[0], TEXT.encode(["a cat"]).pooled[0], atol=1e-5, rtol=0)
+
+
+def test_prompts_may_come_in_an_array():
+    """As a column of a table is one."""
+    for prompts in (np.array(["a cat", "a hat"]), ("a cat", np.str_("a hat"))):
+        assert torch.equal(TEXT.encode(prompts).hidden, TEXT.encode(["a cat", "a hat"]).hidden)
 
 
 @pytest.mark.parametrize("weights", [False, True])

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from mgt_core import MGTError
 from mgt_core.loading import disk, layouts, stored, weights
+from runner import bounded
 from support.trials import is_sentence
 
 POSIX = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes in folders")
@@ -105,6 +106,18 @@ TEXTS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "ut
 def test_json_in_every_encoding_that_json_tells(value, encoding, marked):
     text = json.dumps(value, ensure_ascii=False)
     assert disk.parse_json(f"{chr(0xFEFF) * marked}{text}".encode(encoding)) == value
+
+
+@given(st.binary(max_size=8) | st.tuples(st.text(max_size=4), st.sampled_from(TEXTS)).map(lambda x: x[0].encode(x[1])))
+def test_workflows_are_read_as_other_texts_are(data):
+    """The runner has this reading of its own, since it also runs where there is no library."""
+    found = []
+    for read in (disk.text_of, bounded.text_of):
+        try:
+            found.append(read(data))
+        except ValueError as error:
+            found.append((type(error), str(error)))
+    assert found[0] == found[1]
 
 
 def test_half_a_character_is_read_as_it_is():

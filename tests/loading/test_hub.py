@@ -45,7 +45,8 @@ def test_the_folder_of_a_model_is_that_of_its_files(tmp_path, links):
     pipe = load(repository)
     assert pipe.name == "org/tiny" and pipe.source == repository / "snapshots" / FIRST / "transformer"
     assert torch.equal(pipe.text.encode(["a cat"]).hidden, load(WHOLE).text.encode(["a cat"]).hidden)
-    assert load(str(repository)).name == load(repository / "snapshots" / FIRST).name == "org/tiny"
+    for path in (str(repository), repository / "snapshots", repository / "snapshots" / FIRST):
+        assert load(path).name == "org/tiny"
 
 
 def test_shards_and_files_of_one_folder(tmp_path):

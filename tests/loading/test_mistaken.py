@@ -49,7 +49,12 @@ ANYWHERE = {
     "a pointer": (POINTER, "a pointer of git-lfs, .*run git lfs pull"),
     "a page": (b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title>", "a web page, .*download the file itself"),
     "a page with a comment": (b"<!-- saved --><HTML lang=en>", "a web page"),
+    "a page without its head": (b"<h1>404 Not Found</h1>", "a web page, .*look up its name"),
+    "a page in UTF-16": ("\ufeff<html><title>Sign in</title>".encode("utf-16-le"), "a web page, .*download the file"),
+    "a long comment": (b"\r\n<!-- " + 5000 * b"-" + b"--><html>", "a web page, .*download the file itself"),
+    "a pointer through PowerShell": ("\ufeff".encode("utf-16-be") + POINTER.decode().encode("utf-16-be"), "git-lfs"),
     "nothing": (b"", "an empty file; download or copy it again"),
+    "blanks": (b"\xef\xbb\xbf\r\n", "a file that is empty but for blanks; download or copy it again"),
     "an error in JSON": (b'{"error":"Repository not found"}', "a text, .*Repository not found.*look up its name"),
     "another error in JSON": (b'{"detail": "Rate limit", "status": 429}', "a text, .*Rate limit.*again later"),
     "no access": (
@@ -177,6 +182,17 @@ def test_downloads_that_have_not_ended(tmp_path, whole, ending):
     check(load, left, "has not ended")
     check(lambda: load(left), left, "an unfinished download; let it end")
     assert remembered(left).foreign.short == "unfinished download"
+
+
+def test_a_download_that_has_ended_is_listed(whole, tmp_path):
+    """Whatever was remembered of it before: the notes beside it go, and it stays as it is."""
+    shutil.copytree(whole / "transformer", tmp_path / "transformer")
+    file = weights_file(tmp_path / "transformer").rename(tmp_path / "model.safetensors")
+    notes = file.with_name(file.name + ".aria2")
+    notes.write_bytes(b"\0")
+    assert remembered(file).kind is None
+    notes.unlink()
+    assert remembered(file).kind is not None
 
 
 def test_a_part_of_any_name_that_cannot_be_read(tmp_path):

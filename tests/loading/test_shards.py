@@ -10,7 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core import MGTError
+from mgt_core.loading import shards as shards_of_folders
 from mgt_core.loading.layouts import remembered
+from mgt_core.loading.listing import one_list
 from mgt_core.loading.weights import index_weights
 from support.bundles import copy_bundle, shard_weights
 from support.device import HERE
@@ -176,3 +178,16 @@ def test_a_lora_and_a_part_that_are_one_shard(tmp_path):
     ):
         with pytest.raises(MGTError, match="is one of 2 shards, which are read together; choose their folder"):
             action()
+
+
+def test_a_list_gathers_the_shards_of_a_folder_once(tmp_path, monkeypatch):
+    """Those of large models are hundreds, and each of them is told of."""
+    count, seen = 60, []
+    for number in range(1, count):
+        write(tmp_path / f"model-{number:05}-of-{count:05}.safetensors", f"{number}")
+    shard_of = shards_of_folders.shard_of
+    monkeypatch.setattr(shards_of_folders, "shard_of", lambda file: seen.append(file) or shard_of(file))
+    with one_list():
+        told = [remembered(file).foreign for file in sorted(tmp_path.iterdir())]
+    assert all(f"model-000{count}-of-000{count}.safetensors too" in each.advice for each in told)
+    assert len(seen) < 5 * count

@@ -181,3 +181,17 @@ def test_a_tokenizer_of_another_kind_is_refused(folder):
     (folder / "tokenizer.json").write_text(json.dumps(held))
     with pytest.raises(mgt_core.MGTError, match="tokenizer"):
         text_of(WHOLE, folder)
+
+
+def test_a_file_that_is_cut_is_named(folder):
+    one_file(folder)
+    file = folder / "tokenizer.json"
+    file.write_text(file.read_text()[:500])
+    with pytest.raises(mgt_core.MGTError, match=r"tokenizer\.json is not valid JSON \(Unterminated string"):
+        text_of(WHOLE, folder)
+
+
+def test_a_page_is_told_as_one_however_long_it_is(folder):
+    (folder / "tokenizer_config.json").write_text("<!DOCTYPE html>" + "<p>" * 100_000)
+    with pytest.raises(mgt_core.MGTError, match=r"tokenizer_config\.json is a web page"):
+        text_of(WHOLE, folder)

@@ -1,6 +1,7 @@
 """Names that wrappers, trainings and files put before and into those of a network are seen through, and no others."""
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core.backbones.branch import fresh_branch
-from mgt_core.loading import wrappers
+from mgt_core.loading import layouts, wrappers
 from mgt_core.loading.bundle import load_text_encoder
 from mgt_core.loading.layouts import remembered
 from mgt_core.loading.part import kind_of, read_part
@@ -87,6 +88,11 @@ def put_inside(name: str, word: str) -> str:
     return ".".join([*found, last] if len(found) > len(words) else [*words, word, last])
 
 
+def trainable(held: Weights) -> Weights:
+    """As dict(network.named_parameters()) is saved."""
+    return {name: torch.nn.Parameter(value, value.is_floating_point()) for name, value in held.items()}
+
+
 def zeros(held: Weights) -> Weights:
     return {name: torch.zeros_like(value) for name, value in held.items()}
 
@@ -98,6 +104,7 @@ def beside_raw(raw: str, mean: str) -> Change:
 
 ONE = torch.ones((), dtype=torch.int64)
 BEFORE = ("module.", "_orig_mod.", "model.", "model.diffusion_model.", "transformer.", "net.", "network.", "ema.")
+OF_NO_TABLE = ("unet.", "my_trainer.wrapped.", "pipe.transformer._orig_mod.")
 SEVERAL = (
     "_orig_mod.module.",
     "module._orig_mod.",
@@ -106,7 +113,7 @@ SEVERAL = (
     "state_dict.model.",
 )
 WAYS: dict[str, Change] = {
-    **{prefix: below(prefix) for prefix in (*BEFORE, *SEVERAL)},
+    **{prefix: below(prefix) for prefix in (*BEFORE, *SEVERAL, *OF_NO_TABLE)},
     **{f"inside {word}": inside(word) for word in ("_orig_mod", "_fsdp_wrapped_module._checkpoint_wrapped_module")},
     "an average beside": beside_raw("model.", "model_ema."),
     "an average of what stands bare": beside_raw("", "ema."),
@@ -130,6 +137,10 @@ PICKLED: dict[str, Change] = {
     "a key and words": lambda held: {"state_dict": below("model._orig_mod.")(held), "hyper_parameters": {"width": 4}},
     "two keys": lambda held: {"model": zeros(held), "ema": held},
     "an average of keys": lambda held: {"model": zeros(held), "ema": {"decay": 0.9, "model": below("module.")(held)}},
+    "an average that holds both": lambda held: {
+        "model": zeros(held),
+        "ema": {**below("online_model.")(zeros(held)), **below("ema_model.")(held), "initted": ONE, "step": ONE},
+    },
     "what a codec is trained against": lambda held: {"generator": held, "discriminator": {"0.weight": torch.ones(2)}},
 }
 
@@ -158,16 +169,18 @@ def at(held: dict, name: str) -> torch.Tensor:
 def test_what_is_wrapped_loads_as_the_same_network(tmp_path, family):
     """All the way: built, filled and compared."""
     networks = []
-    for way, pickled in ((below(""), False), (PICKLED["an average of keys"], True)):
-        home = tmp_path / str(pickled)
+    for number, (way, pickled) in enumerate(
+        ((below(""), False), (PICKLED["an average of keys"], True), (trainable, True))
+    ):
+        home = tmp_path / str(number)
         file = FAMILIES[family](home)
         source = home if file.suffix == ".safetensors" else home / "ImageNet_tiny.pth"
         file = rewritten(file, way, pickled)
         pipe = mgt_core.load(source if source.exists() else file, **HERE)
         networks.append((pipe.model.network, pipe.codec.network, *([pipe.text.network] if pipe.text else ())))
-    for plain, wrapped in zip(*networks):
-        same = wrapped.state_dict()
-        assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
+    for plain, *wrapped in zip(*networks):
+        for same in (network.state_dict() for network in wrapped):
+            assert all(torch.equal(value, same[name]) for name, value in plain.state_dict().items())
 
 
 @cache
@@ -303,3 +316,18 @@ def test_a_text_encoder_in_a_wrapper(tmp_path):
     rewritten(file_of(bundle, "text_encoder"), below("model._orig_mod."), pickled=True)
     found = load_text_encoder(bundle, **HERE).network.state_dict()
     assert all(torch.equal(value, found[name]) for name, value in wanted.items())
+
+
+def test_what_a_list_does_for_every_name_is_little(tmp_path):
+    """People have hundreds of checkpoints of others, each with thousands of names below several words."""
+    names = [f"{way}.{index}" for way in ("model.net.blocks", "ema.module.net.blocks", "odd") for index in range(200)]
+    save_file({name: torch.zeros(1) for name in names}, tmp_path / "foreign.safetensors")
+    layouts.foreign_of(read_part(tmp_path / "foreign.safetensors"))  # what is imported once
+    calls = []
+    sys.setprofile(lambda frame, event, argument: calls.append(event) if event.endswith("call") else None)
+    try:
+        told = layouts.foreign_of(read_part(tmp_path / "foreign.safetensors"))
+    finally:
+        sys.setprofile(None)
+    assert told.what == "a file of unknown weights"
+    assert len(calls) < 100 * len(names)

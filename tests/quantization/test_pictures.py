@@ -43,9 +43,13 @@ def test_the_middle_is_taken():
 
 def test_tokens_of_pictures():
     images = torch.rand(2, 50, 70, 4)
-    found = mgt_core.picture_tokens(pipe().model, pipe().codec, images, grid=(4, 4))
     size = 4 * pipe().model.pixels_per_token
-    assert equal(found, pipe().codec.encode(fitted(images[..., :3], (size, size))))
+    wanted = pipe().codec.encode(fitted(images[..., :3], (size, size)))
+    for grid in ((4, 4), [np.int64(4), 4.0], np.array([4, 4]), torch.tensor([4, 4])):
+        assert equal(mgt_core.picture_tokens(pipe().model, pipe().codec, images, grid=grid), wanted)
+    for grid in ((), (4,), (4, 0), "44", 4):
+        with pytest.raises(mgt_core.MGTError, match="grid is"):
+            mgt_core.picture_tokens(pipe().model, pipe().codec, images, grid=grid)
 
 
 def test_masked_states():
