@@ -11,8 +11,22 @@ from .products import LowRank, Product, largest_of
 ROWS, INPUTS = 0, 1  # what factors are for: outputs, or inputs
 
 
+class OverProduct:
+    """What is of the sizes of its product."""
+
+    product: Product
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.product.shape
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.product.kernel
+
+
 @dataclass(frozen=True)
-class Decomposed:
+class Decomposed(OverProduct):
     """DoRA (Liu et al., arXiv 2402.09353, equation 5): m (W + P) / |W + P|, the norm that of every row, as PEFT has it,
     or of every column. magnitude: m, [out] or [in]; axis: ROWS or INPUTS.
 
@@ -22,14 +36,6 @@ class Decomposed:
     magnitude: Tensor
     axis: int = ROWS
     scale: float = field(default=1.0, init=False)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.product.shape
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        return self.product.kernel
 
     @property
     def largest(self) -> float:
@@ -91,7 +97,7 @@ class Stretched:
 
 
 @dataclass(frozen=True)
-class Between:
+class Between(OverProduct):
     """GLoRA (Chavan et al., arXiv 2306.07967) as LyCORIS has it: W + scale (W A + B). before: A; product: B."""
 
     before: LowRank
@@ -100,14 +106,6 @@ class Between:
     @property
     def scale(self) -> float:
         return self.product.scale
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.product.shape
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        return self.product.kernel
 
     @property
     def largest(self) -> float:

@@ -11,21 +11,13 @@ import pytest
 from PIL import Image
 
 from run_workflow import to_api
-from support.comfy_host import Host, HostMissingError, Server, make_base, node_id, pixels, running_server
+from support.comfy_host import Host, Server, make_base, node_id, pixels, running_server
 from support.pack import ROOT
 from support.workflow_files import read, workflow
 
 NAME = "mgt_example.png"
 OURS = ROOT / "workflows" / NAME
 EDITING = ("image_to_image", "inpaint", "outpaint")
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    try:
-        return Host.find()
-    except HostMissingError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from runner.images import CHANNELS, Folders, make_nodes
-from support.comfy_host import Host, HostMissingError
+from support.comfy_host import Host
 from support.picture_files import PLAIN, make
 
 SCRIPT = Path(__file__).with_name("load_pictures.py")
@@ -19,14 +19,6 @@ MASKS = ("mask", "alpha")
 # By FFmpeg, pages of a TIFF are one, and pictures that are mirrored are not turned.
 OTHERWISE = {"pages.tiff"}
 MIRRORED = {f"turned {number}.jpg" for number in (2, 4, 5, 7)}
-
-
-@pytest.fixture(scope="module")
-def host() -> Host:
-    try:
-        return Host.find()
-    except HostMissingError as reason:
-        pytest.skip(str(reason))
 
 
 @pytest.fixture(scope="module")

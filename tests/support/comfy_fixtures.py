@@ -22,11 +22,15 @@ def register(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def host() -> Host:
     try:
-        host = Host.find()
+        return Host.find()
     except HostMissingError as reason:
         pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     base = make_base(tmp_path_factory.mktemp("comfyui"))
     try:
         with running_server(host, base) as server:
