@@ -108,7 +108,7 @@ def unreadable_in(folder: Path, look: Look) -> str:
     folder itself is that."""
     if is_file(folder / "config.json") and (problem := look(folder).problem):
         raise problem
-    problems = [part.problem for part in map(look, candidates(folder)) if part.problem]
+    problems = [part.problem for part in map(look, all_candidates(folder)) if part.problem]
     more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
     return f"that can be read: {problems[0]}{more}" if problems else ""
 
@@ -137,8 +137,14 @@ def find_part(
 
 def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
     """What a folder holds of `registry`, as files or in folders below, those nearest to the top first."""
-    found = [part for part in map(look, candidates(folder)) if part.is_of(registry)]
+    found = [part for part in map(look, all_candidates(folder)) if part.is_of(registry)]
     return sorted(found, key=lambda part: len(part.path.parts))
+
+
+@once
+def all_candidates(folder: Path) -> tuple[Path, ...]:
+    """What may hold one network, looked for once in a list however many parts are asked for."""
+    return tuple(candidates(folder))
 
 
 def candidates(folder: Path, depth: int = DEPTH, above: tuple = ()) -> Iterator[Path]:

@@ -76,7 +76,7 @@ def pickle_with(content: Callable[[], object], keep: int | None = None):
 
 
 def foreign(weights):
-    return {f"unet.{name}": value for name, value in weights.items()}
+    return {f"unet_{name}": value for name, value in weights.items()}
 
 
 def lose_shard(bundle: Path):
@@ -197,7 +197,7 @@ BUNDLES = [
     ("missing shard", lose_shard, "lacks 1 of 3 shards", "00002-of-00003"),
     ("index without map", index_of('{"metadata": {}}'), "no weight_map"),
     ("index of numbers", index_of('{"weight_map": {"a": 1}}'), "no weight_map"),
-    ("another architecture", change_weights(foreign), "no architecture this pack knows", "meissonic", "unet."),
+    ("another architecture", change_weights(foreign), "no architecture this pack knows", "meissonic", "unet"),
     # parts that do not belong together
     (
         "mask of another model",

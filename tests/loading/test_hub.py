@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -216,7 +217,8 @@ def test_a_download_of_which_nothing_came(tmp_path):
         r"^org/tiny is an unfinished download \(some of its files end in .incomplete\): download it again, "
         "which goes on where it ended; "
     )
-    for take in (load, LoRA.load, lambda path: mgt_core.load_text_encoder(path), lambda path: load(WHOLE, codec=path)):
+    encoder = partial(mgt_core.load_text_encoder, **HERE)
+    for take in (load, LoRA.load, encoder, lambda path: load(WHOLE, codec=path)):
         with pytest.raises(mgt_core.MGTError, match=wanted):
             take(repository)
 

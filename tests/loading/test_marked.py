@@ -82,7 +82,7 @@ def test_what_tokenizers_read_is_written_anew_only_where_it_must_be(tmp_path):
 def test_a_vocabulary_in_another_encoding_gets_one_sentence(tmp_path):
     bundle = copy_bundle(tmp_path / "bundle")
     (bundle / "tokenizer" / "tokenizer_config.json").write_bytes('\ufeff{"é": 1}'.encode("utf-16")[:-1])
-    with pytest.raises(MGTError, match="readable CLIP tokenizer .*no text in UTF-16"):
+    with pytest.raises(MGTError, match="tokenizer_config.json is not valid JSON .*no text in UTF-16"):
         mgt_core.load(bundle, **HERE)
 
 

@@ -10,6 +10,7 @@ import torch
 
 import mgt_core
 from support.bundles import copy_bundle, openmuse_bundle, weights_file
+from support.device import HERE
 from support.encoders import clip_model
 from support.fake_comfy import FakeFolderPaths
 from support.foreign import weights
@@ -90,7 +91,7 @@ def test_every_spelling_is_taken(models, tmp_path, name):
     assert run("MGTLoadTextEncoder", text_encoder=name, tokenizer=name)[0].network is not None
     assert LOADER.IS_CHANGED(model=name) == LOADER.IS_CHANGED(model="org/tiny") != ""
     parts = run("MGTLoadModel", model=name, text_encoder=name, codec=name)
-    assert torch.equal(parts[1].encode(["a cat"]).hidden, mgt_core.load(WHOLE).text.encode(["a cat"]).hidden)
+    assert torch.equal(parts[1].encode(["a cat"]).hidden, mgt_core.load(WHOLE, **HERE).text.encode(["a cat"]).hidden)
 
 
 @pytest.mark.parametrize("name", ["org/tiny", "models--org--tiny", "diffusers/org/tiny", "diffusers/models--org--tiny"])
@@ -168,7 +169,7 @@ def test_a_folder_that_was_downloaded_to(models):
 
 
 def lora(folder: Path) -> Path:
-    return save_peft(folder, low_rank_pairs(mgt_core.load(WHOLE).model.network), 8.0).parent
+    return save_peft(folder, low_rank_pairs(mgt_core.load(WHOLE, **HERE).model.network), 8.0).parent
 
 
 @pytest.mark.parametrize("name", ["org/lora/adapter_model.safetensors", "models--org--lora/adapter_model.safetensors"])
