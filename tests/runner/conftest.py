@@ -82,3 +82,9 @@ def before(ask, tmp_path):
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def info():
+    """The classes of support/fake_nodes.py, in the shape of GET /object_info."""
+    return fake_library([]).object_info

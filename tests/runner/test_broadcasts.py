@@ -3,15 +3,10 @@
 import pytest
 
 from run_workflow import to_api
-from support.fake_nodes import change, fake_library, make, node, show, workflow
+from support.fake_nodes import change, make, node, show, workflow
 
 MUTED = 2
 EVERYWHERE = "Anything Everywhere"
-
-
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
 
 
 def sender(number, link, kind=EVERYWHERE, more=(), **held):

@@ -16,11 +16,6 @@ from support.trials import is_sentence
 MUTED, BYPASSED = 2, 4
 
 
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
-
-
 def set_node(number, name, link, kind="SetNode", **more):
     return node(number, kind, [name], [("THING", "THING", link)], ("*",), **more)
 

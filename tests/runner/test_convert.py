@@ -7,15 +7,10 @@ import pytest
 from run_workflow import to_api
 from runner import specs
 from runner.problems import WorkflowError
-from support.fake_nodes import chain, change, fake_library, make, node, show, workflow
+from support.fake_nodes import chain, change, make, node, show, workflow
 
 MADE = {"amount": 3, "ratio": 0.25, "colour": "green", "text": "cat", "flag": False}
 MUTED, BYPASSED = 2, 4
-
-
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
 
 
 def inputs(prompt):

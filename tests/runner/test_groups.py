@@ -8,14 +8,9 @@ from run_workflow import prepare, to_api
 from runner import groups
 from runner.files import Document
 from runner.problems import WorkflowError
-from support.fake_nodes import change, fake_library, make, node, show, workflow
+from support.fake_nodes import change, make, node, show, workflow
 
 MUTED, BYPASSED = 2, 4
-
-
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
 
 
 def inputs(prompt):

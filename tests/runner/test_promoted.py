@@ -8,7 +8,7 @@ import pytest
 from run_workflow import prepare, to_api
 from runner.files import Document
 from runner.problems import WorkflowError
-from support.fake_nodes import change, fake_library, make, node, show, workflow
+from support.fake_nodes import change, make, node, show, workflow
 
 WIDGETS = [("seed", "INT", 11, "seed"), ("steps", "INT", 12, "steps")]
 LINKS = [[10, -10, 0, 1, 0, "THING"], [11, -10, 1, 1, 1, "INT"], [12, -10, 2, 1, 2, "INT"], [13, 1, 0, 2, 0, "THING"]]
@@ -19,11 +19,6 @@ INNER = {
     "links": [*LINKS, [14, 2, 0, -20, 0, "THING"]],
 }
 SHOWN = [("thing", "THING", 1), ("seed", "INT", None, "seed"), ("steps", "INT", None, "steps")]
-
-
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
 
 
 def used(values, proxies=None, entries=SHOWN, subgraphs=(INNER,), kind="s", nodes=(), links=(), **properties):

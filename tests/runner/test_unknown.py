@@ -5,16 +5,11 @@ import pytest
 from run_workflow import to_api, validate
 from runner.problems import LONGEST, WorkflowError
 from runner.unknown import Unknown, problems
-from support.fake_nodes import chain, fake_library, node, workflow
+from support.fake_nodes import chain, node, workflow
 from support.prompts import made
 
 PACK = {"cnr_id": "comfyui-kjnodes", "ver": "1.0.5", "Node name for S&R": "Blur"}
 LINKED = [("thing", "THING", 1)]
-
-
-@pytest.fixture(scope="module")
-def info():
-    return fake_library([]).object_info
 
 
 CASES = {
