@@ -1,0 +1,1 @@
+"""What a picture is worth, for samplers that look for a better one."""
