@@ -12,6 +12,7 @@ from mgt_core.lab.backbone import all_masked, lab_model, labelled
 from mgt_core.lab.truth import Estimate, Truth
 from mgt_core.types import TokenState
 
+from ..pace import Pace, mean
 from .plan import Case
 from .settings import FIELD, WEAK_FIELD, WORDS, predictor_of, truth_of
 
@@ -36,10 +37,10 @@ def pairs(truth: Truth, tokens: Tensor) -> list[Estimate]:
     return [Estimate.of(shares[:, 0]) for shares in found]
 
 
-def decode(case: Case, count: int, seed: int) -> tuple[TokenState, int, float]:
-    """The state at the end, passes of a picture, and seconds of the processor."""
+def decode(case: Case, count: int, seed: int) -> tuple[TokenState, float, float]:
+    """The state at the end, passes of a picture (their mean), and seconds of the processor."""
     predictor = predictor_of(case.model, case.error)
-    model, choice, seen = case.made.attach(lab_model(predictor)), case.made, []
+    model, choice, pace = case.made.attach(lab_model(predictor)), case.made, Pace()
     started = time.process_time()
     out = mgt_core.sample(
         model,
@@ -51,9 +52,10 @@ def decode(case: Case, count: int, seed: int) -> tuple[TokenState, int, float]:
         steps=case.steps,
         cfg=case.cfg,
         seed=seed,
-        callback=lambda step: seen.append(step.passes),
+        callback=pace,
     )
-    return out, seen[-1], time.process_time() - started
+    passes = mean([passes for _, passes in pace.own(out, choice.sampler.takes_back)])
+    return out, passes, time.process_time() - started
 
 
 def measure(case: Case, count: int, seed: int = 0) -> dict:

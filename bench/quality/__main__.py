@@ -2,6 +2,7 @@
 
     python -m bench.quality [--completion N] [--rounds N] [--prompts N] …     everything; docs/quality.md is made of it
     python -m bench.quality --quick [--json FILE]                             does docs/quality.json hold here?
+    python -m bench.quality --add                                             rows that it lacks; its others stay
 
 Pictures are kept in --work as they are made: a run that was stopped goes on there, and a second process that is started
 with the same arguments shares the work. The last one to finish writes DIR/quality.json, DIR/quality.md and its plots.
@@ -17,6 +18,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import mgt_core
@@ -28,7 +30,7 @@ from ..ending import in_a_sentence
 from ..kept import json_in
 from ..markdown import write_page
 from ..reports import write_report
-from . import quick
+from . import adding, quick
 from .cases import VANILLA
 from .decoding import Case, decode
 from .plots import draw_all
@@ -53,7 +55,9 @@ SHOWN = 6  # prompts of the sheet
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="bench.quality", description=__doc__.splitlines()[0])
     found.add_argument("--quick", action="store_true", help="check a published report on a few new prompts")
-    found.add_argument("--against", type=Path, default=DOCS / "quality.json", help="the report that --quick checks")
+    found.add_argument("--add", action="store_true", help="rows that a published report lacks; its others stay")
+    told = "the report that --quick checks and --add adds to"
+    found.add_argument("--against", type=Path, default=DOCS / "quality.json", help=told)
     found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
     found.add_argument("--model", default="demo", help="a bundle trained on the same compositions")
     wide = SuiteExtent
@@ -98,27 +102,54 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     found = report(pipe, model, settings, extent, store, plan)
     found["suites"] = suites_report(suites, chunks, wide)
     found["regimes"] = regimes(found["suites"], found["cases"])
-    found = rounded(found)
-    images = options.into / "images" / "quality"
+    write(rounded(found), {name: store.read(*plan[name]).images[:SHOWN] for name in found["choices"]}, options.into)
+    return 0
+
+
+def write(found: dict, pictures: dict[str, np.ndarray], into: Path) -> None:
+    """Report, page, plots and sheet. pictures: the first of every choice."""
+    images = into / "images" / "quality"
     draw_all(found, images)
     plot_suites(found, images)
-    pictures = {name: store.read(*plan[name]).images[:SHOWN] for name in found["choices"]}
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
     sheet(pictures, side=112).save(images / "choices.webp", quality=85, method=6)
-    write_report(options.into / "quality.json", found)
-    write_page(options.into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
-    print(f"wrote {options.into / 'quality.json'}, quality.md and {images}")
+    write_report(into / "quality.json", found)
+    write_page(into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
+    print(f"wrote {into / 'quality.json'}, quality.md and {images}")
+
+
+def published_report(file: Path, model: str) -> dict | None:
+    """What `file` holds, or None, said on stderr, where that is no report of this model."""
+    published = json_in(file)
+    if not published.keys() >= {"model", "settings", "cases", "suites"}:
+        print(f"{file} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
+        return None
+    if published["model"] != model:
+        print(f"{file} is of the model {published['model']}, and this is {model}", file=sys.stderr)
+        return None
+    return published
+
+
+def add(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
+    model = fingerprint(pipe)
+    if (published := published_report(options.against, model)) is None:
+        return 2
+    settings = quick.settings_of(published)
+    warm_up(pipe, settings)
+    store = Store(options.work, model, settings, adding.extent_of(published))
+    found = adding.added(pipe, published, store, Chunks(options.work, model), say)
+    pictures = found and adding.sheet_pictures(pipe, found, store, SHOWN, say)
+    if pictures is None:
+        print("other pictures are being made by another process, which will write the report")
+        return 0
+    write(found, pictures, options.into)
     return 0
 
 
 def check(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where they are another model's."""
-    published, model = json_in(options.against), fingerprint(pipe)
-    if not published.keys() >= {"model", "settings", "cases", "suites"}:
-        print(f"{options.against} is no report of this bench; python -m bench.quality writes one", file=sys.stderr)
-        return 2
-    if published["model"] != model:
-        print(f"{options.against} is of the model {published['model']}, and this is {model}", file=sys.stderr)
+    model = fingerprint(pipe)
+    if (published := published_report(options.against, model)) is None:
         return 2
     settings = quick.settings_of(published)
     extent, started = quick.extent(published), time.perf_counter()
@@ -144,7 +175,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     with in_a_sentence("quality"):
         pipe = mgt_core.load(options.model, dtype=torch.float32)
-        return (check if options.quick else full)(pipe, options)
+        return (check if options.quick else add if options.add else full)(pipe, options)
 
 
 if __name__ == "__main__":

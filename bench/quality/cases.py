@@ -138,14 +138,14 @@ def sweeps(settings: Mapping) -> list[Sweep]:
     ]
 
 
-def steps_at(passes: int, vanilla_passes: int, settings: Mapping) -> int:
+def steps_at(passes: float, vanilla_passes: int, settings: Mapping) -> int:
     """Steps of a vanilla run that makes as many passes, or, where they are near, of a point of the sweep."""
     steps = max(1, round(settings["steps"] * passes / vanilla_passes))
     best = min({settings["steps"], *STEPS}, key=lambda n: abs(math.log(n / steps)))
     return best if abs(best / steps - 1) <= SAME_COST else steps
 
 
-def twin(passes: int, vanilla_passes: int, settings: Mapping) -> Case:
+def twin(passes: float, vanilla_passes: int, settings: Mapping) -> Case:
     """Vanilla at as many passes."""
     steps = steps_at(passes, vanilla_passes, settings)
     return Case(VANILLA) if steps == settings["steps"] else with_steps(steps)

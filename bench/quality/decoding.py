@@ -12,6 +12,8 @@ from recipe.data.scenes import Scene
 from recipe.judge.reading import PairVerdict, Verdict
 from recipe.judge.scores import score
 
+from ..pace import Pace, mean
+
 BATCH = 24
 
 
@@ -28,13 +30,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Decoded:
-    """images: [P, H, W, 3] float; tokens: [P, h, w]; calls and passes (a guided call is two) an image;
-    seconds of the processor in all, on a GPU those of the clock."""
+    """images: [P, H, W, 3] float; tokens: [P, h, w]; calls and passes (a guided call is two) an image, a mean where
+    images go at their own pace; seconds of the processor in all, on a GPU those of the clock."""
 
     images: np.ndarray
     tokens: torch.Tensor
-    calls: int
-    passes: int
+    calls: float
+    passes: float
     seconds: float
 
 
@@ -63,7 +65,8 @@ def decode(
         options["sampler"] = replace(sampler, temperature=options.pop("temperature"))
     elif isinstance(sampler, mgt_core.Sampler):
         del options["temperature"]  # it has none
-    calls, tokens, images = [], [], []
+    takes_back = (mgt_core.SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler).takes_back
+    costs, tokens, images = [], [], []
     on_gpu = next(model.network.parameters()).is_cuda
     clock = time.perf_counter if on_gpu else time.process_time
     started = clock()
@@ -73,19 +76,21 @@ def decode(
         if given is not None:
             here = slice(start, start + BATCH)
             state = replace(state, tokens=given.tokens[here], fixed=given.fixed[here])
+        pace = Pace()
         state = mgt_core.sample(
             model,
             state,
             pipe.text.encode(prompts),
             pipe.text.encode(""),
             seed=seed + start,
-            callback=lambda step: calls.append((step.calls, step.passes)),
+            callback=pace,
             **options,
         )
+        costs += pace.own(state, takes_back)
         tokens.append(state.tokens)
         images.append(pipe.codec.decode(state).float().cpu().numpy())
-    most_calls, most_passes = (max(counts) for counts in zip(*calls, strict=True))
-    return Decoded(np.concatenate(images), torch.cat(tokens), most_calls, most_passes, clock() - started)
+    calls, passes = (mean(counts) for counts in zip(*costs, strict=True))
+    return Decoded(np.concatenate(images), torch.cat(tokens), calls, passes, clock() - started)
 
 
 def run_case(pipe: mgt_core.Pipeline, case: Case, scenes: list[Scene], settings: dict, seed: int) -> Outcome:

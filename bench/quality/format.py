@@ -16,5 +16,10 @@ def change(figure: Mapping) -> str:
     return f"{figure['value']:+.0f} % ({low:+.0f} to {high:+.0f})"
 
 
+def count(number: float) -> str:
+    """Of calls or passes, a mean where pictures go at their own pace."""
+    return str(number) if number == int(number) else f"{number:.1f}"
+
+
 def chance(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"

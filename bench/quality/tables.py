@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ..markdown import listed, percent, table
 from .cases import VANILLA
-from .format import chance, change, number
+from .format import chance, change, count, number
 from .report import point
 from .statistics import sign_p
 from .suites.plan import Extent as SuiteExtent
@@ -26,7 +26,7 @@ def versus(against: Mapping) -> list[str]:
 
 def equal_steps(report: Mapping) -> str:
     rows = [
-        [name, *versus(case["against_vanilla"]), str(case["passes"]), f"{case['relative_time']:.2f}"]
+        [name, *versus(case["against_vanilla"]), count(case["passes"]), f"{case['relative_time']:.2f}"]
         for name, case in chosen(report)
         if name != VANILLA
     ]
@@ -37,7 +37,7 @@ def equal_passes(report: Mapping) -> str:
     rows = []
     for name, case in chosen(report):
         if other := case.get("against_equal_passes"):
-            rows.append([name, str(case["passes"]), f"{other['case']}: {other['passes']}", *versus(other)])
+            rows.append([name, count(case["passes"]), f"{other['case']}: {other['passes']}", *versus(other)])
     return table("Choice | Passes | Compared with | Win rate | p | Distance | Gained / lost | p", rows)
 
 
@@ -57,7 +57,7 @@ JUDGED = "Background | Object | Layout | Distance | Diversity | Sharpness | Fré
 def figures(report: Mapping) -> str:
     twins = {case["against_equal_passes"]["case"] for _, case in chosen(report) if "against_equal_passes" in case}
     names = [name for name, _ in chosen(report)] + sorted(twins - set(report["choices"]))
-    rows = [[name, *judged(report["cases"][name]), str(report["cases"][name]["calls"])] for name in names]
+    rows = [[name, *judged(report["cases"][name]), count(report["cases"][name]["calls"])] for name in names]
     ceiling = judged({"diversity": {"value": 0, "interval95": [0, 0]}, **report["reconstructions"]})
     ceiling[JUDGED.split(" | ").index("Diversity")] = "–"
     rows.append(["*the compositions themselves, through the codec*", *ceiling, "–"])
@@ -77,7 +77,7 @@ def sweep_table(report: Mapping, sweep: Mapping) -> str:
         case = point(report, name)
         label = f"{value:g}" if isinstance(value, (int, float)) else value
         won = "vanilla" if name == VANILLA else percent(case["against_vanilla"]["win_rate"])
-        costs = str(case["passes"]), f"{case['relative_time']:.2f}"
+        costs = count(case["passes"]), f"{case['relative_time']:.2f}"
         rows.append([label, won, *judged(case), *costs])
     return table(f"{sweep['axis'].capitalize()} | Win rate | {JUDGED} | Passes | Time", rows)
 

@@ -42,8 +42,8 @@ class Pictures:
     images: np.ndarray
     again: np.ndarray
     tokens: np.ndarray
-    calls: int
-    passes: int
+    calls: float
+    passes: float
     seconds: float
 
     def first(self, count: int) -> "Pictures":
@@ -100,14 +100,14 @@ class Store:
         replace_file(self.path(case), packed.getvalue())
 
 
-def twins(settings: dict, passes: Mapping[str, int]) -> dict[str, Case]:
+def twins(settings: dict, passes: Mapping[str, float]) -> dict[str, Case]:
     """Vanilla at as many passes, for each choice that is known not to make as many as vanilla does."""
     names = [case.name for case in choices(settings) if case.name in passes and VANILLA in passes]
     found = {name: twin(passes[name], passes[VANILLA], settings) for name in names}
     return {name: case for name, case in found.items() if case.name != VANILLA}
 
 
-def planned(settings: dict, extent: Extent, passes: Mapping[str, int]) -> dict[str, tuple[Case, int]]:
+def planned(settings: dict, extent: Extent, passes: Mapping[str, float]) -> dict[str, tuple[Case, int]]:
     """Case and number of prompts by name. passes: of the cases that are done. Sweeps come last, that of the steps
     after the others, so that it is known by then which of its points serve as those of equal passes."""
     full, few = whole_rounds(extent.prompts), whole_rounds(extent.sweep_prompts)
@@ -132,7 +132,7 @@ def work(
     only: names of the cases to make; all by default. drawing: False to look only at what is there.
     """
     done: dict[str, int] = {}
-    passes: dict[str, int] = {}
+    passes: dict[str, float] = {}
     waiting = True
     while waiting:
         plan = planned(settings, extent, passes)

@@ -16,13 +16,15 @@ SURE = 0.05
 @dataclass(frozen=True)
 class Hypothesis:
     """suite: "completion" or "open"; figure: whose change against vanilla is meant; sign: +1 where more is expected.
-    A "holds" needs that direction and p below 0.05, raised for the number of hypotheses of the suite."""
+    A "holds" needs that direction and p below 0.05, raised for the number of hypotheses of the suite that are tested
+    together. scenes: to complete, at the most; None for as many as vanilla does."""
 
     claim: str
     suite: str
     case: str
     figure: str
     sign: int
+    scenes: int | None = None
 
 
 HYPOTHESES = (
@@ -57,9 +59,9 @@ HYPOTHESES = (
 )
 
 
-def named(suite: str) -> list[str]:
-    """Cases that a suite is to draw all of its pictures for."""
-    return [each.case for each in HYPOTHESES if each.suite == suite]
+def named(suite: str) -> dict[str, int | None]:
+    """Cases that a suite is to draw more pictures for: how many at the most."""
+    return {each.case: each.scenes for each in HYPOTHESES if each.suite == suite}
 
 
 def tested(changes: Mapping[str, Mapping[str, Mapping]]) -> list[dict]:

@@ -54,13 +54,14 @@ def plan(
     def chosen(suite: str, cases: list[Case]) -> list[Case]:
         return [case for case in (*cases, CODEC) if only is None or case.name in only[suite]]
 
-    def scenes(case: Case) -> int:
-        return extent.completion if case.name in (VANILLA, *named("completion")) else extent.others
+    asked, made = named("completion"), chosen("completion", choices.completion_cases())
 
-    completed = {
-        case.name: jobs(completion, case, min(extent.completion, scenes(case)), extent.start)
-        for case in chosen("completion", choices.completion_cases())
-    }
+    def scenes(case: Case) -> int:
+        if case.name == VANILLA:
+            return max([scenes(other) for other in made if other.name != VANILLA], default=extent.completion)
+        return min(extent.completion, (asked[case.name] or extent.completion) if case.name in asked else extent.others)
+
+    completed = {case.name: jobs(completion, case, scenes(case), extent.start) for case in made}
     answered = {
         axis: {
             case.name: jobs(suite, case, extent.rounds * suite.chunk) for case in chosen("open", choices.open_cases())

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from recipe.judge.thresholds import FILE as THRESHOLDS
 
+from ...pace import mean
 from ..cases import VANILLA
 from ..statistics import holm
 from .choices import GUIDANCE, STEPS
@@ -74,7 +75,7 @@ def open_part(plan: Plan, chunks: Chunks) -> dict[str, dict[str, dict]]:
     found = {axis: of_axes([axis], answers) for axis in answers}
     found[ALL] = of_axes(list(answers), answers)
     for name, several in cost.items():
-        found[ALL][name] |= {kind: max(each[kind] for each in several) for kind in ("calls", "passes")}
+        found[ALL][name] |= {kind: mean([each[kind] for each in several]) for kind in ("calls", "passes")}
         found[ALL][name]["seconds"] = sum(each["seconds"] for each in several) / len(several)
     return found
 

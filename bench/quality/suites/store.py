@@ -18,6 +18,7 @@ from recipe.data.scenes import Scene
 from recipe.judge.pictures import reconstruct, render
 
 from ...kept import kept, pictures_in
+from ...pace import mean
 from ..decoding import Case, decode
 
 CODEC = Case("*true pictures, through the codec*")  # what a suite's figures are at best
@@ -46,14 +47,15 @@ class Pictures:
     """images: [P, H, W, 3] uint8; calls and passes an image; seconds of the processor an image."""
 
     images: np.ndarray
-    calls: int
-    passes: int
+    calls: float
+    passes: float
     seconds: float
 
     @staticmethod
     def joined(parts: Iterable["Pictures"]) -> "Pictures":
         parts = list(parts)
-        calls, passes = (max(getattr(part, kind) for part in parts) for kind in ("calls", "passes"))
+        own = [(part.calls, part.passes) for part in parts for _ in part.images]
+        calls, passes = (mean(counts) for counts in zip(*own, strict=True))
         images = np.concatenate([part.images for part in parts])
         return Pictures(images, calls, passes, sum(p.seconds * len(p.images) for p in parts) / len(images))
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from ...markdown import percent, table
 from ..cases import VANILLA
-from ..format import chance, number
+from ..format import chance, count, number
 from .completion import scenes
 from .report import ALL
 from .store import CODEC
@@ -35,7 +35,7 @@ def completion(report: Mapping) -> str:
         told += [chance(report["regimes"]["columns"]["completion, right"][name]["p_of_all"]) if change else ""]
         told += [percent(case["valid"]), points(change["valid"]) if change else ""]
         means = [number(case[kind]) for kind in ("residual", "distance", "sharpness")]
-        costs = [str(case["passes"]), f"{case['seconds']:.2f}"] if case["passes"] else ["–", "–"]
+        costs = [count(case["passes"]), f"{case['seconds']:.2f}"] if case["passes"] else ["–", "–"]
         rows.append([name, str(case["scenes"]), percent(case["right"]), *told, *means, *costs])
     return table(
         "Choice | Completions | Object right | Change, points | Gained / lost | p | Valid | Change, points "

@@ -11,9 +11,9 @@ from bench import regimes
 from bench.checks import failed
 from bench.markdown import fill
 from bench.quality import __main__ as command
-from bench.quality import measuring, plots, quick, work
+from bench.quality import adding, measuring, plots, quick, work
 from bench.quality import report as reporting
-from bench.quality.cases import VANILLA
+from bench.quality.cases import VANILLA, choices
 from bench.quality.statistics import Mean
 from bench.quality.suites import figures as suite_figures
 from bench.quality.suites import plan as suite_plan
@@ -138,6 +138,66 @@ class TestReport:
         before = (run / "docs" / "quality.json").read_text()
         command.main(["--report", *FEW, "--work", str(run / "work"), "--into", str(run / "docs")])
         assert (run / "docs" / "quality.json").read_text() == before
+
+
+class TestAdding:
+    """What a published report lacks is drawn and joins it; vanilla is drawn beside it."""
+
+    TWIN, CHOICE, SUITE = "vanilla, 12 steps", "Z-Sampling on half the steps", "masked Z-Sampling"
+
+    def add(self, run, monkeypatch, folder, change=lambda cut: None):
+        monkeypatch.setattr(adding, "choices", lambda told: [case for case in choices(told) if case.name in NAMED])
+        cut = json.loads((run / "docs" / "quality.json").read_text())
+        cut["choices"].remove(self.CHOICE)
+        suites = (cut["suites"]["completion"], *cut["suites"]["open"].values())
+        columns = cut["regimes"]["columns"].values()
+        for rows, names in ((cut["cases"], (self.CHOICE, self.TWIN)), *((rows, [self.SUITE]) for rows in suites)):
+            for name in names:
+                del rows[name]
+        for rows in columns:
+            rows.pop(self.SUITE, None)
+        cut["regimes"]["rows"].remove(self.SUITE)
+        change(cut)
+        (folder / "docs").mkdir()
+        (folder / "cut.json").write_text(json.dumps(cut))
+        places = ["--against", str(folder / "cut.json"), "--work", str(folder / "work"), "--into", str(folder / "docs")]
+        return command.main(["--add", *places]), cut
+
+    def test_rows_that_are_lacking_come_out_as_in_a_whole_run(self, run, monkeypatch, tmp_path):
+        code, cut = self.add(run, monkeypatch, tmp_path)
+        whole, found = (json.loads((path / "docs" / "quality.json").read_text()) for path in (run, tmp_path))
+        assert code == 0 and found["cases"].keys() == whole["cases"].keys()
+        assert found["choices"] == [*cut["choices"], self.CHOICE] and set(found["choices"]) == set(whole["choices"])
+        raised = found["cases"][self.CHOICE]["against_vanilla"]["win_rate"].pop("p_of_all")
+        assert raised <= whole["cases"][self.CHOICE]["against_vanilla"]["win_rate"].pop("p_of_all")
+        for kind in ("distance", "against_vanilla", "passes"):
+            assert found["cases"][self.CHOICE][kind] == whole["cases"][self.CHOICE][kind]
+        for part in ("completion", "open"):
+            assert found["suites"][part].keys() == whole["suites"][part].keys()
+        own = found["suites"]["completion"]
+        assert own == whole["suites"]["completion"] and list(own)[-1] == store.CODEC.name
+        assert found["suites"]["open"] == whole["suites"]["open"]
+        assert set(found["regimes"]["rows"]) == set(whole["regimes"]["rows"])
+        assert self.SUITE in found["regimes"]["columns"]["all, valid"]
+        page = (tmp_path / "docs" / "quality.md").read_text()
+        assert f"| {self.CHOICE} |" in page and f"| {self.SUITE} |" in page
+
+    def test_what_was_published_stays(self, run, monkeypatch, tmp_path):
+        def change(cut):
+            cut["cases"]["vanilla, 4 steps"]["distance"]["value"] = 77.0
+            cut["suites"]["completion"]["top-p 0.9"]["right"]["share"] = 0.99
+
+        self.add(run, monkeypatch, tmp_path, change)
+        found = json.loads((tmp_path / "docs" / "quality.json").read_text())
+        assert found["cases"]["vanilla, 4 steps"]["distance"]["value"] == 77
+        assert found["suites"]["completion"]["top-p 0.9"]["right"]["share"] == 0.99
+
+    def test_rows_do_not_join_another_vanilla(self, run, monkeypatch, tmp_path):
+        def change(cut):
+            cut["cases"][VANILLA]["distance"]["value"] += 0.01
+
+        with pytest.raises(SystemExit, match="vanilla draws other pictures here .*distance differ"):
+            self.add(run, monkeypatch, tmp_path, change)
 
 
 class TestQuick:
