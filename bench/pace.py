@@ -1,32 +1,38 @@
-"""What a picture costs where every one goes at its own pace: evaluations until it was done, not until its batch was."""
+"""What a picture costs where every one goes at its own pace: the evaluations that it needs alone, not those of its
+batch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
-from mgt_core.types import Step, TokenState
+import torch
+from torch import Tensor
+
+from mgt_core import SAMPLERS, Sampler
+from mgt_core.types import Step
 
 
-@dataclass
 class Pace:
-    """A callback of `sample`. ends: calls and passes of the run after each step, by the step's index."""
+    """A callback of `sample`, of one run. sampler: the one that runs, whose run may end early as pictures decide; a
+    picture then costs the steps in which some of its cells changed, and otherwise what the run costs."""
 
-    ends: dict[int, tuple[int, int]] = field(default_factory=dict)
+    def __init__(self, sampler: Sampler | str):
+        kind = SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler
+        self.ends_early = kind.ends_early
+        self.counted = torch.zeros(2, dtype=torch.long)  # calls and passes of the run up to now
+        self.spent: Tensor | None = None  # [B, 2] of every picture
 
     def __call__(self, step: Step) -> None:
-        self.ends[step.index] = step.calls, step.passes
+        now = torch.tensor([step.calls, step.passes])
+        took_part = torch.ones(len(step.tokens), dtype=torch.bool)
+        if self.ends_early:
+            took_part = (step.result.tokens != step.tokens.to(step.result.tokens.device)).flatten(1).any(1).cpu()
+        own = took_part[:, None] * (now - self.counted)
+        self.spent = own if self.spent is None else self.spent + own
+        self.counted = now
 
     @property
-    def whole(self) -> tuple[int, int]:
-        """Calls and passes of the run."""
-        return self.ends[max(self.ends)]
-
-    def own(self, state: TokenState, takes_back: bool) -> list[tuple[int, int]]:
-        """Calls and passes of each picture of `state`, the run's end: as many as until its last token was drawn. A
-        sampler that takes tokens back may look at full pictures, so that each costs the whole run."""
-        if takes_back:
-            return [self.whole] * len(state.tokens)
-        last = state.revealed_at.flatten(1).amax(1).tolist()
-        return [self.ends.get(index, (0, 0)) for index in last]
+    def costs(self) -> list[tuple[int, int]]:
+        """Calls and passes of every picture."""
+        return [tuple(own) for own in self.spent.tolist()]
 
 
 def mean(counts: Sequence[float]) -> float:

@@ -40,7 +40,7 @@ def pairs(truth: Truth, tokens: Tensor) -> list[Estimate]:
 def decode(case: Case, count: int, seed: int) -> tuple[TokenState, float, float]:
     """The state at the end, passes of a picture (their mean), and seconds of the processor."""
     predictor = predictor_of(case.model, case.error)
-    model, choice, pace = case.made.attach(lab_model(predictor)), case.made, Pace()
+    model, choice, pace = case.made.attach(lab_model(predictor)), case.made, Pace(case.made.sampler)
     started = time.process_time()
     out = mgt_core.sample(
         model,
@@ -54,7 +54,7 @@ def decode(case: Case, count: int, seed: int) -> tuple[TokenState, float, float]
         seed=seed,
         callback=pace,
     )
-    passes = mean([passes for _, passes in pace.own(out, choice.sampler.takes_back)])
+    passes = mean([passes for _, passes in pace.costs])
     return out, passes, time.process_time() - started
 
 

@@ -65,7 +65,6 @@ def decode(
         options["sampler"] = replace(sampler, temperature=options.pop("temperature"))
     elif isinstance(sampler, mgt_core.Sampler):
         del options["temperature"]  # it has none
-    takes_back = (mgt_core.SAMPLERS.get(sampler) if isinstance(sampler, str) else sampler).takes_back
     costs, tokens, images = [], [], []
     on_gpu = next(model.network.parameters()).is_cuda
     clock = time.perf_counter if on_gpu else time.process_time
@@ -76,7 +75,7 @@ def decode(
         if given is not None:
             here = slice(start, start + BATCH)
             state = replace(state, tokens=given.tokens[here], fixed=given.fixed[here])
-        pace = Pace()
+        pace = Pace(sampler)
         state = mgt_core.sample(
             model,
             state,
@@ -86,7 +85,7 @@ def decode(
             callback=pace,
             **options,
         )
-        costs += pace.own(state, takes_back)
+        costs += pace.costs
         tokens.append(state.tokens)
         images.append(pipe.codec.decode(state).float().cpu().numpy())
     calls, passes = (mean(counts) for counts in zip(*costs, strict=True))
