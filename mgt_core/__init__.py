@@ -53,7 +53,9 @@ from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
+from .samplers.entropy_bounded import EntropyBounded
 from .samplers.fixed_order import FixedOrder
+from .samplers.klass import KLASS
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
@@ -97,11 +99,13 @@ __all__ = [
     "ConfidenceSampler",
     "CustomCurve",
     "DifferentialSampling",
+    "EntropyBounded",
     "EntropyTemperature",
     "FP8",
     "FixedOrder",
     "GuidanceReuse",
     "GuidanceSchedule",
+    "KLASS",
     "LoRA",
     "MGTError",
     "MGTModel",

@@ -24,12 +24,14 @@ class Sampler(Settings, ABC):
     """Settings of a sampler; a subclass adds its own and writes `loop`. With its neutral settings, if it has any, it
     draws what MaskGIT draws.
 
-    takes_back: whether it may mask again what an earlier step revealed. recommends: settings that go with it rather
+    takes_back: whether it may mask again what an earlier step revealed. ends_early: whether a run may take fewer steps
+    than it asks for, as the picture decides. recommends: settings that go with it rather
     than with the weights, by the names of recommended.py. draws: source of random numbers, for tests
     that feed recorded ones.
     """
 
     takes_back: ClassVar[bool] = False
+    ends_early: ClassVar[bool] = False
     recommends: ClassVar[Mapping[str, Any]] = {}
 
     draws: DrawSource = field(default=GeneratorDraws, repr=False, kw_only=True)
