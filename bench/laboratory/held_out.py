@@ -3,9 +3,9 @@ random numbers, other errors, orders begun anywhere.
 
     python -m bench.laboratory.held_out      a few minutes; docs/laboratory_counts.json
 
-What is decided by it: the Halton sampler takes the mask schedule's counts by default instead of the arccos law if with an
-exact model cosine counts lie nearer to the truth in every condition of 8 steps and more, and with an error of the model
-the arccos law lies nearer in none. Where more than tokens is drawn (an order begun anywhere) the KL is that of an order
+What is decided by it: the Halton sampler takes the mask schedule's counts by default instead of the arccos law if with
+an exact model cosine counts lie nearer to the truth in every condition of 8 steps and more, and with an error of the
+model the arccos law lies nearer in none. Where more than tokens is drawn (an order begun anywhere) the KL is that of an order
 whose beginning is known, in the mean over beginnings: a bound of the pictures' own, but the same mean on both sides.
 """
 
@@ -114,8 +114,9 @@ CONDITIONS = tuple(
     for truth, error, roll in product(HELD, ERRORS, (False, True))
     for steps in HELD[truth].steps
 )
-# Written down before the run. The sign of KL(law) - KL(arccos) that is expected: of cosine and square everywhere, with an
-# error of the model too, though by less; the opposite of linear, which reveals as many in the first step as in the last.
+# Written down before the run. The sign of KL(law) - KL(arccos) that is expected: of cosine and square everywhere, with
+# an error of the model too, though by less; the opposite of linear, which reveals as many in the first step as in the
+# last.
 EXPECTED = {"cosine": -1, "square": -1, "linear": 1}
 
 
