@@ -14,6 +14,7 @@ from . import register_all as register_all
 from .adapters.lora import LoRA
 from .backbones.branch import fresh_branch
 from .codecs.base import Codec
+from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
@@ -62,6 +63,7 @@ from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
 from .samplers.particles import Particles
+from .samplers.uncage import Uncage
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -143,6 +145,7 @@ __all__ = [
     "TokenState",
     "TopKTopP",
     "UNCONDITIONAL",
+    "Uncage",
     "W4A16",
     "W4A8",
     "W8A16",
@@ -166,6 +169,7 @@ __all__ = [
     "load_text_encoder",
     "mask_tokens",
     "micro_conditions",
+    "object_words",
     "pad_image",
     "pad_tokens",
     "paste_back",

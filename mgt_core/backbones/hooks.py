@@ -10,6 +10,9 @@ from .merge import BlockMerges, Merge, Tables
 
 # (keys, values [B, heads, S, D] of the rows computed, how they were merged) -> those to attend to
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
+# (text rows among the queries, queries [B, heads, S, D] of the rows computed, keys [B, heads, R, D] of all, text first,
+# how they were merged)
+Attended = Callable[[int, Tensor, Tensor, Merge | None], None]
 
 
 class Merging(Protocol):
@@ -94,7 +97,8 @@ class Hooks:
     top_down: for each block [B, S, C], S what the blocks see of the image, which joins what attention reads
     through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
-    skip: a way past the blocks after the first ones.
+    skip: a way past the blocks after the first ones. attention: sees what the blocks that hold text and image in one
+    sequence attend with.
     """
 
     merging: Merging | None = None
@@ -103,6 +107,7 @@ class Hooks:
     taps: MutableSequence[Tensor] | None = None
     perturb: Callable[[Tensor], Tensor] | None = None
     skip: Shortcut | None = None
+    attention: Attended | None = None
 
     def tap(self, states: Tensor) -> None:
         if self.taps is not None:

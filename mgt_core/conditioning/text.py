@@ -108,6 +108,14 @@ class TextEncoder:
             return chunked(pieces, self.room)
         return [[token for piece in pieces for token in piece][: self.room]]
 
+    def rows_of(self, prompt: str, weights: bool = False, chunks: bool = False) -> list[tuple[int, int]]:
+        """(id, row of `encode`'s hidden) of every token of a prompt that is encoded so, start and end left out."""
+        return [
+            (token, part * self.max_length + 1 + place)
+            for part, tokens in enumerate(self._parts(prompt, weights, chunks))
+            for place, (token, _) in enumerate(tokens)
+        ]
+
     def _framed(self, ids: list[int]) -> list[int]:
         """Start, the ids, end, and padding up to max_length."""
         words = self.tokenizer

@@ -83,17 +83,20 @@ class FeedForward(nn.Module):
 
 class Rows(NamedTuple):
     """The rows that an attention computes. table: their rotary_table, [S, D] or [B, S, D]. merge: how tokens share
-    them. memory: of a token cache, where keys and values of other rows lie."""
+    them. memory: of a token cache, where keys and values of other rows lie. seen: told queries, keys and merge."""
 
     table: Tensor
     merge: Merge | None = None
     memory: Memory | None = None
+    seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
     if rows.memory is not None:
         k, v = rows.memory(k, v, rows.merge)
+    if rows.seen is not None:
+        rows.seen(q, k, rows.merge)
     beat()
     out = attention(q, k, v, attention_mask(rows.merge))
     beat()
@@ -197,11 +200,12 @@ class SingleBlock(nn.Module):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
+        seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], text first; embedding: [B, C] after its SiLU; `merges` speak of all its rows."""
         by = self.norm(embedding)
         normed = modulate(x, by, 0)
-        rows = Rows(merged_tables(merges.attention, tables), merges.attention, memory)
+        rows = Rows(merged_tables(merges.attention, tables), merges.attention, memory, seen)
         attn = self.attn(merged(merges.attention, normed), rows, top_down)
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))

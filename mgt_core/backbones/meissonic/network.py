@@ -6,6 +6,7 @@ the 1024 px one halves the token grid before the blocks (downsample / upsample),
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
@@ -64,7 +65,7 @@ class MeissonicTransformer(Backbone):
     config_class = MeissonicConfig
     self_guidance_branch = PooledBranch
     condition_fields = ("hidden", "pooled", "micro")
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
     block_kinds = ("joint", "single")
 
     @property
@@ -187,13 +188,14 @@ class MeissonicTransformer(Backbone):
             """Image rows after the last block, of those after the first ones."""
             image, words = joint(islice(self.transformer_blocks, first, None), image, text)
             joined, lead = torch.cat([words, image], dim=1), words.shape[1]
+            seen = hooks.attention and partial(hooks.attention, lead)
             for block in self.single_transformer_blocks:
                 beat()
                 hooks.tap(joined[:, lead:])
                 own = next(above, None)
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
                 merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-                joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own)
+                joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own, seen)
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
         image, text = joint(islice(self.transformer_blocks, first), image, text)
