@@ -2,6 +2,7 @@
 
     python -m bench.laboratory [--only STUDY ...] [--into DIR]      everything; docs/laboratory.md is made of it
     python -m bench.laboratory --quick [--json FILE]                does docs/laboratory.json hold here?
+    python -m bench.laboratory --add                                cases that it lacks; its figures of others stay
 
 Figures are kept case by case in --work: a run that was stopped goes on there, and a second process that is started with
 the same arguments shares the work. The last one to finish writes DIR/laboratory.json, DIR/laboratory.md and its plots.
@@ -35,7 +36,9 @@ DOCS = ROOT / "docs"
 def parser() -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(prog="bench.laboratory", description=__doc__.splitlines()[0])
     found.add_argument("--quick", action="store_true", help="check a published report with other random numbers")
-    found.add_argument("--against", type=Path, default=DOCS / "laboratory.json", help="the report that --quick checks")
+    found.add_argument("--add", action="store_true", help="cases that a published report lacks; its others stay")
+    told = "the report that --quick checks and --add adds to"
+    found.add_argument("--against", type=Path, default=DOCS / "laboratory.json", help=told)
     found.add_argument("--json", type=Path, help="with --quick: also write figures and checks to this file")
     found.add_argument(
         "--only", nargs="+", default=(), choices=tuple(STUDIES), metavar="STUDY", help="measure: " + ", ".join(STUDIES)
@@ -52,14 +55,20 @@ def say(line: str) -> None:
 
 
 def full(options: argparse.Namespace) -> int:
-    cases = work(wanted(tuple(options.only)), Store(options.work, options.seed), say, not options.report)
+    published = published_report(options.against) if options.add else {"seed": options.seed, "cases": {}}
+    if published is None:
+        return 2
+    plan, seed = wanted(tuple(options.only)), published["seed"]
+    missing = {case: count for case, count in plan.items() if case.name not in published["cases"]}
+    cases = work(missing, Store(options.work, seed), say, not options.report)
     if cases is None:
         print("other cases are being measured by another process, which will write the report, or not measured yet")
         return 0
     if options.only:
         print(f"measured: {len(cases)} cases of {', '.join(options.only)}; the report is of all studies")
         return 0
-    found = report(cases, options.seed)
+    cases = {case.name: {**published["cases"], **cases}[case.name] for case in plan}
+    found = report(cases, seed)
     options.into.mkdir(parents=True, exist_ok=True)
     draw_all(found, options.into / "images" / "laboratory")
     write_report(options.into / "laboratory.json", found)
@@ -68,11 +77,18 @@ def full(options: argparse.Namespace) -> int:
     return 0
 
 
+def published_report(file: Path) -> dict | None:
+    """What `file` holds, or None, said on stderr, where that is no report."""
+    published = json_in(file)
+    if not published.keys() >= {"seed", "cases", "hypotheses"}:
+        print(f"{file} is no report of this bench; python -m bench.laboratory writes one", file=sys.stderr)
+        return None
+    return published
+
+
 def check(options: argparse.Namespace) -> int:
     """0 where the published figures hold, 1 where one does not, 2 where there are none."""
-    published = json_in(options.against)
-    if not published.keys() >= {"seed", "cases", "hypotheses"}:
-        print(f"{options.against} is no report of this bench; python -m bench.laboratory writes one", file=sys.stderr)
+    if (published := published_report(options.against)) is None:
         return 2
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:  # what was kept by other code would tell nothing of this

@@ -21,6 +21,8 @@ TITLES = {
     "on logits": "Halton order on the tree: KL, in hundredths of a nat a token, less than with cosine counts alone",
     "field": "Strong field: total variation, in points, less than vanilla's",
     "words": "Words: total variation of the modes, in points, less than vanilla's",
+    "decoders, field": "Decoders on the strong field: total variation, in points, less than vanilla's",
+    "decoders, words": "Decoders on words: total variation of the modes, in points, less than vanilla's",
 }
 NOTE = "more is better; columns: error of the model, passes; green, red: p < 0.05 after Holm's method within a column"
 
@@ -32,7 +34,7 @@ def draw_all(report: Mapping, folder: Path) -> None:
     for name, figure in {"passes": passes(cases), "steps": steps(cases), "plane": plane(cases)}.items():
         figure.savefig(folder / f"{name}.webp", dpi=DPI)
     for name, told in report["maps"].items():
-        regime_map(name, told, folder / f"{name.replace(' ', '_')}.webp")
+        regime_map(name, told, folder / f"{name.replace(',', '').replace(' ', '_')}.webp")
 
 
 def curve(axes, cases: Mapping, made: Sequence[tuple[float, Case]], figure: str, place: int, label: str) -> None:

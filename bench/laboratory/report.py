@@ -7,6 +7,7 @@ from ..quality.report import rounded
 from ..quality.statistics import holm
 from . import hypotheses
 from .choices import HALTON, ON_HALTON, ON_VANILLA, VANILLA
+from .decoders import STEADY
 from .figures import has, of, p_of, ratio
 from .measuring import reference
 from .plan import BUDGETS, STUDIES, Case, pictures
@@ -17,6 +18,8 @@ MAPS = {
     "on logits": (TREE, "kl", HALTON, [choice.name for choice in ON_HALTON]),
     "field": (FIELD, "variation", VANILLA, [choice.name for choice in ON_VANILLA]),
     "words": (WORDS, "variation", VANILLA, [choice.name for choice in ON_VANILLA]),
+    "decoders, field": (FIELD, "variation", VANILLA, [choice.name for choice in STEADY]),
+    "decoders, words": (WORDS, "variation", VANILLA, [choice.name for choice in STEADY]),
 }
 NOISY = "noise regularization 2"
 # What a prototype of this laboratory found, whose parameters are not recorded.

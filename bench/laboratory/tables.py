@@ -8,9 +8,10 @@ from mgt_core.lab.truth import Estimate
 from ..markdown import listed, table
 from ..quality.format import chance
 from .choices import HALTON, ORDERS, VANILLA, ZIGZAGS
+from .decoders import ONCE, REVISING, STEADY
 from .figures import has, of
 from .hypotheses import HYPOTHESES
-from .plan import BUDGETS, GUIDED_STEPS, STEPS, WEIGHTS, Case
+from .plan import ADAPTIVE, AS_MANY, BUDGETS, CELLS, GUIDED_STEPS, MANY, STEPS, WEIGHTS, Case
 from .report import ratio_told
 from .settings import BLIND, CLASSES, EXACT, NOISE, SMOOTH, TARGET, TREE, WEAK, WORDS
 
@@ -159,6 +160,26 @@ def regimes(report: Mapping) -> str:
     return "\n".join(lines) + "\n"
 
 
+def decoders(report: Mapping) -> str:
+    """Of each truth a table: what a decoder needs, and how far from the truth it lies."""
+    return "\n".join(f"{model.capitalize()}:\n\n{decoded(report['cases'], model)}" for model in CELLS)
+
+
+def decoded(cases: Mapping, model: str) -> str:
+    """Vanilla, what keeps to its budget, what ends early, and what revises with more passes than cells."""
+    made_cases = [(VANILLA, budget) for budget in AS_MANY[model]]
+    made_cases += [(choice.name, budget) for choice in STEADY for budget in BUDGETS[model]]
+    made_cases += [(choice.name, CELLS[model]) for choice in (ONCE, *ADAPTIVE[model])]
+    made_cases += [(choice.name, MANY[model]) for choice in REVISING]
+    rows = []
+    for name, budget in made_cases:
+        made = [Case(model, error, name, budget) for error in (EXACT, NOISE)]
+        if all(has(cases, case, "variation") for case in made):
+            figures = [[f"{cases[case.name]['passes']:.3g}", told(of(cases, case, "variation"), 3)] for case in made]
+            rows.append([name, *figures[0], *figures[1]])
+    return table("Decoder | Passes, exact | Total variation, exact | Passes, noise | Total variation, noise", rows)
+
+
 PARTS = {
     "setup": setup,
     "expected": expected,
@@ -171,4 +192,5 @@ PARTS = {
     "guidance": guidance,
     "zigzag": zigzag,
     "regimes": regimes,
+    "decoders": decoders,
 }

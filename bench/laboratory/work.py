@@ -16,7 +16,7 @@ from .plan import Case
 
 HERE = Path(__file__).parent
 FIGURES = {"pictures", "passes", "steps", "seconds", "figures"}  # of every case
-SETTING = [HERE / f"{name}.py" for name in ("choices", "measuring", "plan", "settings")]
+SETTING = [HERE / f"{name}.py" for name in ("choices", "decoders", "measuring", "plan", "settings")]
 
 
 def setting_hash() -> str:

@@ -33,6 +33,20 @@ SETS: dict[str, Choices] = {
         "masked Z-Sampling and noise regularization": ZIGZAG | NOISE,
         "masked Z-Sampling and differential sampling": ZIGZAG | DIFFERENTIAL,
     },
+    # Those that came later, as their nodes have them at first. UNCAGE has to be told the objects of every prompt.
+    "decoders": {
+        "Halton, cosine counts": {"sampler": {"name": "halton", "counts": "schedule"}, "schedule": "cosine"},
+        "first-hitting": {"sampler": "first_hitting"},
+        "moment": {"sampler": "moment"},
+        "moment, half explored": {"sampler": {"name": "moment", "exploration": 0.5}},
+        "entropy-bounded": {"sampler": "entropy_bounded"},
+        "KLASS": {"sampler": "klass"},
+        "ReMDM": {"sampler": "remdm"},
+        "token editing": {"sampler": "token_editing"},
+        "Gibbs corrector": {"sampler": "gibbs"},
+        "path planning": {"sampler": "path_planning"},
+        "best of 4, the surest": {"sampler": {"name": "best_of", "n": 4}},
+    },
 }
 
 

@@ -8,6 +8,7 @@ from functools import partial
 import mgt_core
 
 from ..speed.rows import APPROXIMATE, attach_all
+from . import decoders
 from .decoding import Case
 
 VANILLA = "vanilla"
@@ -115,6 +116,7 @@ def choices(settings: Mapping) -> list[Case]:
         Case("step skipping, every 2", lambda model: model.with_step_skipping(2)),
         Case("guidance reuse, every 4", lambda model: model.with_guidance_reuse(4)),
         Case("everything approximate", approximate),
+        *decoders.named(),
     ]
 
 

@@ -15,6 +15,7 @@ from ..cases import (
     schedule,
     with_steps,
 )
+from ..decoders import candidates, dear, steady
 from ..decoding import Case
 
 STEPS, GUIDANCE = 8, 1.0
@@ -40,12 +41,14 @@ def choices() -> list[Case]:
         masked_zigzag(),
         Case("Self-Guidance on a blank canvas, 0.5", blank_canvas),
         schedule("linear"),
+        *steady(),
+        *dear(),
     ]
 
 
 def completion_cases() -> list[Case]:
     """An empty prompt is its own negative, so that guidance would change nothing."""
-    return [Case(VANILLA), *choices(), *(with_steps(n) for n in (1, 4, 16, 32))]
+    return [Case(VANILLA), *choices(), *candidates(), *(with_steps(n) for n in (1, 4, 16, 32))]
 
 
 def open_cases() -> list[Case]:

@@ -52,5 +52,5 @@ def test_choices_of_a_file(tmp_path):
         file.write_text(content)
         with pytest.raises(MGTError, match=words):
             read_choices(str(file))
-    with pytest.raises(MGTError, match="accepted are paper, paper-pairs or a JSON file"):
+    with pytest.raises(MGTError, match="accepted are paper, paper-pairs, decoders or a JSON file"):
         read_choices("bag")

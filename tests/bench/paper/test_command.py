@@ -179,7 +179,7 @@ def test_a_choice_that_the_model_cannot_make_is_left_out(run, here, tmp_path, ca
     "changes, words",
     [
         ({"prompts": 9}, "holds 3 prompts, and 9 were asked for"),
-        ({"choices": "bag"}, "accepted are paper, paper-pairs or a JSON file"),
+        ({"choices": "bag"}, "accepted are paper, paper-pairs, decoders or a JSON file"),
         ({"model": "nowhere"}, "model is 'nowhere'"),
     ],
 )
