@@ -53,8 +53,10 @@ from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
+from .samplers.first_hitting import FirstHitting
 from .samplers.fixed_order import FixedOrder
 from .samplers.maskgit import MaskGIT
+from .samplers.moment import MomentSampler
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
@@ -99,6 +101,7 @@ __all__ = [
     "DifferentialSampling",
     "EntropyTemperature",
     "FP8",
+    "FirstHitting",
     "FixedOrder",
     "GuidanceReuse",
     "GuidanceSchedule",
@@ -111,6 +114,7 @@ __all__ = [
     "MaskedZSampling",
     "MinP",
     "Modifier",
+    "MomentSampler",
     "Momentum",
     "NoiseRegularization",
     "ORDERS",

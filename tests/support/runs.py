@@ -15,7 +15,12 @@ PIPE = pipeline(bundles()[0])
 few = settings(max_examples=10, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 grids_of_bools = st.lists(st.booleans(), min_size=24, max_size=24).map(lambda v: torch.tensor(v).reshape(1, *GRID))
 every_sampler = pytest.mark.parametrize("sampler", SAMPLERS)
-STEPPED = [name for name in SAMPLERS if mgt_core.SAMPLERS.get(name)().steps_made(5) == 5]  # as many as asked for
+# Samplers that make as many steps as they are asked for.
+STEPPED = [
+    name
+    for name, kind in ((name, mgt_core.SAMPLERS.get(name)) for name in SAMPLERS)
+    if kind().steps_made(5) == 5 and not getattr(kind, "ends_early", False)
+]
 every_stepped_sampler = pytest.mark.parametrize("sampler", STEPPED)
 
 
