@@ -56,9 +56,11 @@ from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.entropy_bounded import EntropyBounded
 from .samplers.best_of import BestOf
+from .samplers.first_hitting import FirstHitting
 from .samplers.fixed_order import FixedOrder
 from .samplers.klass import KLASS
 from .samplers.maskgit import MaskGIT
+from .samplers.moment import MomentSampler
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
@@ -107,6 +109,7 @@ __all__ = [
     "EntropyBounded",
     "EntropyTemperature",
     "FP8",
+    "FirstHitting",
     "FixedOrder",
     "GuidanceReuse",
     "GuidanceSchedule",
@@ -120,6 +123,7 @@ __all__ = [
     "MaskedZSampling",
     "MinP",
     "Modifier",
+    "MomentSampler",
     "Momentum",
     "NoiseRegularization",
     "ORDERS",
