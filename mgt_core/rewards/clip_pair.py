@@ -35,7 +35,7 @@ class Pair(ABC):
 
     @property
     def scale(self) -> float:
-        return float(self.network.logit_scale.exp())
+        return float(self.network.logit_scale.detach().exp())
 
     @abstractmethod
     def images(self, images: Sequence[Image.Image]) -> Tensor:
