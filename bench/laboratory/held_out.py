@@ -5,8 +5,9 @@ random numbers, other errors, orders begun anywhere.
 
 What is decided by it: the Halton sampler takes the mask schedule's counts by default instead of the arccos law if with
 an exact model cosine counts lie nearer to the truth in every condition of 8 steps and more, and with an error of the
-model the arccos law lies nearer in none. Where more than tokens is drawn (an order begun anywhere) the KL is that of an order
-whose beginning is known, in the mean over beginnings: a bound of the pictures' own, but the same mean on both sides.
+model the arccos law lies nearer in none. Where more than tokens is drawn (an order begun anywhere) the KL is that of
+an order whose beginning is known, in the mean over beginnings: a bound of the pictures' own, but the same mean on both
+sides.
 """
 
 import hashlib
