@@ -1,7 +1,7 @@
 """Timed whole runs: text, sampling, decoding, and within sampling what goes to the network."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -47,27 +47,29 @@ class Timing:
 
 
 class Clock:
-    """Seconds since the last reading, when the device has finished."""
+    """Seconds since the last reading, when the device has finished. now: what tells the time."""
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    def __init__(self, device: torch.device, now: Callable[[], float] = time.perf_counter):
+        self.device, self.now = device, now
         self.lap()
 
     def lap(self) -> float:
         synchronize(self.device)
-        now = time.perf_counter()
+        now = self.now()
         spent, self.started = now - getattr(self, "started", now), now
         return spent
 
 
 @contextmanager
-def network_clock(network: torch.nn.Module, device: torch.device) -> Iterator[dict[str, float]]:
+def network_clock(
+    network: torch.nn.Module, device: torch.device, now: Callable[[], float] = time.perf_counter
+) -> Iterator[dict[str, float]]:
     """Seconds spent in each part of a backbone. On a GPU it waits for each call, so don't time with it there."""
     seconds = dict.fromkeys(NETWORK_PARTS, 0.0)
 
     def timed(name: str, work):
         def call(*args, **kwargs):
-            clock = Clock(device)
+            clock = Clock(device, now)
             try:
                 return work(*args, **kwargs)
             finally:
