@@ -22,7 +22,7 @@ class Bar:
 
     def show(self, done: int, total: int, node: str | None = None, label: str = "") -> None:
         try:
-            if self._bar is None or node != self._node or total != self._bar.total or done < self._bar.n:
+            if self._bar is None or node != self._node or done < self._bar.n or self._bar.n == self._bar.total:
                 self.close()
                 if not self._left:
                     return
@@ -30,6 +30,7 @@ class Bar:
                 self._node = node
                 name = shown_text(label, LONGEST_LABEL) or "Sampling"
                 self._bar = tqdm(total=total, desc=name, unit="step", file=sys.stderr, dynamic_ncols=True)
+            self._bar.total = total  # of a run whose number of steps follows the picture it is not known beforehand
             self._bar.update(done - self._bar.n)
         except OSError:  # nobody reads it any more
             self._left, self._bar = 0, None

@@ -12,6 +12,7 @@ from ..sampling.step import Drawn
 from ..settings import choice, number
 from ..types import Step
 from .adaptive import Adaptive, Watch
+from .temperature import Ends
 
 TINY = 1e-30  # the logarithm of no margin at all is to be a number, too
 
@@ -75,12 +76,14 @@ class EntropyBounded(Adaptive[Entropies]):
     order: what says how sure a prediction is. The paper's error proxies: "entropy", "confidence" (the likeliest code's
     probability), "margin" (that less the second's). None of them looks at what was drawn, which is what makes the bound
     hold; "drawn", the probability of the token that was drawn, is MaskGIT's. temperature: of noise on that order, in
-    nats; the paper has none. Entropies are those of what is drawn from, after all modifiers.
+    nats; the paper has none, and the bound holds with it. Entropies are those of what is drawn from, after all
+    modifiers.
     """
 
-    neutral = {"bound": 0.0, "order": DRAWN}
+    neutral = {"bound": 0.0, "order": DRAWN, "temperature": None}
 
-    bound: float = number(0.5, 0, 1000, "entropy bound", step=0.5)
+    temperature: float | Ends | None = (0.0, 0.0)
+    bound: float = number(2.0, 0, 1000, "entropy bound", step=0.5)
     order: str = choice("entropy", (*PROXIES, DRAWN), "entropy-bounded order")
 
     def watch(self, run: Run) -> Entropies:

@@ -3,7 +3,7 @@
 import pytest
 
 import mgt_core
-from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
+from mgt_core import KLASS, FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -15,6 +15,7 @@ SAMPLERS = {
     "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
+    "MGTSamplerKLASS": (KLASS, {"confidence": 0.8, "kl": 0.1, "history": 3, "cap": 0.5}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (

@@ -77,6 +77,17 @@ def test_a_title_is_shown_as_it_can_be(command, capsys):
     assert labels and all(label.startswith(r"a\x1b[31m b") and len(label) <= LONGEST_LABEL for label in labels)
 
 
+def test_one_bar_for_a_run_that_ends_sooner_than_it_seemed(capsys):
+    from runner.progress import Bar
+
+    bar = Bar()
+    for done, total in ((1, 24), (2, 9), (3, 10), (4, 4), (1, 4), (2, 4)):  # and the next run of the same node
+        bar.show(done, total, "1", "step")
+    bar.close()
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 2 and "4/4" in shown.split("\n")[0]
+
+
 def test_bars_have_an_end(capsys, monkeypatch):
     from runner import progress
 
