@@ -54,10 +54,13 @@ from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.fixed_order import FixedOrder
+from .samplers.gibbs import GibbsCorrector
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
+from .samplers.remdm import ReMDM
+from .samplers.token_editing import TokenEditing
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -100,6 +103,7 @@ __all__ = [
     "EntropyTemperature",
     "FP8",
     "FixedOrder",
+    "GibbsCorrector",
     "GuidanceReuse",
     "GuidanceSchedule",
     "LoRA",
@@ -119,6 +123,7 @@ __all__ = [
     "PATCHES",
     "Patch",
     "Pipeline",
+    "ReMDM",
     "SAMPLERS",
     "SCHEDULES",
     "SCHEMES",
@@ -131,6 +136,7 @@ __all__ = [
     "TEXT_ENCODERS",
     "TextEncoder",
     "TokenCache",
+    "TokenEditing",
     "TokenMerging",
     "TokenState",
     "TopKTopP",
