@@ -59,6 +59,7 @@ from .samplers.best_of import BestOf
 from .samplers.first_hitting import FirstHitting
 from .samplers.fixed_order import FixedOrder
 from .samplers.klass import KLASS
+from .samplers.gibbs import GibbsCorrector
 from .samplers.maskgit import MaskGIT
 from .samplers.moment import MomentSampler
 from .samplers.momentum import Momentum
@@ -66,6 +67,8 @@ from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
 from .samplers.particles import Particles
 from .samplers.uncage import Uncage
+from .samplers.remdm import ReMDM
+from .samplers.token_editing import TokenEditing
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -111,6 +114,7 @@ __all__ = [
     "FP8",
     "FirstHitting",
     "FixedOrder",
+    "GibbsCorrector",
     "GuidanceReuse",
     "GuidanceSchedule",
     "KLASS",
@@ -133,6 +137,7 @@ __all__ = [
     "Particles",
     "Patch",
     "Pipeline",
+    "ReMDM",
     "SAMPLERS",
     "SCHEDULES",
     "SCHEMES",
@@ -145,6 +150,7 @@ __all__ = [
     "TEXT_ENCODERS",
     "TextEncoder",
     "TokenCache",
+    "TokenEditing",
     "TokenMerging",
     "TokenState",
     "TopKTopP",
