@@ -32,6 +32,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
@@ -58,6 +59,7 @@ from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
+from .samplers.path_planning import PathPlanning
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -118,7 +120,9 @@ __all__ = [
     "Ordered",
     "PATCHES",
     "Patch",
+    "PathPlanning",
     "Pipeline",
+    "Rescoring",
     "SAMPLERS",
     "SCHEDULES",
     "SCHEMES",
