@@ -14,13 +14,13 @@ from mgt_core.lab.errors import LogitNoise, spoiled
 from mgt_core.lab.potts import Potts
 from mgt_core.sampling.draws import GeneratorDraws, cpu_generator, inverse_cdf
 from support.device import agree
-from support.lab import LARGE, exact, sampled
+from support.lab import bias, exact, sampled
 from support.lab import run as lab_run
 from support.runs import GRID, NEGATIVE, PIPE, POSITIVE, empty, few, grids_of_bools, partial, run, steps_of
 from support.trials import is_sentence
 
-WORDS = LARGE["codewords"]
-OTHER = spoiled(WORDS, [LogitNoise(1.0)])
+FIELD = Potts((2, 4), codes=4, coupling=0.4, bias=bias(cells=8, codes=4))  # no two cells alike
+OTHER = spoiled(FIELD, [LogitNoise(1.0)])
 PLANNERS = {"self": None, "second": PIPE.model.with_modifier(mgt_core.TopKTopP(k=5))}
 every_planner = pytest.mark.parametrize("planner", PLANNERS.values(), ids=PLANNERS)
 
@@ -52,10 +52,10 @@ def by_hand(truth, counts, seed, eta, planner=None, start=None):
 def test_its_formula(eta, planner):
     second = None if planner is None else lab_model(planner)
     sampler = PathPlanning((0.0, 0.0), eta=eta, planner=second)
-    counts = mgt_core.SCHEDULES.get("cosine")().counts(5, WORDS.cells)
-    found = lab_run(WORDS, 6, steps=5, sampler=sampler, schedule="cosine")
-    assert found.tolist() == [by_hand(WORDS, counts, seed, eta, planner) for seed in range(6)]
-    plain = lab_run(WORDS, 6, steps=5, sampler=MaskGIT((0.0, 0.0)), schedule="cosine")
+    counts = mgt_core.SCHEDULES.get("cosine")().counts(5, FIELD.cells)
+    found = lab_run(FIELD, 6, steps=5, sampler=sampler, schedule="cosine")
+    assert found.tolist() == [by_hand(FIELD, counts, seed, eta, planner) for seed in range(6)]
+    plain = lab_run(FIELD, 6, steps=5, sampler=MaskGIT((0.0, 0.0)), schedule="cosine")
     assert not torch.equal(found, plain)
 
 
@@ -103,7 +103,7 @@ def test_every_image_of_a_batch_is_its_own(planner):
 
 @every_planner
 def test_image_to_image_may_revise_what_it_was_given(planner):
-    truth = WORDS
+    truth = FIELD
     tokens = exact(truth, 64)
     planner = planner and lab_model(OTHER)
     after = sampled(truth, state=given(truth, tokens, strength=0.5), sampler=PathPlanning(planner=planner), steps=6)
@@ -142,10 +142,10 @@ def test_bad_settings_are_told(settings, words):
 
 
 def test_a_planner_that_breaks_is_named(caplog):
-    planner = lab_model(spoiled(WORDS, [LogitNoise(1.0)]))
-    planner.network.predictor.logits = lambda tokens, labels: torch.full((*tokens.shape, WORDS.codes), torch.nan)
+    planner = lab_model(spoiled(FIELD, [LogitNoise(1.0)]))
+    planner.network.predictor.logits = lambda tokens, labels: torch.full((*tokens.shape, FIELD.codes), torch.nan)
     with pytest.raises(MGTError, match="^the planner's logits of step 2 of 5 are not finite"):
-        lab_run(WORDS, 2, steps=5, sampler=PathPlanning(planner=planner))
+        lab_run(FIELD, 2, steps=5, sampler=PathPlanning(planner=planner))
 
 
 def test_a_planner_looks_at_the_prompt_alone():
