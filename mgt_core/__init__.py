@@ -33,6 +33,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
@@ -69,6 +70,7 @@ from .samplers.particles import Particles
 from .samplers.uncage import Uncage
 from .samplers.remdm import ReMDM
 from .samplers.token_editing import TokenEditing
+from .samplers.path_planning import PathPlanning
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -136,8 +138,10 @@ __all__ = [
     "PATCHES",
     "Particles",
     "Patch",
+    "PathPlanning",
     "Pipeline",
     "ReMDM",
+    "Rescoring",
     "SAMPLERS",
     "SCHEDULES",
     "SCHEMES",

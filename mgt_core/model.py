@@ -26,7 +26,7 @@ from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
 from .pixels import is_side, scaled_to, told_nearest
-from .placement import Placement, Resident, compute_dtype, room_of
+from .placement import Placement, Resident, acquired_together, compute_dtype, room_of
 from .plain import plain_number, plain_whole
 from .quantization.schemes import Scheme
 from .room import Room
@@ -183,15 +183,28 @@ class MGTModel:
             values = [patch.guidance(value, index, steps) for index, value in enumerate(values)]
         return values
 
+    def timestep(self, tokens: Tensor, index: int, steps: int) -> Tensor:
+        """[B] float32, what the network is told at step `index` of `steps`, on tokens [B, ...] (see timestep_rule)."""
+        if self.timestep_rule == "mask_ratio":
+            return (tokens == self.mask_id).flatten(1).float().mean(1)
+        return torch.full((len(tokens),), float(steps - 1 - index), device=tokens.device)
+
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)
 
     def with_placement(self, placement: Placement) -> "MGTModel":
         return replace(self, placement=placement)
 
+    @property
+    def companions(self) -> "list[MGTModel]":
+        """Models that its patches have evaluated beside it, and theirs."""
+        brought = [each for patch in self.patches for each in patch.companions]
+        return [model for each in brought for model in (each, *each.companions)]
+
     def acquire(self, memory: int = 0) -> torch.device:
-        """Device to compute on, with the weights there."""
-        return (self.placement or Resident(self.network)).acquire(memory)
+        """Device to compute on, with the weights there, and those of its companions."""
+        models = (self, *self.companions)
+        return acquired_together([each.placement or Resident(each.network) for each in models], memory)
 
     def room(self) -> Room:
         """Memory of the device to compute on."""

@@ -1,6 +1,8 @@
 """Where a network computes, asked before every use (a host that manages memory answers), and in what type."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Protocol
 
 import torch
@@ -43,6 +45,21 @@ class Resident:
 
     def joined(self, network: nn.Module, added: nn.Module) -> "Resident":
         return replace(self, module=network)
+
+
+def acquired_together(placements: Sequence[Placement], memory: int = 0) -> torch.device:
+    """Several networks made usable at once; the device, which is that of all. A host that moves networks (its
+    placements have a `beside`) is asked for all of them in one, so that none makes room by pushing another off.
+
+    memory: bytes that the computation needs beside their weights. Raises MGTError where they lie on different devices.
+    """
+    first, *others = placements
+    if hasattr(first, "beside") and all(isinstance(other, type(first)) for other in others):
+        return reduce(lambda own, other: own.beside(other), others, first).acquire(memory)
+    device, *elsewhere = [first.acquire(memory), *(other.acquire() for other in others)]
+    if away := [other for other in elsewhere if other != device]:
+        raise MGTError(f"one model lies on {device} and another on {away[0]}; load both on the same device")
+    return device
 
 
 def room_of(placement: Placement | None, network: nn.Module) -> Room:

@@ -99,7 +99,8 @@ def sample(
         raise MGTError(f"callback is {callback!r}; expected something that can be called")
     run = settle(model, state, sampler=sampler, schedule=schedule, steps=steps, cfg=cfg, **options)
     steps, sampler, seeds = run.steps, run.sampler, image_seeds(seed, state.batch)
-    guidances = {*model.guidances(run.cfg, steps), *getattr(sampler, "guidances", ())}
+    guidances = {w for each in (model, *model.companions) for w in each.guidances(run.cfg, steps)}
+    guidances.update(getattr(sampler, "guidances", ()))
     conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))

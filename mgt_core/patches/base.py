@@ -3,7 +3,7 @@
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -17,7 +17,7 @@ Features = Callable[..., Tensor]  # Backbone.features, or what is called in its 
 
 # Where patches act, in the order in which they get their turn, whatever the order in which they were attached:
 # "network" puts another function in the place of the network's, "launch" and "step" wrap what is there then.
-PLACES = ("network", "launch", "step", "blocks", "rows", "conditions", "guidance", "second pass")
+PLACES = ("network", "launch", "step", "blocks", "rows", "conditions", "guidance", "second pass", "answer")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,31 @@ class Call:
     moment: Moment
 
 
+@dataclass(frozen=True)
+class Asked:
+    """One evaluation of a run under guidance `cfg`: on tokens [B, h, w], at cells `positions` [B, M] (None: all).
+    second_pass: whether a patch may look again."""
+
+    tokens: Tensor
+    cfg: float
+    positions: Tensor | None
+    moment: Moment
+    second_pass: bool = True
+
+
+class Rows(Protocol):
+    """Guided logits of the cells that an evaluation was asked for."""
+
+    def rows(self, part: slice = slice(None)) -> Tensor:
+        """[B, m, V] float32, of the cells of `part`."""
+        ...
+
+
 class RunPatch:
     """A patch during one run. Here every method leaves things as they are; a patch overrides those it acts by."""
+
+    def started(self, run: Any) -> None:
+        """Told once, before the first evaluation: the Run, which it may read."""
 
     def enter(self, moment: Moment) -> None:
         """Told before every evaluation."""
@@ -74,6 +97,10 @@ class RunPatch:
         """Guided logits [B, m, V], given those that both passes predict for the condition that is followed."""
         raise NotImplementedError
 
+    def answered(self, rows: Rows, asked: Asked) -> Rows:
+        """What an evaluation gives, where it would give `rows` without this patch."""
+        return rows
+
 
 @dataclass(frozen=True)
 class Patch(Settings, ABC):
@@ -90,6 +117,11 @@ class Patch(Settings, ABC):
     needs: ClassVar[str] = ""
     extra_passes: ClassVar[int] = 0
     in_files: ClassVar[bool] = True
+
+    @property
+    def companions(self) -> tuple[Any, ...]:
+        """Models (MGTModel) that it has evaluated in a run, beside the one it is attached to."""
+        return ()
 
     def check(self, network: Backbone) -> None:
         """Raises MGTError for a network that it cannot act in."""

@@ -12,7 +12,7 @@ from ..backbones.hooks import NO_HOOKS
 from ..conditioning.parts import ConditionInput, acting, condition_parts, unreached, weighted_mean
 from ..kernels.sides import NEGATIVE, POSITIVE, sides
 from ..kernels.widened import keeping
-from ..patches.base import Call, Entry, Moment, RunPatch, States
+from ..patches.base import Asked, Call, Entry, Moment, Rows, RunPatch, States
 from ..placement import sent
 from ..types import Condition
 
@@ -89,7 +89,7 @@ class GuidedNetwork:
         positions: Tensor | None = None,
         moment: Moment | None = None,
         second_pass: bool = True,
-    ) -> GuidedRows:
+    ) -> Rows:
         """The network up to its head, for l_u + cfg (l_c - l_u). cfg 1 evaluates the positive condition only,
         cfg 0 the negative only.
 
@@ -130,7 +130,11 @@ class GuidedNetwork:
                 guided = torch.lerp(predicted["negative"], predicted["positive"], cfg)
             return looking.steered(guided, predicted[followed], predicted[SECOND]) if followed else guided
 
-        return GuidedRows(self.head, states, positions, combine)
+        guided = GuidedRows(self.head, states, positions, combine)
+        asked = Asked(tokens, cfg, positions, moment, second_pass)
+        for patch in self.patches:
+            guided = patch.answered(guided, asked)
+        return guided
 
     def head(self, states: Tensor) -> Tensor:
         """The network's, of [..., C]."""

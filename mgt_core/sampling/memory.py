@@ -41,11 +41,13 @@ def step_bytes(
     keeps_logits: bool = False,
     at_once: bool = False,
 ) -> int:
-    """The same of a run with these conditions. keeps_logits: of its sampler. at_once: whether all logits of a step are
-    one table, beside what keeps them or looks at all positions."""
+    """The same of a run with these conditions, and of the model's companions, whose predictions are held beside its
+    own. keeps_logits: of its sampler. at_once: whether all logits of a step are one table, beside what keeps them or
+    looks at all positions."""
     evaluated = evaluated_at_once(positive, negative, guidances)
     at_once |= keeps_logits or any(each.all_positions or not each.by_rows for each in model.modifiers)
-    return activation_bytes(model, state, evaluated, len(model.modifiers) + keeps_logits, at_once)
+    own = activation_bytes(model, state, evaluated, len(model.modifiers) + keeps_logits, at_once)
+    return own + sum(activation_bytes(each, state, evaluated, 0, at_once) for each in model.companions)
 
 
 def evaluated_at_once(

@@ -17,7 +17,7 @@ from ..schedules.base import MaskSchedule, still_masked
 from ..types import Callback, Step, TokenState
 from . import cost, draws, memory
 from .draws import Draws, GeneratorDraws, image_generators
-from .finite import FiniteWatch, non_finite_origin
+from .finite import BESIDE, FiniteWatch, non_finite_origin
 from .guided import GuidedNetwork, GuidedRows
 from .step import Drawn, Kept, draw, filled, first_positions, keep, least_confident
 
@@ -66,7 +66,7 @@ class Run:
     ):
         self.model, self.state, self.callback = model, state, callback
         self.steps, self.seeds, self.temperatures = plan.steps, tuple(plan.seeds), list(plan.temperatures)
-        self.cfgs = model.guidances(plan.cfg, plan.steps)
+        self.cfg, self.cfgs = plan.cfg, model.guidances(plan.cfg, plan.steps)
         self.grid, self.cells = state.grid, math.prod(state.grid)
         self.generators = image_generators(self.seeds)
         self.draws = plan.draws(self.generators, self.cells)
@@ -101,6 +101,8 @@ class Run:
         self.confidence = torch.zeros_like(self.tokens, dtype=torch.float32)
         if state.confidence is not None:
             self.confidence = state.confidence.flatten(1).to(self.confidence) * (self.tokens != model.mask_id)
+        for patch in self.network.patches:
+            patch.started(self)
 
     @property
     def indices(self) -> range:
@@ -132,9 +134,7 @@ class Run:
 
     def timestep(self, tokens: Tensor, index: int) -> Tensor:
         """[B] what the network is told at step `index` (see MGTModel.timestep_rule)."""
-        if self.model.timestep_rule == "mask_ratio":
-            return (tokens == self.model.mask_id).float().mean(1)
-        return torch.full((tokens.shape[0],), float(self.steps - 1 - index), device=self.device)
+        return self.model.timestep(tokens, index, self.steps)
 
     def evaluate(
         self,
@@ -259,7 +259,8 @@ class Run:
         On a GPU it does so at a later step, when the answer has arrived."""
 
         def report() -> None:
-            origin = non_finite_origin(self.model.network, evaluate)
+            networks = [each.network for each in (self.model, *self.model.companions)]
+            origin = next(filter(BESIDE.__ne__, (non_finite_origin(each, evaluate) for each in networks)), BESIDE)
             place = f"step {index + 1} of {self.steps}"
             raise MGTError(f"the logits of {place} are not finite; they first appear in {origin}")
 

@@ -7,7 +7,7 @@ import torch
 
 import mgt_core
 from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FixedOrder, MaskGIT
-from mgt_core.lab.backbone import all_masked, given
+from mgt_core.lab.backbone import all_masked, given, lab_model
 from mgt_core.lab.branch import LabBranch
 from mgt_core.lab.errors import Reach, WeakCondition, WrongTarget, spoiled
 from mgt_core.lab.exact_kl import log_ratios
@@ -88,7 +88,8 @@ class TestNeutral:
         if part == "compile":
             pytest.skip("tried where every part runs")
         truth = LARGE[name]
-        others = {"branch": LabBranch(truth.codes)} if part == "self_guidance" else {}
+        needed = {"self_guidance": {"branch": LabBranch(truth.codes)}, "rescoring": {"rescorer": lab_model(truth)}}
+        others = needed.get(part, {})
         settings = {"batch": 8, "steps": 4, "cfg": 2.0 if truth.classes > 1 else 1.0}
         changed = run(truth, patched=lambda model: model.with_part(kind(**kind.neutral, **others)), **settings)
         assert torch.equal(changed, run(truth, **settings))

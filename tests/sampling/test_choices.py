@@ -123,12 +123,15 @@ NEUTRAL = {
     "guidance never, outside as inside": GuidanceSchedule(0.5, 0.5, outside=3.0),
     "guidance rising from itself": GuidanceSchedule(shape="rising", outside=3.0),
 }
-BRANCH = {"self_guidance": {"branch": mgt_core.fresh_branch(PIPE.model.network)}}
+NEEDED = {
+    "self_guidance": {"branch": mgt_core.fresh_branch(PIPE.model.network)},
+    "rescoring": {"rescorer": PIPE.model},
+}
 # What every part says of itself.
 for registry in (mgt_core.MODIFIERS, mgt_core.PATCHES):
     for name, kind in ((name, registry.get(name)) for name in registry):
         if kind.neutral is not None:
-            NEUTRAL[f"{name} as it says"] = kind(**kind.neutral, **BRANCH.get(name, {}))
+            NEUTRAL[f"{name} as it says"] = kind(**kind.neutral, **NEEDED.get(name, {}))
 NEUTRAL_SAMPLERS = {
     name: kind(**kind.neutral)
     for name, kind in ((name, mgt_core.SAMPLERS.get(name)) for name in mgt_core.SAMPLERS)

@@ -26,6 +26,7 @@ ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model
 ACTING: dict[str, Callable[[MGTModel], dict]] = {
     "compile": lambda model: {"backend": "eager"},
     "guidance": lambda model: {"start": 0.25, "end": 0.75},
+    "rescoring": lambda model: {"rescorer": model.with_modifier(mgt_core.TopKTopP(k=1))},
     "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
     "top_k_top_p": lambda model: {"k": 2},
 }
