@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
@@ -13,47 +12,13 @@ from torch import Tensor
 
 from mgt_core.errors import MGTError
 from mgt_core.registry import Registry
+from mgt_core.rewards.base import checked_scores
+from mgt_core.rewards.repository import Repository
 
 from ...files import sampled_hash
 from ..prompts import Prompt
 
 JUDGES: Registry[type["Judge"]] = Registry("judge")
-
-
-@dataclass(frozen=True)
-class Repository:
-    """Files of a repository on Hugging Face that a judge reads; "a|b" means either."""
-
-    name: str
-    files: tuple[str, ...]
-
-    @property
-    def usual(self) -> str:
-        """What its folder is called."""
-        return self.name.rpartition("/")[2]
-
-    def find(self, root: Path) -> dict[str, Path] | None:
-        """Its files: in a folder of its own below `root`, else in Hugging Face's cache. None where one is missing."""
-        for place in (lambda name: root / self.usual / name, self.cached):
-            found = {wanted: file for wanted in self.files if (file := first(map(place, wanted.split("|"))))}
-            if len(found) == len(self.files):
-                return found
-        return None
-
-    def cached(self, file: str) -> Path | None:
-        if find_spec("huggingface_hub") is None:
-            return None
-        from huggingface_hub import try_to_load_from_cache
-
-        path = try_to_load_from_cache(self.name, file)
-        return Path(path) if isinstance(path, str) else None
-
-    def folder(self, root: Path) -> Path:
-        return next(iter(self.find(root).values())).parent
-
-    def advice(self, root: Path) -> str:
-        names = ", ".join(name.replace("|", " or ") for name in self.files)
-        return f"{names} of {self.name} on Hugging Face in {root / self.usual}"
 
 
 class Judge(ABC):
@@ -75,10 +40,6 @@ class Judge(ABC):
     @abstractmethod
     def score(self, images: Sequence[Image.Image], prompts: Sequence[Prompt]) -> Tensor:
         """[N] float on the CPU, more being better, of N pictures and the prompt of each."""
-
-
-def first(paths) -> Path | None:
-    return next((path for path in paths if path is not None and path.is_file()), None)
 
 
 def lacking(name: str, root: Path, prompts: Sequence[Prompt] = ()) -> str | None:
@@ -120,7 +81,4 @@ def weights_of(name: str, root: Path) -> str:
 
 def checked(what: str, scores: Tensor, count: int) -> Tensor:
     """[N] float32 on the CPU. Raises MGTError unless there is a finite score for each picture."""
-    scores = scores.detach().float().cpu()
-    if scores.shape != (count,) or not bool(scores.isfinite().all()):
-        raise MGTError(f"the judge {what} gave {scores.tolist()[:3]} for {count} pictures; its weights are not usable")
-    return scores
+    return checked_scores(f"the judge {what}", scores, count)

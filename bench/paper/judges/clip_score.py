@@ -1,9 +1,9 @@
 """CLIPScore: how near a picture lies to its prompt."""
 
-from .base import JUDGES, Judge, checked
-from .clip_pair import ClipPair, clip_repository
+from mgt_core.rewards.clip_pair import ClipPair
+from mgt_core.rewards.scorers import CLIP_LARGE
 
-LARGE = clip_repository("openai/clip-vit-large-patch14")
+from .base import JUDGES, Judge, checked
 
 
 @JUDGES.register("clip")
@@ -14,10 +14,10 @@ class ClipScore(Judge):
     title = "CLIPScore (ViT-L/14)"
     unit = "100 × cosine"
     packages = {"transformers": "transformers"}
-    repositories = (LARGE,)
+    repositories = (CLIP_LARGE,)
 
     def __init__(self, root, device):
-        self.pair = ClipPair(LARGE.folder(root), device)
+        self.pair = ClipPair(CLIP_LARGE.folder(root), device)
 
     def score(self, images, prompts):
         cosines = self.pair.cosines(images, [prompt.text for prompt in prompts])

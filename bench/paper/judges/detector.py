@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from mgt_core.errors import MGTError, reason
 from mgt_core.loading.disk import read_json
 from mgt_core.loading.weights import index_weights, read_tensors
-
-from .base import Repository
-from .pixels import normalized
+from mgt_core.rewards.pixels import normalized
+from mgt_core.rewards.repository import Repository
 
 REPOSITORY = Repository(
     "facebook/mask2former-swin-small-coco-instance",

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from mgt_core.rewards.clip_pair import ClipPair
+from mgt_core.rewards.scorers import CLIP_LARGE
+
 from .base import JUDGES, Judge, checked
-from .clip_pair import ClipPair
-from .clip_score import LARGE
 from .detector import REPOSITORY, Detector, Found
 
 SURE, SURE_OF_COUNTS = 0.3, 0.9  # sureness from which an object counts, and where numbers are asked for
@@ -100,12 +101,12 @@ class GenEvalLike(Judge):
     title = "GenEval-like (Mask2Former of transformers)"
     unit = "share right"
     packages = {"transformers": "transformers"}
-    repositories = (REPOSITORY, LARGE)
+    repositories = (REPOSITORY, CLIP_LARGE)
     asks = True
 
     def __init__(self, root, device):
         self.detector = Detector(root, device)
-        self.colours = Colours(ClipPair(LARGE.folder(root), device))
+        self.colours = Colours(ClipPair(CLIP_LARGE.folder(root), device))
 
     def score(self, images, prompts):
         marks = []

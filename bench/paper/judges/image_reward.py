@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from mgt_core.errors import MGTError, join_some, reason
 from mgt_core.loading.weights import open_pickle
+from mgt_core.rewards.pixels import clip_pixels
+from mgt_core.rewards.repository import Repository
 
-from .base import JUDGES, Judge, Repository, checked
-from .pixels import clip_pixels
+from .base import JUDGES, Judge, checked
 
 REWARD = Repository("THUDM/ImageReward", ("ImageReward.pt",))
 WORDS = Repository("google-bert/bert-base-uncased", ("vocab.txt",))

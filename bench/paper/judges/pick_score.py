@@ -1,9 +1,9 @@
 """PickScore: which of two pictures people would pick."""
 
-from .base import JUDGES, Judge, checked
-from .clip_pair import ClipPair, clip_repository
+from mgt_core.rewards.clip_pair import ClipPair
+from mgt_core.rewards.scorers import PICK_SCORE
 
-PICK = clip_repository("yuvalkirstain/PickScore_v1")
+from .base import JUDGES, Judge, checked
 
 
 @JUDGES.register("pick")
@@ -15,10 +15,10 @@ class PickScore(Judge):
     title = "PickScore"
     unit = "logit"
     packages = {"transformers": "transformers"}
-    repositories = (PICK,)
+    repositories = (PICK_SCORE,)
 
     def __init__(self, root, device):
-        self.pair = ClipPair(PICK.folder(root), device)
+        self.pair = ClipPair(PICK_SCORE.folder(root), device)
 
     def score(self, images, prompts):
         cosines = self.pair.cosines(images, [prompt.text for prompt in prompts])

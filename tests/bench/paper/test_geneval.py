@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 
 from bench.paper.judges.base import lacking
-from bench.paper.judges.clip_pair import ClipPair
 from bench.paper.judges.detector import NAMES, Detector, Found, instances
 from bench.paper.judges.geneval import COLOURS, Colours, GenEvalLike, alone, relations, right
 from bench.paper.prompts import Prompt
 from mgt_core import MGTError
+from mgt_core.rewards.clip_pair import ClipPair
 from support.bundles import edit_weights
 from support.judges import clip_judge, detector
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from PIL import Image
 
 from bench.paper.judges.base import JUDGES
-from bench.paper.judges.hps import ARCHITECTURE
-from bench.paper.judges.pixels import CLIP_MEAN, CLIP_STD, whole_pixels
 from bench.paper.prompts import Prompt
 from mgt_core import MGTError
+from mgt_core.rewards.clip_pair import ARCHITECTURE
+from mgt_core.rewards.pixels import CLIP_MEAN, CLIP_STD, whole_pixels
 from support.judges import hps_judge
 
 needs_open_clip = pytest.mark.skipif(
@@ -36,11 +36,11 @@ def test_a_hundred_times_the_cosine(tmp_path):
     images, prompts = pictures((40, 60), (28, 28)), [Prompt("a red heart"), Prompt("a dog " * 60)]
     judge = JUDGES.get("hps")(tmp_path, CPU)
     words = open_clip.get_tokenizer("ViT-H-14")([prompt.text for prompt in prompts])
-    seen = judge.model.encode_image(whole_pixels(images, 28))
-    expected = 100 * F.cosine_similarity(seen, judge.model.encode_text(words))
+    seen = judge.pair.network.encode_image(whole_pixels(images, 28))
+    expected = 100 * F.cosine_similarity(seen, judge.pair.network.encode_text(words))
     torch.testing.assert_close(judge.score(images, prompts), expected, rtol=1e-5, atol=1e-4)
     stored = torch.load(tmp_path / "HPSv2" / "HPS_v2.1_compressed.pt")["state_dict"]
-    assert torch.equal(judge.model.visual.proj, stored["visual.proj"])
+    assert torch.equal(judge.pair.network.visual.proj, stored["visual.proj"])
 
 
 def plain(shown):

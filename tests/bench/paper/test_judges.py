@@ -10,9 +10,9 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from bench.paper.judges.base import JUDGES, lacking, weights_of
 from bench.paper.judges.image_reward import MEAN, STD
-from bench.paper.judges.pixels import clip_pixels
 from bench.paper.prompts import Prompt
 from mgt_core import MGTError
+from mgt_core.rewards.pixels import clip_pixels
 from support.judges import LAYERS, PATCH, SIDE, WORDS, clip_judge, reward_judge
 
 CPU = torch.device("cpu")
