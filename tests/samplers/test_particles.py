@@ -188,6 +188,13 @@ class TestMemory:
         assert torch.equal(memory.previous, before[rows]) and memory.known.shape == (3, 2)
         follow(lambda logits, step: logits, rows)
 
+        class InADict:
+            def __init__(self):
+                self.tables = {"own": torch.arange(3), "of no image": torch.arange(5)}
+
+        follow(memory := InADict(), rows)
+        assert memory.tables["own"].tolist() == [1, 1, 0] and memory.tables["of no image"].tolist() == [0, 1, 2, 3, 4]
+
     @pytest.mark.parametrize("name", [*mgt_core.MODIFIERS])
     def test_every_modifier_keeps_what_it_remembers_where_it_can_follow(self, name):
         """In attributes: tensors of images anywhere else would stay behind."""
@@ -257,7 +264,7 @@ class TestMemory:
 
         for inner, words in (
             (Own(), "Own draws or counts its cells in a way"),
-            (BestOf(2), "the sampler best_of, which makes"),
+            (BestOf(2), "the sampler best_of, whose runs are made in a way"),
         ):
             with pytest.raises(MGTError, match=words):
                 run(sampler=Particles(2, inner, RED, every=1))
