@@ -15,6 +15,7 @@ from ..sampling.run import Plan, Run
 from ..sampling.step import Drawn, Kept
 from ..settings import choice, number, share, whole
 from ..types import TokenState
+from .base import Sampler
 from .steered import Judge, Steered, Task, View, derived_seed, rows_of, told_rewards
 
 PICKS = ("best", "drawn")
@@ -66,11 +67,11 @@ class Particles(Steered):
         return inside and (index + 1) % self.every == 0 and index < steps - 1
 
     def steer(self, task: Task, judge: Judge, view: View) -> tuple[TokenState, str]:
-        if isinstance(self.sampler, Steered):
+        if type(self.sampler).__call__ is not Sampler.__call__:
             name = SAMPLERS.name_of(type(self.sampler))
             raise MGTError(
-                f"particles were given the sampler {name}, which makes several pictures itself; put particles into "
-                "best_of instead"
+                f"particles were given the sampler {name}, whose runs are made in a way that they cannot follow; use "
+                "best_of, which takes any sampler"
             )
         run = ParticleRun(self, task, judge, view)
         self.loop(run)
@@ -199,7 +200,9 @@ def systematic(weights: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def follow(memory: object, rows: Tensor) -> None:
-    """Has what a modifier remembers of every image, tensors [B, ...] that are its attributes, follow its particle."""
-    for name, value in list(getattr(memory, "__dict__", {}).items()):
-        if isinstance(value, Tensor) and value.shape[:1] == rows.shape:
-            setattr(memory, name, value[rows])
+    """Has what a modifier remembers of every image, tensors [B, ...] that are its attributes or lie in dicts that are,
+    follow its particle."""
+    held = getattr(memory, "__dict__", {})
+    for table in [held, *(value for value in held.values() if isinstance(value, dict))]:
+        moved = {n: v[rows] for n, v in table.items() if isinstance(v, Tensor) and v.shape[:1] == rows.shape}
+        table.update(moved)
