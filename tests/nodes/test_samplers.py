@@ -14,7 +14,7 @@ SAMPLERS = {
     "MGTSamplerMaskGIT": (MaskGIT, {}),
     "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
-    "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
+    "MGTSamplerMomentum": (Momentum, {"momentum": 0.3, "rule": "trapezoidal"}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -49,6 +49,7 @@ def test_experimental_says_so():
     ("name", "added"),
     [
         ("MGTSamplerMaskGIT", {"known_confidence"}),
+        ("MGTSamplerMomentum", {"rule"}),
         ("MGTDifferentialSampling", {"rule"}),
         ("MGTLoadModel", {"text_encoder", "codec", "base"}),
     ],
