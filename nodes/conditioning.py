@@ -1,7 +1,7 @@
 """Nodes that make or change CONDITIONING, and its translation into the library's Condition.
 
-CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro". A class label
-travels as hidden [B, 1, 1] = label + 1, told by "mgt_labels" beside it: zeroed out, it stands for no class.
+CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro" and "mgt_prompts". A
+class label travels as hidden [B, 1, 1] = label + 1, told by "mgt_labels" beside it: zeroed out, it stands for no class.
 """
 
 from typing import NamedTuple
@@ -34,6 +34,7 @@ from .types import (
 
 MICRO = "mgt_micro"
 LABELS = "mgt_labels"
+PROMPTS = "mgt_prompts"  # the texts that were encoded, for nodes that look for words in them
 
 # What the host's conditioning nodes attach that has no meaning for these models.
 UNSUPPORTED = ("control", "gligen", "hooks", "default", "unclip_conditioning", "reference_latents")
@@ -142,7 +143,7 @@ def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) ->
     if notes := [note for prompt in prompts if (note := text_encoder.length_note(prompt, weights=True))]:
         host.show_text("\n".join(notes), node_id)
     encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
-    return [[encoded.hidden, {"pooled_output": encoded.pooled}]]
+    return [[encoded.hidden, {"pooled_output": encoded.pooled, PROMPTS: tuple(prompts)}]]
 
 
 def check_count(name: str, count: int) -> None:

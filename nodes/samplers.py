@@ -125,6 +125,17 @@ class MGTSamplerMomentum(ConfidenceChoice):
         "Adams-Bashforth rule, 0 is MaskGIT, below 0 averages with the step before.",
     }
 
+    @classmethod
+    def INPUT_TYPES(cls):
+        rule = setting_input(
+            cls.part,
+            "rule",
+            "What is extrapolated: logits; probabilities, negative ones left out; trapezoidal, the same in every "
+            "second step alone, as the theta-trapezoidal solver does, whose momentum is 1 for theta 0.5.",
+        )
+        later = {"rule": advanced(rule)}  # prompts saved before lack it
+        return {**super().INPUT_TYPES(), "optional": later}
+
 
 @node("MGT Halton Sampler")
 class MGTSamplerHalton(SamplerChoice):

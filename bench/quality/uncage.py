@@ -4,9 +4,9 @@
 
 "A fox and a rose on a red background": where the two lie is left open, so that cells that are drawn together disagree;
 with a relation ("above") the model draws every pair rightly, even in 2 steps. Pairs of a seed of their own, on which
-nothing was chosen (how hard the prompts are was seen on 24 others, with vanilla alone): weight, blur and interval are the
-published ones (arXiv 2508.05399). Same prompts and seeds on both sides; McNemar's exact test, raised by Holm's method
-over all hypotheses.
+nothing was chosen (how hard the prompts are was seen on 24 others, with vanilla alone): weight, blur and interval are
+the published ones (arXiv 2508.05399). Same prompts and seeds on both sides; McNemar's exact test, raised by Holm's
+method over all hypotheses.
 """
 
 import time
@@ -32,8 +32,8 @@ SEED, PAIRS, STEPS = 20_260, 192, (4, 8)
 SURE = 0.05
 VANILLA = "vanilla"
 CASES: Mapping[str, dict] = {"UNCAGE": {}, "UNCAGE, all steps": {"end": 1.0}}
-# Written down before the run: in each of these UNCAGE gets more pictures right (both objects, in whichever order, on their
-# background) than vanilla.
+# Written down before the run: in each of these UNCAGE gets more pictures right (both objects, in whichever order, on
+# their background) than vanilla.
 HYPOTHESES = tuple((name, steps) for steps in STEPS for name in CASES)
 
 

@@ -9,7 +9,8 @@ from .text import TextEncoder
 ARTICLES = ("a", "an", "the")  # words that say nothing of what is to be seen
 
 Word = tuple[int, ...]  # rows of its tokens
-Objects = tuple[tuple[Word, ...], ...]  # the words of every object
+Object = tuple[Word, ...]
+Objects = tuple[Object, ...]
 
 
 def object_words(
@@ -20,9 +21,29 @@ def object_words(
 
     Raises MGTError for a phrase that is not in the prompt, or that the encoder cut off, and for one without words.
     """
+    return objects_of([prompt], phrases, encoder, weights, chunks)[0]
+
+
+def objects_of(
+    prompts: Sequence[str], phrases: Sequence[str], encoder: TextEncoder, weights: bool = False, chunks: bool = False
+) -> tuple[Objects, ...]:
+    """The same of several prompts, each of which has those objects that it names. Raises MGTError for a phrase that is
+    in none of them."""
     if members(phrases) is None or not all(isinstance(phrase, str) for phrase in phrases):
         raise MGTError(f"objects are {phrases!r}; expected some phrases of the prompt")
-    tokens, found, taken = encoder.rows_of(prompt, weights, chunks), [], set()
+    found = [found_in(encoder.rows_of(prompt, weights, chunks), phrases, encoder) for prompt in prompts]
+    for phrase, *places in zip(phrases, *found, strict=True):
+        if not any(places):
+            where = " and ".join(repr(shortened(prompt)) for prompt in prompts[:2])
+            raise MGTError(
+                f"the object {phrase!r} is not in the prompt {where}; expected a phrase as it is written there"
+            )
+    return tuple(tuple(words for words in own if words) for own in found)
+
+
+def found_in(tokens: Sequence[tuple[int, int]], phrases: Sequence[str], encoder: TextEncoder) -> list[Object | None]:
+    """The words of every phrase among tokens (id, row); None for one that is not there."""
+    found, taken = [], set()
     for phrase in phrases:
         words = phrase.split()
         if not [word for word in words if word.lower() not in ARTICLES]:
@@ -30,10 +51,8 @@ def object_words(
         ids = [[token for token, _ in encoder.rows_of(word)] for word in words]
         start = place_of([token for own in ids for token in own], [token for token, _ in tokens], taken)
         if start is None:
-            raise MGTError(
-                f"the object {phrase!r} is not in the prompt {shortened(prompt)!r}; expected one of its phrases, as it "
-                "is written there"
-            )
+            found.append(None)
+            continue
         rows = []
         for word, own in zip(words, ids, strict=True):
             places = range(start, start := start + len(own))
@@ -41,7 +60,7 @@ def object_words(
             if word.lower() not in ARTICLES and own:
                 rows.append(tuple(tokens[place][1] for place in places))
         found.append(tuple(rows))
-    return tuple(found)
+    return found
 
 
 def place_of(wanted: list[int], among: list[int], taken: set[int]) -> int | None:

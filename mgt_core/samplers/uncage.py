@@ -95,7 +95,7 @@ def checked_objects(given: Sequence) -> tuple[Objects, ...]:
             )
         return tuple(inside(each, depth - 1) for each in own)
 
-    return inside(given, 4) if members(given) else ()
+    return inside(given, 4)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ SAMPLERS = {
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
     "MGTSamplerKLASS": (KLASS, {"confidence": 0.8, "kl": 0.1, "history": 3, "cap": 0.5}),
+    "MGTSamplerMomentum": (Momentum, {"momentum": 0.3, "rule": "trapezoidal"}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -50,6 +51,7 @@ def test_experimental_says_so():
     ("name", "added"),
     [
         ("MGTSamplerMaskGIT", {"known_confidence"}),
+        ("MGTSamplerMomentum", {"rule"}),
         ("MGTDifferentialSampling", {"rule"}),
         ("MGTLoadModel", {"text_encoder", "codec", "base"}),
     ],

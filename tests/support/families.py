@@ -60,6 +60,8 @@ STARTS: dict[str, Callable] = {
     ),
 }
 SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
+# Without objects it is MaskGIT: a word each, in rows that every prompt has.
+SAMPLED["sampler uncage"] = {"sampler": mgt_core.Uncage((2.0, 0.0), weight=30, end=1.0, objects=((((1,),), ((2,),)),))}
 SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHEDULES.get(name).listed}
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
@@ -71,6 +73,11 @@ REFUSED = {
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
     ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
     **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
+}
+REFUSED |= {
+    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
+    for name in FAMILIES
+    if "attention" not in BACKBONES.get(name).supports
 }
 # A patch that is not named there is refused where the architecture does not heed what it needs.
 for name, kind in ((name, PATCHES.get(name)) for name in PATCHES):
