@@ -6,8 +6,8 @@ these shares are as large as they get.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import torch

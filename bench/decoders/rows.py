@@ -7,7 +7,6 @@ from typing import Any
 import mgt_core
 
 
-
 @dataclass(frozen=True)
 class Row:
     """calls: of the network for a picture, T being the steps. exact: where the truth is known, whether what it draws
@@ -30,7 +29,6 @@ class Row:
         kinds = {name: mgt_core.BACKBONES.get(name) for name in mgt_core.BACKBONES}
         fit = [name for name, kind in kinds.items() if self.hook is None or self.hook in kind.supports]
         return "all" if len(fit) == len(kinds) else ", ".join(fit)
-
 
 
 ROWS: Mapping[str, Row] = {

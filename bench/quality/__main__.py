@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 import mgt_core
 from recipe.judge.pictures import model_settings
@@ -31,7 +32,7 @@ from ..kept import json_in
 from ..markdown import write_page
 from ..reports import write_report
 from . import adding, quick
-from .cases import VANILLA
+from .cases import VANILLA, choices
 from .decoding import Case, decode
 from .plots import draw_all
 from .prompts import prompts
@@ -49,6 +50,7 @@ from .work import Extent, Store, fingerprint, work
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+SHEET = Path("images", "quality", "choices.webp")
 SHOWN = 6  # prompts of the sheet
 
 
@@ -106,13 +108,14 @@ def full(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     return 0
 
 
-def write(found: dict, pictures: dict[str, np.ndarray], into: Path) -> None:
-    """Report, page, plots and sheet. pictures: the first of every choice."""
+def write(found: dict, pictures: dict[str, np.ndarray], into: Path, before: Image.Image | None = None) -> None:
+    """Report, page, plots and sheet. pictures: the first of every choice, or of those that come below the sheet
+    `before`."""
     images = into / "images" / "quality"
     draw_all(found, images)
     plot_suites(found, images)
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
-    sheet(pictures, side=112).save(images / "choices.webp", quality=85, method=6)
+    sheet(pictures, 112, before).save(into / SHEET, quality=85, method=6)
     write_report(into / "quality.json", found)
     write_page(into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {into / 'quality.json'}, quality.md and {images}")
@@ -138,11 +141,13 @@ def add(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     warm_up(pipe, settings)
     store = Store(options.work, model, settings, adding.extent_of(published))
     found = adding.added(pipe, published, store, Chunks(options.work, model), say)
-    pictures = found and adding.sheet_pictures(pipe, found, store, SHOWN, say)
-    if pictures is None:
+    if found is None:
         print("other pictures are being made by another process, which will write the report")
         return 0
-    write(found, pictures, options.into)
+    cases = {case.name: case for case in choices(settings) if case.name not in published["cases"]}
+    pictures = {name: store.read(cases[name], SHOWN).images for name in found["choices"] if name in cases}
+    before = options.against.parent / SHEET
+    write(found, pictures, options.into, Image.open(before) if before.is_file() else None)
     return 0
 
 

@@ -105,11 +105,3 @@ def later(published: dict | list, found: dict | list) -> dict | list:
         return published + [item for item in found if item not in published]
     both = published | {key: value for key, value in found.items() if key not in published}
     return both | ({CODEC.name: both.pop(CODEC.name)} if CODEC.name in both else {})
-
-
-def sheet_pictures(pipe: mgt_core.Pipeline, published: Mapping, store: Store, shown: int, tell: Tell):
-    """The first pictures of every choice by name, drawn where they are not kept."""
-    settings = quick.settings_of(published)
-    few = Extent(shown, shown, published["seed"], published["start"])
-    plan = work(pipe, settings, few, store, tell, published["choices"])
-    return plan and {name: store.read(*plan[name]).images[:shown] for name in published["choices"]}

@@ -1,7 +1,7 @@
-"""The decoders that came after MaskGIT, with the settings that their nodes start with unless a name says another.
+"""The decoders that came after MaskGIT, as they are by default unless a name says another, at the temperature of all.
 
-UNCAGE, which has to be told the objects of every prompt, is measured by `bench.quality.uncage`; rewards that look at
-pictures are not: the judge here would be judged by itself.
+UNCAGE, which has to be told the objects of every prompt, is measured by `bench.quality.uncage`, and what rewards do to
+candidates and particles by `bench.steering`.
 """
 
 import mgt_core
@@ -20,12 +20,16 @@ def steady() -> list[Case]:
     return [
         decoder("first-hitting", mgt_core.FirstHitting),
         decoder("moment", mgt_core.MomentSampler),
-        decoder("moment, half explored", mgt_core.MomentSampler, exploration=0.5),
         decoder("entropy-bounded", mgt_core.EntropyBounded),
         decoder("KLASS", mgt_core.KLASS),
         decoder("ReMDM", mgt_core.ReMDM),
         decoder("path planning", mgt_core.PathPlanning),
     ]
+
+
+def exploring() -> Case:
+    """For what leaves something open."""
+    return decoder("moment, half explored", mgt_core.MomentSampler, exploration=0.5)
 
 
 def dear() -> list[Case]:
@@ -38,10 +42,7 @@ def dear() -> list[Case]:
 
 def candidates() -> list[Case]:
     """Several pictures of which one stays, by the model's own sureness."""
-    return [
-        decoder(SURE, mgt_core.BestOf, n=4),
-        decoder("particles, 4, by sureness", mgt_core.Particles, n=4),
-    ]
+    return [decoder(SURE, mgt_core.BestOf, n=4)]
 
 
 def rescored(model: mgt_core.MGTModel) -> mgt_core.MGTModel:

@@ -15,7 +15,7 @@ from ..cases import (
     schedule,
     with_steps,
 )
-from ..decoders import candidates, dear, steady
+from ..decoders import candidates, dear, exploring, steady
 from ..decoding import Case
 
 STEPS, GUIDANCE = 8, 1.0
@@ -42,6 +42,7 @@ def choices() -> list[Case]:
         Case("Self-Guidance on a blank canvas, 0.5", blank_canvas),
         schedule("linear"),
         *steady(),
+        exploring(),
         *dear(),
     ]
 
