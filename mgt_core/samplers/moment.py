@@ -50,11 +50,11 @@ class Moments:
 class MomentSampler(ConfidenceSampler):
     """Choose, then sample: what MaskGIT does, the other way round. Hayakawa et al., arXiv 2510.04525.
 
-    MaskGIT draws x ~ p in every cell and keeps the greatest log p(x) + temperature * Gumbel. With many cells beside
-    those kept, that keeps a cell with probability proportional to its moment sum p^beta, beta = 1 + 1 / temperature, and
-    what it keeps there follows p^beta, normalized: an implicit temperature of temperature / (1 + temperature). This
-    sampler chooses cells by the Gumbel-top-k trick over the logs of these moments and draws them from p^beta. The
-    last step keeps all and draws from p, as MaskGIT's does.
+    MaskGIT draws x ~ p in every cell and keeps the greatest log p(x) + temperature * Gumbel. Where many cells compete,
+    that keeps a cell with probability proportional to its moment, the sum of p^beta over its codes, with beta =
+    1 + 1 / temperature; and what it keeps there follows p^beta, normalized: codes are drawn at an implicit temperature
+    of temperature / (1 + temperature). This sampler chooses cells by the Gumbel-top-k trick over the logs of the
+    moments and draws them from p^beta. The last step keeps all and draws from p, as MaskGIT's does.
 
     sharpening: how much of that temperature codes are drawn at: 1 as MaskGIT; 0 draws from p itself, so that one
     cell a step is exact, in an order that still follows the model. exploration: share of a step's cells that are taken

@@ -52,6 +52,44 @@ def test_draws_over_a_full_codebook():
     assert torch.equal(ids, codes)
 
 
+def gumbel_max(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Draws as published codes make them: argmax of l - log(-log u), in whatever precision u is."""
+    return (logits.to(uniform) - (-uniform.log()).log()).argmax(-1)
+
+
+def test_rare_codes_are_drawn_as_often_as_they_should():
+    """Gumbel-max in float32 does not: a uniform below 1 is at most 1 - 2**-24 there, a Gumbel of it at most 16.64, and
+    codes much rarer than that are never drawn, as at a lower temperature (arXiv 2409.02908, section 5). Here the
+    share of [0, 1) that draws a code is its probability, however rare it is."""
+    likely, rare = torch.zeros(64), 64
+    row = torch.cat([likely, torch.tensor([-20.0]), likely])
+    p = row.double().softmax(-1)
+    below, own = float(p[:rare].sum()), float(p[rare])  # own: 1.6e-11
+    edges = torch.tensor([below + share * own for share in (-0.01, 0.01, 0.99, 1.01)], dtype=torch.float64)
+    assert inverse_cdf(row.expand(4, -1), edges).tolist() == [rare - 1, rare, rare, rare + 1]
+    # The most that the rare code can get, where every likely one gets as little as it does once in 10**89 draws.
+    for kind, drawn in ((torch.float32, False), (torch.float64, True)):
+        uniform = torch.full((129,), 0.2, dtype=kind)
+        uniform[rare] = torch.ones((), dtype=kind).nextafter(torch.zeros((), dtype=kind))
+        assert (int(gumbel_max(row, uniform)) == rare) is drawn
+
+
+def test_draws_are_at_temperature_1():
+    """Told by the mean logit of what is drawn from a distribution with a long tail, to less than a hundredth."""
+    row = -1.2 * torch.arange(1, 1025).log()
+    count = 100_000
+    uniform = torch.rand(count, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    drawn = row[inverse_cdf(row.expand(count, -1), uniform)].double()
+    energy = row.double()
+
+    def mean(temperature: float) -> float:
+        return float((energy * (energy / temperature).softmax(-1)).sum())
+
+    error = float(drawn.std()) / count**0.5
+    assert abs(float(drawn.mean()) - mean(1.0)) < 4 * error
+    assert mean(0.99) - mean(1.0) > 4 * error and mean(1.0) - mean(1.01) > 4 * error
+
+
 def test_rows_are_drawn_independently():
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, ROWS + 7, 5, generator=generator)
