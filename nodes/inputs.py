@@ -16,6 +16,7 @@ from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.conditioning.text import TextEncoder
 from ..mgt_core.errors import MGTError, finite_number, whole_number
 from ..mgt_core.plain import whole_text
+from ..mgt_core.rewards.base import Reward
 from ..mgt_core.samplers.base import Sampler
 from ..mgt_core.schedules.base import MaskSchedule
 from ..mgt_core.shares import checked_shares
@@ -31,6 +32,7 @@ PARTS: dict[str, tuple[type, str]] = {
     "MGT_TOKENS": (mgt_core.TokenState, "tokens, as MGT Empty Tokens or MGT Sample gives"),
     "MGT_SCHEDULE": (MaskSchedule, "a mask schedule, as MGT Mask Schedule gives"),
     "MGT_SAMPLER": (Sampler, "a sampler, as MGT MaskGIT Sampler gives"),
+    "MGT_REWARD": (Reward, "a reward, as MGT Colour Reward gives"),
     "MGT_BRANCH": (Branch, "the branch of MGT Load Self-Guidance"),
 }
 
@@ -184,6 +186,7 @@ CALLED: Sequence[tuple[type | tuple[type, ...], str]] = (
     (MaskSchedule, "a mask schedule"),
     (Sampler, "a sampler"),
     (Branch, "a branch of Self-Guidance"),
+    (Reward, "a reward"),
     (Tensor, "a picture or mask"),
     (str, "a text"),
     (bool, "true or false"),

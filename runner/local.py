@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,38 +66,96 @@ def execute(prompt: Json, library: Library, workflow: Json | None = None, report
     import torch
 
     ends = [k for k, node in prompt.items() if library.object_info[node["class_type"]]["output_node"]]
-    order = needed(prompt, ends)
-    hidden = {"PROMPT": prompt, "EXTRA_PNGINFO": None if workflow is None else {"workflow": workflow}}
-    last_use = {source: node_id for node_id in order for source in sources(prompt, node_id)}
-    done_with: dict[str, list[str]] = {}
-    for source, user in last_use.items():
-        done_with.setdefault(user, []).append(source)
-    results: dict[str, list[list]] = {}
-    saved: list[Path] = []
-    with torch.inference_mode(), _progress(report):
+    run = _Run(library, {"EXTRA_PNGINFO": None if workflow is None else {"workflow": workflow}})
+    with torch.inference_mode(), _hosting(library, report):
+        run.work(prompt, ends)
+    return run.saved
+
+
+class _Run:
+    """What the nodes of one prompt have made so far."""
+
+    def __init__(self, library: Library, hidden: Json) -> None:
+        self.library, self.hidden = library, hidden
+        self.results: dict[str, list[list]] = {}
+        self.saved: list[Path] = []
+
+    def work(self, prompt: Json, ends: list[str]) -> None:
+        """Runs what these nodes need; each result goes when nothing needs it any more."""
+        order = needed(prompt, ends, self._feeding)
+        last_use = {source: node_id for node_id in order for source in self._uses(prompt, node_id)}
+        done_with: dict[str, list[str]] = {}
+        for source, user in last_use.items():
+            done_with.setdefault(user, []).append(source)
         for node_id in order:
-            cls = library.classes[prompt[node_id]["class_type"]]
-            outputs, files = _run_node(cls, prompt, node_id, results, {**hidden, "UNIQUE_ID": node_id})
-            results[node_id] = outputs
-            saved += files
+            self._node(prompt, node_id)
             for source in done_with.get(node_id, ()):
-                results.pop(source, None)
-    return saved
+                self.results.pop(source, None)
+
+    def _feeding(self, prompt: Json, node_id: str) -> list[str]:
+        """What feeds a node before it runs: all but what it wants as a link."""
+        info = self.library.object_info[prompt[node_id]["class_type"]]
+        return sources(prompt, node_id, {name for name, spec in specs.inputs(info).items() if specs.is_raw(spec)})
+
+    def _uses(self, prompt: Json, node_id: str) -> list[str]:
+        """What feeds a node, and all above what it wants as a link, of which it may take any."""
+        plain = self._feeding(prompt, node_id)
+        return [*plain, *needed(prompt, [source for source in sources(prompt, node_id) if source not in plain])]
+
+    def _node(self, prompt: Json, node_id: str) -> None:
+        if node_id in self.results:
+            return
+        cls = self.library.classes[prompt[node_id]["class_type"]]
+        own = {"PROMPT": prompt, "DYNPROMPT": Prompt(prompt, self.library), "UNIQUE_ID": node_id}
+        answers = _run_node(cls, prompt, node_id, self.results, {**self.hidden, **own})
+        if isinstance(answers[0], dict) and "expand" in answers[0]:
+            self.results[node_id] = self._expanded(prompt, answers[0])
+        else:
+            self.results[node_id], files = _collect(cls, answers)
+            self.saved += files
+
+    def _expanded(self, prompt: Json, answer: Json) -> list[list]:
+        """The outputs of a node that puts others in its place, whose results stay until the end."""
+        prompt = {**prompt, **answer["expand"]}
+        ends = [link[0] for link in answer["result"]]
+        for node_id in needed(prompt, ends, self._feeding):
+            self._node(prompt, node_id)
+        return [_linked(link, self.results) for link in answer["result"]]
+
+
+class Prompt:
+    """A prompt as hosts hand it to nodes that ask for DYNPROMPT, its values as the classes have them."""
+
+    def __init__(self, prompt: Json, library: Library) -> None:
+        self.prompt, self.library = prompt, library
+
+    def get_original_prompt(self) -> Json:
+        return self.prompt
+
+    def get_node(self, node_id: str) -> Json:
+        node = self.prompt[node_id]
+        known = specs.inputs(self.library.object_info[node["class_type"]])
+        inputs = {
+            name: value if isinstance(value, list) or name not in known else specs.coerce(value, known[name])
+            for name, value in node["inputs"].items()
+        }
+        return {**node, "inputs": inputs}
 
 
 @contextmanager
-def _progress(report: Report | None) -> Iterator[None]:
-    """Routes what the pack's nodes report to `report`."""
+def _hosting(library: Library, report: Report | None) -> Iterator[None]:
+    """What the pack's nodes ask a host for: `report` gets their progress, `library` has the classes."""
     host = sys.modules.get(f"{ALIAS}.nodes.host")
-    if report is None or host is None:
+    if host is None:
         yield
-    else:
-        with host.progress_to(report):
-            yield
+        return
+    graphs = sys.modules[f"{ALIAS}.nodes.host_graph"]
+    with host.progress_to(report) if report else nullcontext(), graphs.classes_from(library.classes):
+        yield
 
 
-def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json) -> tuple[list[list], list[Path]]:
-    """Outputs of one node, each a list as ComfyUI keeps them, and files that it saved."""
+def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json) -> list:
+    """What the calls of one node answer."""
     node = prompt[node_id]
     try:
         return _call_node(cls, node, results, hidden)
@@ -106,13 +164,15 @@ def _run_node(cls: Any, prompt: Json, node_id: str, results: Json, hidden: Json)
         raise NodeFailedError(f"{where}: {said(error)}") from error
 
 
-def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> tuple[list[list], list[Path]]:
+def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> list:
     declared = cls.INPUT_TYPES()
     known = specs.inputs({"input": declared})
     arguments: dict[str, list] = {}
-    renamed = getattr(cls, "RENAMED_INPUTS", {})
+    renamed, takes_all = getattr(cls, "RENAMED_INPUTS", {}), getattr(cls, "ACCEPT_ALL_INPUTS", False)
     for name, value in node["inputs"].items():
-        if isinstance(value, list) and (name in known or name in renamed):
+        if name in known and specs.is_raw(known[name]):
+            arguments[name] = [value]
+        elif isinstance(value, list) and (name in known or name in renamed or takes_all):
             arguments[name] = _linked(value, results)
         elif name in known:
             arguments[name] = [specs.coerce(value, known[name])]
@@ -121,8 +181,7 @@ def _call_node(cls: Any, node: Json, results: Json, hidden: Json) -> tuple[list[
 
     function = getattr(cls(), cls.FUNCTION)
     calls = [arguments] if getattr(cls, "INPUT_IS_LIST", False) else list(_one_by_one(arguments))
-    answers = [function(**call) for call in calls]
-    return _collect(cls, answers)
+    return [function(**call) for call in calls]
 
 
 def _linked(link: list, results: Json) -> list:
@@ -140,6 +199,7 @@ def _one_by_one(arguments: dict[str, list]) -> Iterator[Json]:
 
 
 def _collect(cls: Any, answers: list) -> tuple[list[list], list[Path]]:
+    """Outputs of one node, each a list as ComfyUI keeps them, and files that it saved."""
     is_list = getattr(cls, "OUTPUT_IS_LIST", (False,) * len(cls.RETURN_TYPES))
     outputs: list[list] = [[] for _ in cls.RETURN_TYPES]
     files: list[Path] = []

@@ -37,6 +37,11 @@ def is_widget(spec: Spec) -> bool:
     return kind(spec) in WIDGET_TYPES and not options(spec).get("forceInput")
 
 
+def is_raw(spec: Spec) -> bool:
+    """Whether the node is handed the link itself, and nothing that it leads to has to run before."""
+    return bool(options(spec).get("rawLink"))
+
+
 def is_dynamic(spec: Spec) -> bool:
     """Whether the front end resolves {a|b} and comments in the text of a widget."""
     return kind(spec) == "STRING" and options(spec).get("dynamicPrompts") is True

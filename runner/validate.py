@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from typing import Any
 
@@ -37,8 +37,10 @@ def validate(prompt: Json, object_info: Json, *, values: bool = True, custom: Cu
     return links + _values_of(prompt, order, classes, values, custom)
 
 
-def needed(prompt: Json, ends: list[str]) -> list[str]:
-    """Nodes that the given ones depend on, and these, each after everything that feeds it."""
+def needed(prompt: Json, ends: list[str], feeding: Callable[[Json, str], list[str]] | None = None) -> list[str]:
+    """Nodes that the given ones depend on, and these, each after everything that feeds it. feeding: what feeds a node,
+    where that is not all its links."""
+    feeding = feeding or sources
     order: list[str] = []
     seen: set[str] = set()
     stack = [(node_id, False) for node_id in reversed(ends)]
@@ -49,7 +51,7 @@ def needed(prompt: Json, ends: list[str]) -> list[str]:
         elif node_id not in seen:
             seen.add(node_id)
             stack.append((node_id, True))
-            stack += [(source, False) for source in reversed(sources(prompt, node_id)) if source not in seen]
+            stack += [(source, False) for source in reversed(feeding(prompt, node_id)) if source not in seen]
     return order
 
 
@@ -73,8 +75,10 @@ def find_cycle(prompt: Json, ends: list[str]) -> list[str]:
     return []
 
 
-def sources(prompt: Json, node_id: str) -> list[str]:
-    links = [value for value in prompt[node_id]["inputs"].values() if isinstance(value, list) and len(value) == 2]
+def sources(prompt: Json, node_id: str, but: Collection[str] = ()) -> list[str]:
+    """The nodes that its inputs are linked to, those of the names `but` left out."""
+    inputs = prompt[node_id]["inputs"].items()
+    links = [value for name, value in inputs if name not in but and isinstance(value, list) and len(value) == 2]
     return [str(link[0]) for link in links if str(link[0]) in prompt]
 
 

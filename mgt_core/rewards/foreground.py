@@ -8,7 +8,7 @@ from .oklab import oklab
 
 CELLS = 64  # that a picture is looked at in, along its longer side at the most
 SAMPLES = 64  # colours of the border that others are compared with, about
-SHARE = 0.1  # of the border that a colour has to be like to be background
+PART = 10  # one of so many of the border has to be like a colour for that to be background
 SEEN = 0.05  # difference of colour, in Oklab, below which nothing stands out
 
 
@@ -49,8 +49,9 @@ def standing_out(pictures: Tensor, wanted: Tensor | None = None) -> Tensor:
         free = wanted.flatten(1)[:, places.to(wanted.device)].to(cells.device) < 0.5
         free = free | ~free.any(1, keepdim=True)
     far = (cells.flatten(1, 2)[:, :, None] - border[:, None]).norm(dim=-1)
-    far = far.masked_fill(~free[:, None], torch.inf).sort(-1).values
-    tenth = ((free.sum(1) * SHARE).ceil().long() - 1).clamp_min(0)
+    most = -(-len(places) // PART)
+    far = far.masked_fill(~free[:, None], torch.inf).topk(most, largest=False).values
+    tenth = (free.sum(1) + PART - 1) // PART - 1
     return far.gather(-1, tenth[:, None, None].expand(-1, far.shape[1], 1))[..., 0].view(count, height, width)
 
 
