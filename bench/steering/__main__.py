@@ -74,7 +74,7 @@ def rows(found: list[dict]) -> list[list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("steering.md"))
-    parser.add_argument("--prompts", type=int, default=48)
+    parser.add_argument("--prompts", type=int, default=36)
     parser.add_argument("--seed", type=int, default=100_000)
     parser.add_argument("--tune", action="store_true")
     chosen = parser.parse_args()

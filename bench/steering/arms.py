@@ -1,8 +1,9 @@
 """What is compared, and what is expected of it, written down before the run on the prompts that are reported.
 
-Known then: vanilla draws the layouts of the built-in model's held-out prompts at any number of steps, also in a single
-one without guidance (36 of 36), so that noise on the logits makes the setting hard; and what `tuning` found on other
-prompts, by which the particles' weight was chosen.
+Known then: vanilla draws the layouts of the built-in model's held-out prompts without guidance in four steps (24 of 24)
+and in a single one (12 of 12), so that noise on the logits makes the setting hard; and what `tuning` found on 24 other
+prompts: 5 right and well drawn by vanilla, 6 by best of 4, 5 and 7 by 4 particles of weight 100 and 300, with rewards of
+-21.6, -16.5, -15.4 and -15.1 thousandths. The weight was chosen by these.
 """
 
 from dataclasses import dataclass
@@ -41,14 +42,13 @@ def arms(reward: RegionColours) -> list[Arm]:
     return [
         *(Arm(f"vanilla, {steps} steps", plain, steps) for steps in (STEPS, 4 * STEPS, 8 * STEPS)),
         *(Arm(f"best of {n}", BestOf(n, plain, reward)) for n in (4, 8)),
-        Arm("best of 4, the model's own sureness", BestOf(4, plain)),
         *(Arm(f"{n} particles", particles(n, reward)) for n in (4, 8)),
     ]
 
 
 def tuning(reward: RegionColours) -> list[Arm]:
     """On prompts that are not reported."""
-    weights = (100.0, 300.0, 1000.0)
+    weights = (100.0, 300.0)
     return [
         Arm(f"vanilla, {STEPS} steps", mgt_core.MaskGIT()),
         Arm("best of 4", BestOf(4, mgt_core.MaskGIT(), reward)),

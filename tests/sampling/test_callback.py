@@ -7,7 +7,6 @@ from mgt_core import SAMPLERS
 from support.device import equal
 from support.runs import GRID, PIPE, POSITIVE, STEPPED, every_sampler, every_stepped_sampler, partial, run, steps_of
 
-
 # What these show may change from one candidate to another (tests/samplers/test_best_of.py, test_particles.py).
 OF_CANDIDATES = {"best_of", "particles"}
 
