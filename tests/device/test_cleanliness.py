@@ -3,7 +3,11 @@ did; and the tokens are those of the CPU. Every family with every sampler, patch
 
 One wait a step is allowed: to merge known tokens the host has to learn how many these are, and for samplers that end
 early how many cells a step may reveal."""
+Two waits are allowed: to merge known tokens the host has to learn once an evaluation how many these are, and particles
+are scored at some of the steps. Of samplers that keep one of several candidates the last step is told when that is
+known, after the end of the run."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 
@@ -18,6 +22,8 @@ from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible,
 pytestmark = pytest.mark.cpu_only("the device is pretended")
 ASKED = {"merging of known tokens": "patches/token_merging.py"}  # what asks for it, by case
 ASKED |= {f"sampler {name}": "samplers/adaptive.py" for name in SAMPLERS if SAMPLERS.get(name).ends_early}
+ASKING = {"merging of known tokens": "patches/token_merging.py", "sampler particles": "samplers/particles.py"}
+CHOOSING = ("sampler best_of", "sampler particles")
 PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
 # In another type only what acts inside the network may do otherwise.
 INSIDE = {case for case in CASES if case.startswith("patch ")} | {case for case in MORE if MORE[case].needs}
@@ -43,6 +49,11 @@ def check(run, key: str) -> None:
     steps = len(run.kernels) - 1  # all but the first
     asked = ASKED.get(key.partition(": ")[2])
     assert waits.total() <= (asked is not None) * steps and all(note.place.startswith(asked) for note in waits)
+    case = key.split(": ", 1)[1]
+    parts = run.watch.parts[1 : -2 if case in CHOOSING else -1]  # the first one holds preparations, the last the end
+    waits = sum((part.waits for part in parts), Counter())
+    assert waits.total() <= (case in ASKING) * len(parts)
+    assert all(note.place.startswith(ASKING[case]) for note in waits)
     assert [note for note in run.watch.whole.float64 if not note.place.startswith(DRAWS)] == []
     assert not CEILINGS.exceeded(key, run.kernels)
 
