@@ -35,8 +35,8 @@ class MGTUNCAGESampler(ConfidenceChoice):
     rare = ("blur", *INTERVAL)
     tooltips = {
         "weight": "How much the contrast of attention counts beside the confidence: 3 as published, 0 is MaskGIT.",
-        "blur": "How far the maps of attention are smoothed, in tokens of a grid of 64 a side: 2 as published, 0 leaves "
-        "them as they are.",
+        "blur": "How far the maps of attention are smoothed, in tokens of a grid of 64 a side: 2 as published, 0 "
+        "leaves them as they are.",
         **interval("UNCAGE"),
     }
 

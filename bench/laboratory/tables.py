@@ -7,6 +7,7 @@ from mgt_core.lab.truth import Estimate
 
 from ..markdown import listed, table
 from ..quality.format import chance
+from . import held_out
 from .choices import HALTON, ORDERS, VANILLA, ZIGZAGS
 from .decoders import ONCE, REVISING, STEADY
 from .figures import has, of
@@ -188,6 +189,7 @@ PARTS = {
     "known": known,
     "orders": orders,
     "counts": counts,
+    "held_out": lambda report: held_out.published(),
     "errors": errors,
     "guidance": guidance,
     "zigzag": zigzag,
