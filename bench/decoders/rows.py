@@ -62,7 +62,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "zsampling": Row(
         "Z-Sampling",
-        "MGTSamplerZSampling",
+        "MGTSamplerZ",
         "2 T − 1",
         "no",
         "twice the calls; half the steps at equal cost",
@@ -71,7 +71,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "masked_zsampling": Row(
         "Masked Z-Sampling",
-        "MGTSamplerMaskedZSampling",
+        "MGTSamplerMaskedZ",
         "3 T − 2",
         "no",
         "three times the calls",
@@ -176,7 +176,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "uncage": Row(
         "UNCAGE",
-        "MGTSamplerUNCAGE",
+        "MGTUNCAGESampler",
         "T",
         "no: MaskGIT with another order",
         "needs prompts of several objects, and attention that tells them apart",

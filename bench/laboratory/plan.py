@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from . import choices, settings
 from .choices import CHOICES, HALTON, ON_HALTON, ON_VANILLA, ORDERS, VANILLA, Choice
-from .decoders import DECODERS, EIGHT, HALF, ONCE, ONE, REVISING, STABLE, STEADY, SURER, TWO
+from .decoders import DECODERS, EIGHT, HALF, ONCE, ONE, REVISING, SINGLE, STABLE, STEADY, SURER, TWO
 from .settings import BLIND, CLASSES, EXACT, FIELD, FOUR, NOISE, SMOOTH, TARGET, TREE, WEAK, WEAK_FIELD, WORDS
 
 STEPS = (4, 8, 16, 32, 64)
@@ -93,22 +93,26 @@ def zigzag() -> list[Case]:
     ]
 
 
-def revised(model: str) -> list[Case]:
-    """The decoders, those that end early at as many passes as they need, and those that revise with more as well; and
-    vanilla at as many as it has use for."""
+def later(model: str) -> list[Case]:
+    """The decoders, those that end early at as many passes as they need; and vanilla at as many."""
     found = []
     for error in (EXACT, NOISE):
         found += [Case(model, error, choice.name, budget) for choice in STEADY for budget in BUDGETS[model]]
         found += [Case(model, error, choice.name, CELLS[model]) for choice in (ONCE, *ADAPTIVE[model])]
-        found += [Case(model, error, choice.name, MANY[model]) for choice in REVISING]
         found += [Case(model, error, VANILLA, budget) for budget in AS_MANY[model]]
     return found
 
 
+def many() -> list[Case]:
+    """What revises, with more passes than there are cells: with a noisy model, and one with an exact one, which its
+    sweeps come nearer to."""
+    noisy = [Case(WORDS, NOISE, choice.name, MANY[WORDS]) for choice in REVISING]
+    return [*noisy, Case(FIELD, EXACT, SINGLE.name, MANY[FIELD])]
+
+
 def on_tree() -> list[Case]:
     """At the passes of the plane."""
-    names = (VANILLA, *(choice.name for choice in STEADY))
-    return [Case(TREE, error, name, PLANE) for error in (EXACT, NOISE) for name in names]
+    return [Case(TREE, EXACT, choice.name, PLANE) for choice in STEADY]
 
 
 STUDIES = {
@@ -120,8 +124,9 @@ STUDIES = {
     "plane": plane,
     "guidance": guidance,
     "zigzag": zigzag,
-    "decoders, field": lambda: revised(FIELD),
-    "decoders, words": lambda: revised(WORDS),
+    "decoders, field": lambda: later(FIELD),
+    "decoders, words": lambda: later(WORDS),
+    "decoders, many steps": many,
     "decoders, tree": on_tree,
 }
 

@@ -167,7 +167,7 @@ def decoders(report: Mapping) -> str:
 
 
 def decoded(cases: Mapping, model: str) -> str:
-    """Vanilla, what keeps to its budget, what ends early, and what revises with more passes than cells."""
+    """Vanilla, what keeps to its budget, what ends early, and what was made with more passes than cells."""
     made_cases = [(VANILLA, budget) for budget in AS_MANY[model]]
     made_cases += [(choice.name, budget) for choice in STEADY for budget in BUDGETS[model]]
     made_cases += [(choice.name, CELLS[model]) for choice in (ONCE, *ADAPTIVE[model])]
@@ -175,8 +175,13 @@ def decoded(cases: Mapping, model: str) -> str:
     rows = []
     for name, budget in made_cases:
         made = [Case(model, error, name, budget) for error in (EXACT, NOISE)]
-        if all(has(cases, case, "variation") for case in made):
-            figures = [[f"{cases[case.name]['passes']:.3g}", told(of(cases, case, "variation"), 3)] for case in made]
+        figures = [
+            [f"{cases[case.name]['passes']:.3g}", told(of(cases, case, "variation"), 3)]
+            if has(cases, case, "variation")
+            else ["–", "–"]
+            for case in made
+        ]
+        if any(figure != ["–", "–"] for figure in figures):
             rows.append([name, *figures[0], *figures[1]])
     return table("Decoder | Passes, exact | Total variation, exact | Passes, noise | Total variation, noise", rows)
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bench.laboratory import __main__ as command
 from bench.laboratory import measuring, plots, quick, work
 from bench.laboratory.choices import CHOICES, HALTON, VANILLA
+from bench.laboratory.decoders import DECODERS, EIGHT, ONCE, RESCORED
 from bench.laboratory.figures import p_of, ratio
 from bench.laboratory.hypotheses import HYPOTHESES, Hypothesis, outcomes, untested
 from bench.laboratory.plan import STUDIES, WEIGHTS, Case, pictures, plan
@@ -61,6 +63,27 @@ class TestCases:
         assert passes == a * case.steps - b <= budget < a * (case.steps + 1) - b
         assert not state.masked.any() and seconds > 0
 
+    @pytest.mark.parametrize("name", DECODERS)
+    def test_a_decoder_makes_no_more_passes_than_it_says(self, name):
+        choice, case = DECODERS[name], Case(FIELD, NOISE, name, 9)
+        state, passes, _ = measuring.decode(case, 4, 0)
+        a, b = choice.passes
+        assert not state.masked.any() and 0 < passes <= a * case.steps - b <= 9
+        assert choice.sampler.ends_early or passes == a * case.steps - b
+
+    def test_passes_are_the_mean_over_pictures(self):
+        """A cell at a time each makes one for every cell; with a bound that holds anything, one."""
+        passes = {name: measuring.decode(Case(FIELD, EXACT, name, 9), 5, 0)[1] for name in (ONCE.name, EIGHT.name)}
+        assert passes == {ONCE.name: 9, EIGHT.name: 1}
+
+    def test_a_rescorer_of_a_noisy_model_has_noise_of_its_own(self):
+        """And beside an exact one there is the same, which changes nothing."""
+        tokens = {}
+        for error in (EXACT, NOISE):
+            made = [Case(FIELD, error, name, budget) for name, budget in ((RESCORED.name, 9), (VANILLA, 4))]
+            tokens[error] = [measuring.decode(case, 200, 0)[0].tokens for case in made]
+        assert (tokens[EXACT][0] == tokens[EXACT][1]).all() and (tokens[NOISE][0] != tokens[NOISE][1]).any()
+
     def test_a_guided_pass_counts_as_one_in_the_budget(self):
         guided = Case(FIELD, EXACT, VANILLA, 4, WEIGHTS[-1])
         assert guided.steps == 4 and measuring.decode(guided, 4, 0)[1] == 8
@@ -109,6 +132,18 @@ class TestFigures:
         assert verdict([0.1, 0.1], [0.2, 0.1]) == "not shown"
         assert verdict([0.1, 0.001], [0.101, 0.001], within=0.01) == "holds"
         assert verdict([0.1, 0.01], [0.101, 0.01], within=0.01) == "not shown"
+
+    def test_families_are_raised_each_by_itself(self):
+        """The same claims, in one family and in two."""
+        sides = [Case(TREE, EXACT, HALTON, steps) for steps in (8, 16, 32)]
+        cases = {c.name: {"figures": {"kl": [k / 50, 0.01]}} for k, c in enumerate(sides)}
+        both = [Hypothesis("near", "kl", sides[0], sides[1]), Hypothesis("far", "kl", sides[0], sides[2])]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bench.laboratory.hypotheses.HYPOTHESES", both)
+            together = [each["p"] for each in outcomes(cases)]
+            patch.setattr("bench.laboratory.hypotheses.HYPOTHESES", [both[0], replace(both[1], family="later")])
+            apart = [each["p"] for each in outcomes(cases)]
+        assert together == [apart[0], 2 * apart[1]]
 
     def test_claims_about_a_bound_are_named(self):
         """And no claim is lost: each of cases that are made has an outcome or is among these."""
@@ -190,7 +225,7 @@ class TestReport:
         assert report["cases"].keys() == plan().keys() and len(report["hypotheses"]) == len(HYPOTHESES)
         page = (docs / "laboratory.md").read_text()
         assert page.count("<!-- generated:") == len(PARTS)
-        for name in ("passes", "steps", "plane", "on_logits", "field", "words"):
+        for name in ("passes", "steps", "plane", *(study.replace(",", "").replace(" ", "_") for study in MAPS)):
             assert f"images/laboratory/{name}.webp" in page
             assert (docs / "images" / "laboratory" / f"{name}.webp").stat().st_size > 2000
         for before, line in zip(page.splitlines(), page.splitlines()[1:]):
@@ -203,6 +238,22 @@ class TestReport:
         new = fill(page, PARTS, report)
         assert new.startswith("by hand\n") and new.endswith("also by hand\n") and "old" not in new
         assert fill(new, PARTS, report) == new
+
+    def test_cases_that_are_lacking_join_the_others(self, run, monkeypatch, tmp_path):
+        seen, study = [], {case.name for case in STUDIES["guidance"]()}
+        published = json.loads((run / "docs" / "laboratory.json").read_text())
+        whole = published["cases"]
+        published["cases"] = {name: own for name, own in whole.items() if name not in study}
+        kept = next(iter(published["cases"]))
+        published["cases"][kept]["figures"]["surprise"] = [0.77, 0.01]
+        (tmp_path / "cut.json").write_text(json.dumps(published))
+        monkeypatch.setattr(work, "measure", fake(seen))
+        monkeypatch.setattr(command, "draw_all", lambda *_: None)
+        places = ["--against", str(tmp_path / "cut.json"), "--work", str(tmp_path / "work"), "--into", str(tmp_path)]
+        assert command.main(["--add", *places]) == 0 and set(seen) == study
+        found = json.loads((tmp_path / "laboratory.json").read_text())["cases"]
+        assert list(found) == list(whole) and found[kept]["figures"]["surprise"] == [0.77, 0.01]
+        assert all(found[name] == whole[name] for name in whole if name != kept)
 
     def test_again_from_what_is_kept(self, run, monkeypatch):
         monkeypatch.setattr(work, "measure", lambda *_: 1 / 0)
