@@ -3,7 +3,7 @@
 import pytest
 
 import mgt_core
-from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
+from mgt_core import FirstHitting, FixedOrder, MaskedZSampling, MaskGIT, MomentSampler, Momentum, OneStep, ZSampling
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -15,6 +15,7 @@ SAMPLERS = {
     "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
+    "MGTSamplerMoment": (MomentSampler, {"sharpening": 0.5, "exploration": 0.25, "order": "random"}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -23,6 +24,7 @@ OTHER_SAMPLERS = {
         FixedOrder("random", True, "schedule", (1.5, 2.0), 2.0, 3),
     ),
     "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
+    "MGTSamplerFirstHitting": ({"tokens": 3}, FirstHitting(3)),
 }
 
 
