@@ -4,6 +4,7 @@ import pytest
 
 import mgt_core
 from mgt_core import KLASS, FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
+from mgt_core import FirstHitting, FixedOrder, MaskedZSampling, MaskGIT, MomentSampler, Momentum, OneStep, ZSampling
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -17,6 +18,7 @@ SAMPLERS = {
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
     "MGTSamplerKLASS": (KLASS, {"confidence": 0.8, "kl": 0.1, "history": 3, "cap": 0.5}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3, "rule": "trapezoidal"}),
+    "MGTSamplerMoment": (MomentSampler, {"sharpening": 0.5, "exploration": 0.25, "order": "random"}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -25,6 +27,7 @@ OTHER_SAMPLERS = {
         FixedOrder("random", True, "schedule", (1.5, 2.0), 2.0, 3),
     ),
     "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
+    "MGTSamplerFirstHitting": ({"tokens": 3}, FirstHitting(3)),
 }
 
 

@@ -59,7 +59,7 @@ def gumbel_max(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
 
 def test_rare_codes_are_drawn_as_often_as_they_should():
     """Gumbel-max in float32 does not: a uniform below 1 is at most 1 - 2**-24 there, a Gumbel of it at most 16.64, and
-    codes much rarer than that are never drawn, as at a lower temperature (arXiv 2409.02908, section 5). Here the
+    codes much rarer than that are never drawn, as at a lower temperature (arXiv 2409.02908). Here the
     share of [0, 1) that draws a code is its probability, however rare it is."""
     likely, rare = torch.zeros(64), 64
     row = torch.cat([likely, torch.tensor([-20.0]), likely])
