@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ..errors import MGTError
 from ..interval import in_interval
 from ..registry import SAMPLERS
 from ..sampling.run import Run
@@ -16,6 +17,7 @@ from .base import ConfidenceSampler
 
 CHANCE, SUREST = "chance", "surest"
 RANDOM, SCHEDULE = "random", "schedule"
+AS_SCHEDULED, LOOP = "schedule", "loop"
 POINTS = 2**12  # of a schedule, among which the place of a loop is looked for
 
 
@@ -49,9 +51,9 @@ class ReMDM(ConfidenceSampler):
 
     strategy: "rescale", eta sigma_max; "cap", min(eta, sigma_max); "conf", eta sigma_max softmax(-psi) with psi the
     probabilities that the tokens were drawn with; "rescale_conf", as many cells as rescale, weighed like conf.
-    start, end: share of the run in which it acts. looped: the share of known cells stays at `loop_known` meanwhile; the
-    schedule's way there takes the time before, and the rest of it the time after. The paper's times count down:
-    start is 1 - t_on (or 1 - t_switch), end 1 - t_off, loop_known alpha(t_on).
+    start, end: share of the run in which it acts. pace: the "schedule"'s, or a "loop", as the paper's: between start and
+    end the share of known cells stays at `loop_known`, and the schedule takes the time before and after. The paper's
+    times count down: start is 1 - t_on (or 1 - t_switch), end 1 - t_off, loop_known alpha(t_on).
     reveal: which masked cells: "chance", as published, or "surest", as MaskGIT with its temperature. counts: "random",
     drawn from the binomial laws, as published (conf's as if all psi were equal), one cell at least being left for the
     last step; or "schedule", what it leaves masked, and sigma times the known cells masked again, fractions of a cell
@@ -64,15 +66,23 @@ class ReMDM(ConfidenceSampler):
 
     strategy: str = choice("rescale", tuple(STRATEGIES))
     eta: float = share(0.2)
-    looped: bool = False
+    pace: str = choice(AS_SCHEDULED, (AS_SCHEDULED, LOOP))
     loop_known: float = share(0.9, "known share of the loop")
     reveal: str = choice(CHANCE, (CHANCE, SUREST))
     counts: str = choice(RANDOM, (RANDOM, SCHEDULE))
     start: float = share(0.0, kw_only=True)
     end: float = share(1.0, kw_only=True)
 
+    def __post_init__(self):
+        super().__post_init__()
+        if self.pace == LOOP and not (0 < self.start and self.end < 1):
+            raise MGTError(
+                f"the loop starts at {self.start:g} and ends at {self.end:g}; it needs a part of the run before and one "
+                "after it (0.45 to 0.95 as published)"
+            )
+
     def paced(self, schedule: MaskSchedule) -> MaskSchedule:
-        return Looped(schedule, self.start, self.end, self.loop_known) if self.looped else schedule
+        return Looped(schedule, self.start, self.end, self.loop_known) if self.pace == LOOP else schedule
 
     def loop(self, run: Run) -> None:
         due = [0.0] * len(run.left)  # parts of a cell
@@ -132,13 +142,13 @@ class ReMDM(ConfidenceSampler):
 
 def binomial(count: int, chance: float, most: int, generator: torch.Generator) -> int:
     """How many of `count` cells, each with that chance; `most` numbers are drawn, whatever the count."""
-    return int((torch.rand(most, generator=generator, dtype=torch.float64)[:count] < chance).sum())
+    return (torch.rand(most, generator=generator, dtype=torch.float64)[:count] < chance).tolist().count(True)
 
 
 @dataclass(frozen=True)
 class Looped(MaskSchedule):
-    """`schedule` up to the share `known` of known cells, in the time before `start`, that share until `end`, then the
-    rest of it. With the linear one as in the released code of arXiv 2503.00307."""
+    """`schedule` up to the share `known` of known cells, in the time before `start` (above 0), that share until `end`
+    (below 1), then the rest of it. With the linear one as in the released code of arXiv 2503.00307."""
 
     listed = False
 
@@ -150,8 +160,8 @@ class Looped(MaskSchedule):
     def formula(self, progress: Tensor) -> Tensor:
         ways = torch.linspace(0, 1, POINTS + 1)
         there = ways[(self.schedule.ratio(ways) > 1 - self.known).sum().clamp_max(POINTS)]
-        before = progress / max(self.start, 1e-6) * there
-        after = 1 - (1 - progress) / max(1 - self.end, 1e-6) * (1 - there)
+        before = progress / self.start * there
+        after = 1 - (1 - progress) / (1 - self.end) * (1 - there)
         masked = self.schedule.ratio(torch.where(progress < self.start, before, after).clamp(0, 1))
         return torch.where((progress < self.start) | (progress > self.end), masked, 1 - self.known)
 

@@ -49,7 +49,13 @@ def test_what_a_callback_got_stays_as_it_was(sampler):
         assert torch.equal(step.result.confidence, confidence)
 
 
-@pytest.mark.parametrize("sampler", [n for n in STEPPED if not SAMPLERS.get(n)().keeps_logits])  # which draw by others
+REDRAWS = {"gibbs"}  # some cells of a step's end, by a later look
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [n for n in STEPPED if n not in REDRAWS and not SAMPLERS.get(n)().keeps_logits],  # which draw by others
+)
 def test_confidence_is_the_log_probability_of_the_token(sampler):
     """At the last step, where it can be recomputed from outside."""
     out, seen = steps_of(sampler=sampler, cfg=1.0)
