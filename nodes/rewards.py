@@ -177,7 +177,7 @@ class MGTCandidatePicture:
             IMAGE,
             {"tooltip": "A picture to try the nodes with, where they also lead elsewhere, as to a preview."},
         )
-        return {"optional": {"example": example}}
+        return {"required": {}, "optional": {"example": example}}
 
     def stand_in(self, example=None):
         if example is None:

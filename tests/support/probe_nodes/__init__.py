@@ -48,7 +48,36 @@ class ProbeFault:
         return (dataclasses.replace(model, modifiers=(*model.modifiers, Fault(step, kind))),)
 
 
-NODE_CLASS_MAPPINGS: dict[str, type] = {"ProbeFault": ProbeFault}
+class ProbeScore:
+    """MGT_REWARD and pictures in, one for each image of a batch; shows their scores."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "tests", "score", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {"reward": ("MGT_REWARD",), "images": ("IMAGE",)}}
+
+    def score(self, reward: object, images: torch.Tensor) -> dict:
+        assert torch.is_inference_mode_enabled()
+        return {"ui": {"text": [repr(each) for each in reward.score(images, range(len(images))).tolist()]}}
+
+
+class ProbeCount:
+    """FLOAT in and out; shows how often it has run in this process."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "tests", "count", ("FLOAT",)
+    calls = 0
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict:
+        return {"required": {"value": ("FLOAT", {"default": 1.0})}}
+
+    def count(self, value: float) -> tuple:
+        ProbeCount.calls += 1
+        return (value,)
+
+
+NODE_CLASS_MAPPINGS: dict[str, type] = {"ProbeFault": ProbeFault, "ProbeScore": ProbeScore, "ProbeCount": ProbeCount}
 LIBRARIES = ("transformers.", "diffusers.")
 
 
@@ -70,6 +99,12 @@ async def probe(_request: web.Request) -> web.Response:
     patchers = (entry.model for entry in comfy.model_management.current_loaded_models)
     loaded = [type(patcher.model).__name__ for patcher in patchers if patcher is not None]
     return web.json_response({"alive": alive, "loaded": loaded})
+
+
+@PromptServer.instance.routes.get("/mgt_count")
+async def count(_request: web.Request) -> web.Response:
+    """How often ProbeCount has run."""
+    return web.json_response({"calls": ProbeCount.calls})
 
 
 @PromptServer.instance.routes.get("/mgt_tensors")
