@@ -2,8 +2,8 @@
 
 Known then: vanilla draws the layouts of the built-in model's held-out prompts without guidance in four steps (24 of 24)
 and in a single one (12 of 12), so that noise on the logits makes the setting hard; and what `tuning` found on 24 other
-prompts: 5 right and well drawn by vanilla, 6 by best of 4, 5 and 7 by 4 particles of weight 100 and 300, with rewards of
--21.6, -16.5, -15.4 and -15.1 thousandths. The weight was chosen by these.
+prompts: 5 right and well drawn by vanilla, 6 by best of 4, 5 and 7 by 4 particles of weight 100 and 300, with rewards
+of -21.6, -16.5, -15.4 and -15.1 thousandths. The weight was chosen by these.
 """
 
 from dataclasses import dataclass

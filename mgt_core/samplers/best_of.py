@@ -54,11 +54,12 @@ class BestOf(Steered):
             scores = judge(found.tokens, found.confidence.flatten(1).mean(1), of).view(len(images), len(part))
             place = scores.argmax(1)  # of equal ones the first
             own, rows = scores.gather(1, place[:, None])[:, 0], torch.arange(len(images)) * len(part) + place
+            view.rows = rows.tolist()
             if best is None:
                 best, rewards, first = rows_of(found, rows), own, scores[:, 0]
             else:
                 rows = torch.where(own > rewards, len(images) + rows, torch.arange(len(images)))
                 best, rewards = rows_of(joined(best, found), rows), torch.maximum(own, rewards)
-            view.best = best
+            view.best = best if len(parts) > 1 else None
         kept, plain = (told_rewards(values.tolist()) for values in (rewards, first))
         return best, f"reward {kept}: the best of {self.n}, where the first has {plain}"
