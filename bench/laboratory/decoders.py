@@ -27,7 +27,7 @@ FROM_P = Choice("moment, codes from p", mgt_core.MomentSampler(WARM, sharpening=
 EXPLORING = Choice("moment, half explored", mgt_core.MomentSampler(WARM, exploration=0.5))
 P2 = Choice("path planning", mgt_core.PathPlanning(WARM))
 REMDM = Choice("ReMDM, rescale 0.2", mgt_core.ReMDM(WARM))
-LOOPED = Choice("ReMDM, loop", mgt_core.ReMDM(WARM, strategy="cap", eta=0.05, looped=True, start=0.45, end=0.95))
+LOOPED = Choice("ReMDM, loop", mgt_core.ReMDM(WARM, strategy="cap", eta=0.05, pace="loop", start=0.45, end=0.95))
 EDITING = Choice("token editing", mgt_core.TokenEditing(WARM), passes=TWICE)
 GIBBS = Choice("Gibbs corrector", mgt_core.GibbsCorrector(WARM), passes=TWICE)
 SINGLE = Choice("Gibbs corrector, a cell a sweep", mgt_core.GibbsCorrector(WARM, portion=0.0), passes=TWICE)

@@ -9,12 +9,13 @@ import io
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from mgt_core.views.pictures import from_pil, labelled_grid, to_pil
+from mgt_core.views.pictures import LABEL_HEIGHT, from_pil, labelled_grid, to_pil
 from release import thumbnails
 from release.thumbnails import GAP, Sheet
 from run_workflow import prepare
@@ -76,10 +77,26 @@ def run(path: Path, folder: Path) -> Made:
     kinds = [], []
     for file in execute(prompt, library, graph):
         kinds[file.parent.name == "temp"].append(opened(file))
-    sheet = Sheet(kinds[0][0], columns[0] or len(labels[0]), labels[0]) if labels else None
+    grids = [(own, wide or len(own)) for own, wide in zip(labels, columns, strict=True)]
+    sheet = sheet_of(kinds[0][0], grids) if grids else None
     if players:
         return Made(loaded, kinds[0], [], sheet, kinds[1])
     return Made(loaded, *kinds, sheet)
+
+
+def sheet_of(image: Image.Image, grids: Sequence[tuple[list[str], int]]) -> Sheet:
+    """What a graph's grids drew: one, or several of as many columns and one without labels that has them below each
+    other. grids: labels and columns of each."""
+    if all(labels for labels, _ in grids):
+        return Sheet(image, grids[0][1], grids[0][0])
+    rows = [grid for grid in grids if grid[0]]
+    height = (image.height + GAP) // len(rows)
+    cells = []
+    for place, (labels, columns) in enumerate(rows):
+        box = (0, place * height + LABEL_HEIGHT, image.width, (place + 1) * height - GAP)
+        cells += [from_pil(cell) for cell in Sheet(image.crop(box), columns, labels).cells()]
+    names, columns = [label for labels, _ in rows for label in labels], rows[0][1]
+    return Sheet(to_pil(labelled_grid(cells, names, columns)[0]), columns, names)
 
 
 def opened(file: Path) -> Image.Image:
