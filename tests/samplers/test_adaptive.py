@@ -106,7 +106,7 @@ class TestWhatIsWatched:
     def test_what_a_modifier_leaves_is_what_counts(self, name):
         """Of one code there is no doubt, where the model itself has many."""
         model = PIPE.model.with_modifier(mgt_core.TopKTopP(k=1))
-        sampler = {"entropy_bounded": EntropyBounded(bound=1e-6), "klass": KLASS(history=1)}[name]
+        sampler = {"entropy_bounded": EntropyBounded(bound=1e-6), "klass": KLASS(confidence=0.9, history=1)}[name]
         plain, least = (
             steps_of(pipe=SimpleNamespace(model=m), sampler=sampler, steps=20)[1] for m in (PIPE.model, model)
         )
