@@ -24,8 +24,8 @@ class MGTSamplerReMDM(ConfidenceChoice):
         "confidence, as MaskGIT has it, with its temperature.",
         "counts": "random: each token by its own chance, as published; schedule: exactly as many as the mask schedule "
         "leaves masked.",
-        "pace": "schedule: the number of masked tokens follows the mask schedule. loop: from start to end it stays, and "
-        "the schedule takes the time before and after; 0.45 and 0.95 as published.",
+        "pace": "schedule: the number of masked tokens follows the mask schedule. loop: from start to end it stays, "
+        "and the schedule takes the time before and after; 0.45 and 0.95 as published.",
         "loop_known": "Share of the tokens that are known during the loop: 0.9 as published.",
         **interval("remasking"),
     }

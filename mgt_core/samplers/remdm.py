@@ -51,9 +51,9 @@ class ReMDM(ConfidenceSampler):
 
     strategy: "rescale", eta sigma_max; "cap", min(eta, sigma_max); "conf", eta sigma_max softmax(-psi) with psi the
     probabilities that the tokens were drawn with; "rescale_conf", as many cells as rescale, weighed like conf.
-    start, end: share of the run in which it acts. pace: the "schedule"'s, or a "loop", as the paper's: between start and
-    end the share of known cells stays at `loop_known`, and the schedule takes the time before and after. The paper's
-    times count down: start is 1 - t_on (or 1 - t_switch), end 1 - t_off, loop_known alpha(t_on).
+    start, end: share of the run in which it acts. pace: the "schedule"'s, or a "loop": between start and end the share
+    of known cells stays at `loop_known`, and the schedule takes the time before and after. The paper's times count
+    down: start is 1 - t_on (or 1 - t_switch), end 1 - t_off, loop_known alpha(t_on).
     reveal: which masked cells: "chance", as published, or "surest", as MaskGIT with its temperature. counts: "random",
     drawn from the binomial laws, as published (conf's as if all psi were equal), one cell at least being left for the
     last step; or "schedule", what it leaves masked, and sigma times the known cells masked again, fractions of a cell
@@ -77,8 +77,8 @@ class ReMDM(ConfidenceSampler):
         super().__post_init__()
         if self.pace == LOOP and not (0 < self.start and self.end < 1):
             raise MGTError(
-                f"the loop starts at {self.start:g} and ends at {self.end:g}; it needs a part of the run before and one "
-                "after it (0.45 to 0.95 as published)"
+                f"the loop starts at {self.start:g} and ends at {self.end:g}; it needs a part of the run before and "
+                "one after it (0.45 to 0.95 as published)"
             )
 
     def paced(self, schedule: MaskSchedule) -> MaskSchedule:

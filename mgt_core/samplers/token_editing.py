@@ -34,8 +34,8 @@ class Judged:
 @dataclass(frozen=True)
 class TokenEditing(ConfidenceSampler):
     """MaskGIT that also replaces known tokens: by the network's surest code v, where v is another one and p(v) is
-    above `threshold`. From LLaDA2.1 (its released `generate`, and diffusers' BlockRefinementScheduler,
-    `editing_threshold`). Given cells stay.
+    above `threshold`: the editing set of LLaDA2.1 (arXiv 2602.08676, section 2, equation 2; diffusers'
+    BlockRefinementScheduler has it as `editing_threshold`). Given cells stay.
 
     view: how the network sees a token that it judges. "in place", as published, in the step's own call: for networks
     that were trained to correct visible tokens. "masked": by a second call a step in which a share `looked_at` of the
