@@ -3,7 +3,7 @@
 import pytest
 
 import mgt_core
-from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
+from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, PathPlanning, ZSampling
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -15,6 +15,7 @@ SAMPLERS = {
     "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
+    "MGTSamplerPathPlanning": (PathPlanning, {"eta": 0.5, "planner": PIPE.model}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -80,6 +81,7 @@ def filled(graph):
         ("MGTSamplerMomentum", 3, 6),
         ("MGTSamplerZ", 5, 10),
         ("MGTSamplerMaskedZ", 7, 12),
+        ("MGTSamplerPathPlanning", 3, 6),
     ],
 )
 def test_sample_counts_its_cost(graph, name, calls, passes):
