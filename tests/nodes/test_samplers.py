@@ -5,6 +5,7 @@ import pytest
 import mgt_core
 from mgt_core import KLASS, FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
 from mgt_core import FirstHitting, FixedOrder, MaskedZSampling, MaskGIT, MomentSampler, Momentum, OneStep, ZSampling
+from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, PathPlanning, ZSampling
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -19,6 +20,7 @@ SAMPLERS = {
     "MGTSamplerKLASS": (KLASS, {"confidence": 0.8, "kl": 0.1, "history": 3, "cap": 0.5}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3, "rule": "trapezoidal"}),
     "MGTSamplerMoment": (MomentSampler, {"sharpening": 0.5, "exploration": 0.25, "order": "random"}),
+    "MGTSamplerPathPlanning": (PathPlanning, {"eta": 0.5, "planner": PIPE.model}),
 }
 OTHER_SAMPLERS = {
     "MGTSamplerHalton": (
@@ -86,6 +88,7 @@ def filled(graph):
         ("MGTSamplerMomentum", 3, 6),
         ("MGTSamplerZ", 5, 10),
         ("MGTSamplerMaskedZ", 7, 12),
+        ("MGTSamplerPathPlanning", 3, 6),
     ],
 )
 def test_sample_counts_its_cost(graph, name, calls, passes):
