@@ -53,11 +53,13 @@ from .quantization.surgery import replaced
 from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
+from .samplers.best_of import BestOf
 from .samplers.fixed_order import FixedOrder
 from .samplers.maskgit import MaskGIT
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
+from .samplers.particles import Particles
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
@@ -85,6 +87,7 @@ def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int 
 
 __all__ = [
     "BACKBONES",
+    "BestOf",
     "CODECS",
     "Calibration",
     "CalibrationRun",
@@ -117,6 +120,7 @@ __all__ = [
     "OneStep",
     "Ordered",
     "PATCHES",
+    "Particles",
     "Patch",
     "Pipeline",
     "SAMPLERS",

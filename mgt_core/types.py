@@ -207,7 +207,8 @@ class Step:
     positions: [B, M] long, the cells (row-major index into the grid) whose logits a modifier is handed;
     masked: [B, M] bool, which of them are to be filled. visit: which evaluation within the step this is,
     for samplers that go back and forth. calls: network evaluations so far; passes: the same with a
-    guided evaluation counted as two. outcome: makes `result`; set only for callbacks.
+    guided evaluation counted as two. outcome: makes `result`; set only for callbacks. note: what the sampler has to say
+    of the run so far, in a sentence.
     """
 
     index: int
@@ -221,6 +222,7 @@ class Step:
     calls: int = 0
     passes: int = 0
     outcome: Callable[[], TokenState] | None = field(default=None, repr=False, compare=False)
+    note: str = ""
 
     @cached_property
     def result(self) -> TokenState | None:

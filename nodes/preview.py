@@ -66,11 +66,13 @@ class LivePreview:
 class RunView:
     """Callback for `mgt_core.sample`: cancel, preview, progress, in this order.
 
-    calls: network evaluations so far; passes: the same with a guided one counted as two.
+    calls: network evaluations so far; passes: the same with a guided one counted as two. note: what the sampler has to
+    say of the run, if anything.
     """
 
     def __init__(self, steps: int, node_id: str | None, model: MGTModel):
         self.calls = self.passes = 0
+        self.note = ""
         self._progress = host.Progress(steps, node_id)
         self._preview = None
         method, limit = host.preview_settings()
@@ -81,7 +83,7 @@ class RunView:
 
     def __call__(self, step: Step) -> None:
         host.raise_if_interrupted()
-        self.calls, self.passes = step.calls, step.passes
+        self.calls, self.passes, self.note = step.calls, step.passes, step.note
         done = step.index + 1
         self._progress.update(done, step.total, self.picture(step, last=done == step.total))
 

@@ -249,13 +249,14 @@ class MGTSample:
             steps=chosen(steps, 0),
             cfg=chosen(cfg, AUTOMATIC),
         )
-        note_in_metadata(extra_pnginfo, unique_id, {"seed": seed, **run.values()})
+        settings = {"seed": seed, **run.values()}
+        note_in_metadata(extra_pnginfo, unique_id, settings)
         conditions = condition_from(positive, "positive", size, unit), condition_from(negative, "negative", size, unit)
         if note := step_note(model, tokens, *conditions, model.guidances(run.cfg, run.steps)):
             host.show_text(note, unique_id)
         view = RunView(run.steps, unique_id, model)
         filled = mgt_core.sample(
-            model,
+            host.for_a_run(model),
             tokens,
             *conditions,
             sampler=run.sampler,
@@ -265,6 +266,9 @@ class MGTSample:
             seed=seed,
             callback=view,
         )
+        if view.note:
+            host.show_text(view.note, unique_id)
+            note_in_metadata(extra_pnginfo, unique_id, {**settings, "told": view.note})
         return filled.to(host.intermediate_device()), view.calls, view.passes
 
 

@@ -1,8 +1,11 @@
 """On a GPU no step waits for the device, mixes devices or computes in float64, and none starts more kernels than it
 did; and the tokens are those of the CPU. Every family with every sampler, patch and modifier, on a pretended device.
 
-One wait is allowed: to merge known tokens the host has to learn once an evaluation how many these are."""
+Two waits are allowed: to merge known tokens the host has to learn once an evaluation how many these are, and particles
+are scored at some of the steps. Of samplers that keep one of several candidates the last step is told when that is
+known, after the end of the run."""
 
+from collections import Counter
 from dataclasses import replace
 from functools import cache
 
@@ -14,7 +17,8 @@ from support.families import FAMILIES
 from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible, tokens_of, watched
 
 pytestmark = pytest.mark.cpu_only("the device is pretended")
-KNOWN, ASKED = "merging of known tokens", "patches/token_merging.py"
+ASKING = {"merging of known tokens": "patches/token_merging.py", "sampler particles": "samplers/particles.py"}
+CHOOSING = ("sampler best_of", "sampler particles")
 PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
 # In another type only what acts inside the network may do otherwise.
 INSIDE = {case for case in CASES if case.startswith("patch ")} | {case for case in MORE if MORE[case].needs}
@@ -36,9 +40,11 @@ def pipes(tmp_path_factory):
 
 
 def check(run, key: str) -> None:
-    waits = run.watch.steady.waits
-    steps = len(run.kernels) - 1  # all but the first
-    assert waits.total() <= (KNOWN in key) * steps and all(note.place.startswith(ASKED) for note in waits)
+    case = key.split(": ", 1)[1]
+    parts = run.watch.parts[1 : -2 if case in CHOOSING else -1]  # the first one holds preparations, the last the end
+    waits = sum((part.waits for part in parts), Counter())
+    assert waits.total() <= (case in ASKING) * len(parts)
+    assert all(note.place.startswith(ASKING[case]) for note in waits)
     assert [note for note in run.watch.whole.float64 if not note.place.startswith(DRAWS)] == []
     assert not CEILINGS.exceeded(key, run.kernels)
 

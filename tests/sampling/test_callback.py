@@ -7,8 +7,11 @@ from mgt_core import SAMPLERS
 from support.device import equal
 from support.runs import GRID, PIPE, POSITIVE, STEPPED, every_sampler, every_stepped_sampler, partial, run, steps_of
 
+# What these show may change from one candidate to another (tests/samplers/test_best_of.py, test_particles.py).
+OF_CANDIDATES = {"best_of", "particles"}
 
-@every_stepped_sampler
+
+@pytest.mark.parametrize("sampler", [name for name in STEPPED if name not in OF_CANDIDATES])
 def test_callback_sees_every_step(sampler):
     state = partial(torch.arange(48).reshape(2, *GRID) % 7 == 0)
     out, seen = steps_of(state, sampler=sampler, seed=11)
