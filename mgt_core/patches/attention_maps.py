@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ..backbones.hooks import Hooks
 from ..backbones.merge import Merge, attention_mask
+from ..placement import sent
 from .base import Call, RunPatch
 
 AT_ONCE = 2**24  # scores that are held at once
@@ -102,4 +103,12 @@ class AttentionMaps(RunPatch):
         if self.last is None:
             return None
         rows = self.last.transpose(1, 2).unflatten(2, self.inner)
-        return rows if self.inner == tuple(grid) else F.interpolate(rows, grid, mode="bilinear", align_corners=False)
+        if self.inner == tuple(grid):
+            return rows
+        down, right = (between(*sides, rows.device) for sides in zip(self.inner, grid, strict=True))
+        return down @ rows @ right.T
+
+
+def between(few: int, many: int, device: torch.device) -> Tensor:
+    """[many, few] float32: the shares of linear interpolation between the middles of `few` places."""
+    return sent(F.interpolate(torch.eye(few)[None], many, mode="linear", align_corners=False)[0].T.contiguous(), device)

@@ -86,9 +86,12 @@ def test_maps_are_the_mean_over_heads_and_single_blocks(monkeypatch):
 
 
 def test_they_are_spread_over_the_cells():
+    """Bilinearly, as torch does it."""
     maps = AttentionMaps(COLUMNS[:1].expand(2, -1))
     evaluated(network(maps))
-    assert maps.maps(GRID).shape == (2, 2, *GRID)
+    inner = tuple(side // PIPE.model.network.row_side for side in GRID)
+    wanted = torch.nn.functional.interpolate(maps.maps(inner), GRID, mode="bilinear", align_corners=False)
+    assert torch.allclose(maps.maps(GRID), wanted, atol=1e-6)
 
 
 def test_nothing_is_read_before_a_call_or_while_it_rests():
