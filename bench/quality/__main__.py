@@ -69,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--rounds", type=int, default=wide.rounds, help="pictures of every open caption")
     found.add_argument("--prompts", type=int, default=Extent.prompts, help="that name everything, of the choices")
     found.add_argument("--sweep-prompts", type=int, default=Extent.sweep_prompts, help="of what only a sweep asks for")
-    found.add_argument("--only", nargs="+", default=(), metavar="CASE", help="cases to make, of named prompts")
+    found.add_argument(
+        "--only", nargs="+", default=(), metavar="CASE", help="cases to make, of named prompts; rows to --add"
+    )
     found.add_argument("--seed", type=int, default=Extent.seed)
     found.add_argument("--work", type=Path, default=ROOT / "output" / "quality", help="where pictures are kept")
     found.add_argument("--into", type=Path, default=DOCS, help="folder of quality.json, quality.md and images/quality")
@@ -140,7 +142,7 @@ def add(pipe: mgt_core.Pipeline, options: argparse.Namespace) -> int:
     settings = quick.settings_of(published)
     warm_up(pipe, settings)
     store = Store(options.work, model, settings, adding.extent_of(published))
-    found = adding.added(pipe, published, store, Chunks(options.work, model), say)
+    found = adding.added(pipe, published, store, Chunks(options.work, model), say, options.only)
     if found is None:
         print("other pictures are being made by another process, which will write the report")
         return 0

@@ -8,11 +8,12 @@ from mgt_core.errors import MGTError
 
 from . import quick
 from .cases import VANILLA, choices
+from .decoding import Case
 from .report import report, rounded
 from .suites import choices as suite_choices
 from .suites.plan import Extent as SuiteExtent
 from .suites.plan import plan as suites_plan
-from .suites.report import regimes, suites_report
+from .suites.report import ALL, regimes, suites_report
 from .suites.store import CODEC, Chunks
 from .suites.store import work as draw_suites
 from .work import Extent, Store, twins, work
@@ -21,26 +22,33 @@ Tell = Callable[[str], None]
 COSTS = ("seconds", "relative_time")  # of this machine, now
 
 
-def lacking(published: Mapping) -> list[str]:
-    """Choices that the report has no figures of."""
-    return [case.name for case in choices(quick.settings_of(published)) if case.name not in published["cases"]]
+def lacking(published: Mapping, only: Collection[str] = ()) -> list[str]:
+    """Choices that the report has no figures of; of `only`, where it names any."""
+    return names_lacking(choices(quick.settings_of(published)), published["cases"], only)
 
 
-def lacking_suites(published: Mapping) -> dict[str, list[str]]:
+def lacking_suites(published: Mapping, only: Collection[str] = ()) -> dict[str, list[str]]:
     """The same of the suites, each with vanilla, which they are compared with."""
     own = {"completion": suite_choices.completion_cases(), "open": suite_choices.open_cases()}
-    there = {"completion": published["suites"]["completion"], "open": published["suites"]["open"]["all"]}
-    found = {suite: [case.name for case in cases if case.name not in there[suite]] for suite, cases in own.items()}
-    return {suite: [VANILLA, *names] if names else [] for suite, names in found.items()}
+    there = {"completion": published["suites"]["completion"], "open": published["suites"]["open"][ALL]}
+    return {suite: [VANILLA, *names_lacking(cases, there[suite], only)] for suite, cases in own.items()}
 
 
-def added(pipe: mgt_core.Pipeline, published: Mapping, store: Store, chunks: Chunks, tell: Tell) -> dict | None:
-    """The report with the rows that it lacks, or None while another process makes some of them."""
+def names_lacking(cases: list[Case], there: Collection[str], only: Collection[str]) -> list[str]:
+    names = [case.name for case in cases if case.name not in there]
+    return [name for name in names if name in (only or names)]
+
+
+def added(
+    pipe: mgt_core.Pipeline, published: Mapping, store: Store, chunks: Chunks, tell: Tell, only: Collection[str] = ()
+) -> dict | None:
+    """The report with the rows that it lacks (or those of them that are in `only`), or None while another process makes
+    some of them."""
     settings, extent = quick.settings_of(published), extent_of(published)
     own = SuiteExtent(**published["suites"]["extent"])
-    suites = suites_plan(settings, own, lacking_suites(published))
+    suites = suites_plan(settings, own, lacking_suites(published, only))
     draw_suites(pipe, suites.jobs, chunks, tell)
-    plan = named(pipe, settings, extent, store, lacking(published), tell)
+    plan = named(pipe, settings, extent, store, lacking(published, only), tell)
     if plan is None or not all(chunks.has(job) for job in suites.jobs):
         return None
     found = report(pipe, published["model"], settings, extent, store, plan, codec=False)
