@@ -43,7 +43,8 @@ def bounded(bound: float) -> Choice:
 
 
 def stable(confidence: float) -> Choice:
-    return Choice(f"KLASS {confidence:g}", mgt_core.KLASS(WARM, confidence=confidence))
+    """With the other thresholds as published: these truths have cells that are as sure."""
+    return Choice(f"KLASS {confidence:g}", mgt_core.KLASS(WARM, confidence=confidence, kl=0.01))
 
 
 HALF, ONE, TWO, EIGHT = map(bounded, (0.5, 1.0, 2.0, 8.0))

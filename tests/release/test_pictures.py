@@ -96,6 +96,17 @@ def test_single_pictures_stand_each_under_its_label():
     ]
 
 
+def test_a_sheet_of_sheets_is_one_with_all_of_their_pictures():
+    """Of two sheets of two pictures, one below the other without labels, as a third MGT Compare Grid has them."""
+    halves = [sheet(2, ["a", "b"]), sheet(2, ["c", "d"])]
+    image = to_pil(labelled_grid([from_pil(half.image) for half in halves], [], 1)[0])
+    found = make_pictures.sheet_of(image, [(["a", "b"], 2), (["c", "d"], 2), ([], 1)])
+    assert found.columns == 2 and found.labels == ["a", "b", "c", "d"]
+    assert [run[0].getpixel((96, 96)) for run in found.runs()] == [(10,) * 3, (20,) * 3] * 2
+    plain_one = make_pictures.sheet_of(image, [(["a", "b"], 2)])
+    assert plain_one.image is image and plain_one.labels == ["a", "b"]
+
+
 def test_labels_fit_their_columns():
     long = thumbnails.of_sheet(sheet(2, ["a label that is much longer than its column is wide"] * 2), "any")
     written = numpy.asarray(long)[: THUMBNAIL_SIDE // 2].max((0, 2)) > 200

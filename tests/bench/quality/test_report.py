@@ -182,6 +182,16 @@ class TestAdding:
         page = (tmp_path / "docs" / "quality.md").read_text()
         assert f"| {self.CHOICE} |" in page and f"| {self.SUITE} |" in page
 
+    def test_some_of_the_rows_can_be_left_to_later(self, run, monkeypatch, tmp_path):
+        published = json.loads((run / "docs" / "quality.json").read_text())
+        monkeypatch.setattr(adding, "choices", choices)
+        del published["suites"]["completion"][self.SUITE]
+        assert self.CHOICE not in adding.lacking(published) and adding.lacking(published, ["ReMDM"]) == ["ReMDM"]
+        assert adding.lacking_suites(published, [self.SUITE]) == {
+            "completion": [VANILLA, self.SUITE],
+            "open": [VANILLA],
+        }
+
     def test_what_was_published_stays(self, run, monkeypatch, tmp_path):
         def change(cut):
             cut["cases"]["vanilla, 4 steps"]["distance"]["value"] = 77.0
