@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..model import MGTModel
 from ..registry import SAMPLERS
 from ..sampling.draws import Chooser, Draws
 from ..sampling.run import Run
@@ -43,12 +44,17 @@ class FirstHitting(Sampler):
     ends_early: ClassVar[bool] = True
 
     tokens: int = whole(0, 0, 100_000, "first-hitting tokens")
-    curve: MaskSchedule | None = field(default=None, repr=False, compare=False, kw_only=True)  # of the run that goes on
+    gammas: Mapping[int, Tensor] | None = field(default=None, repr=False, compare=False, kw_only=True)  # of one run
 
-    def __call__(self, *args, schedule: MaskSchedule, **settings) -> TokenState:
-        """As any sampler's. A run has counts of whole cells, which are too coarse for times."""
-        going = replace(self, curve=schedule)
-        return super(FirstHitting, going).__call__(*args, schedule=schedule, **settings)
+    def __call__(
+        self, model: MGTModel, state: TokenState, *args, schedule: MaskSchedule, steps: int, **settings
+    ) -> TokenState:
+        """As any sampler's. A run's counts are of whole cells, too coarse for times: they have the schedule itself, at
+        the end of every step [T] float64, by the number of cells that it is for."""
+        ends, totals = torch.arange(1, steps + 1) / steps, state.to_fill.flatten(1).sum(1).tolist()
+        gammas = {total: schedule.for_tokens(total).ratio(ends).double() for total in totals}
+        of_run = super(FirstHitting, replace(self, gammas=gammas))
+        return of_run.__call__(model, state, *args, schedule=schedule, steps=steps, **settings)
 
     def loop(self, run: Run) -> None:
         step = run.step(run.tokens, run.first)
@@ -69,14 +75,12 @@ class FirstHitting(Sampler):
 
     def hitting_steps(self, run: Run) -> list[list[int]]:
         """Of each image: the step of every time, from the first to the last. All on the host."""
-        ends = torch.arange(1, run.steps + 1) / run.steps
-        gammas = {total: self.curve.for_tokens(total).ratio(ends).double() for total in set(run.totals)}
         found = []
         for generator, total, masked in zip(run.generators, run.totals, run.left, strict=True):
             uniform = torch.rand(run.cells, generator=generator, dtype=torch.float64)
-            start = float(gammas[total][run.first - 1]) if run.first else 1.0
-            levels = hitting_levels(uniform[:masked], start)
-            found.append(steps_of(levels, gammas[total]).clamp_min(run.first).tolist())
+            gamma = self.gammas[total]
+            levels = hitting_levels(uniform[:masked]) * (gamma[run.first - 1] if run.first else 1)
+            found.append(steps_of(levels, gamma).clamp_min(run.first).tolist())
         return found
 
 
@@ -98,11 +102,11 @@ class DrawnOnce:
         return self._draws.gumbel(step)
 
 
-def hitting_levels(uniform: Tensor, start: float = 1.0) -> Tensor:
-    """The masked fractions [n] at which n cells, masked at the fraction `start`, are revealed one after the other: the
-    order statistics of n even ones below it. uniform: [n] float64 in [0, 1)."""
+def hitting_levels(uniform: Tensor) -> Tensor:
+    """The masked fractions [n] at which n cells are revealed one after the other, from all of them on: the order
+    statistics of n even ones. uniform: [n] float64 in [0, 1)."""
     masked = torch.arange(len(uniform), 0, -1, dtype=torch.float64)
-    return start * (torch.log1p(-uniform) / masked).cumsum(0).exp()
+    return (torch.log1p(-uniform) / masked).cumsum(0).exp()
 
 
 def steps_of(levels: Tensor, gamma: Tensor) -> Tensor:

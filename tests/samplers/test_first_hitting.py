@@ -34,10 +34,10 @@ def gamma_of(schedule: str, steps: int, total: int = CELLS) -> list[float]:
 
 
 @few
-@given(uniforms, st.floats(0.01, 1))
-def test_levels_are_the_recursion_of_the_paper(values, start):
+@given(uniforms)
+def test_levels_are_the_recursion_of_the_paper(values):
     """1 - alpha(t_(n-1)) = (1 - alpha(t_n)) u^(1/n), from all cells on."""
-    levels, now = hitting_levels(torch.tensor(values, dtype=torch.float64), start), start
+    levels, now = hitting_levels(torch.tensor(values, dtype=torch.float64)), 1.0
     for masked, value, level in zip(range(len(values), 0, -1), values, levels.tolist(), strict=True):
         now *= (1 - value) ** (1 / masked)
         assert level == pytest.approx(now, rel=1e-9, abs=1e-300)
@@ -232,7 +232,7 @@ def test_the_schedule_of_a_run_is_no_setting():
     sampler = FirstHitting()
     first = run(sampler=sampler, schedule="cosine")
     assert not torch.equal(first.revealed_at, run(sampler=sampler, schedule="root").revealed_at)
-    assert torch.equal(first.tokens, run(sampler=sampler, schedule=Cosine()).tokens) and sampler.curve is None
+    assert torch.equal(first.tokens, run(sampler=sampler, schedule=Cosine()).tokens) and sampler.gammas is None
 
 
 def test_recorded_draws_are_taken_as_they_come():
