@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FixedOrder, MaskGIT
+from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FixedOrder, MaskGIT, PathPlanning, Rescoring
 from mgt_core.lab.backbone import all_masked, given, lab_model
 from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FirstHitting, FixedOrder, MaskGIT, MomentSampler
 from mgt_core.lab.backbone import all_masked, given
 from mgt_core.lab.branch import LabBranch
-from mgt_core.lab.errors import Reach, WeakCondition, WrongTarget, spoiled
+from mgt_core.lab.errors import Reach, Smoothed, WeakCondition, WrongTarget, spoiled
 from mgt_core.lab.exact_kl import log_ratios
+from mgt_core.lab.measures import distance
 from mgt_core.lab.potts import Potts
 from support.fit import pooled_p
 from support.lab import FIELD, HOT, LARGE, LEVEL, SMALL, SURE, bias, exact, marginals, p_of, product, run, sampled
@@ -226,6 +227,51 @@ class Undecided(mgt_core.ZSampling):
                 more = [left - 1 for left in more]
                 tokens = run.keep(drawn, drawn.log_probability + 1000 * run.draws.gumbel(drawn.step), left=more).tokens
             run.accept(replace(kept, tokens=tokens))
+
+
+class TestPathPlanning:
+    """With eta 0 and a hot temperature it is ancestral sampling; with eta 1, DFM's."""
+
+    @small
+    def test_what_is_never_taken_back_is_exact_one_by_one(self, name):
+        assert p_of(SMALL[name], run(SMALL[name], sampler=PathPlanning(HOT, eta=0.0))) > LEVEL
+
+    @pytest.mark.parametrize("planner", [None, lab_model(FIELD)], ids=["self", "second"])
+    def test_cells_that_are_independent(self, planner):
+        """Whatever is taken back, at random; planned by what was drawn, likely codes win."""
+        truth = Potts(coupling=0.0, bias=bias())
+        for steps in (3, 7):
+            assert p_of(truth, run(truth, steps=steps, sampler=PathPlanning(HOT, planner=planner))) > LEVEL
+        assert p_of(truth, run(truth, steps=7, sampler=PathPlanning((0.0, 0.0), planner=planner))) < SURE
+
+    def test_of_dependent_cells_many_steps_are_exact(self):
+        """Several cells go and come in a step, each drawn by itself, which is an error that steps wear off; MaskGIT's
+        is gone at one cell a step."""
+
+        def excess(steps):
+            return distance(FIELD, run(FIELD, 20_000, steps=steps, sampler=PathPlanning(HOT), schedule="cosine")).excess
+
+        assert excess(9) > 0.012 > excess(36)
+
+
+class TestRescoring:
+    @small
+    def test_two_exact_models_leave_the_truth(self, name):
+        truth = SMALL[name]
+
+        def mixed(model):
+            return model.with_part(Rescoring(lab_model(truth), 0.7))
+
+        assert p_of(truth, run(truth, sampler="halton", patched=mixed)) > LEVEL
+
+    def test_the_law_is_that_of_the_mixed_conditionals(self):
+        """One cell at a time: of two label smoothings, that of their mean."""
+        weak, half = (spoiled(FIELD, [Smoothed(share)]) for share in (0.8, 0.4))
+
+        def mixed(model):
+            return model.with_part(Rescoring(lab_model(weak), 0.5))
+
+        assert torch.equal(run(FIELD, 64, sampler="halton", patched=mixed), run(half, 64, sampler="halton"))
 
 
 class TestSelfGuidance:
