@@ -52,7 +52,14 @@ from .quantization.quantize import quantize
 from .quantization.schemes import FP8, SCHEMES, W4A8, W4A16, W8A8, W8A8FP8, W8A16, Scheme
 from .quantization.storage import save_bundle
 from .quantization.surgery import replaced
-from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, TEXT_ENCODERS
+from .registry import BACKBONES, CODECS, MODIFIERS, PATCHES, REWARDS, SAMPLERS, SCHEDULES, TEXT_ENCODERS
+from .rewards.base import Reward
+from .rewards.colour import ColourAgreement
+from .rewards.mask import MaskAgreement
+from .rewards.measured import Measured
+from .rewards.prompt import PromptAgreement
+from .rewards.scorers import load_scorer
+from .rewards.weighted import WeightedSum
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
 from .samplers.entropy_bounded import EntropyBounded
@@ -83,6 +90,7 @@ list_schedules = SCHEDULES.names
 list_samplers = SAMPLERS.names
 list_modifiers = MODIFIERS.names
 list_patches = PATCHES.names
+list_rewards = REWARDS.names
 list_backbones = BACKBONES.names
 list_quantizations = SCHEMES.names
 
@@ -103,6 +111,7 @@ __all__ = [
     "Calibration",
     "CalibrationRun",
     "Codec",
+    "ColourAgreement",
     "CUDAGraphs",
     "Compile",
     "Condition",
@@ -124,9 +133,11 @@ __all__ = [
     "MGTError",
     "MGTModel",
     "MODIFIERS",
+    "MaskAgreement",
     "MaskGIT",
     "MaskSchedule",
     "MaskedZSampling",
+    "Measured",
     "MinP",
     "Modifier",
     "MomentSampler",
@@ -142,6 +153,9 @@ __all__ = [
     "Pipeline",
     "ReMDM",
     "Rescoring",
+    "PromptAgreement",
+    "REWARDS",
+    "Reward",
     "SAMPLERS",
     "SCHEDULES",
     "SCHEMES",
@@ -165,6 +179,7 @@ __all__ = [
     "W8A16",
     "W8A8",
     "W8A8FP8",
+    "WeightedSum",
     "ZSampling",
     "calibration_conditions",
     "empty_state",
@@ -176,10 +191,12 @@ __all__ = [
     "list_modifiers",
     "list_patches",
     "list_quantizations",
+    "list_rewards",
     "list_samplers",
     "list_schedules",
     "load",
     "load_branch",
+    "load_scorer",
     "load_text_encoder",
     "mask_tokens",
     "micro_conditions",

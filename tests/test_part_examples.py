@@ -43,6 +43,10 @@ for registry, name in ((MODIFIERS, "sharpen"), (PATCHES, "step_reuse")):
     assert not torch.equal(tokens(model), plain) and model.attached() == [repr(kind())], name
 kind = SAMPLERS.get("second_thoughts")
 assert torch.equal(tokens(sampler=kind(**kind.neutral)), plain) and not torch.equal(tokens(sampler=kind()), plain)
+symmetry = mgt_core.REWARDS.get("symmetry")()
+face = torch.rand(2, 4, 3, 3)
+face = torch.cat([face, face.flip(2)], 2)
+assert torch.equal(symmetry.score(face, [0, 1]), torch.ones(2)) and float(symmetry.score(face[:, :, 1:], [0, 1]).max()) < 1
 packed = mgt_core.quantize_pipeline(pipe, "w4a16_fine").model
 assert repr(packed.quantization).startswith("W4A16Fine") and tokens(packed).shape == plain.shape
 

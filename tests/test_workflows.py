@@ -19,7 +19,7 @@ from support.device import HERE
 from support.golden import bundles
 from support.loras import low_rank_pairs, save_diffusers
 from support.pack import ALIAS, ROOT, load_pack
-from support.stand_ins import STAND_INS, TEXT_ENCODERS, make_stand_ins, make_text_encoders
+from support.stand_ins import STAND_INS, TEXT_ENCODERS, make_scorers, make_stand_ins, make_text_encoders
 from support.workflow_files import SAVED, WORKFLOWS, name, shortened, workflow
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
@@ -45,8 +45,15 @@ def text_encoders(tmp_path_factory):
     return make_text_encoders(tmp_path_factory.mktemp("text_encoders"))
 
 
+@pytest.fixture(scope="module")
+def scorers(tmp_path_factory):
+    """A folder of networks that score pictures."""
+    make_scorers(folder := tmp_path_factory.mktemp("clip_vision"))
+    return folder
+
+
 @pytest.fixture(scope="module", params=["tiny", "demo"])
-def built_in(request, stand_ins, text_encoders):
+def built_in(request, stand_ins, text_encoders, scorers):
     """Where the name 'demo' leads."""
     if request.param == "demo" and not DEMO.is_dir():
         pytest.skip(f"the built-in model is not in {DEMO.relative_to(ROOT)}")
@@ -55,6 +62,7 @@ def built_in(request, stand_ins, text_encoders):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(host, "bundles", lambda: {"demo": demo, **stand_ins})
         patch.setattr(host, "text_encoders", lambda: {**text_encoders, **host.lenders("text_encoder")})
+        patch.setattr(sys.modules[f"{ALIAS}.nodes.scorers"], "roots", lambda: [scorers])
         yield request.param
 
 

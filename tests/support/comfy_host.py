@@ -25,7 +25,7 @@ import websocket
 from PIL import Image
 
 from .pack import ROOT
-from .stand_ins import make_stand_ins, make_text_encoders
+from .stand_ins import make_scorers, make_stand_ins, make_text_encoders
 
 PROBE = Path(__file__).resolve().with_name("probe_nodes")
 PACK = "mgt-pack"  # any folder name must do; a hyphen shows that nothing imports the pack by name
@@ -217,6 +217,7 @@ def make_base(folder: Path) -> Path:
     (folder / "custom_nodes" / "mgt_probe").symlink_to(PROBE, target_is_directory=True)
     make_stand_ins(folder / "models" / "mgt")
     make_text_encoders(folder / "models" / "text_encoders")
+    make_scorers(folder / "models" / "clip_vision")
     # A person who has used the program before: no tour, no panels or tabs over the graph.
     settings = {
         "Comfy.TutorialCompleted": True,

@@ -6,6 +6,7 @@ from pathlib import Path
 from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
 from .encoders import clip_model
 from .golden import bundles
+from .judges import pick_judge
 
 
 def halton(target: Path) -> None:
@@ -44,3 +45,8 @@ def make_stand_ins(folder: Path) -> dict[str, str]:
     for name, (make, _) in STAND_INS.items():
         make(folder / name)
     return {name: str(folder / name) for name in STAND_INS}
+
+
+def make_scorers(folder: Path) -> None:
+    """Every stand-in for a network that scores pictures, in the folder of its repository."""
+    pick_judge(folder)
