@@ -1,9 +1,12 @@
-"""What host.py is to single nodes, to graphs of them: the host's node classes, its errors, and whose work it is."""
+"""What host.py is to nodes, to what works in the middle of another one: the host's node classes, its errors, whose work
+it is, and networks that leave those of the run where they are."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
+
+from torch import nn
 
 from ..mgt_core.errors import MGTError
 from . import host
@@ -78,3 +81,17 @@ def working(node_id: str) -> Any:
     utils = host._comfy("comfy_execution.utils")
     context = utils.get_executing_context() if utils else None
     return utils.CurrentNodeContext(context.prompt_id, node_id) if context else nullcontext()
+
+
+class AmongOthers(host.ManagedPlacement):
+    """Networks of ours that are on the device stay there."""
+
+    def _patchers(self) -> list:
+        loaded = host._comfy("comfy.model_management").loaded_models()
+        ours = (one for one in loaded if isinstance(getattr(one, "model", None), host.MGTNetwork))
+        return [self._patcher, *(one for one in ours if one is not self._patcher)]
+
+
+def among_others(network: nn.Module) -> AmongOthers | None:
+    """Where a network works in the middle of a run; None outside ComfyUI."""
+    return AmongOthers(network, *host._devices("model")) if host._comfy("comfy.model_management") else None

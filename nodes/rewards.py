@@ -81,7 +81,7 @@ class MGTRewardMask(RewardChoice, PartChoice):
     tooltips = {
         "contrast": "How far a colour has to be from the background's to belong to the object: 0.02 is just seen."
     }
-    rare = ("contrast",)
+    rare = ()
 
     @classmethod
     def INPUT_TYPES(cls):
@@ -150,9 +150,19 @@ class MGTRewardSum(RewardChoice):
             )
         return groups
 
-    def make(self, **given):
-        wired = [place for place in range(1, SUMMED + 1) if given.get(f"reward_{place}") is not None]
-        return (WeightedSum(tuple((given[f"reward_{place}"], given.get(f"weight_{place}", 1.0)) for place in wired)),)
+    def make(
+        self,
+        reward_1,
+        weight_1: float,
+        reward_2=None,
+        weight_2: float = 1.0,
+        reward_3=None,
+        weight_3: float = 1.0,
+        reward_4=None,
+        weight_4: float = 1.0,
+    ):
+        rewards = (reward_1, weight_1), (reward_2, weight_2), (reward_3, weight_3), (reward_4, weight_4)
+        return (WeightedSum(tuple((reward, weight) for reward, weight in rewards if reward is not None)),)
 
 
 @node("MGT Candidate Picture")

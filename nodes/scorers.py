@@ -5,19 +5,10 @@ from pathlib import Path
 from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.rewards.clip_pair import Pair
 from ..mgt_core.rewards.scorers import SCORERS, load_scorer
-from . import host
+from . import host, host_graph
 from .fingerprints import fingerprint
 
 FOLDERS = ("clip_vision", host.FOLDER, "text_encoders", "clip", "diffusers")  # the first is where new ones belong
-
-
-class AmongOthers(host.ManagedPlacement):
-    """For what works in the middle of a run: networks of ours that are on the device stay there."""
-
-    def _patchers(self) -> list:
-        loaded = host._comfy("comfy.model_management").loaded_models()
-        ours = (one for one in loaded if isinstance(getattr(one, "model", None), host.MGTNetwork))
-        return [self._patcher, *(one for one in ours if one is not self._patcher)]
 
 
 def roots() -> list[Path]:
@@ -39,9 +30,6 @@ def changes(name: str) -> str:
 
 def load(name: str) -> Pair:
     """Raises MGTError where it is not there, or cannot be read."""
-    if not host._comfy("comfy.model_management"):
-        return load_scorer(name, *roots())
-    device, rest = host._devices("model")
-    pair = load_scorer(name, *roots(), device=rest)
-    pair.placement = AmongOthers(pair.network, device, rest)
+    pair = load_scorer(name, *roots())
+    pair.placement = host_graph.among_others(pair.network) or pair.placement
     return pair

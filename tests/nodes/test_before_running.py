@@ -51,7 +51,8 @@ def test_bad_values_are_told(name, values, words):
 
 
 def test_no_node_refuses_its_defaults_or_what_another_node_gives():
-    empty = {("MGTPromptBatch", "prompts")}  # where there is nothing to draw yet
+    # Where there is nothing to draw yet, and where all that can be chosen is a download.
+    empty = {("MGTPromptBatch", "prompts"), ("MGTRewardPrompt", "scorer")}
     for name, cls in NODES.items():
         if not hasattr(cls, "VALIDATE_INPUTS"):
             continue
