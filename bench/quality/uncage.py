@@ -22,12 +22,14 @@ from recipe.judge.reading import PairVerdict, judge_pairs
 from recipe.judge.scores import share
 
 from ..hardware import in_short
+from ..markdown import percent, table
 from ..reports import write_report
 from .decoding import BATCH
+from .format import chance
 from .report import rounded
 from .statistics import holm, sign_p
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS, NAME = Path(__file__).resolve().parents[2] / "docs", "quality_uncage.json"
 SEED, PAIRS, STEPS = 20_260, 192, (4, 8)
 SURE = 0.05
 VANILLA = "vanilla"
@@ -97,6 +99,17 @@ def outcomes(pictures: Mapping[tuple[str, int], np.ndarray]) -> dict[str, dict]:
     return found
 
 
+def published(report: Mapping) -> str:
+    """The table of docs/techniques.md."""
+    rows = []
+    for name, own in report["outcomes"].items():
+        low, high = (100 * end for end in own["interval95"])
+        change = f"{100 * own['change']:+.1f} ({low:+.1f} to {high:+.1f})"
+        counts = f"{own['gained']} / {own['lost']}"
+        rows.append([name, percent(own["vanilla"]), percent(own["right"]), change, counts, chance(own["p_of_all"])])
+    return table("Choice | Vanilla right | Right | Change, points | Gained / lost | p", rows)
+
+
 def main() -> int:
     pipe, scenes = mgt_core.load("demo"), held_out_pairs(load_subjects(), PAIRS, SEED)
     started, pictures = time.process_time(), {}
@@ -111,7 +124,7 @@ def main() -> int:
         "processor_seconds": time.process_time() - started,
         "outcomes": outcomes(pictures),
     }
-    write_report(DOCS / "quality_uncage.json", rounded(report))
+    write_report(DOCS / NAME, rounded(report))
     return 0
 
 

@@ -174,8 +174,8 @@ class Recordings:
 @PATCHES.register("cuda_graphs")
 @dataclass(frozen=True)
 class CUDAGraphs(Patch):
-    """It has no settings. Evaluations in which token merging, Self-Guidance or noise on the embeddings act are not
-    recorded, nor is a network whose weights do not all lie on the GPU."""
+    """It has no settings. Evaluations in which token merging, Self-Guidance, UNCAGE or noise on the embeddings act
+    are not recorded, nor is a network whose weights do not all lie on the GPU."""
 
     slot = "cuda_graphs"
     title = "CUDA graphs"
