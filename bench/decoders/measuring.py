@@ -22,7 +22,7 @@ from .rows import ROWS, Row
 PROMPTS = ("a fox on a blue background", "a bee and a heart on a white background", "a red apple on a gray background")
 OBJECTS = ("bee", "heart")  # of the second, for a sampler that is told them
 STEPS, GUIDANCE = 24, 2.0
-REPEATS = 5
+REPEATS = 3
 PLAIN = "maskgit"
 
 
