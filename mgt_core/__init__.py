@@ -62,22 +62,22 @@ from .rewards.scorers import load_scorer
 from .rewards.weighted import WeightedSum
 from .sample import Settled, sample, settle
 from .samplers.base import ConfidenceSampler, Sampler
-from .samplers.entropy_bounded import EntropyBounded
 from .samplers.best_of import BestOf
+from .samplers.entropy_bounded import EntropyBounded
 from .samplers.first_hitting import FirstHitting
 from .samplers.fixed_order import FixedOrder
-from .samplers.klass import KLASS
 from .samplers.gibbs import GibbsCorrector
+from .samplers.klass import KLASS
 from .samplers.maskgit import MaskGIT
 from .samplers.moment import MomentSampler
 from .samplers.momentum import Momentum
 from .samplers.one_step import OneStep
 from .samplers.orders import ORDERS
 from .samplers.particles import Particles
-from .samplers.uncage import Uncage
+from .samplers.path_planning import PathPlanning
 from .samplers.remdm import ReMDM
 from .samplers.token_editing import TokenEditing
-from .samplers.path_planning import PathPlanning
+from .samplers.uncage import Uncage
 from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve

@@ -1,11 +1,9 @@
 """On a GPU no step waits for the device, mixes devices or computes in float64, and none starts more kernels than it
 did; and the tokens are those of the CPU. Every family with every sampler, patch and modifier, on a pretended device.
 
-One wait a step is allowed: to merge known tokens the host has to learn how many these are, and for samplers that end
-early how many cells a step may reveal."""
-Two waits are allowed: to merge known tokens the host has to learn once an evaluation how many these are, and particles
-are scored at some of the steps. Of samplers that keep one of several candidates the last step is told when that is
-known, after the end of the run."""
+Waits are allowed of three kinds: to merge known tokens the host has to learn once an evaluation how many these are, for
+samplers that end early once a step how many cells it may reveal, and particles are scored at some of the steps. Of
+samplers that keep one of several candidates the last step is told when that is known, after the end of the run."""
 
 from collections import Counter
 from dataclasses import replace
@@ -20,9 +18,9 @@ from support.families import FAMILIES
 from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible, tokens_of, watched
 
 pytestmark = pytest.mark.cpu_only("the device is pretended")
-ASKED = {"merging of known tokens": "patches/token_merging.py"}  # what asks for it, by case
-ASKED |= {f"sampler {name}": "samplers/adaptive.py" for name in SAMPLERS if SAMPLERS.get(name).ends_early}
+# What asks for it, by case.
 ASKING = {"merging of known tokens": "patches/token_merging.py", "sampler particles": "samplers/particles.py"}
+ASKING |= {f"sampler {name}": "samplers/adaptive.py" for name in SAMPLERS if SAMPLERS.get(name).ends_early}
 CHOOSING = ("sampler best_of", "sampler particles")
 PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
 # In another type only what acts inside the network may do otherwise.
@@ -45,10 +43,6 @@ def pipes(tmp_path_factory):
 
 
 def check(run, key: str) -> None:
-    waits = run.watch.steady.waits
-    steps = len(run.kernels) - 1  # all but the first
-    asked = ASKED.get(key.partition(": ")[2])
-    assert waits.total() <= (asked is not None) * steps and all(note.place.startswith(asked) for note in waits)
     case = key.split(": ", 1)[1]
     parts = run.watch.parts[1 : -2 if case in CHOOSING else -1]  # the first one holds preparations, the last the end
     waits = sum((part.waits for part in parts), Counter())

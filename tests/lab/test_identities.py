@@ -6,10 +6,18 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FixedOrder, MaskGIT, PathPlanning, Rescoring
+from mgt_core import (
+    MODIFIERS,
+    PATCHES,
+    SAMPLERS,
+    FirstHitting,
+    FixedOrder,
+    MaskGIT,
+    MomentSampler,
+    PathPlanning,
+    Rescoring,
+)
 from mgt_core.lab.backbone import all_masked, given, lab_model
-from mgt_core import MODIFIERS, PATCHES, SAMPLERS, FirstHitting, FixedOrder, MaskGIT, MomentSampler
-from mgt_core.lab.backbone import all_masked, given
 from mgt_core.lab.branch import LabBranch
 from mgt_core.lab.errors import Reach, Smoothed, WeakCondition, WrongTarget, spoiled
 from mgt_core.lab.exact_kl import log_ratios

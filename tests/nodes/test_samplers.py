@@ -3,9 +3,18 @@
 import pytest
 
 import mgt_core
-from mgt_core import KLASS, FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, ZSampling
-from mgt_core import FirstHitting, FixedOrder, MaskedZSampling, MaskGIT, MomentSampler, Momentum, OneStep, ZSampling
-from mgt_core import FixedOrder, MaskedZSampling, MaskGIT, Momentum, OneStep, PathPlanning, ZSampling
+from mgt_core import (
+    KLASS,
+    FirstHitting,
+    FixedOrder,
+    MaskedZSampling,
+    MaskGIT,
+    MomentSampler,
+    Momentum,
+    OneStep,
+    PathPlanning,
+    ZSampling,
+)
 from support.golden import bundles, pipeline
 from support.node_runs import graph_of, made_by_nodes, run
 from support.pack import load_pack
@@ -16,7 +25,6 @@ SAMPLERS = {
     "MGTSamplerMaskGIT": (MaskGIT, {}),
     "MGTSamplerMaskedZ": (MaskedZSampling, {"inversion_cfg": 1.0, "candidates": 0.5, "start": 0.1, "end": 0.9}),
     "MGTSamplerZ": (ZSampling, {"start": 0.1, "end": 0.9}),
-    "MGTSamplerMomentum": (Momentum, {"momentum": 0.3}),
     "MGTSamplerKLASS": (KLASS, {"confidence": 0.8, "kl": 0.1, "history": 3, "cap": 0.5}),
     "MGTSamplerMomentum": (Momentum, {"momentum": 0.3, "rule": "trapezoidal"}),
     "MGTSamplerMoment": (MomentSampler, {"sharpening": 0.5, "exploration": 0.25, "order": "random"}),
