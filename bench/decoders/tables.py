@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import mgt_core
+from mgt_core.samplers.steered import Steered
 
 from ..laboratory.settings import EXACT, FIELD, NOISE, WORDS
 from ..markdown import table
@@ -21,12 +22,17 @@ def decoders(found: Mapping) -> str:
     rows = []
     for name, row in ROWS.items():
         kind = mgt_core.SAMPLERS.get(name)
-        flags = ["yes" if flag else "no" for flag in (kind.ends_early, kind.takes_back)]
+        revises = "by candidates" if issubclass(kind, Steered) else yes(kind.takes_back)
+        flags = [yes(kind.ends_early), revises]
         rows.append([linked(row), row.calls, *flags, row.exact, row.families, row.loses])
     return table(
         "Decoder | Calls of T steps | Ends early | Revises | Exact on the known truth | Networks | Costs and loses",
         rows,
     )
+
+
+def yes(flag: bool) -> str:
+    return "yes" if flag else "no"
 
 
 def linked(row: Row) -> str:
