@@ -20,7 +20,8 @@ from release.thumbnails import GAP, Sheet
 from run_workflow import prepare
 from runner.files import read_document
 from runner.images import Folders
-from runner.local import ROOT, Library, execute
+from runner.local import Library, execute
+from runner.pack import ROOT
 from runner.titles import remark, title
 from support.workflow_files import WORKFLOWS, name
 
