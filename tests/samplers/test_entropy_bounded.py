@@ -107,7 +107,7 @@ def test_order_and_temperature_decide():
 def test_bound_nothing_in_the_order_of_the_draws_is_maskgit():
     """In batches and to the token; what each sampler says of itself is tried with every other."""
     for steps in (3, 24, 40):
-        neutral = run(empty(batch=2), sampler=EntropyBounded(bound=0.0, order="drawn"), steps=steps)
+        neutral = run(empty(batch=2), sampler=EntropyBounded(None, bound=0.0, order="drawn"), steps=steps)
         plain = run(empty(batch=2), sampler="maskgit", steps=steps)
         assert agree(neutral.tokens, plain.tokens) and agree(neutral.revealed_at, plain.revealed_at)
 

@@ -56,7 +56,7 @@ def test_its_formula(eta, planner):
     found = lab_run(FIELD, 12, steps=5, sampler=sampler, schedule="cosine")
     assert found.tolist() == [by_hand(FIELD, counts, seed, eta, planner) for seed in range(12)]
     plain = lab_run(FIELD, 12, steps=5, sampler=MaskGIT((0.0, 0.0)), schedule="cosine")
-    assert not torch.equal(found, plain)
+    assert eta < 1 or not torch.equal(found, plain)  # which takes nothing back
 
 
 @every_planner

@@ -62,6 +62,9 @@ STARTS: dict[str, Callable] = {
 SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
 # Without objects it is MaskGIT: a word each, in rows that every prompt has.
 SAMPLED["sampler uncage"] = {"sampler": mgt_core.Uncage((2.0, 0.0), weight=30, end=1.0, objects=((((1,),), ((2,),)),))}
+# Which by default compares more steps than these runs have.
+HASTY = mgt_core.KLASS((2.0, 0.0), temperature_shape="linear", confidence=0.0, kl=100.0, history=1)
+SAMPLED["sampler klass"] = {"sampler": HASTY}
 SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHEDULES.get(name).listed}
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
