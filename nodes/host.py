@@ -168,11 +168,6 @@ def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
     return codec
 
 
-def for_a_run(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
-    """The model, whose samplers may decode in the middle of a run."""
-    return model if model.codec is None else replace(model, codec=beside(model.codec, model))
-
-
 # Folders
 
 

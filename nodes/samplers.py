@@ -1,5 +1,7 @@
 """Sampler choices, and the node that runs one."""
 
+from dataclasses import replace
+
 from .. import mgt_core
 from ..mgt_core.samplers.fixed_order import SHARPNESS
 from ..mgt_core.samplers.temperature import TEMPERATURE_SHAPES
@@ -256,7 +258,7 @@ class MGTSample:
             host.show_text(note, unique_id)
         view = RunView(run.steps, unique_id, model)
         filled = mgt_core.sample(
-            host.for_a_run(model),
+            decoding_beside(model),
             tokens,
             *conditions,
             sampler=run.sampler,
@@ -270,6 +272,11 @@ class MGTSample:
             host.show_text(view.note, unique_id)
             note_in_metadata(extra_pnginfo, unique_id, {**settings, "told": view.note})
         return filled.to(host.intermediate_device()), view.calls, view.passes
+
+
+def decoding_beside(model: mgt_core.MGTModel) -> mgt_core.MGTModel:
+    """The model, whose samplers may decode in the middle of a run."""
+    return model if model.codec is None else replace(model, codec=host.beside(model.codec, model))
 
 
 def note_in_metadata(extra: dict | None, node_id: str | None, settings: dict) -> None:
