@@ -1,6 +1,6 @@
 """What is said of every decoder beside what its class says: a row each."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,8 @@ import mgt_core
 class Row:
     """calls: of the network for a picture, T being the steps. exact: where the truth is known, whether what it draws
     follows it, with a model that makes no error. loses: what it costs, and where it is worse. settings: with which it
-    is timed. laboratory, quality: what the benches call it. hook: of the network that it needs."""
+    is timed. laboratory, quality: what the benches call it,
+    the laboratory with several settings. hook: of the network that it needs."""
 
     label: str
     node: str
@@ -19,7 +20,7 @@ class Row:
     exact: str
     loses: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    laboratory: str | None = None
+    laboratory: Sequence[str] = ()
     quality: str | None = None
     hook: str | None = None
 
@@ -38,7 +39,7 @@ ROWS: Mapping[str, Row] = {
         "T",
         "no: what it keeps it picks by what it drew, so that pictures are too sure, the more the more steps",
         "the baseline; many steps need more temperature",
-        laboratory="vanilla",
+        laboratory=("vanilla",),
         quality="vanilla",
     ),
     "halton": Row(
@@ -47,7 +48,7 @@ ROWS: Mapping[str, Row] = {
         "T",
         "with one cell a step; the nearest of all here with few cells a step",
         "looks at nothing that it drew: completes fewer objects rightly than MaskGIT",
-        laboratory="Halton, cosine counts",
+        laboratory=("Halton, cosine counts",),
         quality="Halton order, cosine counts",
         settings={"counts": "schedule"},
     ),
@@ -57,7 +58,7 @@ ROWS: Mapping[str, Row] = {
         "T",
         "no",
         "surer still than MaskGIT with many steps",
-        laboratory="momentum 0.5",
+        laboratory=("momentum 0.5",),
         quality="momentum 0.5",
     ),
     "zsampling": Row(
@@ -66,7 +67,7 @@ ROWS: Mapping[str, Row] = {
         "2 T − 1",
         "no",
         "twice the calls; half the steps at equal cost",
-        laboratory="Z-Sampling",
+        laboratory=("Z-Sampling",),
         quality="Z-Sampling on half the steps",
     ),
     "masked_zsampling": Row(
@@ -75,7 +76,7 @@ ROWS: Mapping[str, Row] = {
         "3 T − 2",
         "no",
         "three times the calls",
-        laboratory="masked Z-Sampling",
+        laboratory=("masked Z-Sampling",),
         quality="masked Z-Sampling",
     ),
     "one_step": Row(
@@ -91,7 +92,7 @@ ROWS: Mapping[str, Row] = {
         "T at the most: steps without an event are skipped; with tokens = 1 as many as cells",
         "**with tokens = 1, whatever T**; else as the ancestral sampler of T steps",
         "looks at nothing that it drew, as Halton, and its cells lie anywhere, so that neighbours are drawn together",
-        laboratory="first-hitting",
+        laboratory=("first-hitting", "first-hitting, a cell at a time"),
         quality="first-hitting",
     ),
     "moment": Row(
@@ -99,8 +100,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerMoment",
         "T",
         "with one cell a step and sharpening = 0",
-        "with sharpening = 1 what MaskGIT draws, and as sure",
-        laboratory="moment",
+        "with sharpening = 1 what MaskGIT draws, and as sure; with 0 (codes from p) it is not",
+        laboratory=("moment", "moment, codes from p"),
         quality="moment",
     ),
     "entropy_bounded": Row(
@@ -108,8 +109,9 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerEntropyBounded",
         "as the picture needs, T at the most",
         "**within T · bound nats**; with one cell a step exact",
-        "a small bound needs as many calls as cells; in a batch the slowest picture counts",
-        laboratory="entropy-bounded 1",
+        "a bound that is large for the picture reveals cells that depend on each other, and lies farther from the truth than "
+        "MaskGIT; a small one needs as many calls as cells; in a batch the slowest picture counts",
+        laboratory=("entropy-bounded 2", "entropy-bounded 1", "entropy-bounded 8"),
         quality="entropy-bounded",
     ),
     "klass": Row(
@@ -117,8 +119,9 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerKLASS",
         "as the picture needs, T at the most",
         "no: beside what is stable it keeps what MaskGIT keeps",
-        "where no prediction is ever sure it saves nothing; keeps one table of logits",
-        laboratory="KLASS 0.7",
+        "where predictions are never as sure as its threshold it saves nothing (words with noise); keeps one table of "
+        "logits",
+        laboratory=("KLASS 0.7",),
         quality="KLASS",
     ),
     "remdm": Row(
@@ -126,8 +129,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerReMDM",
         "T",
         "in the limit of many steps",
-        "with few steps what it masks again is missing at the end",
-        laboratory="ReMDM, rescale 0.2",
+        "in few steps farther from the truth than MaskGIT: what it masks again is missing at the end",
+        laboratory=("ReMDM, rescale 0.2",),
         quality="ReMDM",
     ),
     "token_editing": Row(
@@ -135,17 +138,17 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerTokenEditing",
         "2 T (T where networks were trained to see their own tokens: view in place)",
         "no: an edit takes the likeliest code",
-        "half the steps at equal cost",
-        laboratory="token editing",
+        "twice the calls; sharpens, so that with many steps pictures are surer still than MaskGIT's",
+        laboratory=("token editing",),
         quality="token editing",
     ),
     "gibbs": Row(
         "Gibbs corrector",
         "MGTSamplerGibbs",
         "T (1 + sweeps)",
-        "a sweep of one cell leaves the truth as it is; of several not",
-        "half the steps at equal cost",
-        laboratory="Gibbs corrector, a cell a sweep",
+        "a sweep of one cell leaves the truth as it is; of several not, and yet comes near in fewer calls",
+        "twice the calls; in few steps farther from the truth than MaskGIT",
+        laboratory=("Gibbs corrector", "Gibbs corrector, a cell a sweep"),
         quality="Gibbs corrector",
     ),
     "path_planning": Row(
@@ -153,8 +156,9 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerPathPlanning",
         "T; with a planner T more of its own",
         "no: it picks by what it drew, as MaskGIT",
-        "the token head runs on every cell; a planner needs room for a second network",
-        laboratory="path planning",
+        "takes back what the model doubts, so that pictures are surer still than MaskGIT's; the token head runs on every "
+        "cell; a planner needs room for a second network",
+        laboratory=("path planning",),
         quality="path planning",
     ),
     "best_of": Row(
@@ -163,7 +167,7 @@ ROWS: Mapping[str, Row] = {
         "n T, and n pictures scored",
         "no: it draws from the best of n, which is its aim",
         "n times all; the reward is what you get, its faults too",
-        laboratory="best of 4, the surest",
+        laboratory=("best of 4, the surest",),
         quality="best of 4, the surest",
     ),
     "particles": Row(
@@ -179,7 +183,7 @@ ROWS: Mapping[str, Row] = {
         "MGTUNCAGESampler",
         "T",
         "no: MaskGIT with another order",
-        "needs prompts of several objects, and attention that tells them apart",
+        "needs prompts of several objects, and attention that tells them apart; on the built-in model no gain was shown",
         hook="attention",
     ),
 }

@@ -57,19 +57,19 @@ def beyond(costs: Mapping, name: str) -> float:
 def measured(found: Mapping) -> str:
     rows = []
     for row in ROWS.values():
-        lab = [in_laboratory(found["laboratory"], row, *where) for where in TRUTHS]
         drawn = in_quality(found["quality"], row)
-        if {*lab, *drawn} != {NONE}:
-            rows.append([row.label, *lab, *drawn])
+        for place, name in enumerate(row.laboratory):
+            lab = [in_laboratory(found["laboratory"], name, *where) for where in TRUTHS]
+            rows.append([name if place else row.label, *lab, *(drawn if not place else [""] * len(drawn))])
     heads = [f"{truth.capitalize()}, {error}" for truth, _, error in TRUTHS]
     return table(" | ".join(["Decoder", *heads, "Completions right", "Open captions valid", "Covered"]), rows)
 
 
-def in_laboratory(report: Mapping, row: Row, truth: str, passes: int, error: str) -> str:
+def in_laboratory(report: Mapping, name: str, truth: str, passes: int, error: str) -> str:
     """Total variation from the truth and the passes that it took, where it was measured: at so many passes at the
     most, or, where it ends early, as many as it needed."""
     for budget in (passes, CELLS[truth]):
-        case = report["cases"].get(f"{truth}, {error}: {row.laboratory}, {budget} passes")
+        case = report["cases"].get(f"{truth}, {error}: {name}, {budget} passes")
         if case and "variation" in case["figures"]:
             return f"{case['figures']['variation'][0]:.2f} ({case['passes']:.3g})"
     return NONE
