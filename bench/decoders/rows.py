@@ -109,8 +109,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerEntropyBounded",
         "as the picture needs, T at the most",
         "**within T · bound nats**; with one cell a step exact",
-        "a bound that is large for the picture reveals cells that depend on each other, and lies farther from the truth than "
-        "MaskGIT; a small one needs as many calls as cells; in a batch the slowest picture counts",
+        "a bound that is large for the picture reveals cells that depend on each other, and lies farther from the "
+        "truth than MaskGIT; a small one needs as many calls as cells; in a batch the slowest picture counts",
         laboratory=("entropy-bounded 2", "entropy-bounded 1", "entropy-bounded 8"),
         quality="entropy-bounded",
     ),
@@ -156,8 +156,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerPathPlanning",
         "T; with a planner T more of its own",
         "no: it picks by what it drew, as MaskGIT",
-        "takes back what the model doubts, so that pictures are surer still than MaskGIT's; the token head runs on every "
-        "cell; a planner needs room for a second network",
+        "takes back what the model doubts, so that pictures are surer still than MaskGIT's; the token head runs on "
+        "every cell; a planner needs room for a second network",
         laboratory=("path planning",),
         quality="path planning",
     ),
@@ -183,7 +183,8 @@ ROWS: Mapping[str, Row] = {
         "MGTUNCAGESampler",
         "T",
         "no: MaskGIT with another order",
-        "needs prompts of several objects, and attention that tells them apart; on the built-in model no gain was shown",
+        "needs prompts of several objects, and attention that tells them apart; on the built-in model no gain was "
+        "shown",
         hook="attention",
     ),
 }
