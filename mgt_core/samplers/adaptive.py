@@ -77,7 +77,7 @@ class Adaptive(ConfidenceSampler, Generic[W]):
             scheduled = run.left_after(index)
             left = [min(s, n - k) for s, n, k in zip(scheduled, run.left, allowed.tolist(), strict=True)]
             run.accept(run.keep(drawn, order, left))
-            if not any(left):
+            if not any(run.left):
                 return
 
 

@@ -18,7 +18,7 @@ from support.steering import Redness, Told
 
 RED = Redness()
 EAGER = Particles(3, reward=RED, every=1, weight=200.0)
-INNER = [s for s in SAMPLERS if s not in ("best_of", "particles")]
+INNER = [s for s in SAMPLERS if s not in ("best_of", "particles", "first_hitting")]  # those with runs of their own
 weights = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda w: sum(w) > 1e-3)
 
 
@@ -239,6 +239,31 @@ class TestMemory:
         settings = {"sampler": EAGER, "steps": 4, "cfg": 3.0, "seed": 7}
         plain, reused = (mgt_core.sample(each, empty(), POSITIVE, NEGATIVE, **settings) for each in (PIPE.model, model))
         assert agree(plain.tokens, reused.tokens)
+
+    def test_rescoring_begins_anew_too(self):
+        """Two models that are alike: the picture of one, however often particles move."""
+        model = PIPE.model.with_part(mgt_core.Rescoring(PIPE.model, 1.0))
+        settings = {"sampler": eager("maskgit"), "steps": 4, "cfg": 3.0, "seed": 7}
+        made = [mgt_core.sample(each, empty(), POSITIVE, NEGATIVE, **settings) for each in (PIPE.model, model)]
+        assert agree(made[0].tokens, made[1].tokens)
+
+    def test_a_run_ends_where_one_that_is_done_takes_all_places(self, monkeypatch):
+        """A sampler that ends early: particles come to their end at different steps."""
+        pace = mgt_core.SAMPLERS.get("entropy_bounded")
+        judge = pace.judge
+
+        def uneven(self, run, drawn, watch, noise):
+            order, allowed = judge(self, run, drawn, watch, noise)
+            return order, torch.tensor([left if row else 1 for row, left in enumerate(run.left)])
+
+        def resample(self, rewards):
+            if min(self.left) == 0:
+                self.take(torch.full((len(self.left),), self.left.index(0)))
+
+        monkeypatch.setattr(pace, "judge", uneven)
+        monkeypatch.setattr(ParticleRun, "resample", resample)
+        out, seen = steps_of(sampler=Particles(2, pace(), RED, every=1), steps=6)
+        assert not out.masked.any() and len(seen) == 1
 
     def test_samplers_that_remember(self):
         """Momentum is a modifier of its own, whose tables follow."""
