@@ -158,6 +158,8 @@ class ParticleRun(Run):
             follow(memory, rows)
         fresh = self.model.run_patches()
         self.network.patches[: len(fresh)] = fresh
+        for patch in fresh:
+            patch.started(self)
 
     def chosen(self) -> tuple[TokenState, str]:
         """The picture that is kept of every image, and what to say of it."""

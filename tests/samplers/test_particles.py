@@ -18,7 +18,8 @@ from support.steering import Redness, Told
 
 RED = Redness()
 EAGER = Particles(3, reward=RED, every=1, weight=200.0)
-INNER = [s for s in SAMPLERS if s not in ("best_of", "particles")]
+NOT_FOLLOWED = ("best_of", "particles", "first_hitting", "path_planning")
+INNER = [s for s in SAMPLERS if s not in NOT_FOLLOWED]
 weights = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda w: sum(w) > 1e-3)
 
 
@@ -175,6 +176,14 @@ class TestRuns:
 
 
 class TestMemory:
+    @pytest.mark.parametrize("weight", [0.5, 1.0])
+    def test_a_second_model_goes_on(self, weight):
+        """By itself it changes nothing, and is asked at every step."""
+        rescored = replace(PIPE, model=PIPE.model.with_patch(mgt_core.Rescoring(PIPE.model, weight)))
+        (plain, once), (out, twice) = (steps_of(empty(batch=2), sampler=EAGER, pipe=pipe) for pipe in (PIPE, rescored))
+        assert agree(out.tokens, plain.tokens)
+        assert [step.passes for step in twice] == [2 * step.passes for step in once]
+
     """What is remembered of an image follows its particle, or is forgotten."""
 
     def test_modifiers(self):
@@ -265,6 +274,8 @@ class TestMemory:
         for inner, words in (
             (Own(), "Own draws or counts its cells in a way"),
             (BestOf(2), "the sampler best_of, whose runs are made in a way"),
+            ("first_hitting", "the sampler first_hitting, whose runs are made in a way"),
+            ("path_planning", "path_planning draws or counts its cells in a way"),
         ):
             with pytest.raises(MGTError, match=words):
                 run(sampler=Particles(2, inner, RED, every=1))
