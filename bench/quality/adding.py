@@ -1,6 +1,7 @@
 """Rows for a published report without making its others anew: what it lacks is drawn beside vanilla, which has to come
 out as it was published, and joins it. Chances are raised over the rows that were added together."""
 
+import math
 from collections.abc import Callable, Collection, Mapping
 
 import mgt_core
@@ -20,6 +21,7 @@ from .work import Extent, Store, twins, work
 
 Tell = Callable[[str], None]
 COSTS = ("seconds", "relative_time")  # of this machine, now
+ROUNDING = 1e-3
 
 
 def lacking(published: Mapping, only: Collection[str] = ()) -> list[str]:
@@ -75,12 +77,21 @@ def named(pipe: mgt_core.Pipeline, settings: dict, extent: Extent, store: Store,
 
 def check_vanilla(published: Mapping, here: Mapping) -> None:
     """Raises MGTError where it draws other pictures than those that were published: rows would not compare."""
-    differing = [key for key, value in here.items() if key not in COSTS and published[key] != value]
+    differing = [key for key, value in here.items() if key not in COSTS and not alike(published[key], value)]
     if differing:
         raise MGTError(
             f"vanilla draws other pictures here than those of the published report ({', '.join(differing)} differ), so "
             "that rows cannot be added to it; without --add everything is made anew"
         )
+
+
+def alike(one, other) -> bool:
+    """Whether figures are the same but for how a machine rounds."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return math.isclose(one, other, rel_tol=ROUNDING) if isinstance(one, float) else one == other
 
 
 def seconds_of(cases: Mapping[str, Mapping], names: Collection[str]) -> float:
