@@ -182,9 +182,9 @@ def test_the_slowest_image_counts():
     assert steps_to_come([1, 4], [1, 2], 1) == math.inf
 
 
-@every_early
-def test_one_cell_waits_for_the_last_step(name):
-    """As MaskGIT's does; a callback is told of all steps."""
+@pytest.mark.parametrize("sampler", [EntropyBounded(bound=0.0), KLASS(confidence=1.0)])
+def test_one_cell_waits_for_the_last_step(sampler):
+    """At the schedule's pace; a callback is told of all steps."""
     state = partial(torch.arange(24).view(1, *GRID) != 13)
-    _, seen = steps_of(state, sampler=name, steps=3)
+    _, seen = steps_of(state, sampler=sampler, steps=3)
     assert [(step.index, step.total) for step in seen] == [(0, 3), (1, 3), (2, 3)]
