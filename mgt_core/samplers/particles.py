@@ -169,10 +169,9 @@ class ParticleRun(Run):
         for memory in self.modifiers:
             follow(memory, rows)
         fresh = self.model.run_patches()
-        added, self.network.patches[:] = self.network.patches[len(fresh) :], fresh
+        self.network.patches[: len(fresh)] = fresh
         for patch in fresh:
-            patch.started(self)  # with those of the model alone, as at the beginning of a run
-        self.network.patches += added
+            patch.started(self)
 
     def chosen(self) -> tuple[TokenState, str]:
         """The picture that is kept of every image, and what to say of it."""
