@@ -174,7 +174,9 @@ class GraphMeasure:
             function = host_graph.v3_method(cls, data, {kind: known.get(kind) for kind in asked.values()})
         else:
             arguments |= {name: [known.get(kind)] for name, kind in asked.items()}
-            function = getattr(self.made.setdefault(step.node_id, cls()), cls.FUNCTION)
+            if step.node_id not in self.made:
+                self.made[step.node_id] = cls()
+            function = getattr(self.made[step.node_id], cls.FUNCTION)
         if inspect.iscoroutinefunction(getattr(cls, cls.FUNCTION)):
             raise MGTError("it waits for others while it works (async), which is not done for candidates")
         calls = [arguments] if getattr(cls, "INPUT_IS_LIST", False) else one_by_one(arguments)

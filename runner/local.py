@@ -108,7 +108,7 @@ class _Run:
         cls = self.library.classes[prompt[node_id]["class_type"]]
         own = {"PROMPT": prompt, "DYNPROMPT": Prompt(prompt, self.library), "UNIQUE_ID": node_id}
         answers = _run_node(cls, prompt, node_id, self.results, {**self.hidden, **own})
-        if isinstance(answers[0], dict) and "expand" in answers[0]:
+        if answers and isinstance(answers[0], dict) and "expand" in answers[0]:
             self.results[node_id] = self._expanded(prompt, answers[0])
         else:
             self.results[node_id], files = _collect(cls, answers)

@@ -117,7 +117,7 @@ def test_every_kind_of_part_has_an_example():
     """Named in the development page too."""
     kinds = {path.stem for path in EXAMPLES}
     assert kinds == {
-        *("schedule", "sampler", "modifier", "patch", "order", "backbone", "codec", "scheme", "node"),
+        *("schedule", "sampler", "modifier", "patch", "order", "backbone", "codec", "reward", "scheme", "node"),
     }
     page = (ROOT / "docs" / "development.md").read_text(encoding="utf-8")
     assert all(f"parts/{kind}.py" in page for kind in kinds)

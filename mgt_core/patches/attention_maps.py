@@ -65,8 +65,11 @@ class AttentionMaps(RunPatch):
     [B, T] long, after the softmax, in the mean over heads and over the blocks that hold text and image in one sequence.
 
     Where an evaluation computes some of the rows or blocks alone (token cache, step skipping), what was read before
-    stays. acting: whether it reads; reading costs the queries' products with all keys once more.
+    stays; until all rows were read once there is nothing. acting: whether it reads; reading costs the queries' products
+    with all keys once more.
     """
+
+    in_both = False  # a second model has attention of its own
 
     columns: Tensor
     acting: bool = True
@@ -93,7 +96,7 @@ class AttentionMaps(RunPatch):
         mean = read.total / read.blocks
         if read.rows is None:
             self.last = mean
-        else:
+        elif self.last is not None:
             where = read.rows[..., None].expand_as(mean)
             self.last = self.last.scatter(1, where, mean)
 

@@ -60,10 +60,15 @@ class Rows(Protocol):
 
 
 class RunPatch:
-    """A patch during one run. Here every method leaves things as they are; a patch overrides those it acts by."""
+    """A patch during one run. Here every method leaves things as they are; a patch overrides those it acts by.
+
+    in_both: whether one that a sampler adds acts in a second model of the run as well.
+    """
+
+    in_both: ClassVar[bool] = True
 
     def started(self, run: Any) -> None:
-        """Told once, before the first evaluation: the Run, which it may read."""
+        """Told once, before its first evaluation: the Run, which it may read."""
 
     def enter(self, moment: Moment) -> None:
         """Told before every evaluation."""

@@ -24,10 +24,11 @@ def colour_of(value: object) -> tuple[float, float, float]:
     expected = "a colour as red, #ff0000 or rgb(255, 0, 0), or three numbers from 0 to 1"
     if isinstance(value, str):
         try:
-            return tuple(level / 255 for level in ImageColor.getrgb(value.strip())[:3])
+            numbers = tuple(level / 255 for level in ImageColor.getrgb(value.strip())[:3])
         except ValueError:
             raise MGTError(f"colour is {value!r}; expected {expected}") from None
-    numbers = members(value)
+    else:
+        numbers = members(value)
     fits = numbers is not None and len(numbers) == 3 and all(isinstance(each, (int, float)) for each in numbers)
     if not fits or not all(0 <= each <= 1 for each in numbers):
         raise MGTError(f"colour is {value!r}; expected {expected}")

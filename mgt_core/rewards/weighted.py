@@ -38,5 +38,8 @@ class WeightedSum(Reward):
 
     def score(self, pictures: Tensor, images: Sequence[int]) -> Tensor:
         asked = [(part, weight) for part, weight in self.parts if weight]
-        scores = [weight * part.score(pictures, images).to(pictures.device) for part, weight in asked]
+        found = [(part, weight, part.score(pictures, images)) for part, weight in asked]
+        if odd := next((each for each in found if not isinstance(each[2], Tensor)), None):
+            raise MGTError(f"{type(odd[0]).__name__} gave {odd[2]!r}; expected a tensor with a number for each picture")
+        scores = [weight * scores.to(pictures.device) for _, weight, scores in found]
         return torch.stack(scores).sum(0) if scores else torch.zeros(len(pictures), device=pictures.device)

@@ -1,6 +1,7 @@
 """What samplers share whose number of steps follows the picture: a pace of which the schedule's is the slowest, what a
 step's predictions say of every cell, and how a run of unknown length shows how far it is."""
 
+import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ class Adaptive(ConfidenceSampler, Generic[W]):
             scheduled = run.left_after(index)
             left = [min(s, n - k) for s, n, k in zip(scheduled, run.left, allowed.tolist(), strict=True)]
             run.accept(run.keep(drawn, order, left))
-            if not any(left):
+            if not any(run.left):
                 return
 
 
@@ -126,6 +127,13 @@ class Pace:
         self.callback(replace(step, total=self.total))
 
 
-def steps_to_come(begun: Sequence[int], left: Sequence[int], made: int) -> int:
-    """Steps until the slowest image is filled, of images that `made` steps took from `begun` masked cells to `left`."""
-    return max(-(-made * now // (then - now)) if now else 0 for then, now in zip(begun, left, strict=True))
+def steps_to_come(begun: Sequence[int], left: Sequence[int], made: int) -> float:
+    """Steps until the slowest image is filled, of images that `made` steps took from `begun` masked cells to `left`;
+    infinite where they filled none, as the last cell of an image, which waits for the last step."""
+
+    def to_come(then: int, now: int) -> float:
+        if not now:
+            return 0
+        return -(-made * now // (then - now)) if now < then else math.inf
+
+    return max(map(to_come, begun, left))

@@ -38,7 +38,7 @@ class BestOf(Steered):
         guidances = task.model.guidances(task.cfg, task.steps)
 
         def fits(count: int) -> bool:
-            state = rows_of(task.state, torch.arange(task.state.batch).repeat(count))
+            state = rows_of(task.state, torch.arange(task.state.batch).repeat(count * self.together))
             conditions = task.positive, task.negative
             return memory.step_bytes(task.model, state, *conditions, guidances, self.keeps_logits) <= free
 
@@ -49,7 +49,7 @@ class BestOf(Steered):
         best, rewards, first = None, None, None
         view.runs = len(parts)
         for part in parts:
-            found = task.wide(part).run(self.sampler, view.begin(len(part)))
+            found = task.wide(part, self.levels - 1).run(self.sampler, view.begin(len(part)))
             of = [image for image in images for _ in part]
             scores = judge(found.tokens, found.confidence.flatten(1).mean(1), of).view(len(images), len(part))
             place = scores.argmax(1)  # of equal ones the first

@@ -61,6 +61,10 @@ class Particles(Steered):
     start: float = share(0.0, kw_only=True)
     end: float = share(1.0, kw_only=True)
 
+    @property
+    def together(self) -> int:
+        return self.n
+
     def scores_after(self, index: int, steps: int) -> bool:
         """Whether particles are scored between this step and the next."""
         inside = in_interval(self.start, self.end, index, steps)
@@ -96,10 +100,18 @@ class ParticleRun(Run):
 
     def draw(self, *args, **settings) -> Drawn:
         drawn = super().draw(*args, **settings)
+        self.note(drawn)
+        return drawn
+
+    def keep(self, drawn: Drawn, *args, **settings) -> Kept:
+        self.note(drawn)  # of samplers that draw without `draw`
+        return super().keep(drawn, *args, **settings)
+
+    def note(self, drawn: Drawn) -> None:
+        """What was drawn for cells that may stay masked."""
         ids, log_probability = self.guess or (drawn.tokens, drawn.log_probability)
         new = drawn.cells
         self.guess = torch.where(new, drawn.tokens, ids), torch.where(new, drawn.log_probability, log_probability)
-        return drawn
 
     def accept(self, kept: Kept) -> None:
         super().accept(kept)
@@ -158,6 +170,8 @@ class ParticleRun(Run):
             follow(memory, rows)
         fresh = self.model.run_patches()
         self.network.patches[: len(fresh)] = fresh
+        for patch in fresh:
+            patch.started(self)
 
     def chosen(self) -> tuple[TokenState, str]:
         """The picture that is kept of every image, and what to say of it."""

@@ -38,9 +38,11 @@ def derived_seed(seed: int, what: object) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}/{what}".encode(), digest_size=4).digest(), "big")
 
 
-def candidate_seed(seed: int, candidate: int) -> int:
-    """The image's own for its first candidate, which is the picture that it gets without a reward."""
-    return derived_seed(seed, f"candidate {candidate}") if candidate else seed
+def candidate_seed(seed: int, candidate: int, inside: int = 0) -> int:
+    """The image's own for its first candidate, which is the picture that it gets without a reward. inside: how many
+    samplers with candidates of their own make it, whose seeds are others."""
+    what = f"candidate {candidate}" + " of candidates" * inside
+    return derived_seed(seed, what) if candidate else seed
 
 
 def rows_of(state: TokenState, rows: Tensor | slice) -> TokenState:
@@ -98,6 +100,16 @@ class Steered(Sampler):
         if self.draws is not GeneratorDraws:
             inner = replace(inner, draws=self.draws)
         return replace(self, sampler=inner.fitted(own))
+
+    @property
+    def levels(self) -> int:
+        """How many samplers with candidates there are, one within the other, this one included."""
+        return 1 + (self.sampler.levels if isinstance(self.sampler, Steered) else 0)
+
+    @property
+    def together(self) -> int:
+        """Candidates of a picture that always run at once."""
+        return self.sampler.together if isinstance(self.sampler, Steered) else 1
 
     @property
     def recommends(self) -> Mapping[str, Any]:
@@ -176,8 +188,8 @@ class Task:
     cfg: float
     seeds: tuple[int, ...]
 
-    def wide(self, candidates: Sequence[int]) -> "Task":
-        """With these candidates of every image, one below the other."""
+    def wide(self, candidates: Sequence[int], inside: int = 0) -> "Task":
+        """With these candidates of every image, one below the other. inside: as for their seeds."""
         count = len(candidates)
         rows = torch.arange(self.state.batch).repeat_interleave(count)
         return replace(
@@ -185,7 +197,7 @@ class Task:
             state=rows_of(self.state, rows),
             positive=each_repeated(self.positive, count),
             negative=each_repeated(self.negative, count),
-            seeds=tuple(candidate_seed(seed, j) for seed in self.seeds for j in candidates),
+            seeds=tuple(candidate_seed(seed, j, inside) for seed in self.seeds for j in candidates),
         )
 
     def run(self, sampler: Sampler, callback: Callback | None) -> TokenState:
@@ -212,7 +224,10 @@ class Judge:
         images: for which image of the batch each is a candidate. Raises MGTError for rewards that are no numbers."""
         started = time.monotonic()
         found = sureness if self.reward is None else self.reward.score(self.codec.decode(tokens), images)
-        values = torch.as_tensor(found).detach().cpu().double()
+        try:
+            values = torch.as_tensor(found).detach().cpu().double()
+        except (TypeError, ValueError, RuntimeError):
+            raise MGTError(f"the reward gave {found!r}; expected a tensor with a number for each picture") from None
         if values.shape != (len(tokens),) or not bool(values.isfinite().all()):
             held = f"shape {list(values.shape)}" if values.shape != (len(tokens),) else join_some(values.tolist())
             raise MGTError(f"the reward gave {held} for {len(tokens)} pictures; expected a finite number for each")
@@ -239,11 +254,12 @@ class View:
         self.best: TokenState | None = None
         self.pending: Step | None = None
         self.before = self.counted = (0, 0)  # calls and passes of the runs that are over, and those handed on
+        self.over = self.done = 0  # steps likewise; a run may end early
 
     def begin(self, size: int) -> Callback | None:
         """For a run of so many candidates of every image."""
         self.send()
-        self.run, self.before = self.run + 1, self.counted
+        self.run, self.before, self.over = self.run + 1, self.counted, self.done
         self.size, self.rows = size, [image * size for image in range(self.batch)]
         return None if self.callback is None else self.see
 
@@ -260,7 +276,8 @@ class View:
             held + self.size * own for held, own in zip(self.before, (step.calls, step.passes), strict=True)
         )
         self.counted = calls, passes
-        index, total = self.run * step.total + step.index, self.runs * step.total
+        index, total = self.over + step.index, self.over + (self.runs - self.run) * step.total
+        self.done = index + 1
         chosen = torch.tensor(self.rows)
 
         def outcome() -> TokenState:

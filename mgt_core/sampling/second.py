@@ -66,7 +66,7 @@ class Second:
                 model.network.check_condition(part.condition, name)
         self.network = GuidedNetwork(model.network, own.positive, own.negative, own.grid, model.run_patches())
         self.modifiers = [modifier.begin() for modifier in model.modifiers]
-        self.begun = len(own.patches), len(self.network.patches)
+        self.begun = len(run.model.patches), len(model.patches)
         for patch in self.network.patches:
             patch.started(self)
 
@@ -95,7 +95,8 @@ class Second:
         index = asked.moment.index if told is None else told
         calls, passes = self.network.calls, self.network.passes
         theirs, ours = self.begun
-        self.network.patches[ours:] = self.run.network.patches[theirs:]  # what a sampler adds acts in both
+        added = self.run.network.patches[theirs:]
+        self.network.patches[ours:] = [patch for patch in added if patch.in_both]
         time = self.model.timestep(asked.tokens, index, self.steps)
         rows = self.network.evaluate(asked.tokens, time, cfg, asked.positions, asked.moment, asked.second_pass)
         self.run.network.calls += self.network.calls - calls

@@ -96,7 +96,7 @@ def keep(drawn: Drawn, confidence: Tensor, left: Sequence[int], mask_id: int, am
 def by_parts(guided: GuidedRows, step: Step, compute: Compute, rows: int) -> tuple[Tensor, ...]:
     """What `compute` makes of the logits of some of the step's cells, `rows` of each image, for all of them: [B, M]."""
     results = []
-    for start in range(0, step.positions.shape[1], rows):
+    for start in range(0, max(step.positions.shape[1], 1), rows):  # of no cell, too
         beat()
         part = slice(start, start + rows)
         own = replace(step, positions=step.positions[:, part], masked=step.masked[:, part])

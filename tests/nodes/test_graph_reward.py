@@ -59,6 +59,14 @@ def classes_that_note(worked):
         def run(self, a, b):
             return (a + b,)
 
+    @declares(("IMAGE",))
+    class Nothing:
+        OUTPUT_IS_LIST = (True,)
+
+        def run(self):
+            worked.append("Nothing")
+            return ([],)
+
     @declares(("FLOAT",), image=("IMAGE",))
     class Rows:
         """The means of rows, as a list."""
@@ -201,6 +209,12 @@ def test_lists_and_hidden_inputs(run, worked):
     asks = {**CANDIDATE, "5": ("Asks", {"image": ["1", 0]}), **ENDS}
     assert run(asks) == [0.5] * 3
     assert [one for one in worked if isinstance(one, tuple)] == [("5", 4, 1), ("5", 4, 2), ("5", 4, 3)]
+
+
+def test_a_node_that_is_fed_an_empty_list_is_not_called(run, worked):
+    """As hosts have it: it gives nothing, and nothing fails."""
+    assert run({"2": ("Nothing", {}), "4": ("Show", {"image": ["2", 0]})}) is None
+    assert worked == ["Nothing"]
 
 
 def test_the_index_says_for_which_image(run):

@@ -127,6 +127,18 @@ def test_rows_that_a_token_cache_leaves_out_keep_what_was_read():
     assert all(0 < count <= -(-rows // 2) for count in changed.tolist())
 
 
+def test_some_rows_alone_are_no_map():
+    """Reading that begins while a token cache leaves rows out waits for all of them."""
+    maps = AttentionMaps(COLUMNS[:1].expand(2, -1), acting=False)
+    guided = network(maps, PIPE.model.with_token_cache(every=3, share=0.5))
+    read = []
+    for seed in range(4):
+        evaluated(guided, seed)
+        maps.acting = True
+        read.append(maps.maps(GRID) is not None)
+    assert read == [False, False, False, True]
+
+
 def test_steps_that_skip_the_blocks_keep_what_was_read():
     maps = AttentionMaps(COLUMNS[:1].expand(2, -1))
     guided = network(maps, PIPE.model.with_step_skipping(every=3))

@@ -128,6 +128,7 @@ def test_each_image_may_want_another_place():
         (lambda: MaskAgreement("left"), "mask is 'left'; expected"),
         (lambda: MaskAgreement(torch.full((1, 4, 4), 255.0)), "mask holds values from 255 to 255; expected 0 to 1"),
         (lambda: MaskAgreement(torch.ones(4, 4), contrast=2), "contrast is 2; accepted are numbers from 0 to 1"),
+        (lambda: ColourAgreement("rgb(300, 0, 0)"), r"colour is 'rgb\(300, 0, 0\)'; expected"),
         (lambda: ColourAgreement("red", "above"), "where is 'above'; accepted are everywhere, background, object"),
         (lambda: ColourAgreement("red", lightness=-1), "lightness is -1"),
     ],

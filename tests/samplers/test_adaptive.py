@@ -1,5 +1,6 @@
 """Samplers whose number of steps follows the picture: what they share, whatever allows a cell."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 
 import mgt_core
 from mgt_core import KLASS, EntropyBounded, GuidanceSchedule, NoiseRegularization
-from mgt_core.samplers.adaptive import Pace, begins, place, steps_to_come
+from mgt_core.samplers.adaptive import Adaptive, Pace, begins, place, steps_to_come
 from mgt_core.sampling import draws
 from support.device import agree, equal
 from support.runs import GRID, KINDS, PIPE, few, grids_of_bools, partial, run, steps_of
 
-EARLY = [name for name, kind in KINDS.items() if kind.ends_early]
+EARLY = [name for name, kind in KINDS.items() if issubclass(kind, Adaptive)]
 # Which on the tiny model reveal more than the schedule, but not all at once.
 QUICK = {"entropy_bounded": EntropyBounded(bound=12.0), "klass": KLASS(confidence=0.02, kl=0.3, history=1, cap=0.2)}
 SCHEDULES = [None, *mgt_core.list_schedules()]
@@ -178,3 +179,12 @@ def test_the_slowest_image_counts():
     assert steps_to_come([24, 24], [12, 20], 3) == 15  # 4 cells in 3 steps, 20 to go
     assert steps_to_come([24, 0, 7], [0, 0, 0], 2) == 0
     assert steps_to_come([10], [1], 9) == 1
+    assert steps_to_come([1, 4], [1, 2], 1) == math.inf
+
+
+@pytest.mark.parametrize("sampler", [EntropyBounded(bound=0.0), KLASS(confidence=1.0)])
+def test_one_cell_waits_for_the_last_step(sampler):
+    """At the schedule's pace; a callback is told of all steps."""
+    state = partial(torch.arange(24).view(1, *GRID) != 13)
+    _, seen = steps_of(state, sampler=sampler, steps=3)
+    assert [(step.index, step.total) for step in seen] == [(0, 3), (1, 3), (2, 3)]

@@ -182,7 +182,7 @@ class TestTelling:
 
 def test_best_of_particles_are_populations_one_after_the_other():
     inner = Particles(2, reward=RED, every=1, weight=100.0)
-    both = [run(sampler=inner, seed=candidate_seed(7, j)) for j in range(2)]
+    both = [run(sampler=inner, seed=candidate_seed(7, j, inside=1)) for j in range(2)]
     rewards = torch.cat([RED.score(PIPE.codec.decode(each), [0]) for each in both])
     out, seen = steps_of(sampler=BestOf(2, inner, RED, at_once=1))
     assert agree(out.tokens, both[int(rewards.argmax())].tokens)
@@ -227,3 +227,43 @@ def test_judging_is_counted():
     judge = Judge(PIPE.model, None)
     judge(torch.zeros(3, 2, 2, dtype=torch.long), torch.zeros(3), [0, 0, 0])
     assert judge.scored == 3 and judge.cost().startswith("3 pictures scored in 0.0")
+
+
+@pytest.mark.parametrize("inner", [BestOf(3), Particles(3, weight=0.0, every=100)])
+def test_candidates_of_candidates_have_seeds_of_their_own(inner):
+    judged = []
+
+    def number(picture, image):
+        judged.append(picture.numpy().tobytes())
+        return 0.0
+
+    reward = mgt_core.REWARDS.get("measured")(number)
+    run(sampler=BestOf(3, replace(inner, reward=reward), RED, at_once=1))
+    assert len(judged) == len(set(judged)) == 9
+
+
+def test_room_is_for_all_particles(monkeypatch):
+    room = replace(PIPE.model.room(), total=None, free=450)
+    monkeypatch.setattr(mgt_core.MGTModel, "room", lambda model: room)
+    monkeypatch.setattr(mgt_core.samplers.best_of.memory, "step_bytes", lambda model, state, *o: 100 * state.batch)
+    task = mgt_core.samplers.steered.Task(PIPE.model, empty(), POSITIVE, None, None, 2, 1.0, (7,))
+    assert [BestOf(9, inner).fitting(task) for inner in (None, Particles(2), BestOf(2, Particles(4)))] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("values", [None, "red", [None] * 3])
+def test_what_is_no_tensor_is_one_sentence(values):
+    class Odd(Told):
+        def score(self, pictures, images):
+            return self.values
+
+    reward = Odd(values)
+    for each in (reward, mgt_core.REWARDS.get("weighted_sum")(((reward, 1.0),))):
+        with pytest.raises(MGTError, match="gave .*; expected a tensor with a number for each picture"):
+            run(sampler=BestOf(3, reward=each), steps=1)
+
+
+def test_progress_goes_forward_where_runs_end_early():
+    sampler = BestOf(3, mgt_core.SAMPLERS.get("entropy_bounded")(5.0), RED, at_once=1)
+    _, seen = steps_of(sampler=sampler, steps=24)
+    assert [step.index for step in seen] == list(range(len(seen)))
+    assert seen[-1].index + 1 == seen[-1].total < 3 * 24

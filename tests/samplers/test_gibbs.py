@@ -10,7 +10,7 @@ from mgt_core.lab.backbone import given as pictures
 from mgt_core.lab.measures import distance
 from support.lab import FIELD, HOT, LEVEL, SMALL, SURE, exact, marginals, p_of, product, sampled
 from support.lab import run as lab_run
-from support.runs import empty, few, grids_of_bools, partial, run, steps_of
+from support.runs import GRID, empty, few, grids_of_bools, partial, run, steps_of
 
 ONE = {"temperature": HOT, "portion": 0.0}
 small = pytest.mark.parametrize("name", SMALL)
@@ -31,6 +31,19 @@ def test_counts_are_maskgits(steps, portion, pick, known):
     out, seen = steps_of(state, sampler=GibbsCorrector(portion=portion, pick=pick, sweeps=2), steps=steps, cfg=1.0)
     assert [int(s.result.masked.sum()) for s in seen] == [int(s.result.masked.sum()) for s in plain]
     assert given_for_good(state, out)
+
+
+def test_where_a_step_leaves_no_known_cell():
+    """With more steps than cells nothing is redrawn at first; and beside an image with more cells the same is drawn."""
+    known = torch.arange(24).view(1, *GRID) != 13
+    alone, beside = partial(known), partial(torch.cat([known, ~known]))
+    settings = {"sampler": GibbsCorrector(sweeps=2), "steps": 4, "cfg": 1.0}
+    seeds = {run(alone, seed=seed, **settings).tokens[0, 2, 1].item() for seed in range(8)}
+    assert len(seeds) > 1
+    assert all(
+        torch.equal(run(beside, seed=s, **settings).tokens[0], run(alone, seed=s, **settings).tokens[0])
+        for s in range(8)
+    )
 
 
 def redrawn(step):

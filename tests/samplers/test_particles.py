@@ -18,7 +18,8 @@ from support.steering import Redness, Told
 
 RED = Redness()
 EAGER = Particles(3, reward=RED, every=1, weight=200.0)
-INNER = [s for s in SAMPLERS if s not in ("best_of", "particles")]
+NOT_FOLLOWED = ("best_of", "particles", "first_hitting")
+INNER = [s for s in SAMPLERS if s not in NOT_FOLLOWED]
 weights = st.lists(st.floats(0, 1), min_size=1, max_size=12).filter(lambda w: sum(w) > 1e-3)
 
 
@@ -175,6 +176,14 @@ class TestRuns:
 
 
 class TestMemory:
+    @pytest.mark.parametrize("weight", [0.5, 1.0])
+    def test_a_second_model_goes_on(self, weight):
+        """By itself it changes nothing, and is asked at every step."""
+        rescored = replace(PIPE, model=PIPE.model.with_patch(mgt_core.Rescoring(PIPE.model, weight)))
+        (plain, once), (out, twice) = (steps_of(empty(batch=2), sampler=EAGER, pipe=pipe) for pipe in (PIPE, rescored))
+        assert agree(out.tokens, plain.tokens)
+        assert [step.passes for step in twice] == [2 * step.passes for step in once]
+
     """What is remembered of an image follows its particle, or is forgotten."""
 
     def test_modifiers(self):
@@ -240,6 +249,24 @@ class TestMemory:
         plain, reused = (mgt_core.sample(each, empty(), POSITIVE, NEGATIVE, **settings) for each in (PIPE.model, model))
         assert agree(plain.tokens, reused.tokens)
 
+    def test_a_run_ends_where_one_that_is_done_takes_all_places(self, monkeypatch):
+        """A sampler that ends early: particles come to their end at different steps."""
+        pace = mgt_core.SAMPLERS.get("entropy_bounded")
+        judge = pace.judge
+
+        def uneven(self, run, drawn, watch, noise):
+            order, allowed = judge(self, run, drawn, watch, noise)
+            return order, torch.tensor([left if row else 1 for row, left in enumerate(run.left)])
+
+        def resample(self, rewards):
+            if min(self.left) == 0:
+                self.take(torch.full((len(self.left),), self.left.index(0)))
+
+        monkeypatch.setattr(pace, "judge", uneven)
+        monkeypatch.setattr(ParticleRun, "resample", resample)
+        out, seen = steps_of(sampler=Particles(2, pace(), RED, every=1), steps=6)
+        assert not out.masked.any() and len(seen) == 1
+
     def test_samplers_that_remember(self):
         """Momentum is a modifier of its own, whose tables follow."""
         tables = []
@@ -265,6 +292,7 @@ class TestMemory:
         for inner, words in (
             (Own(), "Own draws or counts its cells in a way"),
             (BestOf(2), "the sampler best_of, whose runs are made in a way"),
+            ("first_hitting", "the sampler first_hitting, whose runs are made in a way"),
         ):
             with pytest.raises(MGTError, match=words):
                 run(sampler=Particles(2, inner, RED, every=1))

@@ -1,6 +1,8 @@
 """UNCAGE: its score on numbers worked out by hand, and what it changes in a run."""
 
+import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -143,6 +145,25 @@ class TestRuns:
         drawn = steps[0].result.confidence.flatten()
         assert bool(kept.any()) and float(score[kept].mean()) > float(score[~kept].mean())
         assert float((100 * score + drawn)[kept].min()) >= float((100 * score)[~kept].max()) - 20
+
+    @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+    def test_it_looks_at_the_model_that_it_samples_from(self, weight):
+        """Not at what a rescorer with other weights attends to."""
+        other = replace(PIPE.model, network=copy.deepcopy(PIPE.model.network))
+        with torch.no_grad():
+            for values in other.network.parameters():
+                values.mul_(1.5)
+        found = []
+
+        class Seen(Uncage):
+            def words(self, run):
+                words = super().words(run)
+                found.append(words.maps)
+                return words
+
+        for model in (PIPE.model, PIPE.model.with_patch(mgt_core.Rescoring(other, weight))):
+            run(sampler=Seen(objects=OBJECTS), pipe=replace(PIPE, model=model), steps=1)
+        assert torch.equal(*(maps.maps(GRID) for maps in found))
 
     @pytest.mark.parametrize("cfg", [1.0, 3.0])
     def test_an_image_is_the_same_alone(self, cfg):
