@@ -24,7 +24,7 @@ def prompts_of(conditioning: list) -> tuple[str, ...]:
 
 
 @node("MGT UNCAGE Sampler")
-class MGTUNCAGESampler(ConfidenceChoice):
+class MGTSamplerUNCAGE(ConfidenceChoice):
     DESCRIPTION = (
         "For prompts of several objects: MaskGIT that first keeps the tokens which clearly show one of them, by how "
         "much the picture attends to its words and not to the others'. For models of Meissonic's architecture, as the "
