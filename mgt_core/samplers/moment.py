@@ -17,20 +17,13 @@ from .fixed_order import FixedOrder
 from .orders import ORDERS
 
 COLDEST = 1e30  # as a power, draws the likeliest code for certain
-FAINT = (
-    -80.0
-)  # log of a probability beside the greatest: too rare to count, and below it a CPU computes ten times slower
+# Log of a probability beside the greatest: too rare to count, and below it a CPU computes ten times slower.
+FAINT = -80.0
 
 
 def power(temperature: float, part: float = 1.0) -> float:
     """beta = 1 + part / temperature, that codes are drawn with from p^beta."""
     return 1 + min(part / temperature if temperature else part * COLDEST, COLDEST)
-
-
-def dropped(below: Tensor) -> Tensor:
-    """Log-probabilities below the largest, those out of a float32's sight left out, in place: CPUs take many times as
-    long for numbers that are nearly 0 as for 0."""
-    return torch.nn.functional.threshold_(below, SMALLEST, -torch.inf)
 
 
 class Moments:
