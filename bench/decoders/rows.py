@@ -119,8 +119,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerKLASS",
         "as the picture needs, T at the most",
         "no: beside what is stable it keeps what MaskGIT keeps",
-        "where predictions are never as sure as its threshold it saves nothing (words with noise); keeps one table of "
-        "logits",
+        "where predictions are never as sure as its threshold it saves nothing (words with noise); where much is open, "
+        "fewer good drawings; keeps one table of logits",
         laboratory=("KLASS 0.7",),
         quality="KLASS",
     ),

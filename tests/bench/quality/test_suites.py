@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.quality.cases import VANILLA
 from bench.quality.suites import choices, hypotheses, store
 from bench.quality.suites.completion import EVERY, Completion, inside, kept_cells, scenes
 from bench.quality.suites.figures import Answers, open_change, open_figures
@@ -163,9 +164,17 @@ class TestHypotheses:
         for each in hypotheses.HYPOTHESES:
             assert each.case in {case.name for case in cases[each.suite]}, each.claim
 
+    def test_later_ones_have_scenes_of_their_own(self):
+        """As many as they ask for; vanilla as many as any asks for."""
+        names = {VANILLA: 20, "noise regularization 2": 20, "first-hitting": 2, "moment": 1}
+        chosen = plan(SETTINGS, Extent(1000, 50, 2, 2), {"completion": list(names), "open": []}).completed
+        assert {name: len(jobs) for name, jobs in chosen.items()} == names
+        few = plan(SETTINGS, Extent(1000, 50, 2, 2), {"completion": [VANILLA, "first-hitting"], "open": []}).completed
+        assert len(few[VANILLA]) == len(few["first-hitting"]) == 2
+
     def test_verdicts(self):
         kinds = {"right": {"value": 0.1, "interval95": [0, 0.2], "p": 0.012}}
-        cases = dict.fromkeys(hypotheses.named("completion"), kinds)
+        cases = dict.fromkeys([each.case for each in hypotheses.HYPOTHESES[:4]], kinds)
         assert {each["verdict"] for each in hypotheses.tested({"completion": cases})} == {"holds"}
         first = hypotheses.HYPOTHESES[0]
         alone = {"completion": {first.case: {"right": {"value": -0.1, "interval95": [-0.2, 0], "p": 0.012}}}}
