@@ -48,7 +48,7 @@ class MGTSamplerParticles(SteeredChoice):
     )
     SEARCH_ALIASES = ["particles", "smc", "sequential monte carlo", "feynman-kac", "fk steering", "reward", "steering"]
     part = mgt_core.Particles
-    rare = ("threshold", "potential", "pick", "start", "end")
+    rare = ("potential", "pick", "start", "end")
     tooltips = {
         "n": "How many particles for every picture, all at once: memory and cost of as many pictures. 1 is the sampler "
         "alone. Several populations one after the other: wire this node into MGT Best of N Sampler.",

@@ -24,7 +24,7 @@ def prompts_of(conditioning: list) -> tuple[str, ...]:
 
 
 @node("MGT UNCAGE Sampler")
-class MGTUNCAGESampler(ConfidenceChoice):
+class MGTSamplerUNCAGE(ConfidenceChoice):
     DESCRIPTION = (
         "For prompts of several objects: MaskGIT that first keeps the tokens which clearly show one of them, by how "
         "much the picture attends to its words and not to the others'. For models of Meissonic's architecture, as the "
@@ -52,10 +52,18 @@ class MGTUNCAGESampler(ConfidenceChoice):
         }
         return {"required": {**own, **super().INPUT_TYPES()["required"]}}
 
-    def make(self, objects: str, conditioning=None, text_encoder=None, **settings):
+    def make(
+        self,
+        objects: str,
+        temperature_start: float,
+        temperature_end: float,
+        conditioning=None,
+        text_encoder=None,
+        **settings,
+    ):
         phrases, found = [line for line in map(str.strip, lines_of(objects)) if line], ()
         if phrases and text_encoder is None:
             raise MGTError("UNCAGE finds the words of a prompt by its text encoder, and none was loaded")
         if phrases:
             found = objects_of(prompts_of(conditioning), phrases, text_encoder, weights=True, chunks=True)
-        return super().make(objects=found, **settings)
+        return super().make(temperature_start, temperature_end, objects=found, **settings)

@@ -180,7 +180,7 @@ ROWS: Mapping[str, Row] = {
     ),
     "uncage": Row(
         "UNCAGE",
-        "MGTUNCAGESampler",
+        "MGTSamplerUNCAGE",
         "T",
         "no: MaskGIT with another order",
         "needs prompts of several objects, and attention that tells them apart; on the built-in model no gain was "

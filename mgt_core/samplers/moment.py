@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import threshold
 
 from ..placement import sent
 from ..registry import SAMPLERS
@@ -16,18 +17,13 @@ from .fixed_order import FixedOrder
 from .orders import ORDERS
 
 COLDEST = 1e30  # as a power, draws the likeliest code for certain
-SMALLEST = -80.0  # log of what a float32 holds in full beside 1, and less
+# Log of a probability beside the greatest: too rare to count, and below it a CPU computes ten times slower.
+FAINT = -80.0
 
 
 def power(temperature: float, part: float = 1.0) -> float:
     """beta = 1 + part / temperature, that codes are drawn with from p^beta."""
     return 1 + min(part / temperature if temperature else part * COLDEST, COLDEST)
-
-
-def dropped(below: Tensor) -> Tensor:
-    """Log-probabilities below the largest, those out of a float32's sight left out, in place: CPUs take many times as
-    long for numbers that are nearly 0 as for 0."""
-    return torch.nn.functional.threshold_(below, SMALLEST, -torch.inf)
 
 
 class Moments:
@@ -46,10 +42,11 @@ class Moments:
             return logits
         temperature = self.temperatures[step.index]
         below = logits - logits.amax(-1, keepdim=True)  # log p - log max p, within whatever range the logits are
-        sharpened = dropped(below * power(temperature))
-        scores = temperature * sharpened.logsumexp(-1) - (1 + temperature) * below.logsumexp(-1)
+        total = below.exp().sum(-1).log()
+        moments = (below * power(temperature)).clamp_min(FAINT).exp().sum(-1).log()
+        scores = temperature * moments - (1 + temperature) * total
         self.scores = self.scores.scatter(1, step.positions, scores)
-        return sharpened if self.sharpening == 1 else dropped(below * power(temperature, self.sharpening))
+        return threshold(below * power(temperature, self.sharpening), FAINT, -torch.inf) if self.sharpening else logits
 
 
 @SAMPLERS.register("moment")

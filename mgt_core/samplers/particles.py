@@ -110,7 +110,7 @@ class ParticleRun(Run):
     def note(self, drawn: Drawn) -> None:
         """What was drawn for cells that may stay masked."""
         ids, log_probability = self.guess or (drawn.tokens, drawn.log_probability)
-        new = drawn.cells
+        new = drawn.cells & (drawn.tokens != self.model.mask_id)  # what a sampler masked already is no guess
         self.guess = torch.where(new, drawn.tokens, ids), torch.where(new, drawn.log_probability, log_probability)
 
     def accept(self, kept: Kept) -> None:

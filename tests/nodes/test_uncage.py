@@ -17,7 +17,7 @@ def encoded():
 
 
 def sampler(conditioning, objects, **settings):
-    return run("MGTUNCAGESampler", conditioning=conditioning, text_encoder=PIPE.text, objects=objects, **settings)[0]
+    return run("MGTSamplerUNCAGE", conditioning=conditioning, text_encoder=PIPE.text, objects=objects, **settings)[0]
 
 
 def test_it_makes_the_sampler(encoded):
@@ -28,7 +28,7 @@ def test_it_makes_the_sampler(encoded):
 
 def test_without_objects_nothing_is_looked_at(encoded):
     assert sampler(encoded, " \n") == mgt_core.Uncage()
-    assert run("MGTUNCAGESampler", conditioning=encoded, text_encoder=None)[0] == mgt_core.Uncage()
+    assert run("MGTSamplerUNCAGE", conditioning=encoded, text_encoder=None)[0] == mgt_core.Uncage()
 
 
 def test_every_prompt_of_a_batch_has_its_own():
@@ -62,4 +62,4 @@ def test_what_it_cannot_find_is_told(encoded, change, objects, sentence):
 
 def test_no_text_encoder(encoded):
     with pytest.raises(MGTError, match="UNCAGE finds the words of a prompt by its text encoder, and none was loaded"):
-        run("MGTUNCAGESampler", conditioning=encoded, text_encoder=None, objects="fox")
+        run("MGTSamplerUNCAGE", conditioning=encoded, text_encoder=None, objects="fox")
