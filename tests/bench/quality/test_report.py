@@ -204,7 +204,7 @@ class TestAdding:
 
     def test_rows_do_not_join_another_vanilla(self, run, monkeypatch, tmp_path):
         def change(cut):
-            cut["cases"][VANILLA]["distance"]["value"] += 0.01
+            cut["cases"][VANILLA]["distance"]["value"] *= 1.2
 
         with pytest.raises(SystemExit, match="vanilla draws other pictures here .*distance differ"):
             self.add(run, monkeypatch, tmp_path, change)
