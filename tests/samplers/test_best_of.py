@@ -11,7 +11,7 @@ import mgt_core
 from mgt_core import BestOf, MaskGIT, MGTError, Particles
 from mgt_core.sample import settle
 from mgt_core.samplers.steered import Judge, candidate_seed, derived_seed, each_repeated, joined, rows_of
-from support.device import agree
+from support.device import HERE, agree
 from support.families import FAMILIES, conditions
 from support.runs import GRID, PIPE, POSITIVE, condition, empty, few, partial, run, steps_of
 from support.steering import Redness, Told
@@ -212,7 +212,7 @@ def test_states_are_joined_and_picked():
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("kind", [BestOf, Particles])
 def test_every_family_with_its_codec(tmp_path, family, kind):
-    pipe = mgt_core.load(FAMILIES[family](tmp_path / family))
+    pipe = mgt_core.load(FAMILIES[family](tmp_path / family), **HERE)
     positive, negative = conditions(pipe)
     state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
     settings = {"steps": 4, "cfg": 2.0, "seed": 0}
