@@ -255,8 +255,8 @@ class TextBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Convolutions and attention to the text in turn, before or after the transformer layers. In some networks it begins
-    by halving the grid, or ends by doubling it."""
+    """Convolutions and attention to the text in turn, before or after the transformer layers. In some networks it
+    begins by halving the grid, or ends by doubling it."""
 
     def __init__(self, config: AmusedConfig, halves: bool = False, doubles: bool = False):
         super().__init__()
