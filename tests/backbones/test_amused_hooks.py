@@ -71,9 +71,9 @@ def test_the_text_is_read_before_the_run(network, told, tokens):
     """A step calls nothing that reads text alone; what reads the image is called."""
     called, names = set(), ("to_kv", "linear", "cond_embeds_mapper", "kv_mapper", "encoder_proj", "linear_1", "to_qkv")
     handles = [
-        module.register_forward_hook(lambda *_, name=path.rpartition(".")[2]: called.add(name))
+        module.register_forward_hook(lambda *_, name=name: called.add(name))
         for path, module in network.named_modules()
-        if path.rpartition(".")[2] in names
+        if (name := path.rpartition(".")[2]) in names
     ]
     network.features(tokens, NOW, told)
     for handle in handles:
