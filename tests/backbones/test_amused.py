@@ -180,6 +180,8 @@ def test_every_linear_layer_is_quantized(pipe):
     layers = linear_layers(network)
     assert len(layers) > 40 and not any(name.startswith(network.unquantized) for name in layers)
     assert packed_layers(apply(pipe.model, "w4a16").network).keys() == layers.keys()
+    kept = layers.keys() - packed_layers(apply(pipe.model, mgt_core.W4A16(keep=("modulation",))).network).keys()
+    assert {name.rpartition(".")[2] for name in kept} == {"linear", "cond_embeds_mapper"}
 
 
 @few
