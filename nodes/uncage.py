@@ -27,8 +27,8 @@ def prompts_of(conditioning: list) -> tuple[str, ...]:
 class MGTSamplerUNCAGE(ConfidenceChoice):
     DESCRIPTION = (
         "For prompts of several objects: MaskGIT that first keeps the tokens which clearly show one of them, by how "
-        "much the picture attends to its words and not to the others'. For models of Meissonic's architecture, as the "
-        "built-in one is."
+        "much the picture attends to its words and not to the others'. For Meissonic's architecture, which the "
+        "built-in model has, and aMUSEd."
     )
     SEARCH_ALIASES = ["uncage", "attention", "several objects", "attribute binding", "attend and excite", "composition"]
     part = mgt_core.Uncage

@@ -18,7 +18,7 @@ BLOCKS = {  # what the modules are called whose beginning is asked about
     "meissonic": ("JointBlock", "SingleBlock"),
     "openmuse": ("Layer",),
     "halton": ("Block",),
-    "amused": ("TransformerLayer", "UVit2DTransformerBlock", "BasicTransformerBlock"),
+    "amused": ("ConvBlock", "TextBlock", "Layer"),
 }
 
 

@@ -19,7 +19,7 @@ FLAT_WRAPPERS = tuple(f"{name}_" for name in WRAPPERS if name.startswith("_"))  
 # What stands before a layer's own name, with a dot or an underscore behind, several at once.
 BEGINNINGS = (
     *("lora", "lycoris", "base_model", "model", "diffusion_model", "transformer", "unet", "prior_unet", "dit", "mmdit"),
-    *("net", "network", "backbone", "denoiser", "student", "pipe", "pipeline", *WRAPPERS),
+    *("net", "network", "backbone", "uvit", "denoiser", "student", "pipe", "pipeline", *WRAPPERS),
 )
 # Before names of a text encoder's layers, or prompts; and in names of CLIP's, whatever stands before.
 TEXT = ("lora_te", "text_encoder", "te.", "te1.", "te2.", "conditioner.", "bundle_emb.")

@@ -11,8 +11,8 @@ from .merge import BlockMerges, Merge, Tables
 # (keys, values [B, heads, S, D] of the rows computed, how they were merged) -> those to attend to
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
 # (text rows among the queries, queries [B, heads, S, D] of the rows computed, keys [B, heads, R, D] of all, text first,
-# how they were merged)
-Attended = Callable[[int, Tensor, Tensor, Merge | None], None]
+# how they were merged); None in place of the first where the keys are the text's alone, and the queries the image's
+Attended = Callable[[int | None, Tensor, Tensor, Merge | None], None]
 
 
 class Merging(Protocol):
@@ -61,8 +61,9 @@ class RowCache(Keeper, Protocol):
 
     rows: Tensor | None
 
-    def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
-        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D]."""
+    def select(self, image: Tensor, text: Tensor, tables: Tables | None) -> tuple[Tensor, Tensor, Tables | None]:
+        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D], if there
+        are any."""
         ...
 
     def memory(self) -> Memory:
@@ -98,7 +99,7 @@ class Hooks:
     through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
     skip: a way past the blocks after the first ones. attention: sees what the blocks that hold text and image in one
-    sequence attend with.
+    sequence attend with, or what attends to the text alone.
     """
 
     merging: Merging | None = None

@@ -41,9 +41,9 @@ class Reading:
     total: Tensor | None = None
     blocks: int = 0
 
-    def see(self, lead: int, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
+    def see(self, lead: int | None, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
         """For Hooks.attention."""
-        mask = attention_mask(merge)
+        mask = None if lead is None else attention_mask(merge)  # of the text's own rows all are there
         of = slice(0 if merge else lead, None)  # of merged rows those of the text can be told apart afterwards alone
         weights = attention_to(
             queries[self.images, :, of], keys[self.images], self.columns, None if mask is None else mask[self.images]
@@ -62,7 +62,8 @@ def own_images(merge: Merge, images: slice) -> Merge:
 @dataclass
 class AttentionMaps(RunPatch):
     """Reads in every evaluation of the positive condition how much image rows attend to the text's rows `columns`
-    [B, T] long, after the softmax, in the mean over heads and over the blocks that hold text and image in one sequence.
+    [B, T] long, after the softmax, in the mean over heads and over the blocks that hold text and image in one sequence,
+    or that attend to the text alone.
 
     Where an evaluation computes some of the rows or blocks alone (token cache, step skipping), what was read before
     stays; until all rows were read once there is nothing. acting: whether it reads; reading costs the queries' products

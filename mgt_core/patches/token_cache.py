@@ -176,12 +176,12 @@ class ActiveCache:
         self.computed, self.rows, self.block = computed, rows, 0
         self.places: tuple[Tensor, Tensor] | None = None
 
-    def select(self, image: Tensor, text: Tensor, tables: Tables) -> tuple[Tensor, Tensor, Tables]:
+    def select(self, image: Tensor, text: Tensor, tables: Tables | None) -> tuple[Tensor, Tensor, Tables | None]:
         if self.rows is None:
             return image, text, tables
         joined = text.shape[1] + self.rows
         self.places = torch.arange(len(joined), device=joined.device)[:, None], joined
-        return image.gather(1, wide(self.rows, image)), text[:, :0], tables[joined]
+        return image.gather(1, wide(self.rows, image)), text[:, :0], None if tables is None else tables[joined]
 
     def memory(self) -> Memory:
         self.block += 1

@@ -25,7 +25,10 @@ CONDITION_SCALES = ("apart", "together")
 OUTPUTS = ("float", "int8")
 PATTERNS = ("keep", "unranked")  # settings that hold patterns over names
 # What people mean by a word; any other entry of `keep` is a pattern over layer names.
-NAMED_PATTERNS = {"modulation": ("*norm*.linear", "*modulation*", "*ada*norm*"), "unlisted": UNLISTED}
+NAMED_PATTERNS = {
+    "modulation": ("*norm*.linear", "*modulation*", "*ada*norm*", "*cond_embeds_mapper"),
+    "unlisted": UNLISTED,
+}
 # What reads these computes on int8 as well, or could: attention reads its projections, the residual sum the rest.
 READ_NEXT = ("*.to_[qkv]", "*.add_[qkv]_proj", "*.query", "*.key", "*.value", "*.w[qkv]")
 READ_NEXT += ("*.to_out.0", "*.ff.net.2", "*.ff_context.net.2", "project_from_hidden")

@@ -28,14 +28,16 @@ class Uncage(MaskGIT):
     4): of every object the least attention to one of its own words (object and attributes) minus the most to a word of
     another, and of these the largest. Tokens are drawn as ever; which of them stay changes.
 
-    Attention of image rows to text rows, after the softmax, in the mean over heads and single-stream blocks, is
-    rescaled and blurred. The paper does not say how it is rescaled: here the attention to every word goes from 0 to 1
-    over the cells of an image. A word of several tokens has their mean. objects: for every prompt of the batch, or for
-    all images once, the words of each object as rows of the encoded prompt (`object_words`); none changes nothing.
+    Attention of image rows to text rows, after the softmax, in the mean over heads and single-stream blocks (of aMUSEd
+    over the attention of its layers to the text), is rescaled and blurred. The paper does not say how it is rescaled:
+    here the attention to every word goes from 0 to 1 over the cells of an image. A word of several tokens has their
+    mean. objects: for every prompt of the batch, or for all images once, the words of each object as rows of the
+    encoded prompt (`object_words`); none changes nothing.
     blur: standard deviation in tokens, on a grid of 64 tokens a side, for which 2 is published; on others as large a
     share of the shorter side. start, end: of the run; a quarter as published (16 of 64 steps).
 
-    Works with networks that hold text and image in one sequence (Meissonic), and one prompt.
+    Works with networks that hold text and image in one sequence (Meissonic) or attend to the text (aMUSEd), and one
+    prompt.
     """
 
     neutral = {"weight": 0.0}

@@ -19,10 +19,6 @@ from support.quantized import RUN
 def test_every_family(family, tmp_path):
     """Packed, sampled, and where the family can be written, stored and read back."""
     of = mgt_core.load(FAMILIES[family](tmp_path / "bundle"), **HERE)
-    if family == "amused":
-        with pytest.raises(MGTError, match="no layer is left"):
-            apply(of.model, "w4a16")
-        return
     assert packed_layers((model := apply(of.model, "w4a16")).network)
     positive, negative = calibration_conditions(model, of.text, ["a cat"])
     grid = tuple(side // model.pixels_per_token for side in of.size)

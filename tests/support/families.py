@@ -28,6 +28,8 @@ ACTING: dict[str, Callable[[MGTModel], dict]] = {
     "guidance": lambda model: {"start": 0.25, "end": 0.75},
     "rescoring": lambda model: {"rescorer": model.with_modifier(mgt_core.TopKTopP(k=1))},
     "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
+    # The second of aMUSEd's two layers shows in no token of a short run.
+    "step_skipping": lambda model: {"first": 0} if BACKBONES.name_of(type(model.network)) == "amused" else {},
     "top_k_top_p": lambda model: {"k": 2},
 }
 
@@ -70,15 +72,13 @@ TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 REFUSED = {
-    ("amused", "patch token_merging"): "token merging does not work with the amused architecture",
-    **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
+    **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton")},
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
-    ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
-    **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
+    ("halton", "patch self_guidance"): "Self-Guidance needs a model whose attention",
 }
 REFUSED |= {
-    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
+    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with amused, meissonic"
     for name in FAMILIES
     if "attention" not in BACKBONES.get(name).supports
 }

@@ -20,9 +20,9 @@ class PooledAnchor(nn.Module):
 
 
 class PooledBranch(Branch):
-    """For Meissonic, which nobody has published. The text stays in the second pass: only the image is blank, and
-    only the image's values are added to, in joint and single blocks alike. The anchor comes from the pooled text
-    and the micro-conditions."""
+    """For Meissonic, and for aMUSEd as amused/branch.py has it; nobody has published one. The text stays in the second
+    pass: only the image is blank, and only the image's values are added to, in joint and single blocks alike. The
+    anchor comes from the pooled text and the micro-conditions."""
 
     def __init__(self, layers: int, width: int):
         super().__init__(layers, width)

@@ -1,4 +1,5 @@
-"""What stands before and after the blocks of Meissonic: embeddings, halving and doubling of the grid, the token head.
+"""What stands before and after the blocks of Meissonic and aMUSEd: embeddings, halving and doubling of the grid, the
+token head.
 
 Parameter names are those of the published checkpoints.
 """
@@ -15,6 +16,7 @@ from ...kernels.widened import widened
 from ...pulse import beat
 
 TIME_DIM = 256
+EPS = 1e-6
 
 
 def frequencies(count: int, device: torch.device) -> Tensor:
@@ -75,11 +77,13 @@ class TimeTextEmbed(nn.Module):
 
 
 class TokenEmbed(nn.Module):
-    def __init__(self, vocab_size: int, dim: int):
+    """dim: of the embeddings; out: of what they are projected to, the same where nothing is said."""
+
+    def __init__(self, vocab_size: int, dim: int, out: int | None = None, eps: float = EPS):
         super().__init__()
         self.embeddings = nn.Embedding(vocab_size, dim)
-        self.layer_norm = nn.RMSNorm(dim, eps=1e-6)
-        self.conv = nn.Conv2d(dim, dim, 1, bias=False)
+        self.layer_norm = nn.RMSNorm(dim, eps)
+        self.conv = nn.Conv2d(dim, out or dim, 1, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[B, h, w] -> [B, h, w, C]."""
@@ -95,9 +99,9 @@ class Halve(nn.Module):
     matrix products, which stay float32 on GPUs where convolutions may not.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, eps: float = EPS):
         super().__init__()
-        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.norm = nn.RMSNorm(dim, eps)
         self.conv = nn.Conv2d(dim, dim, 2, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -109,9 +113,9 @@ class Halve(nn.Module):
 class Double(nn.Module):
     """Channel norm, then a transposed 2x2 convolution of stride 2. [B, h, w, C] -> [B, 2h, 2w, C]."""
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, eps: float = EPS):
         super().__init__()
-        self.norm = nn.RMSNorm(dim, eps=1e-6)
+        self.norm = nn.RMSNorm(dim, eps)
         self.conv = nn.ConvTranspose2d(dim, dim, 2, stride=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,13 +125,15 @@ class Double(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """Features to logits. Stored as 1x1 convolutions, applied cell by cell to any subset of cells."""
+    """Features to logits. Stored as 1x1 convolutions, applied cell by cell to any subset of cells. inner: width between
+    the two, that of the features where nothing is said."""
 
-    def __init__(self, dim: int, codebook_size: int):
+    def __init__(self, dim: int, codebook_size: int, inner: int | None = None, eps: float = EPS):
         super().__init__()
-        self.conv1 = nn.Conv2d(dim, dim, 1, bias=False)
-        self.layer_norm = nn.RMSNorm(dim, eps=1e-6)
-        self.conv2 = nn.Conv2d(dim, codebook_size, 1, bias=False)
+        inner = inner or dim
+        self.conv1 = nn.Conv2d(dim, inner, 1, bias=False)
+        self.layer_norm = nn.RMSNorm(inner, eps)
+        self.conv2 = nn.Conv2d(inner, codebook_size, 1, bias=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """[..., C] -> [..., V], in the type of the features."""
