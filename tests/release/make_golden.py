@@ -26,7 +26,7 @@ FILES = (  # each with what proves the same
     "maskgit/openmuse_tiny/pytorch_model.bin",  # pytorch_model.safetensors, likewise
     "maskgit/openmuse_tiny/trace_generate2_linear_t2.*",  # trace_generate2_cosine; schedules.json has the counts
     "maskgit/openmuse_tiny/trace_generate_sg_s2p5.*",  # trace_generate_sg_s1_hot; forward has the logits of this scale
-    "meissonic/tiny_1024/traces/differential_b2_g3_t5.*",  # *_run0 and *_run1; tiny_512's combined one is of two prompts
+    "meissonic/tiny_1024/traces/differential_b2_g3_t5.*",  # its run0; tiny_512 has both tricks on two prompts
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/vanilla_b1_g9.*",  # vanilla_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/zsample_inv0_b1_g9_t6.*",  # zsample_differential_inv0 and zsample_inv1

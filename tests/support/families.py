@@ -71,11 +71,11 @@ TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
 REFUSED = {
     ("amused", "patch token_merging"): "token merging does not work with the amused architecture",
-    **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
+    ("amused", "patch token_cache"): "token cache does not work with the amused",
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
     ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
-    **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
+    ("amused", "patch self_guidance"): "Self-Guidance needs a model whose attention",
 }
 REFUSED |= {
     (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
