@@ -130,7 +130,7 @@ def branch_class(network: Backbone) -> type[Branch]:
         able = [kind.__name__ for kind in map(BACKBONES.get, BACKBONES) if kind.self_guidance_branch is not None]
         raise MGTError(
             "Self-Guidance needs a model whose attention its branch can reach into: "
-            f"{' or '.join(able)}, and this one is {type(network).__name__}"
+            f"{' or '.join(able)}, and this one is {type(network).__name__}{network.why('top_down')}"
         )
     return network.self_guidance_branch
 

@@ -2,11 +2,12 @@
 
 import math
 from abc import abstractmethod
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from .base import Backbone
+from .base import GRID, Backbone
 from .hooks import RowCache
 
 
@@ -15,6 +16,12 @@ class ClassGridBackbone(Backbone):
     `codebook_size` and `num_classes`."""
 
     condition_fields = ("labels",)
+    refusals = MappingProxyType(
+        {
+            "attention": "it is told a class, in which there are no words to look at",
+            GRID: "it learned a place for every cell of that grid, and knows none beyond it",
+        }
+    )
 
     @property
     @abstractmethod
