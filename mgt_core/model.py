@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .adapters.attach import AttachedLoRA, adapt
 from .adapters.lora import LoRA
-from .backbones.base import Backbone
+from .backbones.base import GRID, Backbone
 from .backbones.branch import Branch
 from .codecs.base import Codec
 from .conditioning.parts import ConditionInput, Conditions
@@ -220,7 +220,9 @@ class MGTModel:
         unit, height, width = self.side_unit, plain_whole(height), plain_whole(width)
         if self.only_size not in (None, (height, width)):
             own = " x ".join(map(str, self.only_size))
-            raise MGTError(f"height x width is {height!r} x {width!r} pixels; this model makes {own} alone")
+            raise MGTError(
+                f"height x width is {height!r} x {width!r} pixels; this model makes {own} alone{self.network.why(GRID)}"
+            )
         for name, value in (("height", height), ("width", width)):
             if not is_side(value, unit, unit, LONGEST_SIDE):
                 raise MGTError(

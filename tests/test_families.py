@@ -9,7 +9,7 @@ import torch
 import mgt_core
 from mgt_core import MGTModel
 from support.device import DEVICE, HERE, agree
-from support.families import EXACT, FAMILIES, REFUSED, TECHNIQUES, TIME, run
+from support.families import EXACT, FAMILIES, REFUSED, TECHNIQUES, TIME, TIMED, run
 
 # Methods of MGTModel that attach a patch by its own name, those for any part, and those of what no picture shows.
 COVERED = {"with_guidance", "with_compile", "with_token_merging", "with_token_cache", "with_guidance_reuse"}
@@ -58,8 +58,8 @@ def test_what_a_technique_does_shows(both, family):
     """The table would not notice a technique that does nothing."""
     plain = both(family, "sampler maskgit")
     same = {t for t in TECHNIQUES if (family, t) not in REFUSED and torch.equal(both(family, t), plain)}
-    # The plain run itself; and only Meissonic's network takes notice of the time.
-    assert same <= {"sampler maskgit", "schedule cosine"} | EXACT | ({TIME} if family != "meissonic" else set())
+    # The plain run itself; and the time where the network is not told it.
+    assert same <= {"sampler maskgit", "schedule cosine"} | EXACT | (set() if family in TIMED else {TIME})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

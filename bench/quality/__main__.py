@@ -117,7 +117,7 @@ def write(found: dict, pictures: dict[str, np.ndarray], into: Path, before: Imag
     draw_all(found, images)
     plot_suites(found, images)
     found["sheet_prompts"] = [scene.caption for scene in prompts(found["prompts"])[:SHOWN]]
-    sheet(pictures, 112, before).save(into / SHEET, quality=85, method=6)
+    sheet(pictures, 112, before).save(into / SHEET, quality=60, method=6)
     write_report(into / "quality.json", found)
     write_page(into / "quality.md", Path(__file__).with_name("page.md"), PARTS, found)
     print(f"wrote {into / 'quality.json'}, quality.md and {images}")

@@ -4,6 +4,7 @@ import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,7 @@ from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .hooks import NO_HOOKS, Hooks
 
+GRID = "grid"  # beside the fields of Hooks, what a backbone may say of itself in `refusals`
 WIDEST_ALIVE = 3  # results of the widest layer, about, that an evaluation holds at once
 
 
@@ -36,6 +38,8 @@ class Backbone(nn.Module, Published):
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
+    # Why it does not heed another field, in words that follow "it does not work: "; and why it takes one GRID alone.
+    refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
@@ -171,12 +175,18 @@ class Backbone(nn.Module, Published):
         """[..., C] -> logits [..., codebook_size], in the type of the features where that is float32, whatever type the
         weights have (see kernels/widened.py)."""
 
+    def why(self, refused: str) -> str:
+        """ ": " and why, of what `refusals` names; "" of anything else."""
+        reason = self.refusals.get(refused)
+        return f": {reason}" if reason else ""
+
     def check_supports(self, patch: str, name: str) -> None:
-        """Raises MGTError when `patch`, a field of Hooks that people know as `name`, has no meaning here."""
+        """Raises MGTError, with the reason, when `patch`, a field of Hooks that people know as `name`, has no meaning
+        here."""
         if patch not in self.supports:
             able = [entry for entry in BACKBONES if patch in BACKBONES.get(entry).supports]
             raise MGTError(
-                f"{name} does not work with the {BACKBONES.name_of(type(self))} architecture; "
+                f"{name} does not work with the {BACKBONES.name_of(type(self))} architecture{self.why(patch)}; "
                 f"it works with {', '.join(able)}"
             )
 
@@ -184,7 +194,9 @@ class Backbone(nn.Module, Published):
         """Raises MGTError for a grid that the layout cannot hold."""
         if self.only_trained_grid and tuple(grid) != self.trained_grid:
             h, w = self.trained_grid
-            raise MGTError(f"the token grid is {grid[0]} x {grid[1]}; this model has positions for {h} x {w} alone")
+            raise MGTError(
+                f"the token grid is {grid[0]} x {grid[1]}; this model has positions for {h} x {w} alone{self.why(GRID)}"
+            )
         m = self.grid_multiple
         if min(grid) < m or grid[0] % m or grid[1] % m:
             raise MGTError(

@@ -111,13 +111,26 @@ class Branch(nn.Module, ABC):
         return FACTOR
 
 
+class PooledAnchor(nn.Module):
+    """An anchor for every condition, from the one vector of it that enters the network's modulation."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(width)
+        self.mlp_t = nn.Linear(width, width)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[B, C] -> [B, C]."""
+        return self.mlp_t(self.layer_norm(pooled))
+
+
 def branch_class(network: Backbone) -> type[Branch]:
     """Raises MGTError for a network that no branch can be attached to."""
     if network.self_guidance_branch is None:
         able = [kind.__name__ for kind in map(BACKBONES.get, BACKBONES) if kind.self_guidance_branch is not None]
         raise MGTError(
             "Self-Guidance needs a model whose attention its branch can reach into: "
-            f"{' or '.join(able)}, and this one is {type(network).__name__}"
+            f"{' or '.join(able)}, and this one is {type(network).__name__}{network.why('top_down')}"
         )
     return network.self_guidance_branch
 

@@ -18,8 +18,10 @@ from ..kernels.widened import in_float32
 from ..pulse import beat
 from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
-from .class_grid import ClassGridBackbone
-from .hooks import NO_HOOKS, Hooks
+from .base import Backbone
+from .branch import FACTOR, Branch, PooledAnchor
+from .class_grid import ClassGridBackbone, selected
+from .hooks import NO_HOOKS, Hooks, Memory
 from .merge import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 
 EPS = 1e-5
@@ -78,9 +80,11 @@ class HaltonConfig:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What depends only on the class. blocks: for each block six vectors [B, 1, C] that shift, scale and gate
-    its two halves; last: shift and scale of the last norm. What scales is 1 + what the network says."""
+    """What depends only on the class. embedded: [B, C], it before the modulation. blocks: for each block six vectors
+    [B, 1, C] that shift, scale and gate its two halves; last: shift and scale of the last norm. What scales is 1 + what
+    the network says."""
 
+    embedded: Tensor
     blocks: list[tuple[Tensor, ...]]
     last: tuple[Tensor, ...]
 
@@ -117,10 +121,16 @@ class Attention(nn.Module):
         self.wq, self.wk, self.wv = (nn.Linear(config.hidden, config.inner, bias=False) for _ in range(3))
         self.wo = nn.Linear(config.inner, config.hidden, bias=False)
 
-    def forward(self, x: Tensor, merge: Merge | None = None) -> Tensor:
-        """[B, S, C] -> [B, S, C]. Queries and keys are normalized over all heads at once, without weights."""
+    def forward(
+        self, x: Tensor, top_down: Tensor | None = None, merge: Merge | None = None, memory: Memory | None = None
+    ) -> Tensor:
+        """x, top_down: [B, S, C] -> [B, S, C]. Queries and keys are normalized over all heads at once, without weights.
+        What comes from above joins through the value projection: 0 changes nothing."""
+        value = self.wv(x) if top_down is None else self.wv(x) + self.wv(top_down)
         q, k = (F.rms_norm(y, y.shape[-1:], eps=EPS) for y in (self.wq(x), self.wk(x)))
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, self.wv(x)))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, value))
+        if memory is not None:
+            k, v = memory(k, v, merge)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(merge))
         return self.wo(attended.transpose(1, 2).flatten(2))
 
@@ -144,9 +154,17 @@ class Block(nn.Module):
         self.attn = Attention(config)
         self.ff = FeedForward(config)
 
-    def forward(self, x: Tensor, parts: tuple[Tensor, ...], merges: BlockMerges = NO_MERGES) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        parts: tuple[Tensor, ...],
+        top_down: Tensor | None = None,
+        merges: BlockMerges = NO_MERGES,
+        memory: Memory | None = None,
+    ) -> Tensor:
         shift1, scale1, gate1, shift2, scale2, gate2 = parts
-        attended = self.attn(merged(merges.attention, modulate(self.ln1(x), shift1, scale1)), merges.attention)
+        normed = merged(merges.attention, modulate(self.ln1(x), shift1, scale1))
+        attended = self.attn(normed, top_down, merges.attention, memory)
         beat()
         x = torch.addcmul(x, gate1, unmerged(merges.attention, attended))
         fed = self.ff(merged(merges.mlp, modulate(self.ln2(x), shift2, scale2)))
@@ -160,12 +178,29 @@ class LastNorm(nn.Module):
         self.mlp = modulation(dim, 2)
 
 
+class ClassModulationBranch(Branch):
+    """For Halton-MaskGIT, which nobody has published. The class stays in the second pass, where it modulates every
+    block: only the image is blank, and only the image's values are added to. The anchor comes from the class too."""
+
+    def __init__(self, layers: int, width: int):
+        super().__init__(layers, width)
+        self.cls_anchor_gen = PooledAnchor(width)
+
+    @classmethod
+    def for_network(cls, network: Backbone, factor: int = FACTOR) -> "ClassModulationBranch":
+        return cls(network.config.depth, network.config.hidden)
+
+    def anchor(self, network, prepared):
+        return self.cls_anchor_gen(prepared.embedded)
+
+
 @BACKBONES.register("halton")
 class HaltonTransformer(ClassGridBackbone):
     """Tokens and a class to logits. The head shares the token embedding; its column for the mask is not used."""
 
     config_class = HaltonConfig
-    supports = frozenset({"merging", "perturb", "skip"})
+    self_guidance_branch = ClassModulationBranch
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip"})
     widened = ("tok_emb.", "head_bias")
     needs_config = False
 
@@ -231,6 +266,10 @@ class HaltonTransformer(ClassGridBackbone):
         return self.config.proj
 
     @property
+    def kept_width(self) -> int:
+        return 2 * self.config.depth * self.config.inner + self.config.hidden
+
+    @property
     def row_width(self) -> int:
         return self.config.hidden
 
@@ -240,9 +279,9 @@ class HaltonTransformer(ClassGridBackbone):
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         labels = condition.labels.masked_fill(condition.labels == UNCONDITIONAL, self.num_classes)
-        embedded = self.cls_emb(labels)[:, None]
-        blocks = [scaled(block.mlp(embedded).chunk(6, dim=-1)) for block in self.transformer["layers"]]
-        return Prepared(blocks, scaled(self.last_norm.mlp(embedded).chunk(2, dim=-1)))
+        embedded = self.cls_emb(labels)
+        parts = [scaled(block.mlp(embedded[:, None]).chunk(6, dim=-1)) for block in self.transformer["layers"]]
+        return Prepared(embedded, parts, scaled(self.last_norm.mlp(embedded[:, None]).chunk(2, dim=-1)))
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
         x = (self.tok_emb(tokens).flatten(1, 2) + self.pos_emb.weight).unflatten(1, tokens.shape[1:])
@@ -250,24 +289,32 @@ class HaltonTransformer(ClassGridBackbone):
             x = hooks.perturb(x)
         if self.config.proj > 1:
             x = self.halve(x)
-        grid, lead = x.shape[1:3], self.config.registers
+        grid, registers = x.shape[1:3], self.config.registers
         x = x.flatten(1, 2)
-        if lead:  # first here, last in the published network: their order has no meaning
+        if registers:  # first here, last in the published network: their order has no meaning
             x = torch.cat([self.reg_tokens.weight.expand(len(x), -1, -1), x], dim=1)
+        merging, cache, above = hooks.merging, hooks.cache, iter(hooks.top_down or ())
+        x, lead, rows = selected(cache, x, registers)
 
         def through(x: Tensor, blocks: Iterable[tuple[Block, tuple[Tensor, ...]]]) -> Tensor:
             for block, parts in blocks:
                 beat()
-                merges = hooks.merging.at("single", x[:, lead:], grid) if hooks.merging else NO_MERGES
-                x = block(x, parts, merges.after(lead))
+                hooks.tap(x[:, lead:])
+                own = next(above, None)
+                own = None if own is None else F.pad(own, (0, 0, lead, 0))
+                merges = merging.at("single", x[:, lead:], grid) if merging else NO_MERGES
+                x = block(x, parts, own, merges.after(lead), cache and cache.memory())
             return x
 
-        blocks, skip = zip(self.transformer["layers"], prepared.blocks, strict=True), hooks.skip
-        if skip:
-            x = skip.past(lambda states: through(states, blocks), through(x, islice(blocks, skip.first)))
-        else:
+        def others(x: Tensor) -> Tensor:
             x = through(x, blocks)
-        x = x[:, lead:].unflatten(1, grid)
+            return cache.whole(x, registers) if cache else x
+
+        blocks, skip = zip(self.transformer["layers"], prepared.blocks, strict=True), hooks.skip
+        x = skip.past(others, through(x, islice(blocks, skip.first)), rows) if skip else others(x)
+        x = x[:, registers:]
+        hooks.tap(x)
+        x = x.unflatten(1, grid)
         if self.config.proj > 1:
             x = self.double(x)
         shift, scale = (part[:, None] for part in prepared.last)

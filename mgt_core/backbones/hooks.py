@@ -62,16 +62,16 @@ class RowCache(Keeper, Protocol):
     rows: Tensor | None
 
     def select(self, image: Tensor, text: Tensor, tables: Tables | None) -> tuple[Tensor, Tensor, Tables | None]:
-        """What the blocks compute of image rows [B, n, C], text rows [B, L, C] and rotary tables [L + n, D], if there
-        are any."""
+        """What the blocks compute of image rows [B, n, C], of the rows before them [B, L, C], which are text, a class
+        or registers, and of rotary tables [L + n, D], None where the rows hold their positions."""
         ...
 
     def memory(self) -> Memory:
         """For the next block's attention: where keys and values of the other rows lie."""
         ...
 
-    def whole(self, image: Tensor) -> Tensor:
-        """All image rows [B, n, C], from those computed."""
+    def whole(self, states: Tensor, lead: int = 0) -> Tensor:
+        """All rows after the last block, from those computed: those of the image [B, n, C], behind `lead` others."""
         ...
 
 

@@ -22,8 +22,8 @@ from ..registry import BACKBONES
 from ..types import Condition
 from .base import Backbone
 from .branch import FACTOR, TENSORS, Branch
-from .class_grid import ClassGridBackbone
-from .hooks import NO_HOOKS, Hooks
+from .class_grid import ClassGridBackbone, selected
+from .hooks import NO_HOOKS, Hooks, Memory
 from .merge import NO_MERGES, BlockMerges, Merge, attention_mask, merged, unmerged
 
 # What a published config may say beside the sizes, and the only value that this network implements.
@@ -112,11 +112,15 @@ class Attention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(dim, dim) for _ in range(4))
 
-    def forward(self, x: Tensor, top_down: Tensor | None = None, merge: Merge | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, top_down: Tensor | None = None, merge: Merge | None = None, memory: Memory | None = None
+    ) -> Tensor:
         """x, top_down: [B, S, C] -> [B, S, C]. What comes from above joins through the same value projection,
         its bias counted twice (arXiv 2410.13136; TOAST, arXiv 2305.15542)."""
         value = self.value(x) if top_down is None else self.value(x) + self.value(top_down)
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (self.query(x), self.key(x), value))
+        if memory is not None:
+            k, v = memory(k, v, merge)
         attended = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask(merge))
         return self.out(attended.transpose(1, 2).flatten(2))
 
@@ -141,10 +145,16 @@ class Layer(nn.Module):
         self.attn_layer_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
         self.ffn = FeedForward(config)
 
-    def forward(self, x: Tensor, top_down: Tensor | None = None, merges: BlockMerges = NO_MERGES) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        top_down: Tensor | None = None,
+        merges: BlockMerges = NO_MERGES,
+        memory: Memory | None = None,
+    ) -> Tensor:
         if top_down is not None:
             top_down = merged(merges.attention, top_down)
-        attended = self.attention(merged(merges.attention, x), top_down, merges.attention)
+        attended = self.attention(merged(merges.attention, x), top_down, merges.attention, memory)
         x = self.attn_layer_norm(x + unmerged(merges.attention, attended))
         beat()
         return self.ffn.layer_norm(x + unmerged(merges.mlp, self.ffn(merged(merges.mlp, x))))
@@ -213,7 +223,7 @@ class OpenMuseTransformer(ClassGridBackbone):
 
     config_class = OpenMuseConfig
     self_guidance_branch = ClassBranch
-    supports = frozenset({"merging", "top_down", "taps", "perturb", "skip"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip"})
 
     def __init__(self, config: OpenMuseConfig):
         super().__init__()
@@ -252,6 +262,10 @@ class OpenMuseTransformer(ClassGridBackbone):
         return self.config.num_vq_tokens
 
     @property
+    def kept_width(self) -> int:
+        return (2 * self.config.num_hidden_layers + 1) * self.config.hidden_size
+
+    @property
     def row_width(self) -> int:
         return self.config.hidden_size
 
@@ -275,23 +289,26 @@ class OpenMuseTransformer(ClassGridBackbone):
         hooks.top_down: the value of layer l becomes value(x) + value(top_down[l]) (Self-Guidance,
         arXiv 2410.13136, section 4). hooks.perturb changes the image's embeddings alone.
         """
-        x, merging, skip, above = self.embed(ids), hooks.merging, hooks.skip, iter(hooks.top_down or ())
+        x, merging, cache, above = self.embed(ids), hooks.merging, hooks.cache, iter(hooks.top_down or ())
         if hooks.perturb is not None:
             x = torch.cat([x[:, :1], hooks.perturb(x[:, 1:].unflatten(1, self.trained_grid)).flatten(1, 2)], dim=1)
+        x, lead, rows = selected(cache, x, 1)
 
         def through(x: Tensor, layers: Iterable[Layer]) -> Tensor:
             for layer in layers:
                 beat()
                 hooks.tap(x)
-                merges = merging.at("single", x[:, 1:], self.trained_grid) if merging else NO_MERGES
-                x = layer(x, next(above, None), merges.after(1))
+                merges = merging.at("single", x[:, lead:], self.trained_grid) if merging else NO_MERGES
+                x = layer(x, next(above, None), merges.after(lead), cache and cache.memory())
             return x
 
-        layers = iter(self.transformer_layers)
-        if skip:
-            x = skip.past(lambda states: through(states, layers), through(x, islice(layers, skip.first)))
-        else:
+        layers, skip = iter(self.transformer_layers), hooks.skip
+
+        def others(x: Tensor) -> Tensor:
             x = through(x, layers)
+            return cache.whole(x, 1).clone() if cache else x  # what is kept is overwritten by the next call
+
+        x = skip.past(others, through(x, islice(layers, skip.first)), rows) if skip else others(x)
         hooks.tap(x)
         return x
 

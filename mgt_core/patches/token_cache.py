@@ -61,8 +61,8 @@ class TokenCache(Patch):
 class Computed:
     """What the blocks made of every row when it was last computed.
 
-    keys, values: of each block, [B, heads, S, D], text rows first, keys rotated. features: [B, n, C], the
-    image rows after the last block.
+    keys, values: of each block, [B, heads, S, D], text rows first, keys rotated. features: [B, n, C] or
+    [B, S, C], the image's or all rows after the last block.
     """
 
     keys: list[Tensor] = field(default_factory=list)
@@ -169,8 +169,8 @@ def wide(rows: Tensor, like: Tensor) -> Tensor:
 
 
 class ActiveCache:
-    """One call, as the backbone sees it (see RowCache). Rows that are computed are kept; text rows are computed with
-    all image rows only."""
+    """One call, as the backbone sees it (see RowCache). Rows that are computed are kept; those before the image's are
+    computed with all image rows only."""
 
     def __init__(self, computed: Computed, rows: Tensor | None = None):
         self.computed, self.rows, self.block = computed, rows, 0
@@ -181,7 +181,8 @@ class ActiveCache:
             return image, text, tables
         joined = text.shape[1] + self.rows
         self.places = torch.arange(len(joined), device=joined.device)[:, None], joined
-        return image.gather(1, wide(self.rows, image)), text[:, :0], None if tables is None else tables[joined]
+        own = None if tables is None else tables[joined]
+        return image.gather(1, wide(self.rows, image)), text[:, :0], own
 
     def memory(self) -> Memory:
         self.block += 1
@@ -197,12 +198,12 @@ class ActiveCache:
             held[block].transpose(1, 2)[self.places] = new.transpose(1, 2)
         return kept.keys[block], kept.values[block]
 
-    def whole(self, image: Tensor) -> Tensor:
+    def whole(self, states: Tensor, lead: int = 0) -> Tensor:
         if self.rows is not None:
-            return self.computed.features.scatter_(1, wide(self.rows, image), image)
+            return self.computed.features.scatter_(1, wide(lead + self.rows, states), states)
         if self.computed.features is None:
-            self.computed.features = image.clone()
-        return self.computed.features.copy_(image)
+            self.computed.features = states.clone()
+        return self.computed.features.copy_(states)
 
     @property
     def kind(self) -> str:

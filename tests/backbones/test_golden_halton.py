@@ -21,7 +21,7 @@ TINY = ROOT / "maskgit" / "halton_tiny"
 FOLDERS = sorted(path.parent for path in TINY.glob("*/forward.safetensors"))
 SOURCES = [(folder, how) for folder in FOLDERS for how in ("folder", "file")]
 TOLD = settings(TINY / "traces")
-TRACES = sorted(name for name in TOLD if name.startswith("confidence_"))
+TRACES = sorted(path.stem.removeprefix("trace_") for path in TINY.glob("trace_confidence_*.safetensors"))
 
 
 def name_of(path: Path) -> str:

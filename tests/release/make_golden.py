@@ -21,9 +21,18 @@ FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
     "*/manifest.json",  # of a whole tree
     "maskgit/halton_tiny/proj1/model.pth",  # model.safetensors; tests write pickles of it themselves
+    "maskgit/halton_tiny/trace_confidence_none_cosine.*",  # trace_confidence_linear, with guidance and noise besides
+    "maskgit/openmuse_cb1024/*",  # openmuse_tiny, of which every layer is compared
     "maskgit/openmuse_tiny/pytorch_model.bin",  # pytorch_model.safetensors, likewise
+    "maskgit/openmuse_tiny/trace_generate2_linear_t2.*",  # trace_generate2_cosine; schedules.json has the counts
+    "maskgit/openmuse_tiny/trace_generate_sg_s2p5.*",  # trace_generate_sg_s1_hot; forward has the logits of this scale
+    "meissonic/tiny_1024/traces/differential_b2_g3_t5.*",  # its run0; tiny_512 has both tricks on two prompts
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
-    "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's; zsample_inv0_* is of this network
+    "meissonic/tiny_1024/traces/vanilla_b1_g9.*",  # vanilla_b2_g3_t5, of two prompts
+    "meissonic/tiny_1024/traces/zsample_inv0_b1_g9_t6.*",  # zsample_differential_inv0 and zsample_inv1
+    "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's
+    "meissonic/tome/deep_r0.5.*",  # deep_r0.25; the ratio of one half is tiny_1024's
+    "meissonic/tome/tiny_1024_r0.25.*",  # tiny_1024_r0.5; the ratio of a quarter is the deep network's
 )
 
 # Of a step: what goes into `guided_logits`, the draw before `x0`, and what lies between `confidence` and `tokens_out`.

@@ -146,9 +146,10 @@ def card_of(path: Path) -> Image.Image:
 
 def save(picture: Image.Image, path: Path, most: int) -> None:
     """In the best quality that makes a file of at most so many bytes."""
-    for quality in range(90, 0, -10):
+    kind, best = {".jpg": ("JPEG", 90), ".webp": ("WEBP", 60)}[path.suffix]
+    for quality in range(best, 0, -10):
         data = io.BytesIO()
-        picture.save(data, {".jpg": "JPEG", ".webp": "WEBP"}[path.suffix], quality=quality)
+        picture.save(data, kind, quality=quality, method=6)
         if data.tell() <= most:
             path.write_bytes(data.getvalue())
             return

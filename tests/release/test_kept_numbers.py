@@ -1,5 +1,7 @@
 """What of a tree of recorded numbers is kept here."""
 
+import re
+
 import torch
 from safetensors.torch import load, save_file
 
@@ -13,6 +15,17 @@ def test_nothing_is_kept_that_no_test_reads():
     kept = dict(trimmed(OWN))
     assert {name for name in here if not name.endswith("README.md")} == kept.keys()
     assert [name for name, content in kept.items() if content != here[name].read_bytes()] == []
+
+
+def test_every_recording_that_the_page_lists_is_here():
+    """Golden tests have as many cases as there are files: none goes without the page saying so."""
+    rows = re.findall(
+        r"^\| `(\w+)/([\w/]+)` \| (.+) \|$", (OWN / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    listed = {f"{top}/{folder}/{name}" for top, folder, names in rows for name in re.findall(r"`(\S+)`", names)}
+    files = {path.relative_to(OWN) for top, *_ in rows for path in (OWN / top).rglob("*.safetensors")}
+    weights = {path for path in files if path.stem.endswith("model") or path.parts[-2:] == ("vq", "vq.safetensors")}
+    assert listed == {path.with_suffix("").as_posix() for path in files - weights}
 
 
 def test_numbers_are_kept_as_they_are(tmp_path):

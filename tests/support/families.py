@@ -7,6 +7,7 @@ import torch
 
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
+from mgt_core.backbones.base import GRID
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
 from .golden import bundles
@@ -71,22 +72,20 @@ SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHE
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
-REFUSED = {
-    **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton")},
-    ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
-    ("halton", "outpainting"): "this model makes 16 x 16 alone",
-    ("halton", "patch self_guidance"): "Self-Guidance needs a model whose attention",
-}
-REFUSED |= {
-    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with amused, meissonic"
-    for name in FAMILIES
-    if "attention" not in BACKBONES.get(name).supports
-}
-# A patch that is not named there is refused where the architecture does not heed what it needs.
-for name, kind in ((name, PATCHES.get(name)) for name in PATCHES):
-    for family in FAMILIES:
-        if kind.needs and kind.needs not in BACKBONES.get(family).supports:
-            REFUSED.setdefault((family, f"patch {name}"), f"{kind.title} does not work with the {family} architecture")
+TIMED = {"meissonic"}  # whose networks are told the time
+
+# Why, in words of the sentence that people get: docs/families.md shows them.
+REFUSED = {}
+# What a technique needs of the blocks (a field of Hooks), and what it is called where they lack it.
+NEEDED = {f"patch {n}": (PATCHES.get(n).needs, PATCHES.get(n).title) for n in PATCHES if PATCHES.get(n).needs}
+NEEDED |= {"sampler uncage": ("attention", "UNCAGE"), "sampler one_step": ("perturb", "noise on the embeddings")}
+for family, kind in ((name, BACKBONES.get(name)) for name in FAMILIES):
+    for technique, (hook, title) in NEEDED.items():
+        if hook not in kind.supports:
+            told = kind.refusals.get(hook, f"{title} does not work with the {family} architecture")
+            REFUSED.setdefault((family, technique), told)
+    if GRID in kind.refusals:
+        REFUSED[family, "outpainting"] = kind.refusals[GRID]
 
 
 def encoded(pipe: mgt_core.Pipeline, image: torch.Tensor) -> mgt_core.TokenState:

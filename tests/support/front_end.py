@@ -29,7 +29,7 @@ SIZE = {"width": 1600, "height": 900}
 CLOSENESS, BESIDE = 0.7, (140, 190)  # scale of a graph in its screenshot; pixels of the window around it
 SMALLEST = (1200, 700)
 SETTLE_MS = 6000  # until what the host says of the run is gone again
-QUALITIES, MOST_BYTES = range(85, 30, -5), 120_000  # of a screenshot
+QUALITIES, MOST_BYTES = range(60, 30, -5), 120_000  # of a screenshot
 PATIENCE_MS = 120_000
 
 # Whether a person finds Nodes 2.0 among the settings; older front ends have it hidden and half done.

@@ -1,22 +1,7 @@
 """The branch of Self-Guidance for Meissonic."""
 
-from torch import Tensor, nn
-
 from ..base import Backbone
-from ..branch import FACTOR, Branch
-
-
-class PooledAnchor(nn.Module):
-    """An anchor for every prompt, from the pooled text as it enters the network's modulation."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.layer_norm = nn.LayerNorm(width)
-        self.mlp_t = nn.Linear(width, width)
-
-    def forward(self, pooled: Tensor) -> Tensor:
-        """[B, C] -> [B, C]."""
-        return self.mlp_t(self.layer_norm(pooled))
+from ..branch import FACTOR, Branch, PooledAnchor
 
 
 class PooledBranch(Branch):

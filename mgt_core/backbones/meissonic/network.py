@@ -119,7 +119,7 @@ class MeissonicTransformer(Backbone):
 
     @property
     def kept_width(self) -> int:
-        return 2 * self.config.width * (self.config.num_layers + self.config.num_single_layers)
+        return (2 * (self.config.num_layers + self.config.num_single_layers) + 1) * self.config.width
 
     def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
         return attention_bytes(rows, dtype, device)
