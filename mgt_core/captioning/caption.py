@@ -142,12 +142,15 @@ def caption(
     if not isinstance(pipe, Pipeline):
         raise MGTError(f"caption was given {type(pipe).__name__}; expected a loaded bundle")
     check_parts(pipe.model, pipe.text)
+    if getattr(sampler, "reward", None) is not None:
+        raise MGTError("the sampler is steered by a reward, which looks at pictures; captions are sampled without one")
     pictures = encode_image(pipe.model, pipe.codec, image, tile_size=tile_size).tokens
     model = caption_model(pipe.model, pipe.text, pictures)
     state = caption_state(model, [question_ids(pipe.text, each) for each in asked(question, len(pictures))])
     positive = Condition(labels=torch.arange(len(pictures)))
     negative = Condition(labels=torch.full_like(positive.labels, UNCONDITIONAL))
     watch, schedule = Watch(callback), schedule_from(DEFAULTS["schedule"] if schedule is None else schedule)
+    cfg = DEFAULTS["cfg"] if cfg is None else cfg
     sample(
         model,
         state,
@@ -161,7 +164,8 @@ def caption(
         callback=watch,
         **options,
     )
-    return read(model, pipe.text, state, positive, watch.last)
+    best = likeliest(model, positive, negative, cfg, watch.last)
+    return [sentence(pipe.text.tokenizer, ids[~given]) for ids, given in zip(best, state.fixed[:, 0], strict=True)]
 
 
 def asked(question: str | Sequence[str], pictures: int) -> Sequence[str]:
@@ -171,8 +175,10 @@ def asked(question: str | Sequence[str], pictures: int) -> Sequence[str]:
     return several("question", question, f"one text, or {pictures}, one a picture", pictures)
 
 
-def read(model: MGTModel, text: TextEncoder, state: TokenState, positive: Condition, last: Step) -> list[str]:
-    """The likeliest words at every place of the last step, those that were drawn before it too, after the question."""
-    logits = model.logits(last.tokens, positive, model.timestep(last.tokens, last.index, last.total))
-    best = logits.argmax(-1)[:, 0].cpu()
-    return [sentence(text.tokenizer, ids[~given]) for ids, given in zip(best, state.fixed[:, 0], strict=True)]
+def likeliest(model: MGTModel, positive: Condition, negative: Condition, cfg: float, last: Step) -> Tensor:
+    """[B, L] the likeliest words of the last step at every place, also where one was drawn before it."""
+    told = model.timestep(last.tokens, last.index, last.total)
+    logits = model.logits(last.tokens, positive, told)
+    if cfg != 1:
+        logits = torch.lerp(model.logits(last.tokens, negative, told), logits, cfg)
+    return logits.argmax(-1)[:, 0].cpu()

@@ -8,7 +8,7 @@ import torch
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -18,7 +18,10 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "muddit": muddit_bundle,
 }
+
+KIN = {"muddit": "meissonic"}  # whose blocks are another's: what these do on a device is tried there
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
 ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model.with_timestep_rule("mask_ratio")}
@@ -78,7 +81,7 @@ REFUSED = {
     **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
 REFUSED |= {
-    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
+    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic, muddit"
     for name in FAMILIES
     if "attention" not in BACKBONES.get(name).supports
 }
