@@ -65,8 +65,8 @@ class MGTCaption:
             "optional": {
                 "schedule": socket(
                     MGT_SCHEDULE,
-                    "How many words stay masked after each step, from MGT Mask Schedule. Unwired: cosine. It counts all "
-                    "77 places, those of the question too.",
+                    "How many words stay masked after each step, from MGT Mask Schedule. Unwired: cosine. It counts "
+                    "all 77 places, those of the question too.",
                 ),
                 "sampler": socket(
                     MGT_SAMPLER,
