@@ -13,6 +13,7 @@ from . import interrupted as interrupted  # first: the imports below take second
 from . import register_all as register_all
 from .adapters.lora import LoRA
 from .backbones.branch import fresh_branch
+from .captioning.caption import caption
 from .codecs.base import Codec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
@@ -182,6 +183,7 @@ __all__ = [
     "WeightedSum",
     "ZSampling",
     "calibration_conditions",
+    "caption",
     "empty_state",
     "empty_tokens",
     "encode_image",

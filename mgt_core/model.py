@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -35,8 +36,17 @@ from .types import Condition, TokenState, micro_conditions
 
 log = logging.getLogger(__name__)
 
-TIMESTEP_RULES = ("index", "mask_ratio")
+TIMESTEP_RULES = ("index", "mask_ratio", "index_share")
 LONGEST_SIDE = 16384  # pixels, as far as ComfyUI's own widgets go
+
+
+Steps = TypeVar("Steps", int, float, Tensor)
+
+
+def told_index(rule: str, index: Steps, steps: int) -> Steps:
+    """What a network is told at step `index` of `steps` by a rule that looks at no tokens."""
+    left = steps - 1 - index
+    return left / steps if rule == "index_share" else left
 
 
 @dataclass(frozen=True)
@@ -45,7 +55,8 @@ class MGTModel:
 
     pixels_per_token: side of the square of pixels that one token stands for.
     timestep_rule: what the network is told at step k of T: "index" gives T - 1 - k, as Meissonic's
-    pipelines do; "mask_ratio" gives the fraction of tokens still masked, as in training.
+    pipelines do; "mask_ratio" the fraction of tokens still masked, as in training; "index_share" (T - 1 - k) / T, as
+    Muddit's pipeline does.
     defaults: sampling settings the bundle recommends (steps, cfg, temperature); may be empty.
     codec: the bundle's codec, for previews only. quantization: the scheme its weights are packed by.
     trained_size: (height, width) in pixels of the pictures it was trained at, where known.
@@ -67,7 +78,7 @@ class MGTModel:
 
     def __post_init__(self):
         if self.timestep_rule not in TIMESTEP_RULES:
-            raise MGTError(f"timestep_rule is {self.timestep_rule!r}; accepted are {' and '.join(TIMESTEP_RULES)}")
+            raise MGTError(f"timestep_rule is {self.timestep_rule!r}; accepted are {', '.join(TIMESTEP_RULES)}")
 
     @property
     def mask_id(self) -> int:
@@ -187,7 +198,8 @@ class MGTModel:
         """[B] float32, what the network is told at step `index` of `steps`, on tokens [B, ...] (see timestep_rule)."""
         if self.timestep_rule == "mask_ratio":
             return (tokens == self.mask_id).flatten(1).float().mean(1)
-        return torch.full((len(tokens),), float(steps - 1 - index), device=tokens.device)
+        told = told_index(self.timestep_rule, float(index), steps)
+        return torch.full((len(tokens),), told, device=tokens.device)
 
     def with_timestep_rule(self, rule: str) -> "MGTModel":
         return replace(self, timestep_rule=rule)

@@ -68,6 +68,30 @@ def room_of(placement: Placement | None, network: nn.Module) -> Room:
     return tell() if tell else Room(next(network.parameters()).device)
 
 
+@dataclass(frozen=True)
+class Together:
+    """Several networks that one evaluation takes. Each may lie on a device of its own; the first one's is that of the
+    evaluation."""
+
+    placements: tuple[Placement, ...]
+
+    def acquire(self, memory: int = 0) -> torch.device:
+        first, *others = self.placements
+        for other in others:
+            if hasattr(first, "beside") and isinstance(other, type(first)):
+                first = first.beside(other)
+            else:
+                other.acquire()
+        return first.acquire(memory)
+
+    def room(self) -> Room:
+        return self.placements[0].room()
+
+    def joined(self, network: nn.Module, added: nn.Module) -> "Together":
+        first, *others = self.placements
+        return replace(self, placements=(first.joined(network, added), *others))
+
+
 def compute_dtype(network: nn.Module) -> torch.dtype:
     """The floating-point type a network computes in: that of its first parameter that is not packed."""
     modules = (module for module in network.modules() if not getattr(module, "packed", False))

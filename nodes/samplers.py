@@ -191,7 +191,10 @@ class MGTSamplerOneStep(SamplerChoice):
     tooltips = {
         "masked": "Share of the tokens that start masked; the others start as random codes. 0.6 for Di[M]O.",
         "noise": "Noise mixed into the token embeddings, which makes seeds differ more. 0.1 for Di[M]O.",
+        "softmax_temperature": "What the logits are divided by before tokens are drawn: above 1 more varied, below 1 "
+        "surer. Di[M]O's script takes 1, its authors' notes on benchmarks 1.2.",
     }
+    rare = ("softmax_temperature",)
 
 
 @node("MGT Sample")

@@ -45,6 +45,9 @@ class Backbone(nn.Module, Published):
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
     widened: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of weights that the head applies in float32
+    timestep_rule: ClassVar[str] = "index"  # what its authors tell it at each step (MGTModel.timestep_rule)
+    # Tensors that are published beside its folder in files of their own and may be missing: buffer -> file
+    beside: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self):
         super().__init__()
@@ -88,6 +91,10 @@ class Backbone(nn.Module, Published):
     @abstractmethod
     def trained_grid(self) -> tuple[int, int]:
         """(height, width) in tokens that the published checkpoints of this layout were trained at."""
+
+    def trained_side(self, folder: str) -> int | None:
+        """Pixels of the square pictures that the weights in `folder` were trained at, where its name tells."""
+        return None
 
     @property
     def published_settings(self) -> Mapping[str, Any]:

@@ -99,7 +99,8 @@ class Hooks:
     through its value projection (Self-Guidance); not together with merging and cache. taps: gets the states
     [B, S, C] before each block and after the last. perturb: what becomes of the token embeddings [B, h, w, C].
     skip: a way past the blocks after the first ones. attention: sees what the blocks that hold text and image in one
-    sequence attend with, or what attends to the text alone.
+    sequence attend with, or what attends to the text alone. words: gets the states [B, L, C] of the text after the last
+    block.
     """
 
     merging: Merging | None = None
@@ -109,10 +110,15 @@ class Hooks:
     perturb: Callable[[Tensor], Tensor] | None = None
     skip: Shortcut | None = None
     attention: Attended | None = None
+    words: MutableSequence[Tensor] | None = None
 
     def tap(self, states: Tensor) -> None:
         if self.taps is not None:
             self.taps.append(states)
+
+    def hear(self, states: Tensor) -> None:
+        if self.words is not None:
+            self.words.append(states)
 
     @property
     def keepers(self) -> dict[str, Keeper]:

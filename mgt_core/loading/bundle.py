@@ -17,6 +17,7 @@ from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_
 from ..quantization.schemes import Scheme
 from ..recommended import checked_settings
 from ..registry import SCHEDULES
+from .beside import with_tensors_beside
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
 from .disk import read_json
@@ -87,7 +88,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
     """The networks of a layout, built and filled, with the settings that lie beside them.
 
     Raises MGTError where they do not belong together."""
-    network = backbone_of(layout.transformer, dtype, device)
+    network = with_tensors_beside(backbone_of(layout.transformer, dtype, device), layout.transformer.path.parent)
     with told_of(layout.scheduler, "holds settings that cannot be read"):
         scheduler = read_scheduler(layout.scheduler, network)
     codec = codec_of(layout.codec, torch.float32, device)
@@ -103,7 +104,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
-        timestep_rule=scheduler.get("timestep_rule", TIMESTEP_RULES[0]),
+        timestep_rule=scheduler.get("timestep_rule", network.timestep_rule),
         defaults={**network.published_settings, **own_settings(scheduler)},
         codec=codec,
         trained_size=trained_size(layout.folder, network, codec, layout.transformer),
@@ -120,8 +121,8 @@ def read_scheduler(path: Path, network: Backbone) -> dict:
         raise MGTError(
             f"{path} has mask_token_id {mask} and the transformer {network.mask_id}; they belong to different models"
         )
-    if (rule := config.get("timestep_rule", TIMESTEP_RULES[0])) not in TIMESTEP_RULES:
-        raise MGTError(f"{path}: timestep_rule is {rule!r}; accepted are {' and '.join(TIMESTEP_RULES)}")
+    if (rule := config.get("timestep_rule", network.timestep_rule)) not in TIMESTEP_RULES:
+        raise MGTError(f"{path}: timestep_rule is {rule!r}; accepted are {', '.join(TIMESTEP_RULES)}")
     if not isinstance(config.get("defaults", {}), dict):
         raise MGTError(f"{path} has defaults {config['defaults']!r}; expected sampling settings by name")
     try:
@@ -137,11 +138,13 @@ def own_settings(scheduler: dict) -> dict:
 
 
 def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Part) -> tuple[int, int]:
-    """Pixels the bundle names (sample_size in model_index.json), else those of the network's layout."""
+    """Pixels the bundle names (sample_size in model_index.json, else its folder), else those of the network."""
     index = folder / "model_index.json"
     named = read_json(index).get("sample_size") if index.is_file() else None
     if named is not None:
         side = whole_number(f"sample_size of {index}", named, 1, LONGEST_SIDE)
+        return side, side
+    if side := network.trained_side(transformer.path.parent.name):
         return side, side
     height, width = (side * codec.scale for side in network.trained_grid)
     if max(height, width) > LONGEST_SIDE:

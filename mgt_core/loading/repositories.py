@@ -66,7 +66,9 @@ REPOSITORIES = (
     Repository("Monetico", "Collov-Labs/Monetico", PARTS),
     Repository("amused-512", "amused/amused-512", PARTS),
     Repository("amused-256", "amused/amused-256", PARTS),
-    Repository("Meissonic_MaskFocus_HPS", "zghhui/Meissonic_MaskFocus_HPS", text_encoder=ENCODER, base="Meissonic"),
+    Repository("muddit", "MeissonFlow/Muddit", ("1024", "512"), base="Meissonic"),
+    Repository("maskfocus-geneval", "zghhui/Meissonic_MaskFocus_GenEval", text_encoder=ENCODER, base="Meissonic"),
+    Repository("maskfocus", "zghhui/Meissonic_MaskFocus_HPS", text_encoder=ENCODER, base="Meissonic"),
     *(
         Repository(
             f"ImageNet_{size}.pth",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..backbones.base import Backbone
 from ..errors import MGTError
-from ..model import MGTModel
+from ..model import MGTModel, told_index
 from ..recommended import recommended
 from ..sample import sample
 from ..sampling.draws import seeded_generator
@@ -160,7 +160,8 @@ class Session:
         share, last = count / masked.numel(), self.run.steps - 1
         if index is None:
             index = min(last, round(self.run.steps * math.acos(share) * 2 / math.pi))
-        time = share if self.model.timestep_rule == "mask_ratio" else last - index
+        rule = self.model.timestep_rule
+        time = share if rule == "mask_ratio" else told_index(rule, index, self.run.steps)
         cells = masked[0].nonzero()[:: -(-count // CELLS_COMPARED), 0][None]
         return Recorded(place, tokens, torch.full((1,), float(time), device=cells.device), cells)
 

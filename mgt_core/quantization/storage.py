@@ -9,8 +9,10 @@ from dataclasses import asdict, is_dataclass
 from os import PathLike
 from pathlib import Path
 
+import torch
 from torch import nn
 
+from ..backbones.base import Backbone
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
@@ -18,6 +20,7 @@ from ..loading.endings import SUFFIXES
 from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
 from ..loading.words import vocabulary_in
+from ..registry import BACKBONES
 from .calibration import Calibration
 from .formats import config_tensor
 from .layers import packed_layers
@@ -107,7 +110,8 @@ def check_target(folder: Path, overwrite: bool) -> None:
         raise MGTError(f"{folder} exists already; choose another name, or allow overwriting")
     if not (folder / "model_index.json").is_file():
         raise MGTError(f"{folder} exists and is no bundle (it has no model_index.json); it is not overwritten")
-    others = sorted(name for name in os.listdir(folder) if name not in PARTS and not name.startswith("."))
+    known = {*PARTS, *(file for kind in map(BACKBONES.get, BACKBONES) for file in kind.beside.values())}
+    others = sorted(name for name in os.listdir(folder) if name not in known and not name.startswith("."))
     if others:
         raise MGTError(
             f"{folder} holds {join_some(others)} beside the parts of a bundle, which overwriting would remove; "
@@ -122,6 +126,7 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
         (folder / name).mkdir(parents=True)
     write_json(folder / "transformer" / "config.json", config_values(model.network.config))
     save_weights(model.network, folder / "transformer" / WEIGHTS, model.quantization)
+    save_beside(model.network, folder)
     if hasattr(pipe.codec.network, "to_json_string"):
         write_json(folder / "vqvae" / "config.json", json.loads(pipe.codec.network.to_json_string()))
     elif pipe.codec.needs_config:
@@ -144,6 +149,13 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
         save_weights(pipe.text.network, folder / "text_encoder" / "model.safetensors")
         save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
     write_json(folder / "model_index.json", index)
+
+
+def save_beside(network: Backbone, folder: Path) -> None:
+    """What was published beside the transformer's folder, in files of their own (loading/beside.py)."""
+    for name, file in network.beside.items():
+        if (held := getattr(network, name)) is not None:
+            torch.save(held.detach().cpu().clone(), folder / file)
 
 
 def config_values(config: object) -> dict:

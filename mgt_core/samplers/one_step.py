@@ -15,7 +15,7 @@ from ..registry import SAMPLERS
 from ..sampling.draws import seeded_generator
 from ..sampling.run import Run
 from ..sampling.step import least_confident
-from ..settings import share
+from ..settings import number, share
 from .base import Sampler
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ class OneStep(Sampler):
 
     It takes weights distilled for it, which want guidance 1. Of a longer run there is only this one step.
     masked: share of the cells that start masked (0.6 in the released checkpoints). noise: sigma (0.1).
+    softmax_temperature: what the logits are divided by before modifiers see them (1; 1.2 in the authors' notes on
+    benchmarks).
     """
 
     neutral = None
@@ -37,6 +39,7 @@ class OneStep(Sampler):
 
     masked: float = share(0.6, "one-step masked share")
     noise: float = share(0.1, "one-step noise")
+    softmax_temperature: float = number(1.0, 0.05, 100.0, "one-step softmax temperature", 0.05, kw_only=True)
 
     def steps_made(self, steps: int) -> int:
         if steps > 1:
@@ -49,16 +52,24 @@ class OneStep(Sampler):
         if self.noise:
             run.model.network.check_supports("perturb", "noise on the embeddings")
             run.network.patches.append(NoisyEmbeddings(self.noise, run.seeds))
+        if self.softmax_temperature != 1:
+            run.modifiers.insert(0, lambda logits, step: logits / self.softmax_temperature)
         drawn = run.draw(0, start, wanted=free)
         run.accept(run.keep(drawn, drawn.log_probability))
 
     def start(self, run: Run, free: Tensor) -> Tensor:
         """[B, N] a random code in every cell, but the mask in a share of the free ones."""
-        codes = [torch.randint(run.model.codebook_size, (run.cells,), generator=g) for g in run.generators]
-        order = [torch.rand(run.cells, generator=g) for g in run.generators]
-        codes, order = (sent(torch.stack(rows), free.device) for rows in (codes, order))
+        codes, uniform = self.numbers(run)
+        # The released code masks the cells whose entry in the order is small, not those that come early in it.
+        order = uniform.argsort(dim=1).float()
         counts = [round(self.masked * count) for count in run.left]
         return codes.masked_fill(free & least_confident(order, free, counts), run.model.mask_id)
+
+    def numbers(self, run: Run) -> tuple[Tensor, Tensor]:
+        """[B, N] codes, and uniform numbers that say which cells start masked."""
+        codes = [torch.randint(run.model.codebook_size, (run.cells,), generator=g) for g in run.generators]
+        uniform = [torch.rand(run.cells, generator=g) for g in run.generators]
+        return sent(torch.stack(codes), run.device), sent(torch.stack(uniform), run.device)
 
 
 class NoisyEmbeddings(RunPatch):
@@ -74,7 +85,12 @@ class NoisyEmbeddings(RunPatch):
 def noisy(embeddings: Tensor, sigma: float, seeds: Sequence[int]) -> Tensor:
     """[B, h, w, C] mixed with standard normal noise at the same variance; the same noise for both conditions of a
     guided pair. Drawn on the embeddings' device: an image does not depend on its batch, but on the kind of device."""
-    shape, device = embeddings.shape[1:], embeddings.device
-    own = [torch.randn(shape, generator=seeded_generator(f"embeddings/{s}", device), device=device) for s in seeds]
-    noise = torch.stack(own).repeat(len(embeddings) // len(seeds), 1, 1, 1).to(embeddings.dtype)
+    own = normal(embeddings.shape[1:], seeds, embeddings.device)
+    noise = own.repeat(len(embeddings) // len(seeds), 1, 1, 1).to(embeddings.dtype)
     return sigma * noise + math.sqrt(1 - sigma**2) * embeddings
+
+
+def normal(shape: Sequence[int], seeds: Sequence[int], device: torch.device) -> Tensor:
+    """[B, *shape], of each image by its seed."""
+    own = [torch.randn(shape, generator=seeded_generator(f"embeddings/{s}", device), device=device) for s in seeds]
+    return torch.stack(own)

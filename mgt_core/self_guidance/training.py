@@ -19,6 +19,7 @@ from ..backbones.branch import Branch, fresh_branch
 from ..errors import MGTError, finite_number, path_named, whole_number
 from ..files import alone, sweep
 from ..loading.pipeline import Pipeline
+from ..model import told_index
 from ..plain import plain_number
 from ..sampling.draws import SEED_SPAN, cpu_generator
 from ..settings import hold
@@ -168,7 +169,7 @@ def timestep(rule: str, masked: Tensor, progress: Tensor) -> Tensor:
     """[B] what a run would tell the network about tokens with `masked` [B, N] bool at progress u [B]."""
     if rule == "mask_ratio":
         return masked.float().mean(1)
-    return INDEX_STEPS - 1 - (progress * INDEX_STEPS).floor()
+    return told_index(rule, (progress * INDEX_STEPS).floor(), INDEX_STEPS)
 
 
 def rate(step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ import torch
 
 import mgt_core
 from mgt_core import SAMPLERS
-from support.families import FAMILIES
+from support.families import FAMILIES, KIN
 from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible, tokens_of, watched
 
 pytestmark = pytest.mark.cpu_only("the device is pretended")
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.cpu_only("the device is pretended")
 ASKING = {"merging of known tokens": "patches/token_merging.py", "sampler particles": "samplers/particles.py"}
 ASKING |= {f"sampler {name}": "samplers/adaptive.py" for name in SAMPLERS if SAMPLERS.get(name).ends_early}
 CHOOSING = ("sampler best_of", "sampler particles")
-PAIRS = [(family, case) for family in FAMILIES for case in CASES if possible(family, case)]
+PAIRS = [(family, case) for family in FAMILIES if family not in KIN for case in CASES if possible(family, case)]
 # In another type only what acts inside the network may do otherwise.
 INSIDE = {case for case in CASES if case.startswith("patch ")} | {case for case in MORE if MORE[case].needs}
 HALF = [pair for pair in PAIRS if pair[1] in INSIDE | {"sampler maskgit"}]

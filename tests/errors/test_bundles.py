@@ -209,7 +209,7 @@ BUNDLES = [
         "rule unknown",
         change_config("scheduler", timestep_rule="sigma"),
         "timestep_rule is 'sigma'",
-        "index and mask_ratio",
+        "index, mask_ratio, index_share",
     ),
     ("defaults a list", change_config("scheduler", defaults=[1]), r"defaults \[1\]", "settings by name"),
     ("fewer codes than tokens", fewer_codes, f"has {CODES // 2} codes", f"transformer {CODES}", "different models"),

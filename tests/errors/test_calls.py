@@ -72,7 +72,12 @@ CALLS = [
     ("callback not callable", sample(callback="print"), "callback is 'print'"),
     ("model is a pipeline", sample(model=PIPE), "model is Pipeline", r"\.model of a loaded bundle"),
     ("modifier is a text", lambda: PIPE.model.with_modifier("noise"), "'noise'", "modifier"),
-    ("timestep rule unknown", lambda: PIPE.model.with_timestep_rule("time"), "'time'", "index and mask_ratio"),
+    (
+        "timestep rule unknown",
+        lambda: PIPE.model.with_timestep_rule("time"),
+        "'time'",
+        "index, mask_ratio, index_share",
+    ),
     # tokens
     ("tokens are a tensor", sample(tokens=filled(MASK)), "tokens are Tensor", "TokenState"),
     (

@@ -15,7 +15,7 @@ import mgt_core
 from bench.speed.rows import APPROXIMATE, attach_all
 from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, attachment_from, built_in_settings, preset_files
-from support.bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from support.bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from support.device import HERE
 from support.golden import bundles
 from support.pack import ALIAS, ROOT, load_pack
@@ -35,6 +35,7 @@ def models(tmp_path_factory):
         "amused": "amused-512",
         "halton": "ImageNet_384_large.pth",
         "openmuse": "UnlockMGM_imagenet_256",
+        "muddit": "muddit/1024",
     }
     return {family: mgt_core.load(folder[name], **HERE) for family, name in names.items()}
 
@@ -55,6 +56,7 @@ def test_each_preset_says_what_it_is_for(name):
 LAYOUTS = {
     "Meissonic, 1024 px": ("meissonic", lambda folder: copy_bundle(folder, layout_of("downsample", True))),
     "Monetico, 512 px": ("meissonic", lambda folder: copy_bundle(folder, layout_of("downsample", False))),
+    "Muddit": ("muddit", muddit_bundle),
     "aMUSEd 512": ("amused", amused_bundle),
     "aMUSEd 256": ("amused", lambda folder: amused_bundle(folder, downsample=False)),
     "UnlockMGM folders, pickles": ("openmuse", openmuse_bundle),
@@ -126,6 +128,10 @@ def test_published_values_by_family_and_size(models):
     start = 25.0 if math.prod(models["openmuse"].model.network.trained_grid) <= 256 else 45.0
     assert sampler == mgt_core.MaskGIT((start, 0.0), temperature_shape="compounding", known_confidence=88.72)
     assert Preset.read(FILES["monetico"]).steps == 48
+    focused = {n: Preset.read(FILES[f"maskfocus-{n}"]) for n in ("hps", "geneval")}
+    assert {n: (preset.steps, preset.cfg) for n, preset in focused.items()} == {"hps": (64, 9.0), "geneval": (64, 5.0)}
+    muddit = Preset.read(FILES["muddit"]).fitted(models["muddit"].model)
+    assert all(getattr(muddit, name) == models["muddit"].model.defaults[name] for name in ("steps", "cfg"))
     for name in ("meissonic-choices", "meissonic-choices-differential"):
         assert len(Preset.read(FILES[name]).patches) == 1  # pairs with the zigzag, not all stacked
 

@@ -15,11 +15,17 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic")
+FAMILIES = ("maskgit", "meissonic", "kin/muddit", "kin/dimo")
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
     "*/manifest.json",  # of a whole tree
+    "kin/muddit/*512*",  # the same network in other sizes; its runs are without guidance and of two prompts
+    "kin/muddit/text.*",  # the text encoder and codec are of Meissonic's kinds
+    "kin/muddit/vq.*",
+    "kin/muddit/traces/i2t_1024_b2_question.*",
+    "kin/dimo/base/text_encoder/*",  # conditions are recorded
+    "kin/dimo/base/tokenizer/*",
     "maskgit/halton_tiny/proj1/model.pth",  # model.safetensors; tests write pickles of it themselves
     "maskgit/halton_tiny/trace_confidence_none_cosine.*",  # trace_confidence_linear, with guidance and noise besides
     "maskgit/openmuse_cb1024/*",  # openmuse_tiny, of which every layer is compared
@@ -53,6 +59,13 @@ TENSORS = {
         init.noise_timestep init.starting_mask_ratio*""",
     "meissonic/tome/*_r*": "match*.[!r]* img_ids txt_ids",
     "meissonic/tome/matching.*": "*.dst_idx *.src_idx",
+    # Cases of topk and topp are of the default's settings beside.
+    "kin/dimo/one_step.*": "*.img_ids default.* half*.image no_*.image topp.image [!t]*.logits topk.logits",
+    "kin/muddit/forward_1024.*": "*.img_ids [!t]* ts_* *.text_*",
+    # Draws are made from the seed, and what lies between logits and tokens follows from both.
+    "kin/muddit/traces/*": "*.exp_noise *.temperature *.timestep *.pooled step*.text_argmax cond.* final.image image",
+    "kin/muddit/traces/t2i*": "*_logits",
+    "kin/muddit/traces/i2t*": "step0[!0]*.text_logits",
     "maskgit/*/vq/expected.*": "encoder_out quantized",
     "maskgit/vqgan_tiny/expected.*": "distances soft_code quantized codebook_loss",
     "maskgit/halton_tiny/trace_*": "image mask_after confidence_f64 drawn order halton_order topk_probs",

@@ -31,7 +31,7 @@ THUMBNAIL_BYTES = 14_000  # of the largest file
 WIDTH, HELP_BYTES = 560, 30_000  # pixels, and the largest file, of a picture in a help page
 BUILT_IN = "demo"
 # What a workflow with such a node makes, told on its card.
-MAKES = {"MGTCompareGrid": "a comparison", "MGTClassLabel": "a class of ImageNet"}
+MAKES = {"MGTCaption": "a picture in words", "MGTCompareGrid": "a comparison", "MGTClassLabel": "a class of ImageNet"}
 
 
 def shown_in_help() -> set[str]:

@@ -28,6 +28,14 @@ def copy_bundle(target: Path, source: Path | None = None) -> Path:
     return target
 
 
+def muddit_bundle(target: Path) -> Path:
+    """The golden Muddit with what its base lends, in one folder."""
+    source = OWN / "kin" / "muddit"
+    shutil.copytree(source / "base", target, dirs_exist_ok=True)
+    shutil.copytree(source / "1024", target, dirs_exist_ok=True)
+    return target
+
+
 def weights_file(folder: Path) -> Path:
     """The safetensors file of a folder that holds one."""
     (file,) = folder.glob("*.safetensors")

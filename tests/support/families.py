@@ -9,7 +9,7 @@ import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 from mgt_core.backbones.base import GRID
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -19,7 +19,10 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "muddit": muddit_bundle,
 }
+
+KIN = {"muddit": "meissonic"}  # whose blocks are another's: what these do on a device is tried there
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
 ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model.with_timestep_rule("mask_ratio")}
@@ -72,7 +75,7 @@ SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHE
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
-TIMED = {"meissonic"}  # whose networks are told the time
+TIMED = {"meissonic", "muddit"}  # whose networks are told the time
 
 # Why, in words of the sentence that people get: docs/families.md shows them.
 REFUSED = {}

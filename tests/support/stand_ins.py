@@ -1,9 +1,10 @@
 """Tiny models in the place of those that workflows name, with the sizes of picture they make."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from .encoders import clip_model
 from .golden import bundles
 from .judges import pick_judge
@@ -21,6 +22,8 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "UnlockMGM_imagenet_256": (openmuse_bundle, 16),
     "amused-512": (amused_bundle, 128),
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
+    "muddit/1024": (muddit_bundle, 128),
+    "maskfocus": (lambda target: shutil.copytree(bundles()[0] / "transformer", target), 128),
 }
 
 

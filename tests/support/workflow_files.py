@@ -15,6 +15,8 @@ SAVED = sorted((ROOT / "tests" / "saved_workflows").glob("*/*.json"))
 THUMBNAIL_SIDE = 256  # pixels
 # Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
 STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
+WORDS = "MGTCaption", 3  # steps of captions
+SCALED = "ImageScale", slice(1, 3)
 LABORATORY = "MGTLaboratoryModel", 3  # no smaller batch can be compared with a distribution
 CALIBRATION = {("MGTSCQCalibrate", 7): 2, ("MGTSCQCalibrate", 8): 1}
 
@@ -36,11 +38,13 @@ def shortened(graph: dict, steps: int = 2) -> dict:
     models = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
     sides = [STAND_INS[model][1] for model in models if model in STAND_INS]
     for node in graph["nodes"]:
-        for (kind, place), value in {STEPS: steps, BATCH: 1, LABORATORY: 20, **CALIBRATION}.items():
+        for (kind, place), value in {STEPS: steps, WORDS: steps, BATCH: 1, LABORATORY: 20, **CALIBRATION}.items():
             if node["type"] == kind:
                 node["widgets_values"][place] = value
         if node["type"] == BATCH[0] and sides:
             node["widgets_values"][:2] = sides * 2
+        if node["type"] == SCALED[0] and sides:
+            node["widgets_values"][SCALED[1]] = sides * 2
     return graph
 
 

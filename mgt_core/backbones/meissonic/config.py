@@ -1,6 +1,6 @@
 """Sizes of a Meissonic network."""
 
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 
 from ...errors import MGTError
 
@@ -26,7 +26,7 @@ class MeissonicConfig:
         """Raises MGTError naming missing or contradicting entries; unknown entries are ignored."""
         if values.get("guidance_embeds"):
             raise MGTError("transformer config has guidance_embeds true; only networks without it are supported")
-        missing = [f.name for f in fields(cls) if f.name not in values and f.name not in ("downsample", "upsample")]
+        missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
         if missing:
             raise MGTError(f"transformer config lacks {', '.join(missing)}")
         known = {f.name: values[f.name] for f in fields(cls) if f.name in values}

@@ -39,6 +39,7 @@ from .ends import (
 )
 
 PUBLISHED_CODES = 8192
+TEXT_HEAD = "text_decoder.1.weight"  # what Muddit's checkpoints hold and Meissonic's do not
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
 
 
@@ -65,7 +66,7 @@ class MeissonicTransformer(Backbone):
     config_class = MeissonicConfig
     self_guidance_branch = PooledBranch
     condition_fields = ("hidden", "pooled", "micro")
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention", "words"})
     block_kinds = ("joint", "single")
 
     @property
@@ -99,7 +100,8 @@ class MeissonicTransformer(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes
+        other = TEXT_HEAD in shapes  # Muddit's
+        return "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes and not other
 
     @property
     def mask_id(self) -> int:
@@ -196,6 +198,7 @@ class MeissonicTransformer(Backbone):
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
                 merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
                 joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own, seen)
+            hooks.hear(joined[:, :lead])
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
         image, text = joint(islice(self.transformer_blocks, first), image, text)

@@ -1,0 +1,146 @@
+"""Captions by every way of sampling; what they compute is compared in test_golden_captions.py."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mgt_core
+from mgt_core import MGTError
+from mgt_core.captioning.caption import OverWhole, caption_model, caption_state
+from mgt_core.captioning.words import sentence
+from mgt_core.schedules.base import still_masked
+from support.device import HERE
+from support.families import HASTY
+from support.golden import Spy, pipeline
+from support.golden import bundles as meissonic
+from support.loras import low_rank_pairs, save_diffusers
+from support.muddit import OWN_MUDDIT, muddit
+
+PIPE = muddit("1024", OWN_MUDDIT)
+SIDE = 2 * PIPE.model.side_unit
+IMAGES = torch.rand(2, SIDE, SIDE, 3, generator=torch.Generator().manual_seed(0))
+
+
+def caption(image=IMAGES, question="what is it?", pipe=PIPE, **settings):
+    return mgt_core.caption(pipe, image, question, **{"steps": 3, **settings})
+
+
+@pytest.mark.parametrize("name", mgt_core.SAMPLERS)
+def test_every_sampler(name):
+    """Two captions, each as it is alone."""
+    sampler = {"klass": HASTY, "one_step": mgt_core.OneStep(noise=0.0)}.get(name, name)
+    both = caption(sampler=sampler, seed=5)
+    assert len(both) == 2 and all(isinstance(text, str) and text for text in both)
+    assert caption(IMAGES[1:], sampler=sampler, seed=6) == both[1:]
+
+
+def test_one_step_says_the_likeliest_words():
+    """Worked out from the parts: encoder, network, head."""
+    network, tokens = PIPE.model.network, PIPE.codec.encode(IMAGES)
+    model = caption_model(PIPE.model, PIPE.text, tokens)
+    state = caption_state(model, [[3, 4], []])
+    with torch.inference_mode():
+        hidden, pooled = model.network.text(state.tokens[:, 0].to(PIPE.model.device))
+        micro = mgt_core.micro_conditions((SIDE, SIDE)).expand(2, -1).to(hidden)
+        prepared = network.prepare(mgt_core.Condition(hidden, pooled, micro), tuple(tokens.shape[1:]))
+        rows = network.text_features(tokens.to(hidden.device), torch.zeros(1).to(hidden), prepared)
+        words = network.text_head(rows).argmax(-1).cpu()
+    assert caption(question="", steps=1)[1] == sentence(PIPE.text.tokenizer, words[1])
+
+
+def test_what_is_chosen_acts():
+    seen, plain = [], caption()
+    caption(IMAGES[:1], callback=seen.append, steps=None)
+    assert len(seen) == 32 and {step.total for step in seen} == {32}
+    assert caption() == plain != caption(seed=1)
+    assert caption(schedule="sigmoid") != plain
+    assert caption(temperature=30.0) != plain
+    assert caption(question="describe") != plain
+
+
+def test_no_guidance_but_where_it_is_asked_for():
+    """At 0 it is the caption of a picture all masked, which is the same for all."""
+    nothing = caption(cfg=0.0, seed=[4, 4])
+    assert nothing[0] == nothing[1] and caption(seed=[4, 4])[0] != nothing[0]
+    assert caption(cfg=3.0) != caption() == caption(cfg=1.0)
+
+
+def test_modifiers_come_along_and_patches_do_not(caplog):
+    spy = Spy()
+    model = PIPE.model.with_modifier(mgt_core.TopKTopP(k=1)).with_modifier(spy)
+    caption(pipe=replace(PIPE, model=model))
+    assert (spy.seen["logits"].isfinite().sum(-1) == 1).all() and "no effect" not in caplog.text
+    merging = PIPE.model.with_token_merging(0.5)
+    assert caption(pipe=replace(PIPE, model=merging)) == caption() and "token merging has no effect" in caplog.text
+
+
+def test_a_lora_of_the_network_acts(tmp_path):
+    file = save_diffusers(tmp_path / "lora.safetensors", low_rank_pairs(PIPE.model.network), 2.0)
+    assert caption(pipe=replace(PIPE, model=PIPE.model.with_lora(file, 3.0))) != caption()
+
+
+@given(st.integers(1, 40), st.integers(0, 76), st.sampled_from(["cosine", "linear"]))
+@settings(max_examples=30, deadline=None)
+def test_counts_are_of_all_places(steps, asked, name):
+    """n = floor(77 gamma), one at least revealed and one left a step, whatever the question takes."""
+    free, left = 77 - asked, []
+    schedule = mgt_core.SCHEDULES.get(name)()
+    now = free
+    for index, share in enumerate(torch.arange(1, steps + 1) / steps):
+        now = still_masked(int((77 * schedule.ratio(share)).floor()), now, steps - 1 - index)
+        left.append(now)
+    assert OverWhole(schedule, 77).counts(steps, free) == left
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision(dtype):
+    pipe = mgt_core.load(OWN_MUDDIT / "1024", base=OWN_MUDDIT / "base", dtype=dtype, device=HERE["device"])
+    assert len(caption(pipe=pipe)) == 2
+
+
+def without_mask() -> mgt_core.Pipeline:
+    network = mgt_core.replaced(PIPE.model.network, {}, share=False)
+    network.mask_word = None
+    return replace(PIPE, model=replace(PIPE.model, network=network))
+
+
+def other_text(**values) -> mgt_core.Pipeline:
+    config = type(PIPE.text.network.config).from_dict(PIPE.text.network.config.to_dict() | values)
+    network = type(PIPE.text.network)(config)
+    return replace(PIPE, text=replace(PIPE.text, network=network))
+
+
+BAD = {
+    "noise": (lambda: caption(sampler="one_step"), "noise on the embeddings does not work on captions"),
+    "objects": (
+        lambda: caption(sampler=mgt_core.Uncage((2.0, 0.0), objects=((((1,),), ((2,),)),))),
+        "UNCAGE does not work on captions",
+    ),
+    "reward": (
+        lambda: caption(sampler=mgt_core.BestOf(reward=mgt_core.ColourAgreement())),
+        "steered by a reward, which looks at pictures",
+    ),
+    "no text head": (
+        lambda: caption(pipe=pipeline(meissonic()[0])),
+        r"text head \(muddit\), and this one is Meissonic",
+    ),
+    "no mask": (lambda: caption(pipe=without_mask()), "need mask_token_embedding.pth.* folder 1024"),
+    "no text encoder": (lambda: caption(pipe=replace(PIPE, text=None)), "text_encoder is NoneType"),
+    "words": (lambda: caption(pipe=other_text(vocab_size=600)), "knows 600 words and the text head of this model 534"),
+    "width": (lambda: caption(pipe=other_text(hidden_size=48)), "masked word is of width 40 .* of 48"),
+    "pooled": (lambda: caption(pipe=other_text(projection_dim=8)), "gives pooled states of width 8 and .* takes 24"),
+    "size": (lambda: caption(torch.rand(1, SIDE, SIDE + 8, 3)), f"is {SIDE + 8} x {SIDE} pixels; .*scale it to"),
+    "questions": (lambda: caption(question=["a", "b", "c"]), "expected one text, or 2, one a picture"),
+    "no pipeline": (lambda: mgt_core.caption(PIPE.model, IMAGES), "was given MGTModel; expected a loaded bundle"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input(name):
+    call, words = BAD[name]
+    with pytest.raises(MGTError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
