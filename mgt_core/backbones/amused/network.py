@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -53,6 +54,7 @@ class AmusedTransformer(Backbone):
     self_guidance_branch = AmusedBranch
     condition_fields = ("hidden", "pooled", "micro")
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
+    refusals = MappingProxyType({"words": "its blocks read words, and write none"})
 
     def __init__(self, config: AmusedConfig):
         super().__init__()
