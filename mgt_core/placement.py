@@ -71,7 +71,7 @@ def room_of(placement: Placement | None, network: nn.Module) -> Room:
 @dataclass(frozen=True)
 class Together:
     """Several networks that one evaluation takes. Each may lie on a device of its own; the first one's is that of the
-    evaluation."""
+    evaluation. Nothing is joined to it: LoRAs are with the networks already."""
 
     placements: tuple[Placement, ...]
 
@@ -86,10 +86,6 @@ class Together:
 
     def room(self) -> Room:
         return self.placements[0].room()
-
-    def joined(self, network: nn.Module, added: nn.Module) -> "Together":
-        first, *others = self.placements
-        return replace(self, placements=(first.joined(network, added), *others))
 
 
 def compute_dtype(network: nn.Module) -> torch.dtype:

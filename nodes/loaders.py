@@ -76,12 +76,10 @@ class MGTLoadModel:
                         "as the transformer.",
                     )
                 ),
-                "base": advanced(
-                    offered(
-                        [*choices.OWN["base"], *host.lenders("vqvae")],
-                        "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune "
-                        "that is published as a transformer alone. A whole model borrows nothing.",
-                    )
+                "base": offered(
+                    [*choices.OWN["base"], *host.lenders("vqvae")],
+                    "The model that lends what this one lacks: text encoder, tokenizer and codec for a fine-tune "
+                    "that is published as a transformer alone. A whole model borrows nothing.",
                 ),
             },
             "hidden": {"unique_id": "UNIQUE_ID"},

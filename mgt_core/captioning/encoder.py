@@ -38,6 +38,7 @@ class MaskedText(nn.Module):
         """[B, L] -> hidden_states[-2] [B, L, D], and [B, P] the projected state of the largest id, the first of them:
         of a finished text the end token, and of any other the first mask (CLIP's first rule, which Muddit was trained
         with, whatever end token a config names)."""
+        self.row = self.row.to(ids.device)  # moved once, not at every step
         with self.masked_words():
             out = self.network(ids, output_hidden_states=True, return_dict=True)
         last = out.last_hidden_state[torch.arange(len(ids), device=ids.device), ids.argmax(-1)]

@@ -1,5 +1,7 @@
 """The other way round: a network for pictures as a backbone whose tokens are the words of a caption."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,13 @@ from ..backbones.meissonic.muddit import MudditTransformer
 from ..errors import MGTError
 from ..types import Condition, micro_conditions
 from .encoder import MaskedText
+
+
+class Asked(NamedTuple):
+    """pictures: [B, h, w] tokens of what is asked about. micro: [B, 5] their micro-conditions."""
+
+    pictures: Tensor
+    micro: Tensor
 
 
 class CaptionNetwork(Backbone):
@@ -70,16 +79,17 @@ class CaptionNetwork(Backbone):
     def check_supports(self, patch: str, name: str) -> None:
         raise MGTError(f"{name} does not work on captions: nothing acts inside their network; take it away")
 
-    def prepare(self, condition: Condition, grid: tuple[int, int]) -> Tensor:
-        """[B, h, w] the pictures that are asked about."""
-        return self.pictures.to(condition.labels.device)[condition.labels]
+    def prepare(self, condition: Condition, grid: tuple[int, int]) -> Asked:
+        device = condition.labels.device
+        micro = self.micro.to(device).expand(condition.batch, -1)
+        return Asked(self.pictures.to(device)[condition.labels], micro)
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Tensor, hooks: Hooks = NO_HOOKS) -> Tensor:
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Asked, hooks: Hooks = NO_HOOKS) -> Tensor:
         device, elsewhere = tokens.device, next(self.text.parameters()).device
         hidden, pooled = (states.to(device) for states in self.text(tokens.flatten(1).to(elsewhere)))
-        condition = Condition(hidden=hidden, pooled=pooled, micro=self.micro.to(device).expand(len(tokens), -1))
-        known = self.network.prepare(condition, tuple(prepared.shape[1:]))
-        return self.network.text_features(prepared, timestep, known)[:, None]
+        condition = Condition(hidden=hidden, pooled=pooled, micro=prepared.micro)
+        known = self.network.prepare(condition, tuple(prepared.pictures.shape[1:]))
+        return self.network.text_features(prepared.pictures, timestep, known)[:, None]
 
     def head(self, features: Tensor) -> Tensor:
         return self.network.text_head(features)

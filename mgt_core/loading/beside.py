@@ -10,6 +10,7 @@ from ..errors import MGTError
 from ..placement import compute_dtype
 from .disk import is_file
 from .mistaken import told_apart
+from .weights import pickle_header
 
 
 def with_tensors_beside(network: Backbone, folder: Path) -> Backbone:
@@ -25,6 +26,7 @@ def with_tensors_beside(network: Backbone, folder: Path) -> Backbone:
 def read_vector(file: Path) -> Tensor:
     """A tensor [C] of finite numbers that torch.save wrote. Raises MGTError saying what the file is instead."""
     with told_apart(file):
+        pickle_header(file)  # raises for objects of any other kind, before torch opens it
         try:
             held = torch.load(file, map_location="cpu", weights_only=True)
         except Exception:

@@ -1,6 +1,6 @@
 """Captions by every way of sampling; what they compute is compared in test_golden_captions.py."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ import mgt_core
 from mgt_core import MGTError
 from mgt_core.captioning.caption import OverWhole, caption_model, caption_state
 from mgt_core.captioning.words import sentence
+from mgt_core.room import room_on
 from mgt_core.schedules.base import still_masked
 from support.device import HERE
 from support.families import HASTY
@@ -99,6 +100,47 @@ def test_counts_are_of_all_places(steps, asked, name):
 def test_half_precision(dtype):
     pipe = mgt_core.load(OWN_MUDDIT / "1024", base=OWN_MUDDIT / "base", dtype=dtype, device=HERE["device"])
     assert len(caption(pipe=pipe)) == 2
+
+
+@pytest.mark.parametrize("text", [None, "w8a16"])
+def test_packed(text):
+    """The text head stays as it is, whatever is packed before it and beside it."""
+    pipe = replace(PIPE, text=mgt_core.quantize_text(PIPE.text, text)) if text else PIPE
+    pipe = mgt_core.quantize_pipeline(pipe, "w4a16")
+    assert torch.equal(pipe.model.network.text_decoder[1].weight, PIPE.model.network.text_decoder[1].weight)
+    assert len(caption(pipe=pipe)) == 2
+
+
+@dataclass
+class Place:
+    """A placement of a host that moves networks, which is asked for all of them in one."""
+
+    moved: list
+    kept: tuple = ()
+
+    def beside(self, other):
+        return Place(self.moved, (*self.kept, other))
+
+    def acquire(self, memory=0):
+        self.moved.append((self, memory, self.kept))
+        return torch.device(HERE["device"])
+
+    def room(self):
+        return room_on(torch.device(HERE["device"]))
+
+
+def test_a_host_moves_both_networks_together():
+    moved = []
+    model, text = Place(moved), Place(moved)
+    placed = replace(PIPE, model=PIPE.model.with_placement(model), text=PIPE.text.with_placement(text))
+    assert caption(pipe=placed) == caption()
+    assert all(kept == (text,) for _, _, kept in moved) and moved[0][1] > 0
+
+
+def test_networks_of_different_hosts_are_each_moved():
+    moved = []
+    text = replace(PIPE, text=PIPE.text.with_placement(Place(moved)))
+    assert caption(pipe=text) == caption() and moved
 
 
 def without_mask() -> mgt_core.Pipeline:

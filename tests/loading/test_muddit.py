@@ -25,6 +25,11 @@ def repository(tmp_path) -> Path:
     return folder
 
 
+def cut_off(file: Path) -> None:
+    held = file.read_bytes()
+    file.write_bytes(held[: len(held) // 2])
+
+
 def load(source, **chosen) -> mgt_core.Pipeline:
     return mgt_core.load(source, **HERE, **{"base": BASE, **chosen})
 
@@ -82,7 +87,9 @@ def test_without_its_text_head_it_is_meissonic(repository):
         (lambda file: torch.save({"row": torch.ones(3)}, file), "holds dict; expected the one vector"),
         (lambda file: torch.save(torch.ones(2, 3), file), r"shape \[2, 3\]; expected the one vector"),
         (lambda file: torch.save(torch.full((3,), float("nan")), file), "not finite numbers"),
-        (lambda file: file.write_bytes(b"no file of torch"), "not a readable file of one tensor"),
+        (lambda file: file.write_bytes(b"no file of torch"), "mask_token_embedding.pth"),
+        (lambda file: torch.save(Path("/"), file), "only plain tensors, numbers, texts and collections of them are"),
+        (cut_off, "mask_token_embedding.pth"),
     ],
 )
 def test_a_mask_that_is_none(repository, content, words):

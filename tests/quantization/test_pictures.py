@@ -69,7 +69,7 @@ def test_masked_states():
 def test_what_the_network_is_told_of_the_time():
     pair = mgt_core.picture_conditions(pipe().model, pipe().text)
     tokens = ids(1)
-    for rule, whole, half in (("index", 7, 3), ("mask_ratio", 1.0, 0.5)):
+    for rule, whole, half in (("index", 7, 3), ("mask_ratio", 1.0, 0.5), ("index_share", 7 / 8, 3 / 8)):
         session = Session.of(pipe().model.with_timestep_rule(rule), *pair, replace(RUN, steps=8), pictures=tokens)
         everything = torch.full_like(tokens, pipe().model.mask_id)
         some = torch.where(torch.arange(16).view(1, 4, 4) < 8, everything, tokens)

@@ -73,6 +73,11 @@ def test_timestep_rule_index(monkeypatch):
     assert [values.tolist() for values in told] == [[3.0, 3.0], [2.0, 2.0], [1.0, 1.0], [0.0, 0.0]]
 
 
+def test_timestep_rule_index_share(monkeypatch):
+    told = told_timesteps(monkeypatch, PIPE.model.with_timestep_rule("index_share"), empty(batch=2), 4)
+    assert [values.tolist() for values in told] == [[0.75, 0.75], [0.5, 0.5], [0.25, 0.25], [0.0, 0.0]]
+
+
 def test_timestep_rule_mask_ratio(monkeypatch):
     known = torch.arange(48).reshape(2, *GRID) < torch.tensor([0, 24 + 9])[:, None, None]
     told = told_timesteps(monkeypatch, PIPE.model.with_timestep_rule("mask_ratio"), partial(known), 4)

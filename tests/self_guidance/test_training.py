@@ -91,6 +91,7 @@ def test_what_the_network_is_told():
     masked = torch.tensor([[True, False, False, False], [True, True, True, True]])
     assert timestep("mask_ratio", masked, torch.tensor([0.9, 0.0])).tolist() == [0.25, 1.0]
     assert timestep("index", masked, torch.tensor([0.999, 0.0])).tolist() == [0.0, 63.0]
+    assert timestep("index_share", masked, torch.tensor([0.999, 0.0])).tolist() == [0.0, 63 / 64]
 
 
 @pytest.mark.parametrize("steps", [1, 5, 3000])

@@ -67,7 +67,7 @@ class MudditTransformer(MeissonicTransformer):
 
     @property
     def published_settings(self) -> dict:
-        """Of its scripts for text to image (Muddit, 64 steps at guidance 9)."""
+        """Of its script for text to image (inference_t2i.py)."""
         return {"steps": 64, "cfg": 9.0, "temperature": (2.0, 0.0), "schedule": "cosine"}
 
     @property
