@@ -33,6 +33,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.reference import ReferencePicture
 from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
@@ -152,6 +153,7 @@ __all__ = [
     "PathPlanning",
     "Pipeline",
     "ReMDM",
+    "ReferencePicture",
     "Rescoring",
     "PromptAgreement",
     "REWARDS",

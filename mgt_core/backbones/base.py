@@ -34,7 +34,9 @@ class Backbone(nn.Module, Published):
 
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
-    supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
+    # The fields of Hooks it heeds, and "reference" where it sees a picture beside the one that is made.
+    supports: ClassVar[frozenset[str]] = frozenset()
+    reads_language: ClassVar[bool] = False  # whether a language model reads its prompts beside the text encoder
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
@@ -161,7 +163,7 @@ class Backbone(nn.Module, Published):
         weights have (see kernels/widened.py)."""
 
     def check_supports(self, patch: str, name: str) -> None:
-        """Raises MGTError when `patch`, a field of Hooks that people know as `name`, has no meaning here."""
+        """Raises MGTError when `patch`, which `supports` would name and people know as `name`, has no meaning here."""
         if patch not in self.supports:
             able = [entry for entry in BACKBONES if patch in BACKBONES.get(entry).supports]
             raise MGTError(

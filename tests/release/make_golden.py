@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic")
+FAMILIES = ("maskgit", "meissonic", "kin/editmgt")
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
@@ -23,6 +23,10 @@ FILES = (  # each with what proves the same
     "maskgit/halton_tiny/proj1/model.pth",  # model.safetensors; tests write pickles of it themselves
     "maskgit/openmuse_tiny/pytorch_model.bin",  # pytorch_model.safetensors, likewise
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
+    "kin/editmgt/editmgt_512/*",  # the 512 px layout, which Meissonic's own networks have
+    "kin/editmgt/*editmgt_512.*",
+    "kin/editmgt/traces/*_512_*",
+    "kin/editmgt/traces/*_g6_*",  # edit_b2_g3_s1_t5, guided, of two pictures
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's; zsample_inv0_* is of this network
 )
 
@@ -44,6 +48,13 @@ TENSORS = {
         init.noise_timestep init.starting_mask_ratio*""",
     "meissonic/tome/*_r*": "match*.[!r]* img_ids txt_ids",
     "meissonic/tome/matching.*": "*.dst_idx *.src_idx",
+    # The states are proven by the logits of traces, which begin with prompts.
+    "kin/editmgt/text.*": "llm_hidden_states_m2",
+    "kin/editmgt/forward_*": "sq.* rect.* weak.* *.img_ids *.reference_ids",
+    "kin/editmgt/traces/*": """cond.img_ids reference_ids step*.drawn step*.model_timestep step*.temperature
+        step*.timestep""",
+    "kin/editmgt/traces/edit_b2_*": "final.image step*.cond_logits step*.uncond_logits",
+    "kin/editmgt/local.*": "step.* map.logits scores.rescaled scores.upsampled",
     "maskgit/*/vq/expected.*": "encoder_out quantized",
     "maskgit/vqgan_tiny/expected.*": "distances soft_code quantized codebook_loss",
     "maskgit/halton_tiny/trace_*": "image mask_after confidence_f64 drawn order halton_order topk_probs",

@@ -9,6 +9,7 @@ import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .editmgt import editmgt_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -18,6 +19,7 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "editmgt": editmgt_bundle,
 }
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
@@ -26,10 +28,17 @@ ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model
 ACTING: dict[str, Callable[[MGTModel], dict]] = {
     "compile": lambda model: {"backend": "eager"},
     "guidance": lambda model: {"start": 0.25, "end": 0.75},
+    "reference": lambda model: {"tokens": reference_tokens(model)},
     "rescoring": lambda model: {"rescorer": model.with_modifier(mgt_core.TopKTopP(k=1))},
     "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
     "top_k_top_p": lambda model: {"k": 2},
 }
+
+
+def reference_tokens(model: MGTModel, side: int = 8) -> torch.Tensor:
+    """Of a picture of any codes, on a grid of `side`."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(model.codebook_size, (1, side, side), generator=generator)
 
 
 def acting(model: MGTModel, name: str, kind: type) -> MGTModel:

@@ -4,7 +4,7 @@ Parameter names are those of the published checkpoints, so that they load unchan
 the 1024 px one halves the token grid before the blocks (downsample / upsample), the 512 px one does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -37,6 +37,7 @@ from .ends import (
     sinusoid,
     time_frequencies,
 )
+from .reference import Reference
 
 PUBLISHED_CODES = 8192
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
@@ -48,7 +49,7 @@ class Prepared:
 
     context: [B, L, C] projected text. pooled: [B, C] its share of the modulation input.
     tables: rotary_table [L + n, head_dim] float32, text rows first (position 0: no rotation).
-    frequencies: [TIME_DIM / 2] of the timestep's sinusoid.
+    frequencies: [TIME_DIM / 2] of the timestep's sinusoid. reference: a picture beside the one that is made, if any.
     """
 
     context: Tensor
@@ -56,6 +57,7 @@ class Prepared:
     tables: Tensor
     frequencies: Tensor
     grid: tuple[int, int]
+    reference: Reference | None = None
 
 
 @BACKBONES.register("meissonic")
@@ -99,7 +101,8 @@ class MeissonicTransformer(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes
+        own = "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes
+        return own and "connector.projector.weight" not in shapes  # which is EditMGT
 
     @property
     def mask_id(self) -> int:
@@ -153,40 +156,53 @@ class MeissonicTransformer(Backbone):
             grid=inner,
         )
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        dtype = prepared.context.dtype
+    def embedding(self, timestep: Tensor, prepared: Prepared) -> Tensor:
+        """What modulates rows at a timestep [1] or [B], after its SiLU: [B, C]."""
         # float32 until here: 63 * 1000 is not a half-precision number.
-        time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(dtype)
-        embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
-        beat()
+        time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(prepared.context.dtype)
+        return F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
+
+    def image_rows(self, tokens: Tensor, perturb: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Tokens [B, h, w] -> rows [B, n, C] as they enter the first block."""
         x = self.embed(tokens)
         beat()
-        if hooks.perturb is not None:
-            x = hooks.perturb(x)
+        if perturb is not None:
+            x = perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         beat()
-        image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
-        text, tables = prepared.context, prepared.tables
+        return self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
+
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
+        embedding = self.embedding(timestep, prepared)
+        beat()
+        image = self.image_rows(tokens, hooks.perturb)
+        text, tables, reference = prepared.context, prepared.tables, prepared.reference
         merging, cache = hooks.merging, hooks.cache
         if cache:
             image, text, tables = cache.select(image, text, tables)
+        if reference is not None:
+            reference = reference.as_known() if cache and cache.rows is not None else reference
+            tables = reference.joined(tables)
         above = iter(hooks.top_down or ())
         skip = hooks.skip
         # Text rows are of no use after the blocks, so that a shortcut past the single ones needs the image's alone.
         first = min(skip.first, len(self.transformer_blocks)) if skip else 0
 
-        def joint(blocks: Iterable[JointBlock], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        def joint(
+            blocks: Iterable[JointBlock], image: Tensor, text: Tensor, reference: Reference | None
+        ) -> tuple[Tensor, Tensor, Reference | None]:
             for block in blocks:
                 beat()
                 hooks.tap(image)
                 merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
-                image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
-            return image, text
+                memory, own = cache and cache.memory(), next(above, None)
+                image, text, reference = block(image, text, embedding, tables, merges, memory, own, reference)
+            return image, text, reference
 
         def others(image: Tensor) -> Tensor:
             """Image rows after the last block, of those after the first ones."""
-            image, words = joint(islice(self.transformer_blocks, first, None), image, text)
+            image, words, beside = joint(islice(self.transformer_blocks, first, None), image, text, reference)
             joined, lead = torch.cat([words, image], dim=1), words.shape[1]
             seen = hooks.attention and partial(hooks.attention, lead)
             for block in self.single_transformer_blocks:
@@ -195,10 +211,11 @@ class MeissonicTransformer(Backbone):
                 own = next(above, None)
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
                 merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-                joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own, seen)
+                memory = cache and cache.memory()
+                joined, beside = block(joined, embedding, tables, merges.after(lead), memory, own, seen, beside)
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
-        image, text = joint(islice(self.transformer_blocks, first), image, text)
+        image, text, reference = joint(islice(self.transformer_blocks, first), image, text, reference)
         image = within_half(skip.past(others, image, cache and cache.rows)) if skip else others(image)
         hooks.tap(image)
         beat()
