@@ -58,8 +58,9 @@ def test_what_a_technique_does_shows(both, family):
     """The table would not notice a technique that does nothing."""
     plain = both(family, "sampler maskgit")
     same = {t for t in TECHNIQUES if (family, t) not in REFUSED and torch.equal(both(family, t), plain)}
-    # The plain run itself; and only Meissonic's network takes notice of the time.
-    assert same <= {"sampler maskgit", "schedule cosine"} | EXACT | ({TIME} if family != "meissonic" else set())
+    # The plain run itself; and only Meissonic's networks take notice of the time.
+    timed = family in ("meissonic", "editmgt")
+    assert same <= {"sampler maskgit", "schedule cosine"} | EXACT | (set() if timed else {TIME})
 
 
 @pytest.mark.parametrize("family", FAMILIES)

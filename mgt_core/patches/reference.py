@@ -102,7 +102,7 @@ class RunReference(RunPatch):
                     "make them of one size, or set it to 0".format(*sides)
                 )
             self.maps = LocalMaps.of(settings, run.model.network)
-            self.known = own.flatten(1)
+            self.clean = own.flatten(1)
 
     def prepared(self, prepared: Any, network: Backbone) -> Any:
         return network.with_reference(prepared, self.tokens, self.settings.strength)
@@ -114,8 +114,8 @@ class RunReference(RunPatch):
         maps = None if self.maps is None else self.maps.read()
         if maps is None:
             return ids
-        self.known = sent(self.known, ids.device)
+        self.clean = sent(self.clean, ids.device)
         where, tokens = step.positions, step.tokens
         low = cell_scores(maps, tuple(tokens.shape[1:])).flatten(1) < self.settings.local_guidance
         low &= tokens.flatten(1) == self.mask_id
-        return torch.where(low.gather(1, where), self.known.gather(1, where), ids)
+        return torch.where(low.gather(1, where), self.clean.gather(1, where), ids)

@@ -185,7 +185,7 @@ class Run:
         choose, rows = self.draws.categorical, self.cells
         if not self.at_once:
             choose, rows = self.chooser(step), self.rows_at_once
-        ids, scores = draw(guided, step, self.modified, partial(self.chosen, choose), rows, seen)
+        ids, scores = draw(guided, step, self.modified, partial(self.drawn_ids, choose), rows, seen)
         self.check_finite(scores, index, lambda: evaluate().rows())
         return filled(step, tokens, counts, ids, scores)
 
@@ -200,7 +200,7 @@ class Run:
             logits = modifier(logits, step)
         return logits
 
-    def chosen(self, choose: Choose, logits: Tensor, step: Step) -> Tensor:
+    def drawn_ids(self, choose: Choose, logits: Tensor, step: Step) -> Tensor:
         """Ids [B, m] that `choose` draws, as patches leave them."""
         ids = choose(logits, step)
         for patch in self.network.patches:

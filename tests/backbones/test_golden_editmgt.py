@@ -208,7 +208,7 @@ def test_golden_local_step():
     run = RunReference(ReferencePicture(recorded["step.reference_tokens"], local_guidance=0.3))
     local = float(recorded["step.local_guidance"])
     run.settings, run.mask_id = replace(run.settings, local_guidance=local), mask
-    run.known = run.settings.tokens.flatten(1)
+    run.clean = run.settings.tokens.flatten(1)
     run.maps = LocalMaps(0, 0)
     run.maps.last_read = recorded["scores.raw"].unflatten(1, grid)
     step = mgt_core.Step(index, steps, tokens, positions=torch.arange(tokens[0].numel(), device=DEVICE)[None])

@@ -25,3 +25,10 @@ def editmgt_bundle(target: Path) -> Path:
     for part in ("editmgt", *PARTS):
         shutil.copytree(OWN / "kin" / "editmgt" / part, target / part)
     return target
+
+
+@cache
+def own_pipeline() -> mgt_core.Pipeline:
+    """The tiny one of the project's own tree."""
+    folder = OWN / "kin" / "editmgt"
+    return mgt_core.load(folder, transformer=folder / "editmgt", **HERE)

@@ -113,7 +113,9 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
     """Of two images, each its own."""
     if pipe.text is None:
         return Condition(labels=torch.tensor([1, 2])), Condition(labels=torch.tensor([3, 3]))
-    return pipe.text.encode(["a cat", "a red dog"]), pipe.text.encode(["", ""])
+    # Said often enough to be more than what fills up a long prompt.
+    often = pipe.text.max_length // 2 if pipe.text.max_length > 77 else 1
+    return pipe.text.encode([often * "a cat", often * "a red dog"]), pipe.text.encode(["", ""])
 
 
 def one_of(condition: Condition, index: int) -> Condition:
