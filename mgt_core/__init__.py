@@ -17,7 +17,7 @@ from .codecs.base import Codec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
-from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
+from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, stretched, vary_tokens
 from .errors import MGTError, whole_number
 from .loading.bundle import load, load_text_encoder
 from .loading.pipeline import Pipeline
@@ -216,5 +216,6 @@ __all__ = [
     "sample",
     "save_bundle",
     "settle",
+    "stretched",
     "vary_tokens",
 ]

@@ -145,6 +145,15 @@ class InstructionEncoder(TextEncoder):
     def saved(self) -> tuple[SavedText, ...]:
         return *self.pooling.saved, SavedText("llm_encoder", self.network.language, self.tokenizer, "llm_encoder")
 
+    def _weighed(self, prompt: str) -> list[tuple[str, float]]:
+        """A blank belongs to the word behind it."""
+        pieces, blank = [], ""
+        for text, weight in super()._weighed(prompt):
+            kept = text.rstrip(" ")
+            pieces.append((blank + kept, weight))
+            blank = text[len(kept) :]
+        return [*pieces, (blank, 1.0)]
+
     def spellings(self, words: Sequence[str]) -> list[list[list[int]]]:
         """A word at the very start of a prompt has other ids than one behind a blank."""
         behind, first = ([self._ids(before + word) for word in words] for before in (" ", ""))

@@ -127,8 +127,12 @@ class TextEncoder:
         with told_of("the tokenizer", "cannot read the prompt"):
             return [
                 [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
-                for text, weight in (parse_weights(whole_text(prompt)) if weights else [(whole_text(prompt), 1.0)])
+                for text, weight in (self._weighed(whole_text(prompt)) if weights else [(whole_text(prompt), 1.0)])
             ]
+
+    def _weighed(self, prompt: str) -> list[tuple[str, float]]:
+        """Pieces of a prompt and their weights."""
+        return parse_weights(prompt)
 
     def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
         """Tokens and weights of a prompt, in chunks that fit the encoder."""

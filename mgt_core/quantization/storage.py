@@ -26,7 +26,7 @@ from .pipeline import calibration_file
 from .schemes import Scheme
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PARTS = ("model_index.json", "transformer", "vqvae", "scheduler", "text_encoder", "tokenizer")
+PARTS = ("model_index.json", "transformer", "vqvae", "scheduler", "text_encoder", "tokenizer", "llm_encoder")
 
 Writer = Callable[..., Path]
 

@@ -50,8 +50,9 @@ class EditMGT(MeissonicTransformer):
 
     @property
     def published_settings(self) -> dict:
-        """Of its authors' script for editing."""
-        return {"steps": 36, "cfg": 6.0, "temperature": (2.0, 0.0), "schedule": "cosine"}
+        """Of its authors' script for editing, and of their inpainting."""
+        schedules = {"schedule": "cosine", "inpainting_schedule": "cosine"}
+        return {"steps": 36, "cfg": 6.0, "temperature": (2.0, 0.0), **schedules}
 
     @property
     def block_counts(self) -> tuple[int, int]:
