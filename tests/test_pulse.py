@@ -16,6 +16,7 @@ from support.tape import counted
 
 BLOCKS = {  # what the modules are called whose beginning is asked about
     "meissonic": ("JointBlock", "SingleBlock"),
+    "editmgt": ("JointBlock", "SingleBlock"),
     "openmuse": ("Layer",),
     "halton": ("Block",),
     "amused": ("TransformerLayer", "UVit2DTransformerBlock", "BasicTransformerBlock"),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import mgt_core
 from mgt_core import MGTError, ReferencePicture
 from mgt_core.backbones.hooks import NO_HOOKS, Hooks
-from mgt_core.backbones.meissonic.reference import Reference, attention_beside
+from mgt_core.backbones.meissonic.reference import Beside, Reference, attention_beside
 from mgt_core.backbones.merge import BlockMerges, Merge
 from mgt_core.patches.local_guidance import KEPT, LocalMaps, cell_scores, rescaled, smoothed
 from mgt_core.patches.reference import RunReference
@@ -53,13 +53,14 @@ def test_attention_by_its_formula(rows, count, computed, strength, seed):
     generator = torch.Generator().manual_seed(seed)
     q = torch.randn(2, 3, rows + computed, 4, generator=generator)
     k, v = torch.randn(2, 2, 3, rows + count, 4, generator=generator)
-    own = torch.zeros(2, computed, 12)
-    reference = Reference(own, own[:, 0:0], torch.zeros(computed, 4), torch.tensor(strength).log().item(), count)
+    own = torch.zeros(2, count, 12)
+    reference = Reference(own, own[:, 0], torch.zeros(count, 4), torch.tensor(strength).log().item())
+    beside = Beside(reference, own[:, :computed], reference.table[:computed])
     weights = (q.double() @ k.double().transpose(2, 3) / 2).exp()
     weights[:, :, :rows, rows:] *= strength
     weights[:, :, rows:, :rows] *= strength
     wanted = weights / weights.sum(-1, keepdim=True) @ v.double()
-    torch.testing.assert_close(attention_beside(q, k, v, None, reference).double(), wanted, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(attention_beside(q, k, v, None, beside).double(), wanted, atol=1e-5, rtol=1e-4)
 
 
 @few
@@ -122,7 +123,7 @@ def test_what_a_cache_keeps_is_what_is_computed(prepared):
     whole = features(prepared, Hooks(cache=ActiveCache(computed)))
     torch.testing.assert_close(whole, features(prepared))
     keys = computed.keys[0].shape[2]
-    assert keys == prepared.context.shape[1] + 16 + prepared.reference.count
+    assert keys == prepared.context.shape[1] + 16 + prepared.reference.rows.shape[1]
     rows = torch.tensor([[0, 5, 9], [3, 1, 15]], device=DEVICE)
     torch.testing.assert_close(features(prepared, Hooks(cache=ActiveCache(computed, rows))), whole, atol=1e-4, rtol=0)
 

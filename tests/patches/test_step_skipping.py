@@ -22,6 +22,7 @@ every_family = pytest.mark.parametrize("family", SKIPPING)
 # What blocks there are, in their order.
 BLOCKS = {
     "meissonic": lambda net: [*net.transformer_blocks, *net.single_transformer_blocks],
+    "editmgt": lambda net: [*net.transformer_blocks, *net.single_transformer_blocks],
     "openmuse": lambda net: list(net.transformer_layers),
     "halton": lambda net: list(net.transformer["layers"]),
 }

@@ -17,7 +17,7 @@ from ...kernels.sides import sides, sides_of
 from ...pulse import beat
 from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, merged, merged_tables, unmerged
-from .reference import Reference, attention_beside
+from .reference import Beside, attention_beside
 
 FP16_LIMIT = 65504
 CPU_ROWS = 512
@@ -91,13 +91,13 @@ class Rows(NamedTuple):
     merge: Merge | None = None
     memory: Memory | None = None
     seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None
-    reference: Reference | None = None
+    beside: Beside | None = None
 
     @property
     def whole(self) -> Merge | None:
         """`merge` of all rows."""
-        merge, reference = self.merge, self.reference
-        return merge if merge is None or reference is None else merge.after(0, reference.count)
+        merge, beside = self.merge, self.beside
+        return merge if merge is None or beside is None else merge.after(0, beside.count)
 
     @property
     def table(self) -> Tensor:
@@ -110,11 +110,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     if rows.memory is not None:
         k, v = rows.memory(k, v, rows.whole)
     if rows.seen is not None:
-        beside = (0, 0) if rows.reference is None else (rows.reference.rows.shape[1], rows.reference.count)
-        own = (x[:, :, : x.shape[2] - count] for x, count in zip((q, k), beside, strict=True))
+        counts = (0, 0) if rows.beside is None else (rows.beside.rows.shape[1], rows.beside.count)
+        own = (x[:, :, : x.shape[2] - count] for x, count in zip((q, k), counts, strict=True))
         rows.seen(*own, rows.merge)
     beat()
-    out = attention_beside(q, k, v, rows.whole, rows.reference)
+    out = attention_beside(q, k, v, rows.whole, rows.beside)
     beat()
     return out.transpose(1, 2).flatten(2)
 
@@ -185,26 +185,26 @@ class JointBlock(nn.Module):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
-        reference: Reference | None = None,
-    ) -> tuple[Tensor, Tensor, Reference | None]:
+        beside: Beside | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """image, top_down: [B, n, C]; text: [B, L, C]; embedding: [B, C] after its SiLU; tables: of text, image and
-        reference."""
+        what is `beside`, whose rows become those after the block."""
         by, by_text = self.norm1(embedding), self.norm1_context(embedding)
-        rows = Rows(tables, merges.after(text.shape[1]).attention, memory, reference=reference)
+        rows = Rows(tables, merges.after(text.shape[1]).attention, memory, beside=beside)
         normed = merged(merges.attention, modulate(image, by, 0))
-        if reference is not None:
-            by_own, count = self.norm1(reference.embedding), normed.shape[1]
-            normed = torch.cat([normed, modulate(reference.rows, by_own, 0)], dim=1)
+        if beside is not None:
+            by_own, count = self.norm1(beside.reference.embedding), normed.shape[1]
+            normed = torch.cat([normed, modulate(beside.rows, by_own, 0)], dim=1)
         attn_image, attn_text = self.attn(normed, modulate(text, by_text, 0), rows, top_down)
-        if reference is not None:
-            own, normed = gated_and_modulated(reference.rows, by_own, 0, attn_image[:, count:])
-            reference = reference.holding(gated(own, by_own, 1, self.ff(normed)))
+        if beside is not None:
+            own, normed = gated_and_modulated(beside.rows, by_own, 0, attn_image[:, count:])
+            beside.rows = gated(own, by_own, 1, self.ff(normed))
             attn_image = attn_image[:, :count]
         image, normed = gated_and_modulated(image, by, 0, unmerged(merges.attention, attn_image))
         image = gated(image, by, 1, unmerged(merges.mlp, self.ff(merged(merges.mlp, normed))))
         text, normed = gated_and_modulated(text, by_text, 0, attn_text)
         text = gated(text, by_text, 1, self.ff_context(normed))
-        return image, within_half(text), reference
+        return image, within_half(text)
 
 
 class SingleBlock(nn.Module):
@@ -227,29 +227,29 @@ class SingleBlock(nn.Module):
         memory: Memory | None = None,
         top_down: Tensor | None = None,
         seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
-        reference: Reference | None = None,
-    ) -> tuple[Tensor, Reference | None]:
+        beside: Beside | None = None,
+    ) -> Tensor:
         """x, top_down: [B, S, C], text first; embedding: [B, C] after its SiLU; `merges` speak of all its rows; tables:
-        of these and the reference."""
+        of these and what is `beside`, whose rows become those after the block."""
         by = self.norm(embedding)
         normed = modulate(x, by, 0)
-        rows = Rows(tables, merges.attention, memory, seen, reference)
+        rows = Rows(tables, merges.attention, memory, seen, beside)
         attended = merged(merges.attention, normed)
-        if reference is not None:
-            by_own, count = self.norm(reference.embedding), attended.shape[1]
-            own = modulate(reference.rows, by_own, 0)
+        if beside is not None:
+            by_own, count = self.norm(beside.reference.embedding), attended.shape[1]
+            own = modulate(beside.rows, by_own, 0)
             attended = torch.cat([attended, own], dim=1)
         attn = self.attn(attended, rows, top_down)
-        if reference is not None:
+        if beside is not None:
             added = in_parts(self.out, attn[:, count:], own)
-            reference = reference.holding(within_half(gated(reference.rows, by_own, 0, added)))
+            beside.rows = within_half(gated(beside.rows, by_own, 0, added))
             attn = attn[:, :count]
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:
             mlp = unmerged(merges.mlp, self.mlp(merged(merges.mlp, normed)))
             out = of_parts(self.proj_out, unmerged(merges.attention, attn), mlp)
-        return within_half(gated(x, by, 0, out)), reference
+        return within_half(gated(x, by, 0, out))
 
     def mlp(self, x: Tensor) -> Tensor:
         return gelu(self.proj_mlp, x)

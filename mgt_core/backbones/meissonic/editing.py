@@ -75,12 +75,10 @@ class EditMGT(MeissonicTransformer):
         tokens = sent(tokens, device).repeat(images // len(tokens), 1, 1)
         inner = tuple(side // self.grid_multiple for side in tokens.shape[1:])
         cos, sin = rotary_tables(0, inner, self.config.axes_dims_rope)
-        rows = self.image_rows(tokens)
         reference = Reference(
-            rows=rows,
+            rows=self.image_rows(tokens),
             embedding=self.embedding(torch.zeros(1, device=device), prepared),
             table=sent(rotary_table(cos, sin), device),
             bias=math.log(strength),
-            count=rows.shape[1],
         )
         return replace(prepared, reference=reference)

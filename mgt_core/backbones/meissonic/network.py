@@ -177,32 +177,30 @@ class MeissonicTransformer(Backbone):
         embedding = self.embedding(timestep, prepared)
         beat()
         image = self.image_rows(tokens, hooks.perturb)
-        text, tables, reference = prepared.context, prepared.tables, prepared.reference
+        text, tables, beside = prepared.context, prepared.tables, None
         merging, cache = hooks.merging, hooks.cache
         if cache:
             image, text, tables = cache.select(image, text, tables)
-        if reference is not None:
-            reference = reference.as_known() if cache and cache.rows is not None else reference
-            tables = reference.joined(tables)
+        if prepared.reference is not None:
+            beside = prepared.reference.begin(known=cache is not None and cache.rows is not None)
+            tables = beside.joined(tables)
         above = iter(hooks.top_down or ())
         skip = hooks.skip
         # Text rows are of no use after the blocks, so that a shortcut past the single ones needs the image's alone.
         first = min(skip.first, len(self.transformer_blocks)) if skip else 0
 
-        def joint(
-            blocks: Iterable[JointBlock], image: Tensor, text: Tensor, reference: Reference | None
-        ) -> tuple[Tensor, Tensor, Reference | None]:
+        def joint(blocks: Iterable[JointBlock], image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
             for block in blocks:
                 beat()
                 hooks.tap(image)
                 merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
                 memory, own = cache and cache.memory(), next(above, None)
-                image, text, reference = block(image, text, embedding, tables, merges, memory, own, reference)
-            return image, text, reference
+                image, text = block(image, text, embedding, tables, merges, memory, own, beside)
+            return image, text
 
         def others(image: Tensor) -> Tensor:
             """Image rows after the last block, of those after the first ones."""
-            image, words, beside = joint(islice(self.transformer_blocks, first, None), image, text, reference)
+            image, words = joint(islice(self.transformer_blocks, first, None), image, text)
             joined, lead = torch.cat([words, image], dim=1), words.shape[1]
             seen = hooks.attention and partial(hooks.attention, lead)
             for block in self.single_transformer_blocks:
@@ -212,10 +210,10 @@ class MeissonicTransformer(Backbone):
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
                 merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
                 memory = cache and cache.memory()
-                joined, beside = block(joined, embedding, tables, merges.after(lead), memory, own, seen, beside)
+                joined = block(joined, embedding, tables, merges.after(lead), memory, own, seen, beside)
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
-        image, text, reference = joint(islice(self.transformer_blocks, first), image, text, reference)
+        image, text = joint(islice(self.transformer_blocks, first), image, text)
         image = within_half(skip.past(others, image, cache and cache.rows)) if skip else others(image)
         hooks.tap(image)
         beat()
