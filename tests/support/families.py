@@ -38,7 +38,7 @@ ACTING: dict[str, Callable[[MGTModel], dict]] = {
 def reference_tokens(model: MGTModel, side: int = 8) -> torch.Tensor:
     """Of a picture of any codes, on a grid of `side`."""
     generator = torch.Generator().manual_seed(5)
-    return torch.randint(model.codebook_size, (1, side, side), generator=generator)
+    return torch.randint(model.codebook_size - 1, (1, side, side), generator=generator)
 
 
 def acting(model: MGTModel, name: str, kind: type) -> MGTModel:
