@@ -25,7 +25,7 @@ class ReferencePicture(Patch):
 
     tokens: [1 or B, h, w] long, of one picture for all images or one each, on any grid that the model takes. strength:
     how much of the attention between the two pictures counts; ln(strength) is added to its scores, 1 adds nothing, 0
-    is the model without a reference. masked: where a run begins with some masked cells and some known ones
+    is the model without a reference. mask_reference: where a run begins with some masked cells and some known ones
     (inpainting), the reference has them masked as well, as in the released code; off, it stays whole.
     local_guidance: where the text looks least, tokens are taken from the reference instead of drawn: masked cells whose
     score (0 to 1) is below this; 0 takes none. first_block, last_block: whose attention tells, as shares of the depth
@@ -42,7 +42,7 @@ class ReferencePicture(Patch):
 
     tokens: Tensor = field(repr=False)
     strength: float = number(1.1, 0, 10, "reference strength", step=0.05)
-    masked: bool = True
+    mask_reference: bool = True
     local_guidance: float = share(0.0, "local guidance")
     first_block: float = share(FIRST, "first_block of local guidance")
     last_block: float = share(LAST, "last_block of local guidance")
@@ -91,7 +91,7 @@ class RunReference(RunPatch):
         own = own.to(state.tokens.device).expand(state.batch, -1, -1)
         alike = own.shape[1:] == state.tokens.shape[1:]
         self.mask_id = state.mask_id
-        if settings.masked and alike:
+        if settings.mask_reference and alike:
             partly = state.masked & ~state.masked.flatten(1).all(1)[:, None, None]
             self.tokens = own.masked_fill(partly, state.mask_id)
         if settings.local_guidance:

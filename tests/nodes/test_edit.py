@@ -43,10 +43,10 @@ def test_a_picture_is_shown_and_its_edit_gets_its_size():
 
 
 def test_it_is_stretched_to_the_size_of_the_model():
-    model, tokens, image = shown(size="of the model", masked=False, local_guidance=0.2, strength=2.0)
+    model, tokens, image = shown(size="of the model", mask_reference=False, local_guidance=0.2, strength=2.0)
     assert image.shape[1:3] == PIPE.model.trained_size
     assert tokens.grid == PIPE.model.network.trained_grid == tuple(model.patch("reference").tokens.shape[1:])
-    wanted = ReferencePicture(tokens.tokens, 2.0, masked=False, local_guidance=0.2)
+    wanted = ReferencePicture(tokens.tokens, 2.0, mask_reference=False, local_guidance=0.2)
     assert model.patch("reference") == wanted
 
 

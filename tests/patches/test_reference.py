@@ -191,7 +191,7 @@ def inpainted():
 
 @pytest.mark.parametrize("masked", [True, False])
 def test_inpainting_masks_the_reference_too_unless_told_otherwise(masked):
-    run = RunReference(ReferencePicture(TOKENS, masked=masked))
+    run = RunReference(ReferencePicture(TOKENS, mask_reference=masked))
     run.started(SimpleNamespace(state=inpainted()))
     upper, lower = run.tokens[:, :4], run.tokens[:, 4:]
     assert torch.equal(lower, TOKENS[:, 4:])
