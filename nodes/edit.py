@@ -45,8 +45,8 @@ class MGTEditReference(ModelPatch):
         "keeps more of the picture, 0 is the model without it.",
         "local_guidance": "Keeps what the prompt does not look at: tokens with a lower score of attention, from 0 to "
         "1, are taken from the picture. 0 is off, 1 keeps nearly everything.",
-        "mask_reference": "For inpainting: what is masked in the tokens is masked in the picture that the model sees too, as "
-        "in the released code. Off, it sees the whole picture.",
+        "mask_reference": "For inpainting: what is masked in the tokens is masked in the picture that the model sees "
+        "too, as in the released code. Off, it sees the whole picture.",
     }
     rare = ("local_guidance", "mask_reference")
 

@@ -1,6 +1,6 @@
 """A picture that the network sees beside the one that is made: editing by instruction."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ class ReferencePicture(Patch):
     in_files = False
     neutral = {"strength": 0.0}
 
-    tokens: Tensor = field(repr=False)
+    tokens: Tensor = field(repr=False, compare=False)  # by `__eq__`
     strength: float = number(1.1, 0, 10, "reference strength", step=0.05)
     mask_reference: bool = True
     local_guidance: float = share(0.0, "local guidance")
@@ -54,6 +54,12 @@ class ReferencePicture(Patch):
         if not isinstance(held, Tensor) or held.ndim != 3 or held.dtype != torch.long or not held.numel():
             what = f"{held.dtype} of shape {list(held.shape)}" if isinstance(held, Tensor) else type(held).__name__
             raise MGTError(f"the reference is {what}; expected the tokens of pictures, [batch, height, width] long")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        own, others = ([getattr(each, f.name) for f in fields(self) if f.compare] for each in (self, other))
+        return own == others and torch.equal(self.tokens.cpu(), other.tokens.cpu())
 
     def check(self, network: Backbone) -> None:
         super().check(network)

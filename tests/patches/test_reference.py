@@ -312,6 +312,12 @@ def test_what_it_refuses(make, told):
     assert "\n" not in str(caught.value)
 
 
+def test_it_is_told_by_the_pictures_too():
+    same = ReferencePicture(TOKENS.clone(), 1.1)
+    assert same == PATCH and hash(same) == hash(PATCH) and same != ReferencePicture(TOKENS.flip(0), 1.1)
+    assert PATCH != ReferencePicture(TOKENS, 1.2) and PATCH != mgt_core.TokenCache()
+
+
 def test_a_copy_of_the_network_has_it():
     """As quantization and hosts make them."""
     other = copy.deepcopy(NETWORK)
