@@ -81,7 +81,7 @@ class LocalMaps:
         if self.rows:
             if max(self.rows) >= lead:
                 raise MGTError(f"local guidance looks at row {max(self.rows)} of the prompt, which has {lead}")
-            queries = queries[:, :, list(self.rows)]
+            queries = queries.index_select(2, sent(torch.tensor(self.rows), queries.device))
         columns = torch.arange(keys.shape[2], device=keys.device).expand(len(keys), -1)
         weights = attention_to(queries, keys, columns, None if mask is None else mask[self.images]).mean(1)
         if merge is not None:
