@@ -18,7 +18,7 @@ from .codecs.base import Codec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.text import TextEncoder
-from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
+from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, stretched, vary_tokens
 from .errors import MGTError, whole_number
 from .loading.bundle import load, load_text_encoder
 from .loading.pipeline import Pipeline
@@ -34,6 +34,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.reference import ReferencePicture
 from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
@@ -153,6 +154,7 @@ __all__ = [
     "PathPlanning",
     "Pipeline",
     "ReMDM",
+    "ReferencePicture",
     "Rescoring",
     "PromptAgreement",
     "REWARDS",
@@ -216,5 +218,6 @@ __all__ = [
     "sample",
     "save_bundle",
     "settle",
+    "stretched",
     "vary_tokens",
 ]

@@ -47,6 +47,16 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size, strength=strength)
 
 
+def stretched(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pictures [B, H, W, C] of another size (height, width) in pixels, whatever their proportions: how EditMGT takes
+    pictures, and gives them back. Values stay within 0..1."""
+    image = checked_shares("image", image)
+    if tuple(image.shape[1:3]) == tuple(size):
+        return image
+    moved = F.interpolate(image.movedim(-1, 1).float(), tuple(size), mode="bicubic", antialias=True)
+    return moved.movedim(1, -1).clamp(0, 1).contiguous()
+
+
 def free_cells(mask: Tensor, grid: tuple[int, int], grow: int = 0) -> Tensor:
     """[B, h, w] bool: cells of which any pixel of `mask` [B, H, W] (or [H, W]) is above 0.
 

@@ -60,4 +60,5 @@ PATCHES: Registry = Registry("patch")
 BACKBONES: Registry = Registry("backbone")
 CODECS: Registry = Registry("codec")
 TEXT_ENCODERS: Registry = Registry("text encoder")
+LANGUAGE_ENCODERS: Registry = Registry("language model")  # that read prompts beside a text encoder
 REWARDS: Registry = Registry("reward")

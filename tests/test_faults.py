@@ -18,7 +18,7 @@ import mgt_core
 from mgt_core.adapters.lora import LoRA, LowRank
 from mgt_core.sampling import run as sampling
 from mgt_core.sampling.draws import GeneratorDraws
-from support.families import ATTACHED, EXACT, SAMPLED, STARTS
+from support.families import ATTACHED, EXACT, REFUSED, SAMPLED, STARTS
 from support.golden import bundles, pipeline
 from support.loras import low_rank_pairs
 from support.node_runs import run as run_node
@@ -36,7 +36,8 @@ class Interrupted(Exception):
 FAULTS = [RuntimeError, KeyboardInterrupt, Interrupted, torch.OutOfMemoryError, MemoryError]
 SAMPLERS = {name: options for name, options in SAMPLED.items() if not name.startswith("schedule ")}
 # What is compiled calls no hooks, which the faults come from.
-TECHNIQUES = [*(name for name in ATTACHED if name not in EXACT), *SAMPLERS, *STARTS, "lora"]
+POSSIBLE = {name: attach for name, attach in ATTACHED.items() if ("meissonic", name) not in REFUSED}
+TECHNIQUES = [*(name for name in POSSIBLE if name not in EXACT), *SAMPLERS, *STARTS, "lora"]
 counted = {"runs": 0}
 
 
@@ -52,7 +53,7 @@ def runner(pipe):
     side = 4 * pipe.codec.scale
     image = torch.rand(1, side, side, 3, generator=torch.Generator().manual_seed(0))
     lora = LoRA("a", {name: LowRank(*pair) for name, pair in low_rank_pairs(pipe.model.network).items()})
-    models = {name: attach(pipe.model) for name, attach in ATTACHED.items()} | {"lora": pipe.model.with_lora(lora)}
+    models = {name: attach(pipe.model) for name, attach in POSSIBLE.items()} | {"lora": pipe.model.with_lora(lora)}
 
     def run(technique, callback=None):
         model = models.get(technique, pipe.model)

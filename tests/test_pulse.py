@@ -15,7 +15,7 @@ from support.runs import PIPE
 from support.tape import counted
 
 BLOCKS = {  # what the modules are called whose beginning is asked about
-    **dict.fromkeys(("meissonic", "muddit"), ("JointBlock", "SingleBlock")),
+    **dict.fromkeys(("meissonic", "muddit", "editmgt"), ("JointBlock", "SingleBlock")),
     "openmuse": ("Layer",),
     "halton": ("Block",),
     "amused": ("ConvBlock", "TextBlock", "Layer"),

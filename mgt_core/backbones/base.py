@@ -37,9 +37,11 @@ class Backbone(nn.Module, Published):
 
     config_class: ClassVar[type]
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
-    supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
-    # Why it does not heed another field, in words that follow "it does not work: "; and why it takes one GRID alone.
+    # The fields of Hooks it heeds, and "reference" where it sees a picture beside the one that is made.
+    supports: ClassVar[frozenset[str]] = frozenset()
+    # Why it does not heed another one, in words that follow "it does not work: "; and why it takes one GRID alone.
     refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    reads_language: ClassVar[bool] = False  # whether a language model reads its prompts beside the text encoder
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
@@ -188,8 +190,8 @@ class Backbone(nn.Module, Published):
         return f": {reason}" if reason else ""
 
     def check_supports(self, patch: str, name: str) -> None:
-        """Raises MGTError, with the reason, when `patch`, a field of Hooks that people know as `name`, has no meaning
-        here."""
+        """Raises MGTError, with the reason, when `patch`, which `supports` would name and people know as `name`, has no
+        meaning here."""
         if patch not in self.supports:
             able = [entry for entry in BACKBONES if patch in BACKBONES.get(entry).supports]
             raise MGTError(

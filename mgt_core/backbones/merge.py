@@ -44,13 +44,18 @@ class Merge:
         """[B, size, C] -> [B, n, C], every token the value of its row."""
         return rows.flatten(0, 1)[self.place].unflatten(0, self.slot.shape)
 
-    def after(self, rows: int) -> "Merge":
-        """The same merge behind `rows` rows that stay as they are (the text in a joined sequence)."""
-        if rows not in self.kept:
-            lead = torch.arange(rows, device=self.slot.device).expand(self.slot.shape[0], -1)
-            filled = None if self.filled is None else F.pad(self.filled, (rows, 0), value=True)
-            self.kept[rows] = Merge(torch.cat([lead, rows + self.slot], dim=1), rows + self.size, filled)
-        return self.kept[rows]
+    def after(self, rows: int, then: int = 0) -> "Merge":
+        """The same merge behind `rows` rows that stay as they are (the text in a joined sequence), and before `then`
+        more of them (a reference)."""
+        if (rows, then) not in self.kept:
+            count, size = self.slot.shape[0], rows + self.size
+            lead, tail = (
+                torch.arange(*span, device=self.slot.device).expand(count, -1)
+                for span in ((rows,), (size, size + then))
+            )
+            filled = None if self.filled is None else F.pad(self.filled, (rows, then), value=True)
+            self.kept[rows, then] = Merge(torch.cat([lead, rows + self.slot, tail], dim=1), size + then, filled)
+        return self.kept[rows, then]
 
     def tables(self, tables: Tables) -> Tables:
         """Rotary tables [S, D] averaged like the tokens: [B, size, D], each sample its own."""

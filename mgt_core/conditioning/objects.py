@@ -48,9 +48,11 @@ def found_in(tokens: Sequence[tuple[int, int]], phrases: Sequence[str], encoder:
         words = phrase.split()
         if not [word for word in words if word.lower() not in ARTICLES]:
             raise MGTError(f"the object {phrase!r} has no word; expected a phrase of the prompt such as 'a red fox'")
-        ids = [[token for token, _ in encoder.rows_of(word)] for word in words]
-        start = place_of([token for own in ids for token in own], [token for token, _ in tokens], taken)
-        if start is None:
+        for ids in encoder.spellings(words):
+            start = place_of([token for own in ids for token in own], [token for token, _ in tokens], taken)
+            if start is not None:
+                break
+        else:
             found.append(None)
             continue
         rows = []

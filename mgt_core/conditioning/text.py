@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,17 @@ from ..types import Condition, micro_conditions
 from .prompts import Token, chunked, parse_weights
 
 log = logging.getLogger(__name__)
+
+
+class SavedText(NamedTuple):
+    """A network of a text encoder as a bundle holds it. folder, words: of its weights and of its tokenizer. checkpoint:
+    as TextEncoder has it."""
+
+    folder: str
+    network: nn.Module
+    tokenizer: Any
+    words: str
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,18 +79,36 @@ class TextEncoder:
         weighted = any(weight != 1 for row in rows for _, weight in row)
         framed = [tuple(self._framed([i for i, _ in row])) for row in ([*rows, []] if weighted else rows)]
         distinct = list(dict.fromkeys(framed))  # images of one prompt share its encoding
-        ids = torch.tensor(distinct, device=device)
-        out = self.network(ids, output_hidden_states=True, return_dict=True)
-        if not all_finite(out.hidden_states[-2], out.text_embeds):
-            origin = non_finite_origin(self.network, lambda: self.network(ids), "its last layer")
-            raise MGTError(f"the text encoder made states that are not finite numbers; they begin in {origin}")
+        states = self._states(torch.tensor(distinct, device=device))
         places = torch.tensor([distinct.index(row) for row in framed], device=device)
-        hidden, pooled = out.hidden_states[-2][places], out.text_embeds[places]
+        hidden, *pooled = (values[places] for values in states)
         if weighted:
             hidden = self._weighted(hidden, rows)
         micro = None if size is None else micro_conditions(size).expand(len(texts), -1).to(device)
         hidden = hidden.reshape(len(texts), longest * self.max_length, -1)
-        return Condition(hidden=hidden, pooled=pooled[: len(rows) : longest], micro=micro)
+        return Condition(hidden, *(values[: len(rows) : longest] for values in pooled), micro=micro)
+
+    def _states(self, ids: Tensor) -> tuple[Tensor, ...]:
+        """[R, max_length] -> hidden [R, max_length, D], and pooled [R, P] where the same network makes it."""
+        out = self.network(ids, output_hidden_states=True, return_dict=True)
+        self._check_finite(self.network, ids, out.hidden_states[-2], out.text_embeds)
+        return out.hidden_states[-2], out.text_embeds
+
+    @staticmethod
+    def _check_finite(network: nn.Module, ids: Tensor, *states: Tensor) -> None:
+        if not all_finite(*states):
+            origin = non_finite_origin(network, lambda: network(ids), "its last layer")
+            raise MGTError(f"the text encoder made states that are not finite numbers; they begin in {origin}")
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """Of what it makes, by the fields of Condition."""
+        return {"hidden": self.network.config.hidden_size, "pooled": self.network.config.projection_dim}
+
+    @property
+    def saved(self) -> tuple[SavedText, ...]:
+        """What a bundle holds of it."""
+        return (SavedText("text_encoder", self.network, self.tokenizer, "tokenizer", self.checkpoint),)
 
     def length_note(self, prompt: str, weights: bool = False) -> str | None:
         """One sentence for a prompt that is longer than the encoder takes, which the models' own code would cut."""
@@ -98,8 +127,12 @@ class TextEncoder:
         with told_of("the tokenizer", "cannot read the prompt"):
             return [
                 [(i, weight) for i in self.tokenizer(text, add_special_tokens=False).input_ids]
-                for text, weight in (parse_weights(whole_text(prompt)) if weights else [(whole_text(prompt), 1.0)])
+                for text, weight in (self._weighed(whole_text(prompt)) if weights else [(whole_text(prompt), 1.0)])
             ]
+
+    def _weighed(self, prompt: str) -> list[tuple[str, float]]:
+        """Pieces of a prompt and their weights."""
+        return parse_weights(prompt)
 
     def _parts(self, prompt: str, weights: bool, chunks: bool) -> list[list[Token]]:
         """Tokens and weights of a prompt, in chunks that fit the encoder."""
@@ -111,10 +144,18 @@ class TextEncoder:
     def rows_of(self, prompt: str, weights: bool = False, chunks: bool = False) -> list[tuple[int, int]]:
         """(id, row of `encode`'s hidden) of every token of a prompt that is encoded so, start and end left out."""
         return [
-            (token, part * self.max_length + 1 + place)
+            (token, part * self.max_length + self._first(len(tokens)) + place)
             for part, tokens in enumerate(self._parts(prompt, weights, chunks))
             for place, (token, _) in enumerate(tokens)
         ]
+
+    def spellings(self, words: Sequence[str]) -> list[list[list[int]]]:
+        """Ids of each of some words that follow each other in a prompt, in every way that they may be written there."""
+        return [[[token for token, _ in self._parts(word, False, False)[0]] for word in words]]
+
+    def _first(self, count: int) -> int:
+        """Row of the first of `count` tokens."""
+        return 1
 
     def _framed(self, ids: list[int]) -> list[int]:
         """Start, the ids, end, and padding up to max_length."""
@@ -126,7 +167,8 @@ class TextEncoder:
         """[R + 1, L, D], the last row that of the empty prompt -> [R, L, D]."""
         scale = torch.ones(len(rows), self.max_length, 1)
         for row, tokens in enumerate(rows):
-            scale[row, 1 : 1 + len(tokens), 0] = torch.tensor([weight for _, weight in tokens])
+            first = self._first(len(tokens))
+            scale[row, first : first + len(tokens), 0] = torch.tensor([weight for _, weight in tokens])
         scale = scale.to(hidden)
         states, empty = hidden[:-1], hidden[-1:]
         return torch.where(scale == 1, states, empty + (states - empty) * scale)

@@ -19,11 +19,11 @@ from ..recommended import checked_settings
 from ..registry import SCHEDULES
 from .beside import with_tensors_beside
 from .building import told_of
-from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer
+from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer, language_in
 from .disk import read_json
 from .downloads import told_of_downloads
 from .layouts import find_bundle
-from .networks import backbone_of, codec_of, prompt_encoder_of, text_encoder_of
+from .networks import backbone_of, codec_of, prompt_encoder_of, text_of
 from .official import encoder_advice
 from .part import Part, read_part
 from .pipeline import Pipeline
@@ -79,9 +79,11 @@ def load_text_encoder(
     `load` has them. Raises MGTError naming what is wrong."""
     device = pick_device(device)
     with told_of_downloads(source, tokenizer):
-        part = find_text(find_bundle(source, "text_encoder"), [], read_part)
+        path = find_bundle(source, "text_encoder")
+        part = find_text(path, [], read_part)
         words = find_tokenizer(tokenizer, [], part.path)
-    return text_encoder_of(part, words, pick_dtype(dtype, device), device)
+        language = language_in(path, read_part)
+    return text_of(part, words, language, pick_dtype(dtype, device), device)
 
 
 def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeline:
@@ -95,7 +97,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
     check_codec_fits(codec, network, layout)
     text = None
     if layout.text_encoder is not None:
-        text = text_encoder_of(layout.text_encoder, layout.tokenizer, dtype, device)
+        text = text_of(layout.text_encoder, layout.tokenizer, layout.language, dtype, device)
         check_text_fits(text, network, layout)
     elif layout.tokenizer is not None:
         text = prompt_encoder_of(network, layout.tokenizer)
@@ -163,12 +165,12 @@ def check_codec_fits(codec: Codec, network: Backbone, layout: Layout) -> None:
 
 
 def check_text_fits(text: TextEncoder, network: Backbone, layout: Layout) -> None:
-    config = text.network.config
-    for name, width in (("hidden", config.hidden_size), ("pooled", config.projection_dim)):
+    for name, width in text.widths.items():
         wanted = network.condition_widths[name]
         if width != wanted:
+            part = layout.language if name == "hidden" and layout.language else layout.text_encoder
             raise MGTError(
-                f"the text encoder of {shown(layout.text_encoder)} gives {name} states of width {width} "
+                f"the text encoder of {shown(part)} gives {name} states of width {width} "
                 f"and its transformer takes {wanted}; "
                 "they belong to different models"
             )

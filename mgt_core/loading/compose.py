@@ -12,9 +12,11 @@ from functools import cache
 from pathlib import Path
 
 from ..errors import MGTError
+from ..registry import LANGUAGE_ENCODERS
 from .hub import name_of
-from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
-from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
+from .layouts import BUILT_IN, CODEC, LANGUAGE, Look, find_bundle, find_part, folder_of, the_part, transformer_at
+from .part import Part, as_codec, as_language, as_text_encoder, as_transformer, read_part
+from .weights import shapes_of
 from .words import EXPECTED, has_words, with_words
 
 Source = str | os.PathLike
@@ -38,7 +40,8 @@ class Elsewhere:
 class Layout:
     """All that `load` goes by. name: of the bundle. folder: where the transformer's own settings lie.
     scheduler: file of the settings of sampling, which need not be there. text_encoder, tokenizer: None for models of
-    classes, or where none is wanted. whole: whether the transformer was published with its codec, not alone."""
+    classes, or where none is wanted. language: the language model that reads prompts beside a text encoder, of networks
+    that take one. whole: whether the transformer was published with its codec, not alone."""
 
     name: str
     folder: Path
@@ -48,6 +51,7 @@ class Layout:
     text_encoder: Part | None
     tokenizer: Path | None
     whole: bool = True
+    language: Part | None = None
 
 
 def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
@@ -60,10 +64,12 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
     transformer = with_config(transformer_at(home, look), [place for place in lenders if place != home], look)
     places = [folder_of(place) for place in lenders]
     codec = find_codec(elsewhere.codec, places, transformer.codes, look)
-    text = tokenizer = None
+    text = tokenizer = language = None
     if elsewhere.text and "hidden" in transformer.kind.condition_fields:
         text = find_text(elsewhere.text_encoder, places, look)
         tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
+        if transformer.kind.reads_language:
+            language = find_language(places, look)
     elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
         tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
@@ -76,6 +82,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         text,
         tokenizer,
         (folder_of(home) / CODEC[-1]).is_dir(),
+        language,
     )
 
 
@@ -122,6 +129,27 @@ def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
     raise MGTError(
         f"{places[0]} has no subfolder text_encoder; give a text encoder, or a base bundle that lends its own"
     )
+
+
+def find_language(places: Sequence[Path], look: Look) -> Part:
+    """The language model that reads prompts, of the first place that has one, in a folder with its tokenizer."""
+    found = next(filter(None, (language_in(place, look) for place in places)), None)
+    if found is None:
+        raise MGTError(
+            f"{places[0]} has no subfolder {LANGUAGE}, the language model that reads the prompts of this model; "
+            "download it too, or give a base bundle that lends its own"
+        )
+    return found
+
+
+def language_in(place: Path, look: Look) -> Part | None:
+    """None where a bundle has none. Raises MGTError for one of another kind."""
+    if not (place / LANGUAGE).is_dir():
+        return None
+    part = look(place / LANGUAGE)
+    kinds = map(LANGUAGE_ENCODERS.get, LANGUAGE_ENCODERS)
+    kind = next((kind for kind in kinds if kind.recognizes(part.config, shapes_of(part.stored))), None)
+    return as_language(part if kind is None else replace(part, kind=kind))
 
 
 def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: Path) -> Path:

@@ -38,7 +38,9 @@ DEPTH = 3  # levels below a bundle's folder at which a part is still found
 # Of each part: who knows it, what it is, the name of its folder in Hugging Face layout.
 TRANSFORMER = (BACKBONES, "transformer", "transformer")
 CODEC = (CODECS, "codec", "vqvae")
-PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler", "unet", "vae")  # folders of one pipeline
+LANGUAGE = "llm_encoder"  # a language model beside the text encoder, with its tokenizer (EditMGT)
+# Folders of one pipeline.
+PARTS = ("transformer", "editmgt", "vqvae", "text_encoder", "tokenizer", LANGUAGE, "scheduler", "unet", "vae")
 LENT = {
     "transformer": "expected a bundle with transformer and vqvae, or a transformer alone",
     "codec": "give one as codec, or a base bundle that lends its own",

@@ -23,8 +23,11 @@ def materialize(
     folder: Path,
     dtype: torch.dtype,
     device: torch.device,
+    constants: Mapping[str, Tensor] = {},
 ) -> Any:
     """Build a network without memory, give it memory of the type wanted, and copy each stored tensor there.
+
+    constants: what its buffers hold that are in no checkpoint, by their own names.
 
     Raises MGTError naming the first missing, unexpected or mis-shaped keys, numbers that are not finite, and a config
     of many more layers than there are tensors, before these are built.
@@ -37,10 +40,16 @@ def materialize(
             network = with_marked_layers(network, marked, folder)
             stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
     with told_of(folder, "cannot be read"):
-        return filled(network, stored, folder, device)
+        return filled(network, stored, folder, device, constants)
 
 
-def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, device: torch.device) -> nn.Module:
+def filled(
+    network: nn.Module,
+    stored: Mapping[str, Stored],
+    folder: Path,
+    device: torch.device,
+    constants: Mapping[str, Tensor],
+) -> nn.Module:
     wanted = network.state_dict()
     taken = longer(network, wanted, stored)
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
@@ -57,7 +66,7 @@ def filled(network: nn.Module, stored: Mapping[str, Stored], folder: Path, devic
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name in module._non_persistent_buffers_set:
-                setattr(module, name, rebuilt_buffer(name, buffer, device))
+                setattr(module, name, rebuilt_buffer(name, buffer, device, constants))
     return network
 
 
@@ -77,8 +86,10 @@ def described_in(path: Path) -> Path:
     return file if is_file(file) else path
 
 
-def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device) -> Tensor:
-    # The only buffer of the supported networks that no checkpoint holds: CLIP's positions.
+def rebuilt_buffer(name: str, buffer: Tensor, device: torch.device, constants: Mapping[str, Tensor]) -> Tensor:
+    if name in constants:
+        return constants[name].to(device)
+    # The only other buffer of the supported networks that no checkpoint holds: CLIP's positions.
     if name != "position_ids":
         raise MGTError(f"buffer {name} is in no checkpoint and has no known value")
     return torch.arange(buffer.shape[-1], device=device).expand(buffer.shape)

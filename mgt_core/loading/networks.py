@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.clip import PROJECTION
+from ..conditioning.gemma import LENGTH, InstructionEncoder, TwoEncoders, constants_of, states_alone
 from ..conditioning.prompt_ids import PromptEncoder
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
@@ -18,7 +20,9 @@ from .materialize import described_in, materialize
 from .official import checkpoint_of
 from .part import Part, as_codec, as_transformer, read_part
 from .weights import shapes_of
-from .words import longest_prompt, tokenizer_of
+from .words import language_tokenizer, longest_prompt, tokenizer_of
+
+MOST_POSITIONS = 2**31  # that a language model may say it has
 
 
 def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Backbone:
@@ -81,3 +85,31 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
             f"{network.code_offset}; they belong to different models"
         )
     return PromptEncoder(nn.Module(), words, LONGEST_PROMPT, form=network.prompt_form)
+
+
+def text_of(
+    part: Part, tokenizer: Path, language: Part | None, dtype: torch.dtype, device: torch.device
+) -> TextEncoder:
+    """The text encoder, and the language model beside it where there is one."""
+    clip = text_encoder_of(part, tokenizer, dtype, device)
+    if language is None:
+        return clip
+    network, words = language_of(language, dtype, device)
+    both = TwoEncoders(clip.network, network)
+    return InstructionEncoder(both, words, LENGTH, None, clip.checkpoint, clip.tokenizer, clip.max_length)
+
+
+def language_of(part: Part, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, Any]:
+    """transformers' Gemma2Model without what stands after its last layer but one, which is not read from the files; and
+    its tokenizer, which lies with it."""
+    where = described_in(part.path)
+    config = part.kind.configure(part.config, where)
+    whole_number(f"num_hidden_layers of {where}", config.num_hidden_layers, 2, len(part.stored))
+    whole_number(f"max_position_embeddings of {where}", config.max_position_embeddings, LENGTH, MOST_POSITIONS)
+    last = f"layers.{config.num_hidden_layers - 1}."
+    stored = {name: entry for name, entry in part.tensors().items() if not name.startswith(last)}
+    with told_of(where):
+        constants = constants_of(config)
+    network = materialize(lambda: states_alone(config), stored, part.path, dtype, device, constants)
+    beat_before(network.layers)
+    return network, language_tokenizer(part.path, config.vocab_size)

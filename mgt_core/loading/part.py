@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MGTError, join_some
-from ..registry import BACKBONES, CODECS, TEXT_ENCODERS, Registry
+from ..registry import BACKBONES, CODECS, LANGUAGE_ENCODERS, TEXT_ENCODERS, Registry
 from .disk import is_dir, is_file, read_json
 from .foreign import Foreign
 from .stored import Stored
@@ -87,6 +87,11 @@ def as_codec(part: Part) -> Part:
 def as_text_encoder(part: Part) -> Part:
     """`part`, which can be built. Raises MGTError saying why not."""
     return known_part(part, TEXT_ENCODERS, "text encoder")
+
+
+def as_language(part: Part) -> Part:
+    """`part`, which can be built. Raises MGTError saying why not."""
+    return known_part(part, LANGUAGE_ENCODERS, "language model")
 
 
 def known_part(part: Part, registry: Registry, what: str) -> Part:

@@ -13,6 +13,7 @@ from ..errors import join_some
 OURS, TEXT_ENCODERS = "mgt", "text_encoders"  # folders below ComfyUI's models
 ENCODER = f"{LAION.split('/')[1]}.safetensors"
 PARTS = ("transformer", "vqvae", "text_encoder", "tokenizer", "scheduler")
+EDITMGT = ("editmgt", "vqvae", "text_encoder", "tokenizer", "llm_encoder", "scheduler")
 LENT_ENCODER = tuple(part for part in PARTS if part != "text_encoder")
 
 
@@ -63,6 +64,7 @@ IMAGENET = ("384_large", "256_tiny", "256_small", "256_base")  # transformers of
 REPOSITORIES = (
     Repository("DiMO", "Yuanzhi/DiMO", ("meissonic",), base="Meissonic"),  # first, since it lies in a folder meissonic
     Repository("Meissonic", "MeissonFlow/Meissonic", LENT_ENCODER, text_encoder=ENCODER),
+    Repository("editmgt", "WeiChow/EditMGT", EDITMGT),
     Repository("Monetico", "Collov-Labs/Monetico", PARTS),
     Repository("amused-512", "amused/amused-512", PARTS),
     Repository("amused-256", "amused/amused-256", PARTS),

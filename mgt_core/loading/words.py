@@ -29,6 +29,8 @@ FILES = {
     **dict.fromkeys((SETTINGS, "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
     "config.json": MAX_SETTINGS,
 }
+MAX_LANGUAGE = 64 * 2**20  # Gemma's has 17 million
+FRAMES = {"bos_token": "<bos>", "pad_token": "<pad>"}  # of a language model, where its settings do not say
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 TRIAL = "a photo of 2 cats, caf\u00e9"
 EXPECTED = ", or with ".join(" and ".join(row.values()) for row in VOCABULARIES)
@@ -85,6 +87,42 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
                 f"{encoder.name} takes {rows}; they belong to different models"
             )
         return words
+
+
+def language_tokenizer(folder: Path, rows: int) -> Any:
+    """transformers' tokenizer of a folder with a language model in it, whose table has so many rows: by tokenizer.json
+    alone, and by what the settings beside it call its start and its padding.
+
+    Raises MGTError for one that cannot be read, has neither, or makes other ids."""
+    from transformers import PreTrainedTokenizerFast
+
+    file = folder / "tokenizer.json"
+    if not is_file(file):
+        raise MGTError(f"{file} is missing; the language model's tokenizer lies beside its weights")
+    if told := in_place_of(file):
+        raise MGTError(f"{folder} does not hold a readable tokenizer: {file.name} is {told.what}; {told.advice}")
+    if (size := stat_of(file).st_size) > MAX_LANGUAGE:
+        raise MGTError(f"{file} has {size} bytes; accepted are up to {MAX_LANGUAGE}")
+    settings = read_json(folder / SETTINGS) if is_file(folder / SETTINGS) else {}
+    special = {name: plain_token(settings.get(name, usual)) for name, usual in FRAMES.items()}
+    with told_of(folder, "does not hold a readable tokenizer"):
+        with in_utf8(folder, {file.name: MAX_LANGUAGE}) as readable:
+            words = PreTrainedTokenizerFast(
+                tokenizer_file=str(readable / file.name), **special, name_or_path=str(folder), model_max_length=10**9
+            )
+        ids = [*words.get_vocab().values(), *words(TRIAL, add_special_tokens=False).input_ids]
+        ids += [words.bos_token_id, words.pad_token_id]
+        if max(ids) >= rows:
+            raise MGTError(
+                f"{folder} has {len(words)} words with ids up to {max(ids)} and the language model beside them takes "
+                f"{rows}; they belong to different models"
+            )
+    return words
+
+
+def plain_token(value: Any) -> str:
+    """Of settings, which write a special token as a text or as an object that has it."""
+    return str(value.get("content") if isinstance(value, dict) else value)
 
 
 def check_json(file: Path, limit: int) -> None:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backbones.hooks import Hooks
+from ..backbones.hooks import Attended, Hooks
 from ..backbones.merge import Merge, attention_mask
 from ..placement import sent
 from .base import Call, RunPatch
@@ -54,6 +54,19 @@ class Reading:
         self.blocks += 1
 
 
+def also_seen(hooks: Hooks, see: Attended) -> Hooks:
+    """Hooks with `see` beside what looks at the attention already."""
+    before = hooks.attention
+    if before is None:
+        return replace(hooks, attention=see)
+
+    def both(lead: int, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
+        before(lead, queries, keys, merge)
+        see(lead, queries, keys, merge)
+
+    return replace(hooks, attention=both)
+
+
 def own_images(merge: Merge, images: slice) -> Merge:
     """What it merges in some of the images."""
     return Merge(merge.slot[images], merge.size)
@@ -87,7 +100,7 @@ class AttentionMaps(RunPatch):
         self.inner = call.tokens.shape[1] // side, call.tokens.shape[2] // side
         rows = hooks.cache.rows if hooks.cache is not None else None
         self.reading = Reading(images, self.columns, None if rows is None else rows[images])
-        return replace(hooks, attention=self.reading.see)
+        return also_seen(hooks, self.reading.see)
 
     def gather(self) -> None:
         """Takes over what the last call read."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..backbones.base import Backbone
 from ..backbones.hooks import Hooks
 from ..settings import Settings
+from ..types import Step
 
 Entry = tuple[str, int]  # a condition of a run: its role and its number there
 States = dict[Entry, Tensor]  # [B, N, C] what the token head reads, by condition
@@ -82,6 +83,10 @@ class RunPatch:
         """The states of all of the same `entries`, from those of the ones that were evaluated, perhaps all of them."""
         return states
 
+    def prepared(self, prepared: Any, network: Backbone) -> Any:
+        """What calls of `network` are given of some conditions, as it `prepared` them; asked once a run."""
+        return prepared
+
     def hooks(self, hooks: Hooks, call: Call) -> Hooks:
         """What acts inside the blocks during a call: `hooks`, and one's own."""
         return hooks
@@ -106,14 +111,18 @@ class RunPatch:
         """What an evaluation gives, where it would give `rows` without this patch."""
         return rows
 
+    def chosen(self, ids: Tensor, step: Step) -> Tensor:
+        """What becomes of ids [B, m] that a step drew for its cells, before they are scored."""
+        return ids
+
 
 @dataclass(frozen=True)
 class Patch(Settings, ABC):
     """Settings of a patch. What it remembers during a run lives in what `begin` returns, and ends with the run.
 
     slot: a patch takes the place of one attached before that has the same. title: what people call it. place: where
-    it acts, one of PLACES. needs: the field of Hooks that the backbone has to heed, if any. extra_passes: evaluations
-    of a condition that it adds to a step. in_files: whether its settings can be written as JSON.
+    it acts, one of PLACES. needs: what the backbone has to have in its `supports`, if anything. extra_passes:
+    evaluations of a condition that it adds to a step. in_files: whether its settings can be written as JSON.
     """
 
     slot: ClassVar[str]

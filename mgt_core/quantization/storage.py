@@ -29,7 +29,7 @@ from .pipeline import calibration_file
 from .schemes import Scheme
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-PARTS = ("model_index.json", "transformer", "vqvae", "scheduler", "text_encoder", "tokenizer")
+PARTS = ("model_index.json", "transformer", "vqvae", "scheduler", "text_encoder", "tokenizer", "llm_encoder")
 
 Writer = Callable[..., Path]
 
@@ -142,12 +142,13 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
         },
     )
     if pipe.text is not None:
-        (folder / "text_encoder").mkdir()
-        config = json.loads(pipe.text.network.config.to_json_string())
-        known = {CHECKPOINT: pipe.text.checkpoint} if pipe.text.checkpoint else {}
-        write_json(folder / "text_encoder" / "config.json", config | known)
-        save_weights(pipe.text.network, folder / "text_encoder" / "model.safetensors")
-        save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
+        for part in pipe.text.saved:
+            save_tokenizer(part.tokenizer, folder / part.words)
+            (folder / part.folder).mkdir(exist_ok=True)  # where its tokenizer may lie
+            config = json.loads(part.network.config.to_json_string())
+            known = {CHECKPOINT: part.checkpoint} if part.checkpoint else {}
+            write_json(folder / part.folder / "config.json", config | known)
+            save_weights(part.network, folder / part.folder / "model.safetensors")
     write_json(folder / "model_index.json", index)
 
 

@@ -89,7 +89,7 @@ def with_known(run: Run, index: int) -> tuple[Drawn, Tensor]:
 
     def compute(logits: Tensor, own: Step) -> tuple[Tensor, Tensor]:
         logits = run.modified(logits, own)
-        ids = torch.where(own.masked, choose(logits, own), tokens.gather(1, own.positions))
+        ids = torch.where(own.masked, run.drawn_ids(choose, logits, own), tokens.gather(1, own.positions))
         return ids, chosen_log_probability(logits, ids)
 
     ids, scores = by_parts(guided, step, compute, rows)

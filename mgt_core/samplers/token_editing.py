@@ -120,7 +120,7 @@ class TokenEditing(ConfidenceSampler):
         def compute(logits: Tensor, own: Step) -> tuple[Tensor, ...]:
             judged = judge(logits, own, run.tokens)  # before modifiers
             logits = run.modified(logits, own)
-            ids = choose(logits, own)
+            ids = run.drawn_ids(choose, logits, own)
             return ids, chosen_log_probability(logits, ids), *judged
 
         ids, scores, *judged = by_parts(guided, step, compute, rows)

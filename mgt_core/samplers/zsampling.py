@@ -79,7 +79,7 @@ class MaskedZSampling(Zigzag):
         choose = run.chooser(step)
 
         def draw(logits: Tensor, own: Step) -> tuple[Tensor, ...]:
-            total, drawn = logits.logsumexp(-1), choose(logits, own)
+            total, drawn = logits.logsumexp(-1), run.drawn_ids(choose, logits, own)
             return logits.amax(-1) - total, drawn, chosen_log_probability(logits, drawn)
 
         sureness, drawn, log_probability = by_parts(evaluate(), step, draw, run.rows_at_once)

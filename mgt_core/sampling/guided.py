@@ -212,7 +212,10 @@ class GuidedNetwork:
     def _prepare(self, entries: tuple[Entry, ...]):
         if entries not in self._prepared:
             condition = Condition.cat([self.parts[role][i].condition for role, i in entries])
-            self._prepared[entries] = self.network.prepare(condition, self.grid)
+            prepared = self.network.prepare(condition, self.grid)
+            for patch in self.patches:
+                prepared = patch.prepared(prepared, self.network)
+            self._prepared[entries] = prepared
         return self._prepared[entries]
 
     def _mean(self, role: str, active: tuple[int, ...], tables: dict, positions: Tensor | None) -> Tensor:

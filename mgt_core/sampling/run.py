@@ -19,7 +19,7 @@ from . import cost, draws, memory
 from .draws import Draws, GeneratorDraws, image_generators
 from .finite import BESIDE, FiniteWatch, non_finite_origin
 from .guided import GuidedNetwork, GuidedRows
-from .step import Drawn, Kept, draw, filled, first_positions, keep, least_confident
+from .step import Choose, Drawn, Kept, draw, filled, first_positions, keep, least_confident
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Run:
         choose, rows = self.draws.categorical, self.cells
         if not self.at_once:
             choose, rows = self.chooser(step), self.rows_at_once
-        ids, scores = draw(guided, step, self.modified, choose, rows, seen)
+        ids, scores = draw(guided, step, self.modified, partial(self.drawn_ids, choose), rows, seen)
         self.check_finite(scores, index, lambda: evaluate().rows())
         return filled(step, tokens, counts, ids, scores)
 
@@ -199,6 +199,13 @@ class Run:
         for modifier in self.modifiers:
             logits = modifier(logits, step)
         return logits
+
+    def drawn_ids(self, choose: Choose, logits: Tensor, step: Step) -> Tensor:
+        """Ids [B, m] that `choose` draws, as patches leave them."""
+        ids = choose(logits, step)
+        for patch in self.network.patches:
+            ids = patch.chosen(ids, step)
+        return ids
 
     def chooser(self, step: Step) -> Callable[[Tensor, Step], Tensor]:
         """Draws ids [B, m] for some of the step's cells, given their logits and the step narrowed to them."""

@@ -4,9 +4,11 @@ import json
 from dataclasses import fields
 
 import pytest
+import torch
 
 from runner.local import describe
 from runner.specs import is_widget, options, widget_slots
+from support.editmgt import own_pipeline
 from support.golden import bundles, pipeline
 from support.node_runs import NODES, inputs, run
 from support.pack import load_pack
@@ -53,6 +55,9 @@ def test_folded_widgets_start_as_the_library_has_it(name):
     more = {"model": model} if "MGT_MODEL" in cls.RETURN_TYPES else {}
     if name == "MGTSelfGuidance":
         more["branch"] = run("MGTLoadSelfGuidance", model=model)[0]
+    if name == "MGTEditReference":
+        edits = own_pipeline()
+        more = {"model": edits.model, "codec": edits.codec, "image": torch.rand(1, 64, 64, 3)}
     made = run(name, **more)[0]
     part = made.parts()[-1] if more else made
     kept = [f for f in fields(part) if f.init and f.name in cls.rare]

@@ -11,7 +11,8 @@ from torch import nn
 import mgt_core
 from mgt_core.patches import cuda_graphs
 from support.device import HERE, agree
-from support.families import FAMILIES, TECHNIQUES, run
+from support.editmgt import own_pipeline
+from support.families import FAMILIES, TECHNIQUES, reference_tokens, run
 from support.quantized import quantized, with_model
 from support.runs import PIPE, condition, empty
 from support.tape import counted
@@ -49,7 +50,7 @@ def test_kinds_of_calls(tape):
 
 
 @pytest.mark.parametrize(
-    "technique", [t for t in TECHNIQUES if not t.startswith(("schedule ", "patch co", "patch cu"))]
+    "technique", [t for t in TECHNIQUES if not t.startswith(("schedule ", "patch co", "patch cu", "patch reference"))]
 )
 def test_same_tokens_with_every_technique(tape, technique):
     wanted = run(PIPE, technique)
@@ -62,6 +63,23 @@ def test_every_family(tape, family, tmp_path):
     wanted = run(pipe, "sampler maskgit")
     found = run(replace(pipe, model=graphed(pipe.model)), "sampler maskgit")
     assert agree(found, wanted) and tape.made == 1
+
+
+def test_a_reference_is_what_stays_for_a_run(tape):
+    """Another one is put in its place, and nothing is recorded again."""
+    pipe = own_pipeline()
+    prompt = pipe.text.encode("a cat")
+    models = pipe.model, graphed(pipe.model)
+    for seed in range(2):
+        reference = mgt_core.ReferencePicture(reference_tokens(pipe.model) + seed)
+        wanted, found = (
+            mgt_core.sample(
+                model.with_patch(reference), mgt_core.empty_tokens(pipe, 64, 64), prompt, steps=3, cfg=1.0, seed=seed
+            ).tokens
+            for model in models
+        )
+        assert agree(wanted, found)
+    assert tape.made == 1
 
 
 def test_cached_steps(tape):

@@ -21,7 +21,9 @@ GAP = 1e-4
 every_family = pytest.mark.parametrize("family", SKIPPING)
 # What blocks there are, in their order.
 BLOCKS = {
-    **dict.fromkeys(("meissonic", "muddit"), lambda net: [*net.transformer_blocks, *net.single_transformer_blocks]),
+    **dict.fromkeys(
+        ("meissonic", "muddit", "editmgt"), lambda net: [*net.transformer_blocks, *net.single_transformer_blocks]
+    ),
     "openmuse": lambda net: list(net.transformer_layers),
     "halton": lambda net: list(net.transformer["layers"]),
 }
@@ -124,7 +126,7 @@ def test_where_all_blocks_are_first_nothing_is_left_out(pipes, family):
         for step, share in enumerate((0.3, 0.7)):
             found = skipping.logits(tokens_of(pipe.model, grid, share), time, 3.0, moment=at(step))
     exact = guided(pipe, pipe.model, grid).logits(tokens_of(pipe.model, grid, 0.7), time, 3.0)
-    assert torch.equal(found, exact) == (len(calls) == 2) == (family not in ("meissonic", "muddit"))
+    assert torch.equal(found, exact) == (len(calls) == 2) == (family not in ("meissonic", "muddit", "editmgt"))
 
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5])

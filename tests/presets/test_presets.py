@@ -17,6 +17,7 @@ from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, attachment_from, built_in_settings, preset_files
 from support.bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from support.device import HERE
+from support.editmgt import editmgt_bundle
 from support.golden import bundles
 from support.pack import ALIAS, ROOT, load_pack
 from support.stand_ins import make_stand_ins
@@ -32,6 +33,7 @@ def models(tmp_path_factory):
     folder = make_stand_ins(tmp_path_factory.mktemp("models"))
     names = {
         "meissonic": "Meissonic",
+        "editmgt": "editmgt",
         "amused": "amused-512",
         "halton": "ImageNet_384_large.pth",
         "openmuse": "UnlockMGM_imagenet_256",
@@ -62,6 +64,7 @@ LAYOUTS = {
     "UnlockMGM folders, pickles": ("openmuse", openmuse_bundle),
     "UnlockMGM folders, safetensors": ("openmuse", lambda folder: openmuse_bundle(folder, pickled=False)),
     "Halton-MaskGIT files": ("halton", halton_bundle),
+    "EditMGT": ("editmgt", editmgt_bundle),
 }
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic", "kin/muddit", "kin/dimo")
+FAMILIES = ("maskgit", "meissonic", "kin/muddit", "kin/dimo", "kin/editmgt")
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
@@ -34,6 +34,10 @@ FILES = (  # each with what proves the same
     "maskgit/openmuse_tiny/trace_generate_sg_s2p5.*",  # trace_generate_sg_s1_hot; forward has the logits of this scale
     "meissonic/tiny_1024/traces/differential_b2_g3_t5.*",  # its run0; tiny_512 has both tricks on two prompts
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
+    "kin/editmgt/editmgt_512/*",  # the 512 px layout, which Meissonic's own networks have
+    "kin/editmgt/*editmgt_512.*",
+    "kin/editmgt/traces/*_512_*",
+    "kin/editmgt/traces/*_g6_*",  # edit_b2_g3_s1_t5, guided, of two pictures
     "meissonic/tiny_1024/traces/vanilla_b1_g9.*",  # vanilla_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/zsample_inv0_b1_g9_t6.*",  # zsample_differential_inv0 and zsample_inv1
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's
@@ -66,6 +70,13 @@ TENSORS = {
     "kin/muddit/traces/*": "*.exp_noise *.temperature *.timestep *.pooled step*.text_argmax cond.* final.image image",
     "kin/muddit/traces/t2i*": "*_logits",
     "kin/muddit/traces/i2t*": "step0[!0]*.text_logits",
+    # The states are proven by the logits of traces, which begin with prompts.
+    "kin/editmgt/text.*": "llm_hidden_states_m2",
+    "kin/editmgt/forward_*": "sq.* rect.* weak.* *.img_ids *.reference_ids",
+    "kin/editmgt/traces/*": """cond.img_ids reference_ids step*.drawn step*.model_timestep step*.temperature
+        step*.timestep""",
+    "kin/editmgt/traces/edit_b2_*": "final.image step*.cond_logits step*.uncond_logits",
+    "kin/editmgt/local.*": "step.* map.logits scores.rescaled scores.upsampled",
     "maskgit/*/vq/expected.*": "encoder_out quantized",
     "maskgit/vqgan_tiny/expected.*": "distances soft_code quantized codebook_loss",
     "maskgit/halton_tiny/trace_*": "image mask_after confidence_f64 drawn order halton_order topk_probs",

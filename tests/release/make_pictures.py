@@ -31,7 +31,12 @@ THUMBNAIL_BYTES = 14_000  # of the largest file
 WIDTH, HELP_BYTES = 560, 30_000  # pixels, and the largest file, of a picture in a help page
 BUILT_IN = "demo"
 # What a workflow with such a node makes, told on its card.
-MAKES = {"MGTCaption": "a picture in words", "MGTCompareGrid": "a comparison", "MGTClassLabel": "a class of ImageNet"}
+MAKES = {
+    "MGTCaption": "a picture in words",
+    "MGTCompareGrid": "a comparison",
+    "MGTClassLabel": "a class of ImageNet",
+    "MGTEditReference": "an edit by instruction",
+}
 
 
 def shown_in_help() -> set[str]:
@@ -136,9 +141,11 @@ def stacked(images: list[Image.Image]) -> Image.Image:
 def card_of(path: Path) -> Image.Image:
     """In place of a picture: what the workflow is called, what it makes, and what it needs."""
     nodes = {node["type"]: node.get("widgets_values") for node in read_document(path).ui["nodes"]}
-    width, height, _ = nodes["MGTEmptyTokens"]
     makes = next((made for kind, made in MAKES.items() if kind in nodes), "text to image")
-    lines = [f"{makes}, {width} x {height}"]
+    lines = [makes]
+    if "MGTEmptyTokens" in nodes:
+        width, height, _ = nodes["MGTEmptyTokens"]
+        lines = [f"{makes}, {width} x {height}"]
     if model_of(path) != BUILT_IN:
         lines.append(model_of(path))
     return thumbnails.card(title(path.stem), lines, remark(path.stem))

@@ -130,7 +130,8 @@ NEEDED = {
 # What every part says of itself.
 for registry in (mgt_core.MODIFIERS, mgt_core.PATCHES):
     for name, kind in ((name, registry.get(name)) for name in registry):
-        if kind.neutral is not None:
+        # Those that the model cannot have are tried with the models that can.
+        if kind.neutral is not None and not {getattr(kind, "needs", "")} - {"", *PIPE.model.network.supports}:
             NEUTRAL[f"{name} as it says"] = kind(**kind.neutral, **NEEDED.get(name, {}))
 NEUTRAL_SAMPLERS = {
     name: kind(**kind.neutral)

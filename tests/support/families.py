@@ -10,6 +10,7 @@ from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Conditi
 from mgt_core.backbones.base import GRID
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
+from .editmgt import editmgt_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "halton": halton_bundle,
     "amused": amused_bundle,
     "muddit": muddit_bundle,
+    "editmgt": editmgt_bundle,
 }
 
 KIN = {"muddit": "meissonic"}  # whose blocks are another's: what these do on a device is tried there
@@ -30,12 +32,19 @@ ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model
 ACTING: dict[str, Callable[[MGTModel], dict]] = {
     "compile": lambda model: {"backend": "eager"},
     "guidance": lambda model: {"start": 0.25, "end": 0.75},
+    "reference": lambda model: {"tokens": reference_tokens(model)},
     "rescoring": lambda model: {"rescorer": model.with_modifier(mgt_core.TopKTopP(k=1))},
     "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
     # The second of aMUSEd's two layers shows in no token of a short run.
     "step_skipping": lambda model: {"first": 0} if BACKBONES.name_of(type(model.network)) == "amused" else {},
     "top_k_top_p": lambda model: {"k": 2},
 }
+
+
+def reference_tokens(model: MGTModel, side: int = 8) -> torch.Tensor:
+    """Of a picture of any codes, on a grid of `side`."""
+    generator = torch.Generator().manual_seed(5)
+    return torch.randint(model.codebook_size - 1, (1, side, side), generator=generator)
 
 
 def acting(model: MGTModel, name: str, kind: type) -> MGTModel:
@@ -75,7 +84,7 @@ SAMPLED |= {f"schedule {name}": {"schedule": name} for name in SCHEDULES if SCHE
 TWO = "two conditions"
 TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 
-TIMED = {"meissonic", "muddit"}  # whose networks are told the time
+TIMED = {"meissonic", "muddit", "editmgt"}  # whose networks are told the time
 
 # Why, in words of the sentence that people get: docs/families.md shows them.
 REFUSED = {}
@@ -106,7 +115,9 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
     """Of two images, each its own."""
     if pipe.text is None:
         return Condition(labels=torch.tensor([1, 2])), Condition(labels=torch.tensor([3, 3]))
-    return pipe.text.encode(["a cat", "a red dog"]), pipe.text.encode(["", ""])
+    # Said often enough to be more than what fills up a long prompt.
+    often = pipe.text.max_length // 2 if pipe.text.max_length > 77 else 1
+    return pipe.text.encode([often * "a cat", often * "a red dog"]), pipe.text.encode(["", ""])
 
 
 def one_of(condition: Condition, index: int) -> Condition:

@@ -18,7 +18,7 @@ import mgt_core
 from mgt_core import BACKBONES, Codec, ConditionPart, Conditions, MGTModel, Pipeline
 from mgt_core.conditioning.text import TextEncoder
 
-from .families import REFUSED, TECHNIQUES, conditions, run
+from .families import REFUSED, TECHNIQUES, conditions, reference_tokens, run
 from .pretended import PretendedCUDA
 
 UPDATE = bool(os.environ.get("MGT_UPDATE_DEVICE"))
@@ -90,6 +90,12 @@ MORE = {
     ),
     "differential of masked cells": Case(
         lambda model: model.with_modifier(mgt_core.DifferentialSampling(positions="masked"))
+    ),
+    "local guidance": Case(
+        lambda model: model.with_patch(
+            mgt_core.ReferencePicture(reference_tokens(model), local_guidance=0.5, rows=(1, 2))
+        ),
+        needs=frozenset({"reference"}),
     ),
     "uneven masks": Case(given=lambda pipe: {"state": half_known(pipe)}),
 }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
+from .editmgt import editmgt_bundle
 from .encoders import clip_model
 from .golden import bundles
 from .judges import pick_judge
@@ -16,6 +17,12 @@ def halton(target: Path) -> None:
         path.rename(target.with_suffix(path.suffix))
 
 
+def editmgt_of_64(target: Path) -> None:
+    """Which stretches pictures to 64 pixels a side."""
+    editmgt_bundle(target)
+    (target / "model_index.json").write_text('{"sample_size": 64}')
+
+
 # As the loader lists them -> what makes the stand-in there, and its side in pixels.
 STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "ImageNet_384_large.pth": (halton, 16),
@@ -24,6 +31,7 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
     "muddit/1024": (muddit_bundle, 128),
     "maskfocus": (lambda target: shutil.copytree(bundles()[0] / "transformer", target), 128),
+    "editmgt": (editmgt_of_64, 64),
 }
 
 

@@ -9,14 +9,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ...kernels.block import Modulations, Stream, attention, gated, gated_and_modulated, joined, modulate
+from ...kernels.block import Modulations, Stream, gated, gated_and_modulated, joined, modulate
 from ...kernels.fused_linear import FusedLinear, Fusing
 from ...kernels.linear import BlockLinear, gelu, of_parts
 from ...kernels.plain import needs_plain
 from ...kernels.sides import sides, sides_of
 from ...pulse import beat
 from ..hooks import Memory
-from ..merge import NO_MERGES, BlockMerges, Merge, Tables, attention_mask, merged, merged_tables, unmerged
+from ..merge import NO_MERGES, BlockMerges, Merge, Tables, merged, merged_tables, unmerged
+from .reference import Beside, attention_beside
 
 FP16_LIMIT = 65504
 CPU_ROWS = 512
@@ -82,23 +83,38 @@ class FeedForward(nn.Module):
 
 
 class Rows(NamedTuple):
-    """The rows that an attention computes. table: their rotary_table, [S, D] or [B, S, D]. merge: how tokens share
-    them. memory: of a token cache, where keys and values of other rows lie. seen: told queries, keys and merge."""
+    """The rows that an attention computes, those of a reference last. tables: their rotary_table before they are
+    merged, [S, D] or [B, S, D]. merge: how the tokens of all but the reference share them. memory: of a token cache,
+    where keys and values of other rows lie. seen: told queries, keys and merge, without the reference."""
 
-    table: Tensor
+    tables: Tables
     merge: Merge | None = None
     memory: Memory | None = None
     seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None
+    beside: Beside | None = None
+
+    @property
+    def whole(self) -> Merge | None:
+        """`merge` of all rows."""
+        merge, beside = self.merge, self.beside
+        return merge if merge is None or beside is None else merge.after(0, beside.count)
+
+    @property
+    def table(self) -> Tensor:
+        """Of the rows as they are computed."""
+        return merged_tables(self.whole, self.tables)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, rows: Rows) -> Tensor:
     """q, k, v: [B, heads, S, D] -> [B, S, heads * D]."""
     if rows.memory is not None:
-        k, v = rows.memory(k, v, rows.merge)
+        k, v = rows.memory(k, v, rows.whole)
     if rows.seen is not None:
-        rows.seen(q, k, rows.merge)
+        counts = (0, 0) if rows.beside is None else (rows.beside.rows.shape[1], rows.beside.count)
+        own = (x[:, :, : x.shape[2] - count] for x, count in zip((q, k), counts, strict=True))
+        rows.seen(*own, rows.merge)
     beat()
-    out = attention(q, k, v, attention_mask(rows.merge))
+    out = attention_beside(q, k, v, rows.whole, rows.beside)
     beat()
     return out.transpose(1, 2).flatten(2)
 
@@ -114,12 +130,13 @@ class SingleAttention(Fusing):
         self.norm_q, self.norm_k = (nn.RMSNorm(head_dim, eps=1e-6) for _ in range(2))
 
     def stream(self, x: Tensor, top_down: Tensor | None = None) -> Stream:
-        """x: [B, S, C]. top_down: [B, S, C] that joins through the value projection, without its bias: 0 changes
-        nothing."""
+        """x: [B, S, C]. top_down: [B, s, C] that joins its first rows through the value projection, without its bias: 0
+        changes nothing."""
         product = self.to_qkv(x).unflatten(-1, (3, self.heads, -1))
         beat()
         if top_down is not None:
-            product[:, :, 2].add_(self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)))
+            rows = product[:, : top_down.shape[1], 2]
+            rows.add_(self.to_qkv.product("to_v", top_down).unflatten(-1, (self.heads, -1)))
         return Stream(product, self.norm_q.weight, self.norm_k.weight)
 
     def forward(self, x: Tensor, rows: Rows, top_down: Tensor | None = None) -> Tensor:
@@ -139,6 +156,7 @@ class JointAttention(SingleAttention):
         self.to_add_out = nn.Linear(dim, dim)
 
     def forward(self, image: Tensor, text: Tensor, rows: Rows, top_down: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """image: its rows, and those of a reference after them."""
         product = self.add_qkv_proj(text).unflatten(-1, (3, self.heads, -1))
         texts = Stream(product, self.norm_added_q.weight, self.norm_added_k.weight)
         out = attend(*joined([texts, self.stream(image, top_down)], rows.table), rows)
@@ -167,13 +185,21 @@ class JointBlock(nn.Module):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
+        beside: Beside | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """image, top_down: [B, n, C]; text: [B, L, C]; embedding: [B, C] after its SiLU; tables: of text and image."""
+        """image, top_down: [B, n, C]; text: [B, L, C]; embedding: [B, C] after its SiLU; tables: of text, image and
+        what is `beside`, whose rows become those after the block."""
         by, by_text = self.norm1(embedding), self.norm1_context(embedding)
-        merge = merges.after(text.shape[1]).attention
-        rows = Rows(merged_tables(merge, tables), merge, memory)
+        rows = Rows(tables, merges.after(text.shape[1]).attention, memory, beside=beside)
         normed = merged(merges.attention, modulate(image, by, 0))
+        if beside is not None:
+            by_own, count = self.norm1(beside.reference.embedding), normed.shape[1]
+            normed = torch.cat([normed, modulate(beside.rows, by_own, 0)], dim=1)
         attn_image, attn_text = self.attn(normed, modulate(text, by_text, 0), rows, top_down)
+        if beside is not None:
+            own, normed = gated_and_modulated(beside.rows, by_own, 0, attn_image[:, count:])
+            beside.rows = gated(own, by_own, 1, self.ff(normed))
+            attn_image = attn_image[:, :count]
         image, normed = gated_and_modulated(image, by, 0, unmerged(merges.attention, attn_image))
         image = gated(image, by, 1, unmerged(merges.mlp, self.ff(merged(merges.mlp, normed))))
         text, normed = gated_and_modulated(text, by_text, 0, attn_text)
@@ -201,12 +227,23 @@ class SingleBlock(nn.Module):
         memory: Memory | None = None,
         top_down: Tensor | None = None,
         seen: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
+        beside: Beside | None = None,
     ) -> Tensor:
-        """x, top_down: [B, S, C], text first; embedding: [B, C] after its SiLU; `merges` speak of all its rows."""
+        """x, top_down: [B, S, C], text first; embedding: [B, C] after its SiLU; `merges` speak of all its rows; tables:
+        of these and what is `beside`, whose rows become those after the block."""
         by = self.norm(embedding)
         normed = modulate(x, by, 0)
-        rows = Rows(merged_tables(merges.attention, tables), merges.attention, memory, seen)
-        attn = self.attn(merged(merges.attention, normed), rows, top_down)
+        rows = Rows(tables, merges.attention, memory, seen, beside)
+        attended = merged(merges.attention, normed)
+        if beside is not None:
+            by_own, count = self.norm(beside.reference.embedding), attended.shape[1]
+            own = modulate(beside.rows, by_own, 0)
+            attended = torch.cat([attended, own], dim=1)
+        attn = self.attn(attended, rows, top_down)
+        if beside is not None:
+            added = in_parts(self.out, attn[:, count:], own)
+            beside.rows = within_half(gated(beside.rows, by_own, 0, added))
+            attn = attn[:, :count]
         if merges.attention is merges.mlp:
             out = unmerged(merges.mlp, in_parts(self.out, attn, merged(merges.mlp, normed)))
         else:

@@ -4,7 +4,7 @@ Parameter names are those of the published checkpoints, so that they load unchan
 the 1024 px one halves the token grid before the blocks (downsample / upsample), the 512 px one does not.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -37,9 +37,11 @@ from .ends import (
     sinusoid,
     time_frequencies,
 )
+from .reference import Reference
 
 PUBLISHED_CODES = 8192
-TEXT_HEAD = "text_decoder.1.weight"  # what Muddit's checkpoints hold and Meissonic's do not
+# What the checkpoints of Muddit and of EditMGT hold and Meissonic's do not.
+TEXT_HEAD, CONNECTOR = "text_decoder.1.weight", "connector.projector.weight"
 MICRO_DIM = 256  # sinusoid width of each of the five micro-conditions
 
 
@@ -49,7 +51,7 @@ class Prepared:
 
     context: [B, L, C] projected text. pooled: [B, C] its share of the modulation input.
     tables: rotary_table [L + n, head_dim] float32, text rows first (position 0: no rotation).
-    frequencies: [TIME_DIM / 2] of the timestep's sinusoid.
+    frequencies: [TIME_DIM / 2] of the timestep's sinusoid. reference: a picture beside the one that is made, if any.
     """
 
     context: Tensor
@@ -57,6 +59,7 @@ class Prepared:
     tables: Tensor
     frequencies: Tensor
     grid: tuple[int, int]
+    reference: Reference | None = None
 
 
 @BACKBONES.register("meissonic")
@@ -100,8 +103,8 @@ class MeissonicTransformer(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        other = TEXT_HEAD in shapes  # Muddit's
-        return "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes and not other
+        own = "mlm_layer.conv2.weight" in shapes and "context_embedder.weight" in shapes
+        return own and not shapes.keys() & {TEXT_HEAD, CONNECTOR}  # which are Muddit's and EditMGT's
 
     @property
     def mask_id(self) -> int:
@@ -155,24 +158,34 @@ class MeissonicTransformer(Backbone):
             grid=inner,
         )
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        dtype = prepared.context.dtype
+    def embedding(self, timestep: Tensor, prepared: Prepared) -> Tensor:
+        """What modulates rows at a timestep [1] or [B], after its SiLU: [B, C]."""
         # float32 until here: 63 * 1000 is not a half-precision number.
-        time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(dtype)
-        embedding = F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
-        beat()
+        time = sinusoid(timestep.float() * 1000, TIME_DIM, prepared.frequencies).to(prepared.context.dtype)
+        return F.silu(self.time_text_embed.timestep_embedder(time) + prepared.pooled)
+
+    def image_rows(self, tokens: Tensor, perturb: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """Tokens [B, h, w] -> rows [B, n, C] as they enter the first block."""
         x = self.embed(tokens)
         beat()
-        if hooks.perturb is not None:
-            x = hooks.perturb(x)
+        if perturb is not None:
+            x = perturb(x)
         if self.config.downsample:
             x = self.down_block["downsample"](x)
         beat()
-        image = self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
-        text, tables = prepared.context, prepared.tables
+        return self.project_to_hidden(self.project_to_hidden_norm(x.flatten(1, 2)))
+
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
+        embedding = self.embedding(timestep, prepared)
+        beat()
+        image = self.image_rows(tokens, hooks.perturb)
+        text, tables, beside = prepared.context, prepared.tables, None
         merging, cache = hooks.merging, hooks.cache
         if cache:
             image, text, tables = cache.select(image, text, tables)
+        if prepared.reference is not None:
+            beside = prepared.reference.begin(known=cache is not None and cache.rows is not None)
+            tables = beside.joined(tables)
         above = iter(hooks.top_down or ())
         skip = hooks.skip
         # Text rows are of no use after the blocks, so that a shortcut past the single ones needs the image's alone.
@@ -183,7 +196,8 @@ class MeissonicTransformer(Backbone):
                 beat()
                 hooks.tap(image)
                 merges = merging.at("joint", image, prepared.grid) if merging else NO_MERGES
-                image, text = block(image, text, embedding, tables, merges, cache and cache.memory(), next(above, None))
+                memory, own = cache and cache.memory(), next(above, None)
+                image, text = block(image, text, embedding, tables, merges, memory, own, beside)
             return image, text
 
         def others(image: Tensor) -> Tensor:
@@ -197,7 +211,8 @@ class MeissonicTransformer(Backbone):
                 own = next(above, None)
                 own = None if own is None else F.pad(own, (0, 0, lead, 0))
                 merges = merging.at("single", joined[:, lead:], prepared.grid) if merging else NO_MERGES
-                joined = block(joined, embedding, tables, merges.after(lead), cache and cache.memory(), own, seen)
+                memory = cache and cache.memory()
+                joined = block(joined, embedding, tables, merges.after(lead), memory, own, seen, beside)
             hooks.hear(joined[:, :lead])
             return cache.whole(joined[:, lead:]) if cache else joined[:, lead:]
 
