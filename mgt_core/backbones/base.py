@@ -38,6 +38,7 @@ class Backbone(nn.Module, Published):
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
+    paces_known: ClassVar[bool] = False  # whether a schedule counts known cells too, as its authors' sampler does
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
     widened: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of weights that the head applies in float32

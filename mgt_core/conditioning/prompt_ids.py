@@ -16,7 +16,23 @@ log = logging.getLogger(__name__)
 
 Tokenize = Callable[[str], list[int]]
 # Ids of a prompt of a text, which is as long as it may be; of "" those of no prompt at all.
-Form = Callable[[Tokenize, str], list[int]]
+Written = Callable[[Tokenize, str], list[int]]
+
+
+@dataclass(frozen=True)
+class Framed:
+    """Prompts that are a task, a start, the ids of a text and an end, as Show-o and MMaDA have them: what is too long
+    is cut by ids. task: an id. The start is left out where the text begins with it."""
+
+    task: int
+
+    def __call__(self, ids: Sequence[int], start: int, end: int, longest: int) -> list[int]:
+        """longest: ids of a text with a start of ours."""
+        begun = ids if ids[:1] == [start] else [start, *ids]
+        return [self.task, *begun[: longest + 1], end]
+
+
+Form = Written | Framed
 
 
 @dataclass(frozen=True)
@@ -42,9 +58,18 @@ class PromptEncoder(TextEncoder):
         texts = [prompts] if isinstance(prompts, str) else members(prompts)
         if not texts or not all(isinstance(text, str) for text in texts):
             raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
-        rows = [self.form(self.tokens, self.cut(text)) for text in texts]
+        rows = [self.row(text) for text in texts]
         longest = max(map(len, rows))
         return Condition(prompt=torch.tensor([[NO_WORD] * (longest - len(row)) + row for row in rows]))
+
+    def row(self, text: str) -> list[int]:
+        """Ids of a prompt of a text."""
+        if not isinstance(self.form, Framed):
+            return self.form(self.tokens, self.cut(text))
+        if note := self.length_note(text):
+            log.warning("%s; it is left out", note)
+        words = self.tokenizer
+        return self.form(self.tokens(text), words.bos_token_id, words.eos_token_id, self.max_length)
 
     def tokens(self, text: str) -> list[int]:
         with told_of("the tokenizer", "cannot read the prompt"):

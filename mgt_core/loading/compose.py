@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ..errors import MGTError
+from ..errors import MGTError, join_some
+from .disk import is_file
 from .hub import name_of
 from .layouts import BUILT_IN, CODEC, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_text_encoder, as_transformer, read_part
@@ -65,7 +66,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         text = find_text(elsewhere.text_encoder, places, look)
         tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
     elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
-        tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, [folder_of(home), *places])
+        tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, transformer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
         str(source) if str(source) in BUILT_IN else name_of(path),
@@ -143,11 +144,14 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
     )
 
 
-def find_prompt_tokenizer(given: Source | None, places: Sequence[Path]) -> Path:
-    """The tokenizer of a language model, which lies with its weights."""
+def find_prompt_tokenizer(given: Source | None, transformer: Part, places: Sequence[Path]) -> Path:
+    """The tokenizer of a language model, which lies with its weights, or where its kind keeps it."""
+    places = [folder_of(transformer.path), *places]
     if given is not None:
         places = [folder_of(find_bundle(given, "tokenizer"))]
-    for folder in (inner for place in places for inner in (place, place / "tokenizer")):
-        if (folder / "tokenizer.json").is_file():
+    names = transformer.kind.tokenizer_folders(transformer.config)
+    for folder in (place / name for place in places for name in names):
+        if is_file(folder / "tokenizer.json"):
             return folder
-    raise MGTError(f"{places[0]} has no tokenizer.json; give a tokenizer, the folder of one")
+    where = f" and none of its folders {join_some(names[1:])}" if names[1:] else ""
+    raise MGTError(f"{places[0]} has no tokenizer.json{where}; give a tokenizer, the folder of one")

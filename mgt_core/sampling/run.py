@@ -91,7 +91,8 @@ class Run:
         self.finite = FiniteWatch(self.device)
 
         self.totals = self.left = state.to_fill.flatten(1).sum(1).tolist()
-        self.targets = [plan.schedule.targets(plan.steps, count) for count in self.totals]
+        paced = [self.cells] * state.batch if model.network.paces_known else self.totals
+        self.targets = [plan.schedule.targets(plan.steps, count) for count in paced]
         self.tokens = state.tokens.flatten(1).to(self.device)
         self.given = ~state.to_fill.flatten(1).to(self.device)
         self.first = state.first_step(plan.steps)

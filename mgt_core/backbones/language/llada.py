@@ -3,10 +3,8 @@
 Parameter names are those of the published checkpoints, without what stands before all of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,7 @@ from ...kernels.block import attention, attention_bytes
 from ...kernels.fused_linear import FusedLinear, Fusing
 from ...kernels.wide_product import wide_linear
 from ...pulse import beat
-from ..hooks import NO_HOOKS, Hooks, Memory
+from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, merged, merged_tables, unmerged
 from .rotary import rotary_halves, turned
 from .sequence import Prepared, SequenceBackbone, attended
@@ -69,7 +67,7 @@ class LLaDAConfig:
                 f"transformer config has n_kv_heads {values['n_kv_heads']!r} and n_heads {values['n_heads']!r}; only "
                 " networks whose heads have keys of their own are supported"
             )
-        missing = [f.name for f in fields(cls) if f.name not in values and f.name not in ("rope_theta", "rms_norm_eps")]
+        missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
         if missing:
             raise MGTError(f"transformer config lacks {', '.join(missing)}")
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
@@ -146,7 +144,6 @@ class LLaDATransformer(SequenceBackbone):
     """What Lumina-DiMOO and MMaDA share: the network. They differ in what stands around a picture."""
 
     config_class = LLaDAConfig
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
     unquantized = ("wte.", "ff_out.")
     uncalled = ("ff_out.",)
     widened = ("ff_out.",)
@@ -200,6 +197,10 @@ class LLaDATransformer(SequenceBackbone):
     def row_width(self) -> int:
         return self.config.d_model
 
+    @property
+    def depth(self) -> int:
+        return self.config.n_layers
+
     def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
         return attention_bytes(rows, dtype, device)
 
@@ -209,41 +210,11 @@ class LLaDATransformer(SequenceBackbone):
     def rotary(self, positions: tuple[int, ...]) -> Tables:
         return rotary_halves(positions, self.config.head_dim, self.config.rope_theta)
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        x = self.embedded(self.ids_of(tokens))
-        if hooks.perturb is not None:
-            x = hooks.perturb(x)
-        image, words, tables = x.flatten(1, 2), prepared.words, prepared.tables
-        merging, cache, skip, above = hooks.merging, hooks.cache, hooks.skip, iter(hooks.top_down or ())
-        if cache:
-            image, words, tables = cache.select(image, words, tables)
-        lead = words.shape[1]
-        watched = hooks.attention and partial(hooks.attention, lead)
+    def calls(self, prepared: Prepared) -> Iterator[Block]:
+        return iter(self.blocks)
 
-        def through(x: Tensor, blocks: Iterable[Block]) -> Tensor:
-            for block in blocks:
-                beat()
-                hooks.tap(x[:, lead:])
-                merges = merging.at("single", x[:, lead:], prepared.grid) if merging else NO_MERGES
-                own = next(above, None)
-                own = None if own is None else F.pad(own, (0, 0, lead, 0))
-                memory = cache and cache.memory()
-                x = block(x, tables, prepared.seen, merges.after(lead), memory, own, watched)
-            return x
-
-        blocks = iter(self.blocks)
-        joined = through(torch.cat([words, image], dim=1), islice(blocks, skip.first if skip else 0))
-
-        def others(image: Tensor) -> Tensor:
-            """Image rows after the last block, of those after the first ones."""
-            rows = torch.cat([joined[:, :lead], image], dim=1) if skip else joined
-            image = through(rows, blocks)[:, lead:]
-            return cache.whole(image) if cache else image
-
-        image = joined[:, lead:]
-        image = skip.past(others, image, cache and cache.rows) if skip else others(image)
-        hooks.tap(image)
-        return self.ln_f(image).unflatten(1, prepared.grid)
+    def normed(self, x: Tensor) -> Tensor:
+        return self.ln_f(x)
 
     def head(self, features: Tensor) -> Tensor:
         return wide_linear(features, self.ff_out.weight)
