@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic")
+FAMILIES = ("maskgit", "meissonic", "unified/showo", "unified/mmada")
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
@@ -24,11 +24,15 @@ FILES = (  # each with what proves the same
     "maskgit/openmuse_tiny/pytorch_model.bin",  # pytorch_model.safetensors, likewise
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's; zsample_inv0_* is of this network
+    "unified/mmada/traces/t2i_[bln]*",  # Show-o's runs of two prompts, without guidance and of the line: one sampler
 )
 
 # Of a step: what goes into `guided_logits`, the draw before `x0`, and what lies between `confidence` and `tokens_out`.
 STEP = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs step*.uniform step*.cut_off
     step*.timestep step*.pre_mask_tokens_sum step*.inference_steps_after"""
+
+MUSE = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs step*.confidence step*.mask_len
+    step*.masking attend attention_mask uncond_* final_input_ids image_*"""
 
 TENSORS = {
     "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.pos_embed.*",
@@ -56,6 +60,13 @@ TENSORS = {
     "maskgit/openmuse_tiny/train_corr*": """blank_logits blank_input_ids logits gen_logits proposal_probs num_substitute
         loss_corr_no_smoothing""",
     "maskgit/openmuse_tiny/train_corr_edge.*": "gt_tokens",
+    "unified/showo/traces/*": MUSE,
+    "unified/mmada/traces/*": MUSE,
+    "unified/showo/magvit.*": "act.* *.z_q *.margin",
+    "unified/showo/forward.*": "n16.* *.act.* *.attend",  # a run of two prompts is there, all masked
+    "unified/mmada/forward.*": "n16.* *.attention_mask",
+    "unified/showo/prompts.*": "attend",
+    "unified/mmada/prompts.*": "attention_mask uncond_attention_mask",
 }
 
 
