@@ -8,7 +8,7 @@ import torch
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, halton_bundle, mmada_bundle, openmuse_bundle, showo_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -18,7 +18,10 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "show-o": showo_bundle,
+    "mmada": mmada_bundle,
 }
+SQUARES = ("show-o", "mmada")
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
 ATTACHED: dict[str, Callable[[MGTModel], MGTModel]] = {TIME: lambda model: model.with_timestep_rule("mask_ratio")}
@@ -74,6 +77,7 @@ REFUSED = {
     **{(n, "patch token_cache"): f"token cache does not work with the {n}" for n in ("openmuse", "halton", "amused")},
     ("openmuse", "outpainting"): "this model makes 16 x 16 alone",
     ("halton", "outpainting"): "this model makes 16 x 16 alone",
+    **{(name, "outpainting"): "this model makes square pictures alone" for name in SQUARES},
     ("amused", "sampler one_step"): "noise on the embeddings does not work with the amused architecture",
     **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
@@ -108,7 +112,7 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
 
 
 def one_of(condition: Condition, index: int) -> Condition:
-    fields = ("hidden", "pooled", "micro", "labels")
+    fields = ("hidden", "pooled", "micro", "labels", "prompt")
     values = {name: getattr(condition, name) for name in fields}
     return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
 

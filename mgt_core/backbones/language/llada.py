@@ -213,8 +213,8 @@ class LLaDATransformer(SequenceBackbone):
     def calls(self, prepared: Prepared) -> Iterator[Block]:
         return iter(self.blocks)
 
-    def normed(self, x: Tensor) -> Tensor:
-        return self.ln_f(x)
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        return self.ln_f(rows)
 
     def head(self, features: Tensor) -> Tensor:
         return wide_linear(features, self.ff_out.weight)

@@ -91,8 +91,8 @@ class SequenceBackbone(Backbone):
         """Its blocks, in their order."""
 
     @abstractmethod
-    def normed(self, x: Tensor) -> Tensor:
-        """What the head reads of rows after the last block."""
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        """What the head reads of rows [..., C] after the last block."""
 
     @property
     @abstractmethod
@@ -179,7 +179,7 @@ class SequenceBackbone(Backbone):
         image = joined[:, lead:]
         image = skip.past(others, image, cache and cache.rows) if skip else others(image)
         hooks.tap(image)
-        return self.normed(image).unflatten(1, prepared.grid)
+        return self.read_by_head(image).unflatten(1, prepared.grid)
 
 
 class SquareBackbone(SequenceBackbone):

@@ -67,6 +67,7 @@ class ShowO(SquareBackbone):
     """Sequence: prompt, picture, cells, picture end; padding is left out, since positions count by their distances."""
 
     longest_prompt = 126
+    computes_alike = False  # words by other attention than cells, once a run
     unquantized = ("embed_tokens.", "lm_head.")
     uncalled = ("lm_head.",)
     widened = ("lm_head.",)
@@ -193,8 +194,8 @@ class ShowO(SquareBackbone):
     def calls(self, prepared: PreparedShowO) -> Iterator[Called]:
         return (partial(block, before=rows) for block, rows in zip(self.layers, prepared.before, strict=True))
 
-    def normed(self, x: Tensor) -> Tensor:
-        return self.final_layernorm(x)
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        return self.final_layernorm(rows)
 
     def head(self, features: Tensor) -> Tensor:
         bias = self.lm_head.bias
