@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import mgt_core
-from mgt_core.sampling.run import Plan, Run
+from mgt_core.sampling.run import Run
 from mgt_core.sampling.step import at_temperature, least_confident
 from mgt_core.types import NO_WORD
 from support.device import DEVICE, agree, equal
 from support.golden import Spy, assert_near, pipeline, tensors
-from support.golden_dimoo import FOLDER, Trace, gumbel, seen_through, trace_names
+from support.golden_dimoo import FOLDER, Trace, gumbel, plan_of, seen_through, trace_names
 
 FORWARD = tensors(FOLDER / "forward")
 CASES = sorted({key.rpartition(".")[0] for key in FORWARD if ".logits" in key} - {"batch2"})
@@ -153,16 +153,7 @@ def test_golden_steps(name):
     """Every step from its recorded input: logits, draws, confidence and what is masked again."""
     trace, spy = Trace(name), Spy()
     sampler, model = trace.sampler(), trace.pipe.model.with_modifier(spy)
-    plan = Plan(
-        mgt_core.SCHEDULES.get("cosine")(),
-        trace.steps,
-        trace.cfg,
-        [0],
-        sampler.temperatures(trace.steps),
-        sampler.draws,
-        draw_temperatures=sampler.draw_temperatures(trace.steps),
-    )
-    run = Run(model, trace.state, **trace.conditions, plan=plan)
+    run = Run(model, trace.state, **trace.conditions, plan=plan_of(trace, sampler))
     for held in trace.told["steps"]:
         index = held["step"]
         before = trace.tokens(trace.at(index, "ids_in")).flatten(1)

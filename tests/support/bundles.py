@@ -200,3 +200,15 @@ def amused_bundle(target: Path, downsample: bool = True) -> Path:
     AmusedScheduler(mask_token_id=71).save_pretrained(target / "scheduler")
     (target / "model_index.json").write_text('{"_class_name": "AmusedPipeline"}')
     return target
+
+
+def dimoo_bundle(target: Path) -> Path:
+    """The golden Lumina-DiMOO as it is published: weights and tokenizer side by side, and a folder vqvae."""
+    source = OWN / "unified" / "dimoo"
+    recorded = {"prompts.json", "layout.json", "paint.json", "forward.safetensors", "sampling.safetensors"}
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and file.name not in recorded | {"vq.safetensors"}:
+            shutil.copy(file, target)
+    shutil.copytree(source / "vqvae", target / "vqvae")
+    return target

@@ -8,7 +8,7 @@ import torch
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, dimoo_bundle, halton_bundle, openmuse_bundle
 from .golden import bundles
 
 STEPS = 3
@@ -18,6 +18,7 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "lumina_dimoo": dimoo_bundle,
 }
 
 # What is done to the model, or how it is sampled. The registries fill in the rest.
@@ -78,7 +79,7 @@ REFUSED = {
     **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
 REFUSED |= {
-    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
+    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture"
     for name in FAMILIES
     if "attention" not in BACKBONES.get(name).supports
 }
@@ -108,7 +109,7 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
 
 
 def one_of(condition: Condition, index: int) -> Condition:
-    fields = ("hidden", "pooled", "micro", "labels")
+    fields = ("hidden", "pooled", "micro", "labels", "prompt")
     values = {name: getattr(condition, name) for name in fields}
     return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
 

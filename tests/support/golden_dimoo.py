@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 import mgt_core
+from mgt_core.sampling.run import Plan
 
 from .golden import ROOT, pipeline, settings, tensors
 
@@ -75,6 +76,19 @@ class Trace:
         return mgt_core.MaskGIT((temperature, temperature), draw_temperature="same", draws=Recorded(self).source)
 
 
+def plan_of(trace: Trace, sampler: mgt_core.MaskGIT) -> Plan:
+    """A run of `sampler` as the trace was made, to be taken step by step."""
+    return Plan(
+        mgt_core.SCHEDULES.get("cosine")(),
+        trace.steps,
+        trace.cfg,
+        [0],
+        sampler.temperatures(trace.steps),
+        sampler.draws,
+        draw_temperatures=sampler.draw_temperatures(trace.steps),
+    )
+
+
 class Recorded:
     """Draws of a trace. A run of ours has the steps that it was asked for, where theirs ends with its last masked cell:
     what ours draws again then, it draws from the same numbers."""
@@ -92,12 +106,8 @@ class Recorded:
         return (logits + gumbel(self.recorded(step, "u_sample"))).argmax(-1)
 
     def gumbel(self, step):
-        noise = torch.zeros(1, step.cells, device=logits_device(step))
+        noise = torch.zeros(1, step.cells, device=step.tokens.device)
         return noise.scatter(1, step.positions, gumbel(self.recorded(step, "u_mask"))[None])
-
-
-def logits_device(step) -> torch.device:
-    return step.tokens.device
 
 
 def trace_names(prefix: str = "") -> list[str]:

@@ -120,7 +120,7 @@ class Block(Fusing):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
-        watched: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
+        watched: Callable[[Tensor, Tensor, Merge | None, Tensor | None], None] | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], words first; tables: of all rows; seen: [B, 1, 1, L], the words to attend to."""
         merge = merges.attention
@@ -132,10 +132,11 @@ class Block(Fusing):
         q, k = turned(q, rows), turned(k, rows)
         if memory is not None:
             k, v = memory(k, v, merge)
+        visible = attended(seen, merge, k.shape[2])
         if watched is not None:
-            watched(q, k, merge)
+            watched(q, k, merge, visible)
         beat()
-        out = attention(q, k, v, attended(seen, merge, k.shape[2])).transpose(1, 2).flatten(2)
+        out = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         beat()
         x = x + unmerged(merge, self.attn_out(out))
         gate, up = self.ff_up(merged(merges.mlp, self.ff_norm(x))).chunk(2, dim=-1)
@@ -237,13 +238,17 @@ class LLaDATransformer(SequenceBackbone):
         def others(image: Tensor) -> Tensor:
             """Image rows after the last block, of those after the first ones."""
             rows = torch.cat([joined[:, :lead], image], dim=1) if skip else joined
-            image = through(rows, blocks)[:, lead:]
-            return cache.whole(image) if cache else image
+            rows = through(rows, blocks)
+            image = rows[:, lead:]
+            return cache.whole(image, rows[:, :lead]) if cache else image
 
         image = joined[:, lead:]
         image = skip.past(others, image, cache and cache.rows) if skip else others(image)
         hooks.tap(image)
-        return self.ln_f(image).unflatten(1, prepared.grid)
+        return self.read_by_head(image).unflatten(1, prepared.grid)
+
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        return self.ln_f(rows)
 
     def head(self, features: Tensor) -> Tensor:
         return wide_linear(features, self.ff_out.weight)

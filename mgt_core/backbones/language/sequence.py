@@ -18,6 +18,7 @@ from ...placement import sent
 from ...types import NO_WORD, Condition
 from ..base import Backbone
 from ..merge import Merge, Tables
+from .branch import BlankCanvas
 
 CELL = -1  # in a frame: where a cell of the picture stands
 
@@ -38,6 +39,8 @@ class SequenceBackbone(Backbone):
 
     condition_fields = ("prompt",)
     block_kinds = ("single",)
+    computes_alike = True
+    self_guidance_branch = BlankCanvas
 
     @property
     @abstractmethod
@@ -70,6 +73,10 @@ class SequenceBackbone(Backbone):
     @abstractmethod
     def rotary(self, positions: tuple[int, ...]) -> Tables:
         """Rotary tables of these positions."""
+
+    @abstractmethod
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        """What the head reads of rows [..., C] after the last block, of words or cells."""
 
     @property
     def mask_id(self) -> int:
