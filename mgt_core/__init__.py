@@ -33,6 +33,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.ml_cache import MLCache
 from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
 from .patches.step_skipping import StepSkipping
@@ -167,6 +168,7 @@ __all__ = [
     "StepSkipping",
     "TEXT_ENCODERS",
     "TextEncoder",
+    "MLCache",
     "TokenCache",
     "TokenEditing",
     "TokenMerging",

@@ -37,6 +37,7 @@ class Backbone(nn.Module, Published):
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     supports: ClassVar[frozenset[str]] = frozenset()  # the fields of Hooks it heeds
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
+    computes_alike: ClassVar[bool] = False  # words by the same weights as cells, and `read_by_head` takes both
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     paces_known: ClassVar[bool] = False  # whether a schedule counts known cells too, as its authors' sampler does
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head

@@ -11,8 +11,8 @@ from .merge import BlockMerges, Merge, Tables
 # (keys, values [B, heads, S, D] of the rows computed, how they were merged) -> those to attend to
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
 # (text rows among the queries, queries [B, heads, S, D] of the rows computed, keys [B, heads, R, D] of all, text first,
-# how they were merged)
-Attended = Callable[[int, Tensor, Tensor, Merge | None], None]
+# how they were merged; where some of the text's rows hold no word, [B, 1, 1, R] bool, which may be attended to)
+Attended = Callable[..., None]
 
 
 class Merging(Protocol):
@@ -56,7 +56,8 @@ class Keeper(Protocol):
 class RowCache(Keeper, Protocol):
     """Rows that need not be computed: `select` before the blocks, a `memory` for each of them, `whole` after them.
 
-    rows: [B, m] the image rows to compute, None for all of them.
+    rows: [B, m] the image rows to compute, None for all of them. Some may lie below 0, where rows of the text are
+    computed as well, counted from their end.
     """
 
     rows: Tensor | None
@@ -69,8 +70,9 @@ class RowCache(Keeper, Protocol):
         """For the next block's attention: where keys and values of the other rows lie."""
         ...
 
-    def whole(self, image: Tensor) -> Tensor:
-        """All image rows [B, n, C], from those computed."""
+    def whole(self, image: Tensor, text: Tensor | None = None) -> Tensor:
+        """All image rows [B, n, C], from those computed. text: the rows of the text that were computed with them, where
+        the network computes words as it does cells."""
         ...
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import MGTError
 from ..registry import CODECS
 from .base import Codec, Part, Shapes, count
-from .llamagen import Attention, ResBlock, Resample, norm
+from .llamagen import Attention, Resample, ResBlock, norm
 from .maps import activated, layout_of
 from .tiled import ROWS, Map, Tiles
 
@@ -208,7 +208,9 @@ class MAGVITv2Codec(Codec):
 
     def latents_bytes(self, pixels: int, cells: int | None = None) -> int:
         config = self.network.config
-        return self._bytes(zip(config.encoder.widths, (config.stem, *config.encoder.widths), strict=False), pixels, cells)
+        return self._bytes(
+            zip(config.encoder.widths, (config.stem, *config.encoder.widths), strict=False), pixels, cells
+        )
 
     @property
     def bits(self) -> int:

@@ -78,5 +78,7 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
             f"{network.tokenizer_length}; they belong to different models"
         )
     if isinstance(network.prompt_form, Framed) and None in (words.bos_token_id, words.eos_token_id):
-        raise MGTError(f"the tokenizer of {tokenizer} has no start or no end token; its tokenizer_config.json names them")
+        raise MGTError(
+            f"the tokenizer of {tokenizer} has no start or no end token; its tokenizer_config.json names them"
+        )
     return PromptEncoder(nn.Module(), words, network.longest_prompt, form=network.prompt_form)

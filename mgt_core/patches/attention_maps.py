@@ -41,9 +41,9 @@ class Reading:
     total: Tensor | None = None
     blocks: int = 0
 
-    def see(self, lead: int, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
+    def see(self, lead: int, queries: Tensor, keys: Tensor, merge: Merge | None, visible: Tensor | None = None) -> None:
         """For Hooks.attention."""
-        mask = attention_mask(merge)
+        mask = attention_mask(merge) if visible is None else visible
         of = slice(0 if merge else lead, None)  # of merged rows those of the text can be told apart afterwards alone
         weights = attention_to(
             queries[self.images, :, of], keys[self.images], self.columns, None if mask is None else mask[self.images]
@@ -97,8 +97,9 @@ class AttentionMaps(RunPatch):
         if read.rows is None:
             self.last = mean
         elif self.last is not None:
-            where = read.rows[..., None].expand_as(mean)
-            self.last = self.last.scatter(1, where, mean)
+            # Rows of the text, which may be computed as well, go behind those of the image and away.
+            where = torch.where(read.rows < 0, self.last.shape[1], read.rows)[..., None].expand_as(mean)
+            self.last = F.pad(self.last, (0, 0, 0, 1)).scatter(1, where, mean)[:, :-1]
 
     def maps(self, grid: tuple[int, int]) -> Tensor | None:
         """[B, T, h, w] float32 as last read, spread over the cells of `grid` (bilinear); None before anything was."""

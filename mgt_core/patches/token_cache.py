@@ -197,7 +197,7 @@ class ActiveCache:
             held[block].transpose(1, 2)[self.places] = new.transpose(1, 2)
         return kept.keys[block], kept.values[block]
 
-    def whole(self, image: Tensor) -> Tensor:
+    def whole(self, image: Tensor, text: Tensor | None = None) -> Tensor:
         if self.rows is not None:
             return self.computed.features.scatter_(1, wide(self.rows, image), image)
         if self.computed.features is None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic", "unified/showo", "unified/mmada")
+FAMILIES = ("maskgit", "meissonic", "unified/dimoo", "unified/showo", "unified/mmada")
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
@@ -25,6 +25,14 @@ FILES = (  # each with what proves the same
     "meissonic/tiny_1024/traces/noise_b1_g9.*",  # noise_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's; zsample_inv0_* is of this network
     "unified/mmada/traces/t2i_[bln]*",  # Show-o's runs of two prompts, without guidance and of the line: one sampler
+    "unified/dimoo/special_tokens.json",  # the tokenizer and the weights
+    "unified/dimoo/traces/t2i_nocfg.*",  # the other runs
+    "unified/dimoo/traces/t2i_rect.*",
+    "unified/dimoo/traces/t2i_sq.*",
+    "unified/dimoo/traces/t2i_tall_warm.*",
+    "unified/dimoo/traces/outpaint.*",  # inpaint
+    "unified/dimoo/traces/cache_default.*",  # cache_half_rect and cache_inpaint, of other settings
+    "unified/dimoo/cache_forward.safetensors",  # the same, by the largest logit of every row
 )
 
 # Of a step: what goes into `guided_logits`, the draw before `x0`, and what lies between `confidence` and `tokens_out`.
@@ -67,6 +75,12 @@ TENSORS = {
     "unified/mmada/forward.*": "n16.* *.attention_mask",
     "unified/showo/prompts.*": "attend",
     "unified/mmada/prompts.*": "attention_mask uncond_attention_mask",
+    # Rows after the last block and codes' logits of other cases stand for the widest tables.
+    "unified/dimoo/forward.*": """*.logits tall.* sq.uncond.* *.attn_norm *.ff_norm *.q_proj *.v_proj *.block0.ff_out
+        *.block0.attn_out rect.uncond.*""",
+    "unified/dimoo/vq.*": "sq.* *.margin *.*_raw *.vis_u8 paint[013].*",
+    "unified/dimoo/traces/*": "step*.cond_logits step*.uncond_logits step*.*_logits_all step*.conf step*.keep_n",
+    "unified/dimoo/traces/t2i_*": "step*.guided_logits",
 }
 
 

@@ -233,3 +233,15 @@ def mmada_bundle(target: Path) -> Path:
 def magvit_codec(target: Path) -> None:
     """Into the folder of a model."""
     shutil.copytree(UNIFIED / "showo" / "magvitv2", target / "magvitv2")
+
+
+def dimoo_bundle(target: Path) -> Path:
+    """The golden Lumina-DiMOO as it is published: weights and tokenizer side by side, and a folder vqvae."""
+    source = OWN / "unified" / "dimoo"
+    recorded = {"prompts.json", "layout.json", "paint.json", "forward.safetensors", "sampling.safetensors"}
+    target.mkdir(parents=True)
+    for file in source.iterdir():
+        if file.is_file() and file.name not in recorded | {"vq.safetensors"}:
+            shutil.copy(file, target)
+    shutil.copytree(source / "vqvae", target / "vqvae")
+    return target

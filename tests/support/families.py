@@ -8,7 +8,15 @@ import torch
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, mmada_bundle, openmuse_bundle, showo_bundle
+from .bundles import (
+    amused_bundle,
+    copy_bundle,
+    dimoo_bundle,
+    halton_bundle,
+    mmada_bundle,
+    openmuse_bundle,
+    showo_bundle,
+)
 from .golden import bundles
 
 STEPS = 3
@@ -18,6 +26,7 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "lumina_dimoo": dimoo_bundle,
     "show-o": showo_bundle,
     "mmada": mmada_bundle,
 }
@@ -82,7 +91,7 @@ REFUSED = {
     **{(n, "patch self_guidance"): "Self-Guidance needs a model whose attention" for n in ("halton", "amused")},
 }
 REFUSED |= {
-    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture; it works with meissonic"
+    (name, "sampler uncage"): f"UNCAGE does not work with the {name} architecture"
     for name in FAMILIES
     if "attention" not in BACKBONES.get(name).supports
 }

@@ -49,11 +49,13 @@ class LuminaDiMOO(LLaDATransformer):
 
     @property
     def published_settings(self) -> dict:
-        """Of inference_t2i.py, whose guidance counts from 0: its cfg_scale 4 is a weight of 5."""
+        """Of inference_t2i.py, whose guidance counts from 0, so that its cfg_scale 4 is a weight of 5, and whose one
+        temperature acts in the draw and in the confidence."""
         return {
             "steps": 64,
             "cfg": 5.0,
             "temperature": (1.0, 1.0),
+            "draw_temperature": "same",
             "schedule": "cosine",
             "inpainting_schedule": "cosine",
         }

@@ -118,7 +118,7 @@ class Block(Fusing):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
-        watched: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
+        watched: Callable[[Tensor, Tensor, Merge | None, Tensor | None], None] | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], words first; tables: of all rows; seen: [B, 1, 1, L], the words to attend to."""
         merge = merges.attention
@@ -130,10 +130,11 @@ class Block(Fusing):
         q, k = turned(q, rows), turned(k, rows)
         if memory is not None:
             k, v = memory(k, v, merge)
+        visible = attended(seen, merge, k.shape[2])
         if watched is not None:
-            watched(q, k, merge)
+            watched(q, k, merge, visible)
         beat()
-        out = attention(q, k, v, attended(seen, merge, k.shape[2])).transpose(1, 2).flatten(2)
+        out = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         beat()
         x = x + unmerged(merge, self.attn_out(out))
         gate, up = self.ff_up(merged(merges.mlp, self.ff_norm(x))).chunk(2, dim=-1)
@@ -196,10 +197,6 @@ class LLaDATransformer(SequenceBackbone):
     @property
     def row_width(self) -> int:
         return self.config.d_model
-
-    @property
-    def depth(self) -> int:
-        return self.config.n_layers
 
     def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
         return attention_bytes(rows, dtype, device)

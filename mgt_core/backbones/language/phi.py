@@ -26,7 +26,7 @@ KEPT = ("partial_rotary_factor", "rope_theta", "layer_norm_eps")  # of a config 
 
 @dataclass(frozen=True)
 class PhiConfig:
-    """Sizes, read from the tensors; the rest named as in the config.json of the language model, by default phi-1.5's."""
+    """Sizes, read from the tensors; the rest as the config.json of the language model names it, by default phi-1.5's."""
 
     width: int
     heads: int
@@ -125,7 +125,7 @@ class Block(nn.Module):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
-        watched: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
+        watched: Callable[[Tensor, Tensor, Merge | None, Tensor | None], None] | None = None,
         before: Before | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], marks first; tables: of all rows; seen: [B, 1, 1, P + S or less], what may be
@@ -138,10 +138,11 @@ class Block(nn.Module):
         if before is not None:
             k, v = torch.cat([before.keys, k], dim=2), torch.cat([before.values, v], dim=2)
         merge = merge and merge.after(words)
+        visible = attended(seen, merge, k.shape[2])
         if watched is not None:
-            watched(F.pad(q, (0, 0, words, 0)), k, merge)
+            watched(F.pad(q, (0, 0, words, 0)), k, merge, visible)
         beat()
-        out = attention(q, k, v, attended(seen, merge, k.shape[2])).transpose(1, 2).flatten(2)
+        out = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         beat()
         x = x + unmerged(merges.attention, self.self_attn.dense(out))
         return x + unmerged(merges.mlp, self.mlp(merged(merges.mlp, normed)))

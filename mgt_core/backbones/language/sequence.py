@@ -23,7 +23,7 @@ from ...types import NO_WORD, Condition
 from ..base import Backbone
 from ..hooks import NO_HOOKS, Hooks
 from ..merge import NO_MERGES, Merge, Tables
-from .branch import SequenceBranch
+from .branch import BlankCanvas
 
 CELL = -1  # in a frame: where a cell of the picture stands
 
@@ -31,14 +31,12 @@ CELL = -1  # in a frame: where a cell of the picture stands
 @dataclass(frozen=True)
 class Prepared:
     """words: [B, L, C], embedded prompt and frame. tables: rotary_halves [L + n, D], words first. seen: [B, 1, 1, L]
-    bool, the words that may be attended to; None for all of them. topic: [B, C], the mean of the prompt's embedded
-    words."""
+    bool, the words that may be attended to; None for all of them."""
 
     words: Tensor
     tables: Tables
     seen: Tensor | None
     grid: tuple[int, int]
-    topic: Tensor
 
 
 # A block as it is called: (x, tables, seen, merges, memory, top_down, watched) -> x; see LLaDA's.
@@ -50,7 +48,8 @@ class SequenceBackbone(Backbone):
 
     condition_fields = ("prompt",)
     block_kinds = ("single",)
-    self_guidance_branch = SequenceBranch
+    computes_alike = True
+    self_guidance_branch = BlankCanvas
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
     longest_prompt = 2048  # tokens of a text, for networks that hold many thousand
 
@@ -92,12 +91,7 @@ class SequenceBackbone(Backbone):
 
     @abstractmethod
     def read_by_head(self, rows: Tensor) -> Tensor:
-        """What the head reads of rows [..., C] after the last block."""
-
-    @property
-    @abstractmethod
-    def depth(self) -> int:
-        """How many blocks it has."""
+        """What the head reads of rows [..., C] after the last block, of words or cells."""
 
     @property
     def tokenizer_length(self) -> int:
@@ -136,13 +130,12 @@ class SequenceBackbone(Backbone):
         around, cells = (torch.nonzero(frame != CELL)[:, 0], torch.nonzero(frame == CELL)[:, 0])
         ids = torch.cat([prompt, sent(frame[around], prompt.device).expand(len(prompt), -1)], dim=1)
         positions = (*range(lead), *(lead + around).tolist(), *(lead + cells).tolist())
-        gaps, words = ids == NO_WORD, self.embedded(ids.clamp_min(0))
+        gaps, device = ids == NO_WORD, next(self.parameters()).device
         return Prepared(
-            words=words,
-            tables=sent(self.rotary(positions), prompt.device),
-            seen=~gaps[:, None, None] if bool(gaps.any()) else None,
+            words=self.embedded(sent(ids.clamp_min(0), device)),
+            tables=sent(self.rotary(positions), device),
+            seen=sent(~gaps[:, None, None], device) if bool(gaps.any()) else None,
             grid=grid,
-            topic=mean_of(words[:, :lead], gaps[:, :lead]),
         )
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
@@ -173,8 +166,9 @@ class SequenceBackbone(Backbone):
         def others(image: Tensor) -> Tensor:
             """Image rows after the last block, of those after the first ones."""
             rows = torch.cat([joined[:, :lead], image], dim=1) if skip else joined
-            image = through(rows, blocks)[:, lead:]
-            return cache.whole(image) if cache else image
+            rows = through(rows, blocks)
+            image = rows[:, lead:]
+            return cache.whole(image, rows[:, :lead]) if cache else image
 
         image = joined[:, lead:]
         image = skip.past(others, image, cache and cache.rows) if skip else others(image)
@@ -228,12 +222,6 @@ def check_square(cells: int) -> None:
     """Raises MGTError for a number of cells that no square has."""
     if math.isqrt(cells) ** 2 != cells:
         raise MGTError(f"transformer config has num_vq_tokens {cells}; expected a square number")
-
-
-def mean_of(words: Tensor, gaps: Tensor) -> Tensor:
-    """[B, C] of words [B, L, C], those left out where `gaps` [B, L] says so."""
-    there = (~gaps)[..., None].to(words.dtype)
-    return (words * there).sum(1) / there.sum(1)
 
 
 def attended(seen: Tensor | None, merge: Merge | None, rows: int) -> Tensor | None:

@@ -19,8 +19,9 @@ from ...kernels.wide_product import wide_linear
 from ...kernels.widened import in_float32
 from ...loading.disk import is_file, read_json
 from ...registry import BACKBONES
-from ...types import NO_WORD, Condition
+from ...types import Condition
 from ..merge import Tables
+from .branch import TopicBranch
 from .phi import FIRST, KEPT, Before, Block, PhiConfig
 from .rotary import rotary_halves
 from .sequence import Called, Prepared, SquareBackbone, check_square
@@ -46,8 +47,8 @@ class ShowOConfig(PhiConfig):
         check_square(self.num_vq_tokens)
         if self.vocab_size != self.code_offset + self.codebook_size + 1:
             raise MGTError(
-                f"the transformer has {self.vocab_size} ids; expected {self.llm_vocab_size} of its tokenizer, {SPECIAL} "
-                f"marks, {self.codebook_size} codes and the mask: its config is another model's"
+                f"the transformer has {self.vocab_size} ids; expected {self.llm_vocab_size} of its tokenizer, "
+                f"{SPECIAL} marks, {self.codebook_size} codes and the mask: its config is another model's"
             )
 
     @property
@@ -57,9 +58,11 @@ class ShowOConfig(PhiConfig):
 
 @dataclass(frozen=True)
 class PreparedShowO(Prepared):
-    """words: of the two marks alone. before: rows of the prompt, of every block. seen: counts them."""
+    """words: of the two marks alone. before: rows of the prompt, of every block; `seen` counts them. topic: [B, C], the
+    mean of the prompt's embedded words."""
 
     before: tuple[Before, ...]
+    topic: Tensor
 
 
 @BACKBONES.register("show-o")
@@ -67,6 +70,7 @@ class ShowO(SquareBackbone):
     """Sequence: prompt, picture, cells, picture end; padding is left out, since positions count by their distances."""
 
     longest_prompt = 126
+    self_guidance_branch = TopicBranch
     computes_alike = False  # words by other attention than cells, once a run
     unquantized = ("embed_tokens.", "lm_head.")
     uncalled = ("lm_head.",)
@@ -108,8 +112,8 @@ class ShowO(SquareBackbone):
         sizes = PhiConfig.sizes(shapes)
         if config["vocab_size"] != sizes["vocab_size"]:
             raise MGTError(
-                f"transformer config has vocab_size {config['vocab_size']!r} and its weights {sizes['vocab_size']} ids; "
-                "they belong to different models"
+                f"transformer config has vocab_size {config['vocab_size']!r} and its weights {sizes['vocab_size']} "
+                "ids; they belong to different models"
             )
         named = ("llm_vocab_size", "codebook_size", "num_vq_tokens", *KEPT)
         return ShowOConfig(**sizes, **{name: config[name] for name in named if name in config})
@@ -157,10 +161,6 @@ class ShowO(SquareBackbone):
         return self.tokenizer_length + PICTURE, self.tokenizer_length + PICTURE_END
 
     @property
-    def depth(self) -> int:
-        return self.config.layers
-
-    @property
     def kept_width(self) -> int:
         return 2 * self.config.width * self.config.layers
 
@@ -178,18 +178,19 @@ class ShowO(SquareBackbone):
         return rotary_halves(positions, self.config.rotary_dim, self.config.rope_theta)
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> PreparedShowO:
-        whole, prompt = super().prepare(condition, grid), condition.prompt
-        lead = prompt.shape[1]
-        there = (prompt != NO_WORD)[:, None, None]
-        own = torch.eye(lead, dtype=torch.bool, device=prompt.device)  # or a row that sees nothing is no number
-        seen = there & torch.ones_like(own).tril() | own
+        whole, lead = super().prepare(condition, grid), condition.prompt.shape[1]
         x, tables, before = whole.words[:, :lead], whole.tables[:lead], []
+        there = torch.ones(1, 1, 1, lead, dtype=torch.bool, device=x.device)
+        if whole.seen is not None:
+            there = whole.seen[..., :lead]
+        own = torch.eye(lead, dtype=torch.bool, device=x.device)  # or a row that sees nothing is no number
+        earlier = there & torch.ones_like(own).tril() | own
+        counted = there[:, 0, 0, :, None].to(x.dtype)
+        topic = (x * counted).sum(1) / counted.sum(1)
         for block in self.layers:
-            x, rows = block.of_words(x, tables, seen)
+            x, rows = block.of_words(x, tables, earlier)
             before.append(rows)
-        return PreparedShowO(
-            whole.words[:, lead:], whole.tables[lead:], whole.seen, grid, whole.topic, before=tuple(before)
-        )
+        return PreparedShowO(whole.words[:, lead:], whole.tables[lead:], whole.seen, grid, tuple(before), topic)
 
     def calls(self, prepared: PreparedShowO) -> Iterator[Called]:
         return (partial(block, before=rows) for block, rows in zip(self.layers, prepared.before, strict=True))
@@ -199,7 +200,9 @@ class ShowO(SquareBackbone):
 
     def head(self, features: Tensor) -> Tensor:
         bias = self.lm_head.bias
-        return wide_linear(features, self.lm_head.weight) + (in_float32(bias) if features.dtype == torch.float32 else bias)
+        return wide_linear(features, self.lm_head.weight) + (
+            in_float32(bias) if features.dtype == torch.float32 else bias
+        )
 
 
 def language_folders(config: Mapping) -> tuple[str, ...]:
