@@ -177,12 +177,12 @@ class RunMerging(RunPatch):
         self.settings = settings
         self.active: dict[Hashable, ActiveMerging] = {}
         self.acting, self.first = True, True
-        self.known: Allowed | None = None  # of the tokens now, whatever the conditions and how many calls they take
+        self.allowed: Allowed | None = None  # of the tokens now, whatever the conditions and how many calls they take
 
     def enter(self, moment: Moment) -> None:
         settings = self.settings
         self.acting = settings.ratio and in_interval(settings.start, settings.end, moment.index, moment.total)
-        self.known = None
+        self.allowed = None
         if self.first and moment.index > 0:  # matchings of the first step know little of the picture
             self.active.clear()
         self.first = moment.index == 0
@@ -193,10 +193,10 @@ class RunMerging(RunPatch):
         known = None
         if self.settings.known_only and not all(call.moment.all_masked):
             count = len(call.entries)
-            if self.known is None:
+            if self.allowed is None:
                 cells = call.network.row_cells(call.tokens[: len(call.tokens) // count])
-                self.known = Allowed((cells != call.network.mask_id).all(-1))
-            known = self.known.repeated(count)
+                self.allowed = Allowed((cells != call.network.mask_id).all(-1))
+            known = self.allowed.repeated(count)
         active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
         active.begin(call.moment.all_masked * len(call.entries), known)
         return replace(hooks, merging=active)

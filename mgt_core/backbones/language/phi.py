@@ -26,7 +26,7 @@ KEPT = ("partial_rotary_factor", "rope_theta", "layer_norm_eps")  # of a config 
 
 @dataclass(frozen=True)
 class PhiConfig:
-    """Sizes, read from the tensors; the rest as the config.json of the language model names it, by default phi-1.5's."""
+    """Sizes, read from the tensors; the rest named as in the language model's config, by default phi-1.5's."""
 
     width: int
     heads: int
@@ -129,7 +129,7 @@ class Block(nn.Module):
         before: Before | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], marks first; tables: of all rows; seen: [B, 1, 1, P + S or less], what may be
-        attended to. before: P rows of words. watched: sees them too, as if they were rows here."""
+        attended to. before: P rows of words."""
         merge, normed = merges.attention, self.input_layernorm(x)
         q, k, v = self.self_attn.projected(merged(merge, normed), merged_tables(merge, tables), top_down)
         if memory is not None:
@@ -137,10 +137,9 @@ class Block(nn.Module):
         words = 0 if before is None else before.keys.shape[2]
         if before is not None:
             k, v = torch.cat([before.keys, k], dim=2), torch.cat([before.values, v], dim=2)
-        merge = merge and merge.after(words)
-        visible = attended(seen, merge, k.shape[2])
+        visible = attended(seen, merge and merge.after(words), k.shape[2])
         if watched is not None:
-            watched(F.pad(q, (0, 0, words, 0)), k, merge, visible)
+            watched(q, k, merge, visible)
         beat()
         out = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         beat()
