@@ -80,4 +80,4 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
             f"the tokenizer of {tokenizer} has {len(words)} tokens, and the codes of the transformer begin at "
             f"{network.code_offset}; they belong to different models"
         )
-    return PromptEncoder(nn.Module(), words, LONGEST_PROMPT, form=network.prompt_form)
+    return PromptEncoder(nn.Module(), words, LONGEST_PROMPT, form=network.prompt_form, pictures=network.picture_form)
