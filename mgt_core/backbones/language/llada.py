@@ -3,8 +3,8 @@
 Parameter names are those of the published checkpoints, without what stands before all of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from itertools import islice
 
@@ -44,7 +44,7 @@ PLAIN = {
 class LLaDAConfig:
     """Sizes, named as in a published config.json. embedding_size: rows of the embedding, the joint vocabulary.
     code_offset: id of code 0. codebook_size: codes. mask_token_id: of a masked cell. marks: ids of what stands around
-    pictures, by the names that the family has for them."""
+    pictures, by the names that the family has for them. architectures: tells families apart."""
 
     d_model: int
     n_heads: int
@@ -57,6 +57,7 @@ class LLaDAConfig:
     marks: Mapping[str, int]
     rope_theta: float = 500000.0
     rms_norm_eps: float = 1e-5
+    architectures: Sequence[str] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "LLaDAConfig":
@@ -69,7 +70,7 @@ class LLaDAConfig:
                 f"transformer config has n_kv_heads {values['n_kv_heads']!r} and n_heads {values['n_heads']!r}; only "
                 " networks whose heads have keys of their own are supported"
             )
-        missing = [f.name for f in fields(cls) if f.name not in values and f.name not in ("rope_theta", "rms_norm_eps")]
+        missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
         if missing:
             raise MGTError(f"transformer config lacks {', '.join(missing)}")
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
