@@ -16,6 +16,7 @@ from .backbones.branch import fresh_branch
 from .codecs.base import Codec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
+from .conditioning.picture_prompts import PicturePrompts, picture_prompts
 from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, vary_tokens
 from .errors import MGTError, whole_number
@@ -151,6 +152,7 @@ __all__ = [
     "Particles",
     "Patch",
     "PathPlanning",
+    "PicturePrompts",
     "Pipeline",
     "ReMDM",
     "Rescoring",
@@ -206,6 +208,7 @@ __all__ = [
     "pad_image",
     "pad_tokens",
     "paste_back",
+    "picture_prompts",
     "picture_conditions",
     "picture_tokens",
     "quantize",

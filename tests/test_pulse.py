@@ -18,6 +18,7 @@ BLOCKS = {  # what the modules are called whose beginning is asked about
     "meissonic": ("JointBlock", "SingleBlock"),
     "openmuse": ("Layer",),
     "halton": ("Block",),
+    "lumina_dimoo": ("Block",),
     "amused": ("TransformerLayer", "UVit2DTransformerBlock", "BasicTransformerBlock"),
 }
 

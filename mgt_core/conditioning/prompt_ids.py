@@ -11,6 +11,7 @@ from ..errors import MGTError, shortened
 from ..loading.building import told_of
 from ..plain import members, whole_text
 from ..types import NO_WORD, Condition
+from .picture_form import PictureForm
 from .text import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,11 @@ class PromptEncoder(TextEncoder):
     """A tokenizer and the form of prompts; the words are embedded by the model itself, and `network` holds nothing.
 
     max_length: tokens of a text at the most. form: of prompts; it holds no network, which may be replaced by another.
+    pictures: how those are read among words, None where they are not.
     """
 
     form: Form | None = None
+    pictures: PictureForm | None = None
 
     def encode(
         self,

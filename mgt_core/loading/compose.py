@@ -116,7 +116,10 @@ def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
     if given is not None:
         path = find_bundle(given, "text_encoder")
         inner = path / "text_encoder"
-        return as_text_encoder(look(inner if inner.is_dir() else path))
+        part = look(inner if inner.is_dir() else path)
+        if "prompt" in getattr(part.kind, "condition_fields", ()):
+            raise MGTError(f"{path} holds a model that reads prompts by itself; loading it gives what encodes them")
+        return as_text_encoder(part)
     for place in places:
         if (place / "text_encoder").is_dir():
             return as_text_encoder(look(place / "text_encoder"))

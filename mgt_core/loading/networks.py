@@ -81,4 +81,5 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
         raise MGTError(
             f"the tokenizer of {tokenizer} has no start or no end token; its tokenizer_config.json names them"
         )
-    return PromptEncoder(nn.Module(), words, network.longest_prompt, form=network.prompt_form)
+    form, pictures = network.prompt_form, network.picture_form
+    return PromptEncoder(nn.Module(), words, network.longest_prompt, form=form, pictures=pictures)

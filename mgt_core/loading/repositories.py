@@ -68,6 +68,7 @@ REPOSITORIES = (
     Repository("DiMO", "Yuanzhi/DiMO", ("meissonic",), base="Meissonic"),  # first, since it lies in a folder meissonic
     Repository("Meissonic", "MeissonFlow/Meissonic", LENT_ENCODER, text_encoder=ENCODER),
     Repository("Monetico", "Collov-Labs/Monetico", PARTS),
+    Repository("lumina-dimoo", "Alpha-VLLM/Lumina-DiMOO"),
     Repository("amused-512", "amused/amused-512", PARTS),
     Repository("amused-256", "amused/amused-256", PARTS),
     Repository("Meissonic_MaskFocus_HPS", "zghhui/Meissonic_MaskFocus_HPS", text_encoder=ENCODER, base="Meissonic"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import nn
 
+from ..conditioning.prompt_ids import PromptEncoder
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
@@ -136,7 +137,9 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
             "defaults": dict(model.defaults),
         },
     )
-    if pipe.text is not None:
+    if isinstance(pipe.text, PromptEncoder):  # which has no weights
+        save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
+    elif pipe.text is not None:
         (folder / "text_encoder").mkdir()
         config = json.loads(pipe.text.network.config.to_json_string())
         known = {CHECKPOINT: pipe.text.checkpoint} if pipe.text.checkpoint else {}

@@ -239,9 +239,9 @@ def dimoo_bundle(target: Path) -> Path:
     """The golden Lumina-DiMOO as it is published: weights and tokenizer side by side, and a folder vqvae."""
     source = OWN / "unified" / "dimoo"
     recorded = {"prompts.json", "layout.json", "paint.json", "forward.safetensors", "sampling.safetensors"}
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     for file in source.iterdir():
         if file.is_file() and file.name not in recorded | {"vq.safetensors"}:
             shutil.copy(file, target)
-    shutil.copytree(source / "vqvae", target / "vqvae")
+    shutil.copytree(source / "vqvae", target / "vqvae", dirs_exist_ok=True)
     return target

@@ -3,7 +3,7 @@
 Parameter names are those of the published checkpoints, without what stands before all of them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 
 import torch
@@ -42,7 +42,7 @@ PLAIN = {
 class LLaDAConfig:
     """Sizes, named as in a published config.json. embedding_size: rows of the embedding, the joint vocabulary.
     code_offset: id of code 0. codebook_size: codes. mask_token_id: of a masked cell. marks: ids of what stands around
-    pictures, by the names that the family has for them."""
+    pictures, by the names that the family has for them. architectures: tells families apart."""
 
     d_model: int
     n_heads: int
@@ -55,6 +55,7 @@ class LLaDAConfig:
     marks: Mapping[str, int]
     rope_theta: float = 500000.0
     rms_norm_eps: float = 1e-5
+    architectures: Sequence[str] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "LLaDAConfig":

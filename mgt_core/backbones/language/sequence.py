@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...conditioning.picture_form import PictureForm
 from ...conditioning.prompt_ids import Form
 from ...errors import MGTError
 from ...placement import sent
@@ -72,6 +73,11 @@ class SequenceBackbone(Backbone):
     @abstractmethod
     def prompt_form(self) -> Form:
         """Of the prompts that it was trained with."""
+
+    @property
+    def picture_form(self) -> PictureForm | None:
+        """How it was trained to read pictures in a prompt; None for one that was not."""
+        return None
 
     @abstractmethod
     def frame(self, grid: tuple[int, int]) -> Sequence[int]:
