@@ -19,6 +19,8 @@ BLOCKS = {  # what the modules are called whose beginning is asked about
     "openmuse": ("Layer",),
     "halton": ("Block",),
     "lumina_dimoo": ("Block",),
+    "mmada": ("Block",),
+    "show-o": ("Block",),
     "amused": ("TransformerLayer", "UVit2DTransformerBlock", "BasicTransformerBlock"),
 }
 

@@ -52,6 +52,11 @@ def test_each_family_is_run_as_its_authors_run_it(pipes):
     hot = found["openmuse"].sampler
     assert hot.temperature[0] in (25.0, 45.0) and hot.temperature_shape == "compounding"
     assert hot.known_confidence == pytest.approx(88.7228, abs=1e-4)
+    for family, steps, cfg in (("show-o", 16, 2.75), ("mmada", 15, 4.5)):  # of 256 pixels, as the tiny one tells
+        own = found[family]
+        assert (own.steps, own.cfg, own.sampler.temperature_shape) == (steps, cfg, "compounding")
+        assert own.sampler.temperatures(2) == [0.5, 0.0]
+        assert own.sampler.known_confidence == pytest.approx(88.7228, abs=1e-4)
     both = found["lumina_dimoo"].sampler
     assert both.temperatures(9) == both.draw_temperatures(9) == [1.0] * 9
 
@@ -86,7 +91,7 @@ def test_the_one_step_sampler_brings_its_own(pipes):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_inpainting_goes_by_the_linear_schedule(pipes, family):
     pipe = pipes[family]
-    published = "cosine" if family == "lumina_dimoo" else "linear"
+    published = "cosine" if family in ("lumina_dimoo", "mmada", "show-o") else "linear"
     assert settle(pipe.model, inpainting(pipe)).schedule == mgt_core.SCHEDULES.get(published)()
     own = mgt_core.SCHEDULES.get(recommended(pipe.model)["schedule"])()
     assert settle(pipe.model, empty(pipe)).schedule == own

@@ -5,7 +5,6 @@ Parameter names are those of the published checkpoints, without what stands befo
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,8 @@ from .rotary import turned
 from .sequence import attended
 
 FIRST = "layers.0.self_attn."
+# Rows before those that a block is given, which never change: keys and values [B, heads, P, D].
+Before = tuple[Tensor, Tensor]
 KEPT = ("partial_rotary_factor", "rope_theta", "layer_norm_eps")  # of a config of the language model
 
 
@@ -72,13 +73,6 @@ class PhiConfig:
     @property
     def rotary_dim(self) -> int:
         return int(self.head_dim * self.partial_rotary_factor)
-
-
-class Before(NamedTuple):
-    """Rows before those that a block is given, which never change: keys and values [B, heads, P, D]."""
-
-    keys: Tensor
-    values: Tensor
 
 
 class Attention(Fusing):
@@ -134,9 +128,10 @@ class Block(nn.Module):
         q, k, v = self.self_attn.projected(merged(merge, normed), merged_tables(merge, tables), top_down)
         if memory is not None:
             k, v = memory(k, v, merge)
-        words = 0 if before is None else before.keys.shape[2]
+        words = 0
         if before is not None:
-            k, v = torch.cat([before.keys, k], dim=2), torch.cat([before.values, v], dim=2)
+            words = before[0].shape[2]
+            k, v = (torch.cat(both, dim=2) for both in zip(before, (k, v), strict=True))
         visible = attended(seen, merge and merge.after(words), k.shape[2])
         if watched is not None:
             watched(q, k, merge, visible)
@@ -152,4 +147,4 @@ class Block(nn.Module):
         q, k, v = self.self_attn.projected(normed, tables)
         beat()
         out = self.self_attn.dense(attention(q, k, v, seen).transpose(1, 2).flatten(2))
-        return x + out + self.mlp(normed), Before(k, v)
+        return x + out + self.mlp(normed), (k, v)

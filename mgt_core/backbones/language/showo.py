@@ -206,10 +206,10 @@ class ShowO(SquareBackbone):
 
 
 def language_folders(config: Mapping) -> tuple[str, ...]:
-    """Where the language model's config and tokenizer lie: its path, its name, and that of the published one."""
+    """Where the language model's config and tokenizer lie: folders of its name, and that of the published one."""
     path = config.get("llm_model_path")
-    given = (path, path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]) if isinstance(path, str) and path else ()
-    return (*given, "phi-1_5")
+    name = path.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1] if isinstance(path, str) else ""
+    return tuple(dict.fromkeys((name, "phi-1_5") if name.strip(".") else ("phi-1_5",)))
 
 
 def language_model(config: Mapping, weights: Path) -> dict:
