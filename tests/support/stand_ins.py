@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle
+from .bundles import amused_bundle, copy_bundle, dimoo_bundle, halton_bundle, openmuse_bundle
 from .encoders import clip_model
 from .golden import bundles
 from .judges import pick_judge
@@ -20,6 +20,7 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "ImageNet_384_large.pth": (halton, 16),
     "UnlockMGM_imagenet_256": (openmuse_bundle, 16),
     "amused-512": (amused_bundle, 128),
+    "lumina-dimoo": (dimoo_bundle, 64),
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
 }
 
