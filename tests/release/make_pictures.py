@@ -32,6 +32,7 @@ WIDTH, HELP_BYTES = 560, 30_000  # pixels, and the largest file, of a picture in
 BUILT_IN = "demo"
 # What a workflow with such a node makes, told on its card.
 MAKES = {"MGTCompareGrid": "a comparison", "MGTClassLabel": "a class of ImageNet"}
+MAKES |= {"MGTEditPrompt": "editing", "MGTMaskTokens": "inpainting"}
 
 
 def shown_in_help() -> set[str]:
@@ -136,7 +137,7 @@ def stacked(images: list[Image.Image]) -> Image.Image:
 def card_of(path: Path) -> Image.Image:
     """In place of a picture: what the workflow is called, what it makes, and what it needs."""
     nodes = {node["type"]: node.get("widgets_values") for node in read_document(path).ui["nodes"]}
-    width, height, _ = nodes["MGTEmptyTokens"]
+    width, height = nodes["MGTEmptyTokens"][:2] if "MGTEmptyTokens" in nodes else nodes["ImageScale"][1:3]
     makes = next((made for kind, made in MAKES.items() if kind in nodes), "text to image")
     lines = [f"{makes}, {width} x {height}"]
     if model_of(path) != BUILT_IN:

@@ -3,7 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, mmada_bundle, openmuse_bundle, showo_bundle
+from .bundles import (
+    amused_bundle,
+    copy_bundle,
+    dimoo_bundle,
+    halton_bundle,
+    mmada_bundle,
+    openmuse_bundle,
+    showo_bundle,
+)
 from .encoders import clip_model
 from .golden import bundles
 from .judges import pick_judge
@@ -22,6 +30,7 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "amused-512": (amused_bundle, 128),
     "show-o": (showo_bundle, 64),
     "mmada": (mmada_bundle, 64),
+    "lumina-dimoo": (dimoo_bundle, 64),
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
 }
 
