@@ -17,6 +17,7 @@ from .captioning.caption import caption
 from .codecs.base import Codec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
+from .conditioning.picture_prompts import PicturePrompts, picture_prompts
 from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, stretched, vary_tokens
 from .errors import MGTError, whole_number
@@ -34,6 +35,7 @@ from .patches.compile import Compile
 from .patches.cuda_graphs import CUDAGraphs
 from .patches.guidance_reuse import GuidanceReuse
 from .patches.guidance_schedule import GuidanceSchedule
+from .patches.ml_cache import MLCache
 from .patches.reference import ReferencePicture
 from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
@@ -152,6 +154,7 @@ __all__ = [
     "Particles",
     "Patch",
     "PathPlanning",
+    "PicturePrompts",
     "Pipeline",
     "ReMDM",
     "ReferencePicture",
@@ -170,6 +173,7 @@ __all__ = [
     "StepSkipping",
     "TEXT_ENCODERS",
     "TextEncoder",
+    "MLCache",
     "TokenCache",
     "TokenEditing",
     "TokenMerging",
@@ -208,6 +212,7 @@ __all__ = [
     "pad_image",
     "pad_tokens",
     "paste_back",
+    "picture_prompts",
     "picture_conditions",
     "picture_tokens",
     "quantize",

@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from .errors import MGTError, finite_number, whole_number
-from .samplers.temperature import temperature_range
+from .samplers.temperature import draw_temperature, temperature_range
 
 FALLBACK: Mapping[str, Any] = {
     "steps": 48,
     "cfg": 9.0,
     "temperature": (2.0, 0.0),
     "temperature_shape": "linear",
+    "draw_temperature": 1.0,
     "known_confidence": math.inf,
     "schedule": "cosine",
     "inpainting_schedule": "linear",  # of Meissonic's and aMUSEd's inpainting pipelines
@@ -34,6 +35,8 @@ def checked_settings(held: Mapping[str, Any]) -> dict[str, Any]:
     if "cfg" in held:
         held["cfg"] = finite_number("cfg", held["cfg"], 0, 1000)
     temperature_range(held.get("temperature"))
+    if "draw_temperature" in held:
+        held["draw_temperature"] = draw_temperature(held["draw_temperature"])
     if "known_confidence" in held and held["known_confidence"] != math.inf:
         held["known_confidence"] = finite_number("known_confidence", held["known_confidence"], -1e30, 1e30)
     for name in NAMES:

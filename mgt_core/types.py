@@ -57,8 +57,9 @@ class Condition:
         return next(iter(sizes.values()))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Condition":
-        """Moved copy; only hidden and pooled change dtype (micro-conditions keep float32)."""
-        moved = {name: value.to(device) for name, value in self._present().items()}
+        """Moved copy; only hidden and pooled change dtype (micro-conditions keep float32). A prompt stays where it is:
+        its gaps say what is computed, and asking a device for them would be to wait for it."""
+        moved = {name: value if name == "prompt" else value.to(device) for name, value in self._present().items()}
         for name in ("hidden", "pooled"):
             if name in moved:
                 moved[name] = moved[name].to(dtype)

@@ -2,6 +2,7 @@
 
 CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro" and "mgt_prompts". A
 class label travels as hidden [B, 1, 1] = label + 1, told by "mgt_labels" beside it: zeroed out, it stands for no class.
+A prompt of ids travels as hidden [B, L, 1] = id + 1, told by "mgt_ids": zeroed out, it is that of "mgt_no_prompt".
 """
 
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from .types import (
 
 MICRO = "mgt_micro"
 LABELS = "mgt_labels"
+IDS, NO_PROMPT = "mgt_ids", "mgt_no_prompt"
 PROMPTS = "mgt_prompts"  # the texts that were encoded, for nodes that look for words in them
 
 # What the host's conditioning nodes attach that has no meaning for these models.
@@ -84,6 +86,8 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
         raise MGTError(
             f"the {role} conditioning has micro-conditions that are {called(micro)}; MGT Micro Conditions sets them"
         )
+    if IDS in extra:
+        return Condition(prompt=prompt_from(hidden, extra, role))
     text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
     return Condition(
         **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
@@ -99,6 +103,19 @@ def labels_from(hidden: torch.Tensor, labels: torch.Tensor, role: str) -> torch.
     if held.shape != labels.shape or not bool(((held == labels) | (held == UNCONDITIONAL)).all()):
         raise MGTError(f"the {role} conditioning mixes classes, which have nothing between them")
     return held
+
+
+def prompt_from(hidden: torch.Tensor, extra: dict, role: str) -> torch.Tensor:
+    """[B, L] long. hidden: what the host's nodes made of ids + 1; raises MGTError where that is no prompt any more."""
+    ids, none = extra[IDS], extra.get(NO_PROMPT)
+    for held in (ids, none):
+        if not isinstance(held, torch.Tensor) or held.dtype != torch.long or held.ndim != 2:
+            raise MGTError(f"the {role} conditioning has a prompt that is none; MGT Text Encode makes them")
+    if not hidden.any():
+        return none
+    if hidden.shape != (*ids.shape, 1) or not torch.equal(hidden[..., 0].cpu().double(), ids.cpu().double() + 1):
+        raise MGTError(f"the {role} conditioning mixes or joins prompts of a language model, which reads one as it is")
+    return ids
 
 
 @node("MGT Text Encode")
@@ -143,7 +160,15 @@ def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) ->
     if notes := [note for prompt in prompts if (note := text_encoder.length_note(prompt, weights=True))]:
         host.show_text("\n".join(notes), node_id)
     encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
+    if encoded.prompt is not None:
+        return [ids_entry(encoded.prompt, text_encoder, {PROMPTS: tuple(prompts)})]
     return [[encoded.hidden, {"pooled_output": encoded.pooled, PROMPTS: tuple(prompts)}]]
+
+
+def ids_entry(ids: torch.Tensor, text_encoder, extra: dict) -> list:
+    """An entry of CONDITIONING for a prompt of ids [B, L], and for no prompt in its place."""
+    hidden = (ids[..., None] + 1).to(host.intermediate_device(), torch.float32)
+    return [hidden, {"pooled_output": None, IDS: ids, NO_PROMPT: text_encoder.encode("").prompt, **extra}]
 
 
 def check_count(name: str, count: int) -> None:

@@ -77,12 +77,28 @@ class MGTSamplerMaskGIT(ConfidenceChoice):
             AUTOMATIC,
             10000.0,
         )
-        later = {"known_confidence": advanced(known)}  # prompts saved before lack it
+        drawn = number(
+            "Temperature that tokens themselves are drawn at: 1 as the model predicts, below 1 likelier ones, 0 the "
+            "likeliest. -1: as the model recommends, which is 1, and for Lumina-DiMOO the temperature above.",
+            AUTOMATIC,
+            AUTOMATIC,
+            10.0,
+            0.05,
+        )
+        later = {"known_confidence": advanced(known), "draw_temperature": advanced(drawn)}  # saved prompts lack them
         return {**super().INPUT_TYPES(), "optional": later}
 
-    def make(self, temperature_start: float, temperature_end: float, known_confidence: float = AUTOMATIC, **settings):
-        known = chosen(known_confidence, AUTOMATIC)
-        return super().make(temperature_start, temperature_end, known_confidence=known, **settings)
+    def make(
+        self,
+        temperature_start: float,
+        temperature_end: float,
+        known_confidence: float = AUTOMATIC,
+        draw_temperature: float = AUTOMATIC,
+        **settings,
+    ):
+        known, drawn = chosen(known_confidence, AUTOMATIC), chosen(draw_temperature, AUTOMATIC)
+        settings |= {"known_confidence": known, "draw_temperature": drawn}
+        return super().make(temperature_start, temperature_end, **settings)
 
 
 @node("MGT Masked Z-Sampling Sampler")

@@ -19,6 +19,7 @@ BLOCKS = {  # what the modules are called whose beginning is asked about
     "openmuse": ("Layer",),
     "halton": ("Block",),
     "amused": ("ConvBlock", "TextBlock", "Layer"),
+    **dict.fromkeys(("lumina_dimoo", "mmada", "show-o"), ("Block",)),
 }
 
 

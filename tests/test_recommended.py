@@ -1,6 +1,7 @@
 """What a run uses where nobody chooses: the settings of the weights."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,13 @@ def test_each_family_is_run_as_its_authors_run_it(pipes):
     hot = found["openmuse"].sampler
     assert hot.temperature[0] in (25.0, 45.0) and hot.temperature_shape == "compounding"
     assert hot.known_confidence == pytest.approx(88.7228, abs=1e-4)
+    for family, steps, cfg in (("show-o", 16, 2.75), ("mmada", 15, 4.5)):  # of 256 pixels, as the tiny one tells
+        own = found[family]
+        assert (own.steps, own.cfg, own.sampler.temperature_shape) == (steps, cfg, "compounding")
+        assert own.sampler.temperatures(2) == [0.5, 0.0]
+        assert own.sampler.known_confidence == pytest.approx(88.7228, abs=1e-4)
+    both = found["lumina_dimoo"].sampler
+    assert both.temperatures(9) == both.draw_temperatures(9) == [1.0] * 9
 
 
 def test_the_built_in_model_keeps_its_own():
@@ -84,8 +92,8 @@ def test_the_one_step_sampler_brings_its_own(pipes):
 def test_inpainting_goes_by_the_linear_schedule(pipes, family):
     """But where its authors say another."""
     pipe = pipes[family]
-    wanted = "cosine" if family == "editmgt" else "linear"
-    assert settle(pipe.model, inpainting(pipe)).schedule == mgt_core.SCHEDULES.get(wanted)()
+    published = "cosine" if family in ("editmgt", "lumina_dimoo", "mmada", "show-o") else "linear"
+    assert settle(pipe.model, inpainting(pipe)).schedule == mgt_core.SCHEDULES.get(published)()
     own = mgt_core.SCHEDULES.get(recommended(pipe.model)["schedule"])()
     assert settle(pipe.model, empty(pipe)).schedule == own
     assert settle(pipe.model, inpainting(pipe), schedule="cosine").schedule == mgt_core.SCHEDULES.get("cosine")()
@@ -101,6 +109,7 @@ def test_a_model_that_says_nothing_is_run_as_ever(pipes):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_chosen_stands(pipes, family):
     pipe, sampler = pipes[family], MaskGIT((3.0, 1.0), temperature_shape="late", known_confidence=7.0)
+    sampler = replace(sampler, draw_temperature=0.8)
     found = settle(pipe.model, empty(pipe), sampler=sampler, schedule="square", steps=5, cfg=3.0)
     assert (found.steps, found.cfg, found.sampler) == (5, 3.0, sampler)
     assert found.schedule == mgt_core.SCHEDULES.get("square")()

@@ -16,6 +16,13 @@ from ..registry import BACKBONES
 from ..types import UNCONDITIONAL, Condition
 from .hooks import NO_HOOKS, Hooks
 
+# Why what few networks were made for does not work with the others; `refusals` may say more of one.
+REASONS = MappingProxyType(
+    {
+        "reference": "it was not trained to look at a picture beside its own",
+        "words": "it draws cells of pictures, and no words",
+    }
+)
 GRID = "grid"  # beside the fields of Hooks, what a backbone may say of itself in `refusals`
 WIDEST_ALIVE = 3  # results of the widest layer, about, that an evaluation holds at once
 
@@ -43,7 +50,9 @@ class Backbone(nn.Module, Published):
     refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
     reads_language: ClassVar[bool] = False  # whether a language model reads its prompts beside the text encoder
     block_kinds: ClassVar[tuple[str, ...]] = ("single",)  # what its blocks are called where patches choose among them
+    computes_alike: ClassVar[bool] = False  # words by the same weights as cells, and `read_by_head` takes both
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
+    paces_known: ClassVar[bool] = False  # whether a schedule counts known cells too, as its authors' sampler does
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
     widened: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of weights that the head applies in float32
@@ -184,9 +193,14 @@ class Backbone(nn.Module, Published):
         """[..., C] -> logits [..., codebook_size], in the type of the features where that is float32, whatever type the
         weights have (see kernels/widened.py)."""
 
+    @classmethod
+    def reason_against(cls, refused: str) -> str | None:
+        """Why it does not heed a field of Hooks, or takes one GRID alone; None of anything else."""
+        return cls.refusals.get(refused) or REASONS.get(refused)
+
     def why(self, refused: str) -> str:
         """ ": " and why, of what `refusals` names; "" of anything else."""
-        reason = self.refusals.get(refused)
+        reason = self.reason_against(refused)
         return f": {reason}" if reason else ""
 
     def check_supports(self, patch: str, name: str) -> None:

@@ -19,7 +19,6 @@ class ClassGridBackbone(Backbone):
     refusals = MappingProxyType(
         {
             "attention": "it is told a class, in which there are no words to look at",
-            "words": "it is told a class, and writes no words",
             GRID: "it learned a place for every cell of that grid, and knows none beyond it",
         }
     )

@@ -11,8 +11,9 @@ from .merge import BlockMerges, Merge, Tables
 # (keys, values [B, heads, S, D] of the rows computed, how they were merged) -> those to attend to
 Memory = Callable[[Tensor, Tensor, Merge | None], tuple[Tensor, Tensor]]
 # (text rows among the queries, queries [B, heads, S, D] of the rows computed, keys [B, heads, R, D] of all, text first,
-# how they were merged); None in place of the first where the keys are the text's alone, and the queries the image's
-Attended = Callable[[int | None, Tensor, Tensor, Merge | None], None]
+# how they were merged; where some of the text's rows hold no word, [B, 1, 1, R] bool, which may be attended to).
+# None in place of the first where the keys are the text's alone, and the queries the image's.
+Attended = Callable[..., None]
 
 
 class Merging(Protocol):
@@ -56,7 +57,8 @@ class Keeper(Protocol):
 class RowCache(Keeper, Protocol):
     """Rows that need not be computed: `select` before the blocks, a `memory` for each of them, `whole` after them.
 
-    rows: [B, m] the image rows to compute, None for all of them.
+    rows: [B, m] the image rows to compute, None for all of them. Some may lie below 0, where rows of the text are
+    computed as well, counted from their end.
     """
 
     rows: Tensor | None
@@ -70,8 +72,9 @@ class RowCache(Keeper, Protocol):
         """For the next block's attention: where keys and values of the other rows lie."""
         ...
 
-    def whole(self, states: Tensor, lead: int = 0) -> Tensor:
-        """All rows after the last block, from those computed: those of the image [B, n, C], behind `lead` others."""
+    def whole(self, states: Tensor, lead: int = 0, text: Tensor | None = None) -> Tensor:
+        """All rows after the last block, from those computed: those of the image [B, n, C], behind `lead` others. text:
+        the rows of the text that were computed with them, where the network computes words as it does cells."""
         ...
 
 

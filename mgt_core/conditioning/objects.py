@@ -1,9 +1,11 @@
 """Where the words of objects lie among the rows of an encoded prompt."""
 
+import re
 from collections.abc import Sequence
 
 from ..errors import MGTError, shortened
 from ..plain import members
+from .prompt_ids import PromptEncoder
 from .text import TextEncoder
 
 ARTICLES = ("a", "an", "the")  # words that say nothing of what is to be seen
@@ -31,7 +33,10 @@ def objects_of(
     in none of them."""
     if members(phrases) is None or not all(isinstance(phrase, str) for phrase in phrases):
         raise MGTError(f"objects are {phrases!r}; expected some phrases of the prompt")
-    found = [found_in(encoder.rows_of(prompt, weights, chunks), phrases, encoder) for prompt in prompts]
+    if isinstance(encoder, PromptEncoder):
+        found = [spelled_in(prompt, phrases, encoder) for prompt in prompts]
+    else:
+        found = [found_in(encoder.rows_of(prompt, weights, chunks), phrases, encoder) for prompt in prompts]
     for phrase, *places in zip(phrases, *found, strict=True):
         if not any(places):
             where = " and ".join(repr(shortened(prompt)) for prompt in prompts[:2])
@@ -45,9 +50,7 @@ def found_in(tokens: Sequence[tuple[int, int]], phrases: Sequence[str], encoder:
     """The words of every phrase among tokens (id, row); None for one that is not there."""
     found, taken = [], set()
     for phrase in phrases:
-        words = phrase.split()
-        if not [word for word in words if word.lower() not in ARTICLES]:
-            raise MGTError(f"the object {phrase!r} has no word; expected a phrase of the prompt such as 'a red fox'")
+        words = words_of(phrase)
         for ids in encoder.spellings(words):
             start = place_of([token for own in ids for token in own], [token for token, _ in tokens], taken)
             if start is not None:
@@ -63,6 +66,31 @@ def found_in(tokens: Sequence[tuple[int, int]], phrases: Sequence[str], encoder:
                 rows.append(tuple(tokens[place][1] for place in places))
         found.append(tuple(rows))
     return found
+
+
+def spelled_in(prompt: str, phrases: Sequence[str], encoder: PromptEncoder) -> list[Object | None]:
+    """The same by the letters: tokens of a language model differ with what stands before a word."""
+    spans, taken, found = encoder.spans_of(prompt), [], []
+    for phrase in phrases:
+        words = words_of(phrase)
+        pattern = r"(?<!\w)" + r"\s+".join(f"({re.escape(word)})" for word in words) + r"(?!\w)"
+        matches = re.finditer(pattern, prompt, re.IGNORECASE)
+        free = (m for m in matches if all(m.end() <= begin or m.start() >= end for begin, end in taken))
+        if (match := next(free, None)) is None:
+            found.append(None)
+            continue
+        taken.append(match.span())
+        own = [match.span(place) for place, word in enumerate(words, 1) if word.lower() not in ARTICLES]
+        rows = (tuple(row for first, last, row in spans if first < end and last > begin) for begin, end in own)
+        found.append(tuple(filter(None, rows)) or None)  # what was cut off has no rows
+    return found
+
+
+def words_of(phrase: str) -> list[str]:
+    words = phrase.split()
+    if not [word for word in words if word.lower() not in ARTICLES]:
+        raise MGTError(f"the object {phrase!r} has no word; expected a phrase of the prompt such as 'a red fox'")
+    return words
 
 
 def place_of(wanted: list[int], among: list[int], taken: set[int]) -> int | None:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ..errors import MGTError
+from ..errors import MGTError, join_some
 from ..registry import LANGUAGE_ENCODERS
+from .disk import is_file
 from .hub import name_of
 from .layouts import BUILT_IN, CODEC, LANGUAGE, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_language, as_text_encoder, as_transformer, read_part
@@ -71,7 +72,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         if transformer.kind.reads_language:
             language = find_language(places, look)
     elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
-        tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, [folder_of(home), *places])
+        tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, transformer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
         str(source) if str(source) in BUILT_IN else name_of(path),
@@ -122,7 +123,10 @@ def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
     if given is not None:
         path = find_bundle(given, "text_encoder")
         inner = path / "text_encoder"
-        return as_text_encoder(look(inner if inner.is_dir() else path))
+        part = look(inner if inner.is_dir() else path)
+        if "prompt" in getattr(part.kind, "condition_fields", ()):
+            raise MGTError(f"{path} holds a model that reads prompts by itself; loading it gives what encodes them")
+        return as_text_encoder(part)
     for place in places:
         if (place / "text_encoder").is_dir():
             return as_text_encoder(look(place / "text_encoder"))
@@ -171,11 +175,14 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
     )
 
 
-def find_prompt_tokenizer(given: Source | None, places: Sequence[Path]) -> Path:
-    """The tokenizer of a language model, which lies with its weights."""
+def find_prompt_tokenizer(given: Source | None, transformer: Part, places: Sequence[Path]) -> Path:
+    """The tokenizer of a language model, which lies with its weights, or where its kind keeps it."""
+    places = [folder_of(transformer.path), *places]
     if given is not None:
         places = [folder_of(find_bundle(given, "tokenizer"))]
-    for folder in (inner for place in places for inner in (place, place / "tokenizer")):
-        if (folder / "tokenizer.json").is_file():
+    names = transformer.kind.tokenizer_folders(transformer.config)
+    for folder in (place / name for place in places for name in names):
+        if is_file(folder / "tokenizer.json"):
             return folder
-    raise MGTError(f"{places[0]} has no tokenizer.json; give a tokenizer, the folder of one")
+    where = f" and none of its folders {join_some(names[1:])}" if names[1:] else ""
+    raise MGTError(f"{places[0]} has no tokenizer.json{where}; give a tokenizer, the folder of one")

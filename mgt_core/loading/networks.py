@@ -11,7 +11,7 @@ from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.clip import PROJECTION
 from ..conditioning.gemma import LENGTH, InstructionEncoder, TwoEncoders, constants_of, states_alone
-from ..conditioning.prompt_ids import PromptEncoder
+from ..conditioning.prompt_ids import Framed, PromptEncoder
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..pulse import beat_before
@@ -68,9 +68,6 @@ def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: tor
     return TextEncoder(network, words, length, checkpoint=checkpoint_of(part))
 
 
-LONGEST_PROMPT = 2048  # tokens of a text for a language model, which holds many thousand
-
-
 def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
     """The tokenizer of a folder, with the form that prompts of `network` have.
 
@@ -79,12 +76,17 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
 
     with told_of(tokenizer, "does not hold a readable tokenizer"):
         words = PreTrainedTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
-    if len(words) != network.code_offset:
+    if len(words) != network.tokenizer_length:
         raise MGTError(
-            f"the tokenizer of {tokenizer} has {len(words)} tokens, and the codes of the transformer begin at "
-            f"{network.code_offset}; they belong to different models"
+            f"the tokenizer of {tokenizer} has {len(words)} tokens, and the transformer was trained with "
+            f"{network.tokenizer_length}; they belong to different models"
         )
-    return PromptEncoder(nn.Module(), words, LONGEST_PROMPT, form=network.prompt_form)
+    if isinstance(network.prompt_form, Framed) and None in (words.bos_token_id, words.eos_token_id):
+        raise MGTError(
+            f"the tokenizer of {tokenizer} has no start or no end token; its tokenizer_config.json names them"
+        )
+    form, pictures = network.prompt_form, network.picture_form
+    return PromptEncoder(nn.Module(), words, network.longest_prompt, form=form, pictures=pictures)
 
 
 def text_of(

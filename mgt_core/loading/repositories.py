@@ -22,7 +22,8 @@ class Repository:
     """name: in a widget. source: its repository at huggingface.co. folders, files: those needed of it; none for all.
     folder: where it belongs, below models. alone: whether it is one file there. also: files of others, with their
     repositories, that lie beside it. text_encoder: the name of the one that its authors load, "" for its own or none.
-    base: the model that lends what it lacks. unpacked: whether its file is an archive."""
+    base: the model that lends what it lacks. unpacked: whether its file is an archive. inside: what comes from other
+    repositories into folders of its own, by the names of these."""
 
     name: str
     source: str
@@ -34,6 +35,7 @@ class Repository:
     text_encoder: str = ""
     base: str = ""
     unpacked: bool = False
+    inside: tuple[tuple[str, str], ...] = ()
 
     def place(self, root: Path) -> Path:
         """Where it goes below the folder of its kind: a file alone right there, all else into a folder of its name."""
@@ -53,24 +55,34 @@ class Repository:
         if self.unpacked:
             return f"{have}, unpack it into {place}, and put {others} there too"
         beside, lent = f" and {others}" if others else "", f", with {self.base} as base" if self.base else ""
-        return f"{have}{beside} {'as' if self.is_renamed else 'into'} {place}{lent}"
+        inner = " and ".join(f"{what} into its folder {folder}" for folder, what in self.inside)
+        return f"{have}{beside} {'as' if self.is_renamed else 'into'} {place}{lent}{inner and f', {inner}'}"
 
     @property
     def is_renamed(self) -> bool:
         return self.alone and self.name not in self.files
 
 
+MAGVIT = "showlab/magvitv2"  # the codec of Show-o and MMaDA
 IMAGENET = ("384_large", "256_tiny", "256_small", "256_base")  # transformers of Halton-MaskGIT
 REPOSITORIES = (
     Repository("DiMO", "Yuanzhi/DiMO", ("meissonic",), base="Meissonic"),  # first, since it lies in a folder meissonic
     Repository("Meissonic", "MeissonFlow/Meissonic", LENT_ENCODER, text_encoder=ENCODER),
     Repository("editmgt", "WeiChow/EditMGT", EDITMGT),
     Repository("Monetico", "Collov-Labs/Monetico", PARTS),
+    Repository("lumina-dimoo", "Alpha-VLLM/Lumina-DiMOO"),
     Repository("amused-512", "amused/amused-512", PARTS),
     Repository("amused-256", "amused/amused-256", PARTS),
     Repository("muddit", "MeissonFlow/Muddit", ("1024", "512"), base="Meissonic"),
     Repository("maskfocus-geneval", "zghhui/Meissonic_MaskFocus_GenEval", text_encoder=ENCODER, base="Meissonic"),
     Repository("maskfocus", "zghhui/Meissonic_MaskFocus_HPS", text_encoder=ENCODER, base="Meissonic"),
+    Repository(
+        "show-o",
+        "showlab/show-o-512x512",
+        inside=((MAGVIT.split("/")[1], MAGVIT), ("phi-1_5", "tokenizer and config.json of microsoft/phi-1_5")),
+    ),
+    Repository("mmada", "Gen-Verse/MMaDA-8B-Base", inside=((MAGVIT.split("/")[1], MAGVIT),)),
+    Repository(MAGVIT.split("/")[1], MAGVIT),
     *(
         Repository(
             f"ImageNet_{size}.pth",

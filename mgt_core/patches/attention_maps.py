@@ -1,6 +1,7 @@
 """How much the picture's rows attend to words of the prompt: maps read out of the blocks during a run."""
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +42,23 @@ class Reading:
     total: Tensor | None = None
     blocks: int = 0
 
-    def see(self, lead: int | None, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
+    def see(
+        self,
+        lead: int | None,
+        queries: Tensor,
+        keys: Tensor,
+        merge: Merge | None,
+        visible: Tensor | None = None,
+    ) -> None:
         """For Hooks.attention."""
-        mask = None if lead is None else attention_mask(merge)  # of the text's own rows all are there
+        if visible is None and lead is not None:  # of the text's own rows all are there
+            visible = attention_mask(merge)
         of = slice(0 if merge else lead, None)  # of merged rows those of the text can be told apart afterwards alone
         weights = attention_to(
-            queries[self.images, :, of], keys[self.images], self.columns, None if mask is None else mask[self.images]
+            queries[self.images, :, of],
+            keys[self.images],
+            self.columns,
+            None if visible is None else visible[self.images],
         )
         if merge is not None:
             weights = own_images(merge, self.images).unmerge(weights)[:, lead:]
@@ -60,9 +72,9 @@ def also_seen(hooks: Hooks, see: Attended) -> Hooks:
     if before is None:
         return replace(hooks, attention=see)
 
-    def both(lead: int, queries: Tensor, keys: Tensor, merge: Merge | None) -> None:
-        before(lead, queries, keys, merge)
-        see(lead, queries, keys, merge)
+    def both(*attended: Any) -> None:
+        before(*attended)
+        see(*attended)
 
     return replace(hooks, attention=both)
 
@@ -111,8 +123,9 @@ class AttentionMaps(RunPatch):
         if read.rows is None:
             self.last = mean
         elif self.last is not None:
-            where = read.rows[..., None].expand_as(mean)
-            self.last = self.last.scatter(1, where, mean)
+            # Rows of the text, which may be computed as well, go behind those of the image and away.
+            where = torch.where(read.rows < 0, self.last.shape[1], read.rows)[..., None].expand_as(mean)
+            self.last = F.pad(self.last, (0, 0, 0, 1)).scatter(1, where, mean)[:, :-1]
 
     def maps(self, grid: tuple[int, int]) -> Tensor | None:
         """[B, T, h, w] float32 as last read, spread over the cells of `grid` (bilinear); None before anything was."""

@@ -98,7 +98,8 @@ class Recordings:
             return {}
         shapes = form(tokens), leaves(prepared)[2]
         with self.lock:
-            return {(name, *shapes): keeper for name, keeper in fresh.items() if not self.lend((name, *shapes), keeper)}
+            places = {(name, type(keeper), *shapes): keeper for name, keeper in fresh.items()}
+            return {place: keeper for place, keeper in places.items() if not self.lend(place, keeper)}
 
     def launched(self, plain: Features, call: tuple) -> Tensor:
         flat = flat_call(plain, *call)

@@ -198,7 +198,7 @@ class ActiveCache:
             held[block].transpose(1, 2)[self.places] = new.transpose(1, 2)
         return kept.keys[block], kept.values[block]
 
-    def whole(self, states: Tensor, lead: int = 0) -> Tensor:
+    def whole(self, states: Tensor, lead: int = 0, text: Tensor | None = None) -> Tensor:
         if self.rows is not None:
             return self.computed.features.scatter_(1, wide(lead + self.rows, states), states)
         if self.computed.features is None:

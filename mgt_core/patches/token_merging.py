@@ -64,13 +64,19 @@ def sides(is_destination: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @dataclass(frozen=True)
 class Allowed:
     """[B, h * w] bool, tokens that may share a row at all. How many there are decides how many rows there are, so that
-    the host has to know: it asks the device once, whatever the number of matchings."""
+    the host has to know: it asks the device once, whatever the number of matchings. of: those of the images, which
+    these repeat for each of their conditions."""
 
     there: Tensor
+    of: "Allowed | None" = None
 
     @cached_property
     def here(self) -> Tensor:
-        return self.there.cpu()
+        return self.there.cpu() if self.of is None else self.of.here.repeat(len(self.there) // len(self.of.there), 1)
+
+    def repeated(self, count: int) -> "Allowed":
+        """For `count` conditions of the same images."""
+        return Allowed(self.there.repeat(count, 1), self)
 
     def counts(self, sources: Tensor, targets: Tensor) -> list[int]:
         """Of each sample, the sources that find a target. Places on the CPU."""
@@ -171,10 +177,12 @@ class RunMerging(RunPatch):
         self.settings = settings
         self.active: dict[Hashable, ActiveMerging] = {}
         self.acting, self.first = True, True
+        self.allowed: Allowed | None = None  # of the tokens now, whatever the conditions and how many calls they take
 
     def enter(self, moment: Moment) -> None:
         settings = self.settings
         self.acting = settings.ratio and in_interval(settings.start, settings.end, moment.index, moment.total)
+        self.allowed = None
         if self.first and moment.index > 0:  # matchings of the first step know little of the picture
             self.active.clear()
         self.first = moment.index == 0
@@ -184,7 +192,11 @@ class RunMerging(RunPatch):
             return hooks
         known = None
         if self.settings.known_only and not all(call.moment.all_masked):
-            known = Allowed((call.network.row_cells(call.tokens) != call.network.mask_id).all(-1))
+            count = len(call.entries)
+            if self.allowed is None:
+                cells = call.network.row_cells(call.tokens[: len(call.tokens) // count])
+                self.allowed = Allowed((cells != call.network.mask_id).all(-1))
+            known = self.allowed.repeated(count)
         active = self.active.setdefault(call.entries, ActiveMerging(self.settings))
         active.begin(call.moment.all_masked * len(call.entries), known)
         return replace(hooks, merging=active)

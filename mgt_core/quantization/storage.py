@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..backbones.base import Backbone
+from ..conditioning.prompt_ids import PromptEncoder
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
@@ -141,7 +142,9 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
             "defaults": dict(model.defaults),
         },
     )
-    if pipe.text is not None:
+    if isinstance(pipe.text, PromptEncoder):  # which has no weights
+        save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
+    elif pipe.text is not None:
         for part in pipe.text.saved:
             save_tokenizer(part.tokenizer, folder / part.words)
             (folder / part.folder).mkdir(exist_ok=True)  # where its tokenizer may lie

@@ -16,7 +16,7 @@ from ..sampling.step import Drawn, Kept
 from ..schedules.base import MaskSchedule
 from ..settings import Settings, choice, hold
 from ..types import Callback, TokenState
-from .temperature import RECOMMENDED, TEMPERATURE_SHAPES, Ends, temperature_range
+from .temperature import RECOMMENDED, SAME, TEMPERATURE_SHAPES, Ends, draw_temperature, temperature_range
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,10 @@ class Sampler(Settings, ABC):
     def temperatures(self, steps: int) -> list[float]:
         """Temperature of the confidence noise at every step, of a sampler that is fitted."""
         return [0.0] * steps
+
+    def draw_temperatures(self, steps: int) -> list[float]:
+        """Temperature that ids are drawn at, of the same: 1 draws as the model predicts, 0 the likeliest."""
+        return [1.0] * steps
 
     @property
     def guidances(self) -> tuple[float, ...]:
@@ -83,7 +87,8 @@ class Sampler(Settings, ABC):
         """Fill the masked cells of `state`; `mgt_core.sample` checks the arguments first."""
         sampler = self.fitted(recommended(model))
         paced, temperatures = sampler.paced(schedule), sampler.temperatures(steps)
-        plan = Plan(paced, steps, cfg, seeds, temperatures, sampler.draws, sampler.keeps_logits)
+        drawn_at = sampler.draw_temperatures(steps)
+        plan = Plan(paced, steps, cfg, seeds, temperatures, sampler.draws, sampler.keeps_logits, drawn_at)
         run = Run(model, state, positive, negative, plan, callback)
         sampler.loop(run)
         return run.finish()
@@ -97,21 +102,28 @@ class ConfidenceSampler(Sampler):
     confidence is log p[token] + temperature * Gumbel. temperature_shape: between them, "linear" as
     published, "cosine", "early" or "late" (most of the change in the first or the last steps), or "compounding",
     the law of the released MaskGIT codes, whose first step lies below the first temperature already.
+    draw_temperature: of the draw itself, from softmax(logits / temperature), where the confidence stays that of the
+    plain logits: 1 draws as the model predicts, 0 the likeliest ids, "same" at each step with the temperature of the
+    confidence noise (Lumina-DiMOO, arXiv 2510.06308, as released).
     None and "recommended" are as the model recommends.
     """
 
     temperature: float | Ends | None = None
     temperature_shape: str = choice(RECOMMENDED, (RECOMMENDED, *TEMPERATURE_SHAPES), kw_only=True)
+    draw_temperature: float | str | None = field(default=None, kw_only=True)
 
     def __post_init__(self):
         hold(self, temperature=temperature_range(self.temperature))
+        if self.draw_temperature is not None:
+            hold(self, draw_temperature=draw_temperature(self.draw_temperature))
         super().__post_init__()
 
     def fitted(self, own: Mapping[str, Any]) -> "ConfidenceSampler":
         ends = zip(self.temperature, temperature_range(own["temperature"]), strict=True)
         shape = own["temperature_shape"] if self.temperature_shape == RECOMMENDED else self.temperature_shape
         temperature = tuple(theirs if end is None else end for end, theirs in ends)
-        return replace(self, temperature=temperature, temperature_shape=shape)
+        drawn = own["draw_temperature"] if self.draw_temperature is None else self.draw_temperature
+        return replace(self, temperature=temperature, temperature_shape=shape, draw_temperature=drawn)
 
     def surest(self, run: Run, drawn: Drawn) -> Kept:
         """The end of a step that keeps the tokens it is surest of."""
@@ -125,3 +137,8 @@ class ConfidenceSampler(Sampler):
             return torch.linspace(first, last, steps).tolist()  # float32, as the published schedulers have it
         shape = TEMPERATURE_SHAPES[self.temperature_shape]
         return [first + (last - first) * shape(k, steps) for k in range(steps)]
+
+    def draw_temperatures(self, steps: int) -> list[float]:
+        if self.draw_temperature == SAME:
+            return self.temperatures(steps)
+        return [FALLBACK["draw_temperature"] if self.draw_temperature is None else self.draw_temperature] * steps

@@ -88,7 +88,8 @@ class ParticleRun(Run):
     def __init__(self, settings: Particles, task: Task, judge: Judge, view: View):
         wide, inner = task.wide(range(settings.n)), settings.sampler
         paced, temperatures = inner.paced(task.schedule), inner.temperatures(task.steps)
-        plan = Plan(paced, task.steps, task.cfg, wide.seeds, temperatures, inner.draws, inner.keeps_logits)
+        drawn_at = inner.draw_temperatures(task.steps)
+        plan = Plan(paced, task.steps, task.cfg, wide.seeds, temperatures, inner.draws, inner.keeps_logits, drawn_at)
         super().__init__(task.model, wide.state, wide.positive, wide.negative, plan, view.begin(settings.n))
         self.settings, self.judge, self.view = settings, judge, view
         self.guess: tuple[Tensor, Tensor] | None = None  # [B n, N] ids drawn in this step, and their log-probabilities

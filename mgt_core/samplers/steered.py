@@ -129,6 +129,9 @@ class Steered(Sampler):
     def temperatures(self, steps: int) -> list[float]:
         return [0.0] * steps if self.sampler is None else self.sampler.temperatures(steps)
 
+    def draw_temperatures(self, steps: int) -> list[float]:
+        return [1.0] * steps if self.sampler is None else self.sampler.draw_temperatures(steps)
+
     def paced(self, schedule: MaskSchedule) -> MaskSchedule:
         return schedule if self.sampler is None else self.sampler.paced(schedule)
 

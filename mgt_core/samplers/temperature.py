@@ -8,6 +8,7 @@ from ..plain import members
 
 Ends = tuple[float | None, float | None]
 RECOMMENDED = "recommended"  # as a temperature shape: the model's
+SAME = "same"  # as the temperature of the draw: that of the confidence at every step
 
 
 def temperature_range(value: float | Sequence[float | None] | None) -> Ends:
@@ -22,6 +23,11 @@ def temperature_range(value: float | Sequence[float | None] | None) -> Ends:
         raise MGTError(f"temperature is {value!r}; expected one number or two (first step, last step)")
     first, last = (None if end is None else finite_number("temperature", end, 0, 1000) for end in ends)
     return first, last
+
+
+def draw_temperature(value: float | str) -> float | str:
+    """The temperature of the draw itself: a number, or SAME. Raises MGTError for anything else."""
+    return value if value == SAME else finite_number("draw_temperature", value, 0, 1000)
 
 
 def compounding(index: int, steps: int) -> float:

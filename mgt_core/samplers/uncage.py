@@ -15,6 +15,7 @@ from ..plain import members
 from ..registry import SAMPLERS
 from ..sampling.run import Run
 from ..settings import hold, number
+from ..types import NO_WORD
 from .maskgit import MaskGIT
 
 SIDE = 64  # tokens of a grid that the blur is told for
@@ -36,8 +37,8 @@ class Uncage(MaskGIT):
     blur: standard deviation in tokens, on a grid of 64 tokens a side, for which 2 is published; on others as large a
     share of the shorter side. start, end: of the run; a quarter as published (16 of 64 steps).
 
-    Works with networks that hold text and image in one sequence (Meissonic) or attend to the text (aMUSEd), and one
-    prompt.
+    Works with networks that hold text and image in one sequence (Meissonic, Lumina-DiMOO) or attend to the text
+    (aMUSEd), and one prompt.
     """
 
     neutral = {"weight": 0.0}
@@ -76,10 +77,14 @@ class Uncage(MaskGIT):
                 f"UNCAGE has objects of {len(self.objects)} prompts for {len(run.seeds)} images; give those of one "
                 "prompt, or of every image's"
             )
-        length = run.network.parts[FOLLOWED[0]][0].condition.hidden.shape[1]
-        if (last := max(row for own in self.objects for each in own for word in each for row in word)) >= length:
+        objects = self.objects * (len(run.seeds) // len(self.objects))
+        condition = run.network.parts[FOLLOWED[0]][0].condition
+        if condition.prompt is not None:
+            objects = behind(objects, (condition.prompt == NO_WORD).sum(1).tolist())
+        length = (condition.hidden if condition.prompt is None else condition.prompt).shape[1]
+        if (last := max(row for own in objects for each in own for word in each for row in word)) >= length:
             raise MGTError(f"UNCAGE has a word in row {last} of the prompt, which has {length}")
-        found = Words.of(self.objects * (len(run.seeds) // len(self.objects)), run.device)
+        found = Words.of(objects, run.device)
         run.network.patches.append(found.maps)
         return found
 
@@ -98,6 +103,14 @@ def checked_objects(given: Sequence) -> tuple[Objects, ...]:
         return tuple(inside(each, depth - 1) for each in own)
 
     return inside(given, 4)
+
+
+def behind(objects: tuple[Objects, ...], rows: Sequence[int]) -> tuple[Objects, ...]:
+    """Those of every image, whose prompt begins after so many rows without a word."""
+    return tuple(
+        tuple(tuple(tuple(row + first for row in word) for word in each) for each in own)
+        for own, first in zip(objects, rows, strict=True)
+    )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from . import cost, draws, memory
 from .draws import Draws, GeneratorDraws, image_generators
 from .finite import BESIDE, FiniteWatch, non_finite_origin
 from .guided import GuidedNetwork, GuidedRows
-from .step import Choose, Drawn, Kept, draw, filled, first_positions, keep, least_confident
+from .step import Choose, Drawn, Kept, at_temperature, draw, filled, first_positions, keep, least_confident
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Plan:
 
     cfg: guidance that the model's patches start from. seeds: one an image. temperatures: of the confidence noise at
     every step. draws: source of random numbers. keeps_logits: whether the sampler has a modifier of its own that keeps
-    a step's logits.
+    a step's logits. draw_temperatures: that ids are drawn at, 1 at every step by default.
     """
 
     schedule: MaskSchedule
@@ -42,6 +42,7 @@ class Plan:
     temperatures: Sequence[float]
     draws: DrawSource = GeneratorDraws
     keeps_logits: bool = False
+    draw_temperatures: Sequence[float] = ()
 
 
 class Run:
@@ -66,6 +67,7 @@ class Run:
     ):
         self.model, self.state, self.callback = model, state, callback
         self.steps, self.seeds, self.temperatures = plan.steps, tuple(plan.seeds), list(plan.temperatures)
+        self.draw_temperatures = list(plan.draw_temperatures) or [1.0] * plan.steps
         self.cfg, self.cfgs = plan.cfg, model.guidances(plan.cfg, plan.steps)
         self.grid, self.cells = state.grid, math.prod(state.grid)
         self.generators = image_generators(self.seeds)
@@ -91,7 +93,8 @@ class Run:
         self.finite = FiniteWatch(self.device)
 
         self.totals = self.left = state.to_fill.flatten(1).sum(1).tolist()
-        self.targets = [plan.schedule.targets(plan.steps, count) for count in self.totals]
+        paced = [self.cells] * state.batch if model.network.paces_known else self.totals
+        self.targets = [plan.schedule.targets(plan.steps, count) for count in paced]
         self.tokens = state.tokens.flatten(1).to(self.device)
         self.given = ~state.to_fill.flatten(1).to(self.device)
         self.first = state.first_step(plan.steps)
@@ -185,7 +188,8 @@ class Run:
         choose, rows = self.draws.categorical, self.cells
         if not self.at_once:
             choose, rows = self.chooser(step), self.rows_at_once
-        ids, scores = draw(guided, step, self.modified, partial(self.drawn_ids, choose), rows, seen)
+        choose = partial(self.drawn_ids, at_temperature(choose, self.draw_temperatures[index]))
+        ids, scores = draw(guided, step, self.modified, choose, rows, seen)
         self.check_finite(scores, index, lambda: evaluate().rows())
         return filled(step, tokens, counts, ids, scores)
 

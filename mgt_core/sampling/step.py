@@ -67,6 +67,15 @@ def draw(
     return by_parts(guided, seen or step, compute, rows)
 
 
+def at_temperature(choose: Choose, temperature: float) -> Choose:
+    """`choose` from softmax(logits / temperature); at 0 the likeliest id, whatever it would draw."""
+    if temperature == 1:
+        return choose
+    if temperature == 0:
+        return lambda logits, step: logits.argmax(-1)
+    return lambda logits, step: choose(logits / temperature, step)
+
+
 def filled(step: Step, tokens: Tensor, counts: Sequence[int], ids: Tensor, scores: Tensor) -> Drawn:
     """Ids [B, M] and their log-probabilities [B, M] put into those of the step's cells that step.masked says.
 

@@ -80,7 +80,7 @@ def test_logits_of_half_precision_weights_are_those_of_a_float32_head(tmp_path, 
     half = mgt_core.load(folder, dtype=dtype, device=DEVICE).model.network
     whole = mgt_core.load(folder, **HERE).model.network
     whole.load_state_dict({name: value.float() for name, value in half.state_dict().items()})
-    width = {"amused": 24, "meissonic": None}.get(family) or next(
+    width = {"amused": 24, "lumina_dimoo": 32, "mmada": 32}.get(family) or next(
         value.shape[1] for name, value in half.state_dict().items() if "emb" in name and value.ndim == 2
     )
     features = torch.randn(2, 3, width).to(DEVICE, dtype).float()

@@ -63,7 +63,7 @@ def test_experimental_says_so():
 @pytest.mark.parametrize(
     ("name", "added"),
     [
-        ("MGTSamplerMaskGIT", {"known_confidence"}),
+        ("MGTSamplerMaskGIT", {"known_confidence", "draw_temperature"}),
         ("MGTSamplerMomentum", {"rule"}),
         ("MGTDifferentialSampling", {"rule"}),
         ("MGTLoadModel", {"text_encoder", "codec", "base"}),

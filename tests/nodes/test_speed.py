@@ -35,6 +35,7 @@ PATCHES = {
     "MGTStepSkipping": ("step_skipping", {"every": 7, "first": 2, **BOUNDS}, StepSkipping(7, 2, **BOUNDS)),
     "MGTGuidanceReuse": ("guidance_reuse", {"every": 7, **BOUNDS}, GuidanceReuse(7, **BOUNDS)),
 }
+CACHES = {"cache_ratio": 0.5, "refresh_interval": 3, "warmup_ratio": 0.1}
 every_patch = pytest.mark.parametrize("name", PATCHES)
 
 
@@ -60,3 +61,10 @@ def test_can_be_bypassed(name):
 def test_a_range_the_wrong_way_round_is_named(name):
     with pytest.raises(mgt_core.MGTError, match=r"starts at 0.8 and ends at 0.2"):
         run(name, model=PIPE.model, start=0.8, end=0.2)
+
+
+def test_either_cache_takes_the_place_of_the_other():
+    first = run("MGTMLCache", model=run("MGTTokenCache", model=PIPE.model)[0], **CACHES)[0]
+    assert first.patches == (mgt_core.MLCache(0.5, 3, 0.1),)
+    assert run("MGTMLCache", model=PIPE.model)[0].patches == (mgt_core.MLCache(0.9, 5, 0.3),)
+    assert run("MGTTokenCache", model=first)[0].patches == (TokenCache(),)

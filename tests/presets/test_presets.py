@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -38,6 +39,7 @@ def models(tmp_path_factory):
         "halton": "ImageNet_384_large.pth",
         "openmuse": "UnlockMGM_imagenet_256",
         "muddit": "muddit/1024",
+        "lumina_dimoo": "lumina-dimoo",
     }
     return {family: mgt_core.load(folder[name], **HERE) for family, name in names.items()}
 
@@ -129,7 +131,10 @@ def test_published_values_by_family_and_size(models):
     assert (quick.cfg, quick.sampler) == (3.0, mgt_core.FixedOrder(sharpness=(1.0, 1.2), roll=True))
     sampler = Preset.read(FILES["unlockmgm"]).fitted(models["openmuse"].model).sampler
     start = 25.0 if math.prod(models["openmuse"].model.network.trained_grid) <= 256 else 45.0
-    assert sampler == mgt_core.MaskGIT((start, 0.0), temperature_shape="compounding", known_confidence=88.72)
+    wanted = mgt_core.MaskGIT((start, 0.0), temperature_shape="compounding", known_confidence=88.72)
+    assert sampler == replace(wanted, draw_temperature=1.0)
+    dimoo = Preset.read(FILES["lumina-dimoo"]).fitted(models["lumina_dimoo"].model)
+    assert (dimoo.steps, dimoo.cfg, dimoo.sampler.draw_temperatures(2)) == (64, 5.0, [1.0, 1.0])
     assert Preset.read(FILES["monetico"]).steps == 48
     focused = {n: Preset.read(FILES[f"maskfocus-{n}"]) for n in ("hps", "geneval")}
     assert {n: (preset.steps, preset.cfg) for n, preset in focused.items()} == {"hps": (64, 9.0), "geneval": (64, 5.0)}

@@ -15,7 +15,10 @@ from safetensors.torch import load_file, save
 
 from support.golden import OWN
 
-FAMILIES = ("maskgit", "meissonic", "kin/muddit", "kin/dimo", "kin/editmgt")
+FAMILIES = (
+    *("maskgit", "meissonic", "kin/muddit", "kin/dimo", "kin/editmgt"),
+    *("unified/dimoo", "unified/showo", "unified/mmada"),
+)
 
 FILES = (  # each with what proves the same
     "*/README.md",  # written for the tree here
@@ -43,11 +46,23 @@ FILES = (  # each with what proves the same
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's
     "meissonic/tome/deep_r0.5.*",  # deep_r0.25; the ratio of one half is tiny_1024's
     "meissonic/tome/tiny_1024_r0.25.*",  # tiny_1024_r0.5; the ratio of a quarter is the deep network's
+    "unified/mmada/traces/t2i_[bln]*",  # Show-o's runs of two prompts, without guidance and of the line: one sampler
+    "unified/dimoo/special_tokens.json",  # the tokenizer and the weights
+    "unified/dimoo/traces/t2i_nocfg.*",  # the other runs
+    "unified/dimoo/traces/t2i_rect.*",
+    "unified/dimoo/traces/t2i_sq.*",
+    "unified/dimoo/traces/t2i_tall_warm.*",
+    "unified/dimoo/traces/outpaint.*",  # inpaint
+    "unified/dimoo/traces/cache_default.*",  # cache_half_rect and cache_inpaint, of other settings
+    "unified/dimoo/cache_forward.safetensors",  # the same, by the largest logit of every row
 )
 
 # Of a step: what goes into `guided_logits`, the draw before `x0`, and what lies between `confidence` and `tokens_out`.
 STEP = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs step*.uniform step*.cut_off
     step*.timestep step*.pre_mask_tokens_sum step*.inference_steps_after"""
+
+MUSE = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs step*.confidence step*.mask_len
+    step*.masking attend attention_mask uncond_* final_input_ids image_*"""
 
 TENSORS = {
     "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.pos_embed.*",
@@ -89,6 +104,19 @@ TENSORS = {
     "maskgit/openmuse_tiny/train_corr*": """blank_logits blank_input_ids logits gen_logits proposal_probs num_substitute
         loss_corr_no_smoothing""",
     "maskgit/openmuse_tiny/train_corr_edge.*": "gt_tokens",
+    "unified/showo/traces/*": MUSE,
+    "unified/mmada/traces/*": MUSE,
+    "unified/showo/magvit.*": "act.* *.z_q *.margin",
+    "unified/showo/forward.*": "n16.* *.act.* *.attend",  # a run of two prompts is there, all masked
+    "unified/mmada/forward.*": "n16.* *.attention_mask",
+    "unified/showo/prompts.*": "attend",
+    "unified/mmada/prompts.*": "attention_mask uncond_attention_mask",
+    # Rows after the last block and codes' logits of other cases stand for the widest tables.
+    "unified/dimoo/forward.*": """*.logits tall.* sq.uncond.* *.attn_norm *.ff_norm *.q_proj *.v_proj *.block0.ff_out
+        *.block0.attn_out rect.uncond.*""",
+    "unified/dimoo/vq.*": "sq.* *.margin *.*_raw *.vis_u8 paint[013].*",
+    "unified/dimoo/traces/*": "step*.cond_logits step*.uncond_logits step*.*_logits_all step*.conf step*.keep_n",
+    "unified/dimoo/traces/t2i_*": "step*.guided_logits",
 }
 
 

@@ -36,6 +36,8 @@ MAKES = {
     "MGTCompareGrid": "a comparison",
     "MGTClassLabel": "a class of ImageNet",
     "MGTEditReference": "an edit by instruction",
+    "MGTEditPrompt": "editing",
+    "MGTMaskTokens": "inpainting",
 }
 
 

@@ -208,3 +208,48 @@ def amused_bundle(target: Path, downsample: bool = True) -> Path:
     AmusedScheduler(mask_token_id=71).save_pretrained(target / "scheduler")
     (target / "model_index.json").write_text('{"_class_name": "AmusedPipeline"}')
     return target
+
+
+UNIFIED = OWN / "unified"
+
+
+def showo_bundle(target: Path, pickled: bool = True) -> Path:
+    """The golden Show-o as its files are published: the network, and in folders of their own codec and tokenizer, with
+    the config of the language model."""
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copy(UNIFIED / "showo" / "showo" / "config.json", target)
+    held = state_dict(UNIFIED / "showo" / "showo" / "pytorch_model.safetensors")
+    if pickled:
+        torch.save(held, target / "pytorch_model.bin")
+    else:
+        save_file(held, target / "model.safetensors")
+    shutil.copytree(UNIFIED / "showo" / "phi_tiny", target / "phi-1_5")
+    magvit_codec(target)
+    return target
+
+
+def mmada_bundle(target: Path) -> Path:
+    """The golden MMaDA as its files are published, and the codec in a folder of its own."""
+    target.mkdir(parents=True, exist_ok=True)
+    for file in (UNIFIED / "mmada").iterdir():
+        if file.name.startswith(("config", "model", "tokenizer", "special_tokens")):
+            shutil.copy(file, target)
+    magvit_codec(target)
+    return target
+
+
+def magvit_codec(target: Path) -> None:
+    """Into the folder of a model."""
+    shutil.copytree(UNIFIED / "showo" / "magvitv2", target / "magvitv2")
+
+
+def dimoo_bundle(target: Path) -> Path:
+    """The golden Lumina-DiMOO as it is published: weights and tokenizer side by side, and a folder vqvae."""
+    source = OWN / "unified" / "dimoo"
+    recorded = {"prompts.json", "layout.json", "paint.json", "forward.safetensors", "sampling.safetensors"}
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        if file.is_file() and file.name not in recorded | {"vq.safetensors"}:
+            shutil.copy(file, target)
+    shutil.copytree(source / "vqvae", target / "vqvae", dirs_exist_ok=True)
+    return target

@@ -9,7 +9,16 @@ import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 from mgt_core.backbones.base import GRID
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
+from .bundles import (
+    amused_bundle,
+    copy_bundle,
+    dimoo_bundle,
+    halton_bundle,
+    mmada_bundle,
+    muddit_bundle,
+    openmuse_bundle,
+    showo_bundle,
+)
 from .editmgt import editmgt_bundle
 from .golden import bundles
 
@@ -22,7 +31,11 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "amused": amused_bundle,
     "muddit": muddit_bundle,
     "editmgt": editmgt_bundle,
+    "lumina_dimoo": dimoo_bundle,
+    "show-o": showo_bundle,
+    "mmada": mmada_bundle,
 }
+SQUARES = ("show-o", "mmada")
 
 KIN = {"muddit": "meissonic"}  # whose blocks are another's: what these do on a device is tried there
 
@@ -87,14 +100,14 @@ TECHNIQUES = [*ATTACHED, *SAMPLED, *STARTS, TWO]
 TIMED = {"meissonic", "muddit", "editmgt"}  # whose networks are told the time
 
 # Why, in words of the sentence that people get: docs/families.md shows them.
-REFUSED = {}
+REFUSED = {(name, "outpainting"): "this model makes square pictures alone" for name in SQUARES}
 # What a technique needs of the blocks (a field of Hooks), and what it is called where they lack it.
 NEEDED = {f"patch {n}": (PATCHES.get(n).needs, PATCHES.get(n).title) for n in PATCHES if PATCHES.get(n).needs}
 NEEDED |= {"sampler uncage": ("attention", "UNCAGE"), "sampler one_step": ("perturb", "noise on the embeddings")}
 for family, kind in ((name, BACKBONES.get(name)) for name in FAMILIES):
     for technique, (hook, title) in NEEDED.items():
         if hook not in kind.supports:
-            told = kind.refusals.get(hook, f"{title} does not work with the {family} architecture")
+            told = kind.reason_against(hook) or f"{title} does not work with the {family} architecture"
             REFUSED.setdefault((family, technique), told)
     if GRID in kind.refusals:
         REFUSED[family, "outpainting"] = kind.refusals[GRID]
@@ -121,7 +134,7 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
 
 
 def one_of(condition: Condition, index: int) -> Condition:
-    fields = ("hidden", "pooled", "micro", "labels")
+    fields = ("hidden", "pooled", "micro", "labels", "prompt")
     values = {name: getattr(condition, name) for name in fields}
     return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
 

@@ -4,7 +4,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
+from .bundles import (
+    amused_bundle,
+    copy_bundle,
+    dimoo_bundle,
+    halton_bundle,
+    mmada_bundle,
+    muddit_bundle,
+    openmuse_bundle,
+    showo_bundle,
+)
 from .editmgt import editmgt_bundle
 from .encoders import clip_model
 from .golden import bundles
@@ -28,6 +37,9 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "ImageNet_384_large.pth": (halton, 16),
     "UnlockMGM_imagenet_256": (openmuse_bundle, 16),
     "amused-512": (amused_bundle, 128),
+    "show-o": (showo_bundle, 64),
+    "mmada": (mmada_bundle, 64),
+    "lumina-dimoo": (dimoo_bundle, 64),
     "Meissonic": (lambda target: copy_bundle(target, bundles()[0]), 128),
     "muddit/1024": (muddit_bundle, 128),
     "maskfocus": (lambda target: shutil.copytree(bundles()[0] / "transformer", target), 128),

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +53,6 @@ class AmusedTransformer(Backbone):
     self_guidance_branch = AmusedBranch
     condition_fields = ("hidden", "pooled", "micro")
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
-    refusals = MappingProxyType({"words": "its blocks read words, and write none"})
 
     def __init__(self, config: AmusedConfig):
         super().__init__()
@@ -106,7 +104,7 @@ class AmusedTransformer(Backbone):
 
     @property
     def kept_width(self) -> int:
-        return 2 * self.config.hidden_size * self.config.num_hidden_layers
+        return (2 * self.config.num_hidden_layers + 1) * self.config.hidden_size
 
     def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
         return attention_bytes(rows, dtype, device)

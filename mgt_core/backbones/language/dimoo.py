@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...conditioning.picture_form import PictureForm, Task
 from ...conditioning.prompt_ids import Form, Tokenize
 from ...registry import BACKBONES
 from .llada import LLaDATransformer
@@ -13,14 +14,43 @@ ARCHITECTURE = "LLaDAForMultiModalGeneration"
 # What stands around a picture, by the tokens of the published vocabulary: these end right before the codes, and their
 # texts are no part of the published code, so that they are counted from there.
 BEFORE_CODES = {"picture": 7, "picture_end": 6, "answer": 2, "answer_end": 1}
-TEXT_TO_IMAGE = "<system>Generate an image according to the text prompt.</system><user>{}</user>"
+FRAME = "<system>{}</system><user>{}</user>"
+TEXT_TO_IMAGE = "Generate an image according to the text prompt."
 NO_PROMPT = "<uncondition>"
 ROW_END = "<|reserved_token_0|>"
 
 
+def dense(what: str) -> Task:
+    return Task("Perform dense prediction on the given images.", f"Generate a {what} according to the image.")
+
+
+# Of utils/prompt_utils.py, whose kinds of editing (add, remove, replace, background) have one sentence, and so have its
+# kinds of control.
+TASKS = {
+    "edit": Task("Generate an image applying the following editing instruction based on the original image."),
+    "control": Task("Generate an image according to the text prompt and the given control image."),
+    "subject": Task("Generate an image according to the text prompt and the given object image."),
+    "style": Task(
+        "Transform the current image into the style of the provided image.",
+        "Transform the current image into the style of the provided image.",
+        pictures=2,
+    ),
+    "view": Task(
+        "Generate a view-image based on the given image.", "Generate the {} view based on the provided front view."
+    ),
+    "canny": dense("canny edge map"),
+    "hed": dense("hed edge map"),
+    "normal": dense("normal map"),
+    "sam2mask": dense("sam2 mask"),
+    "depth": dense("depth map"),
+    "openpose": dense("pose estimation map"),
+    "free": Task("Generate an image according to the prompt and image."),
+}
+
+
 def text_to_image(tokenize: Tokenize, text: str) -> list[int]:
     """Of inference_t2i.py."""
-    return tokenize(TEXT_TO_IMAGE.format(text or NO_PROMPT))
+    return tokenize(FRAME.format(TEXT_TO_IMAGE, text or NO_PROMPT))
 
 
 @BACKBONES.register("lumina_dimoo")
@@ -49,11 +79,13 @@ class LuminaDiMOO(LLaDATransformer):
 
     @property
     def published_settings(self) -> dict:
-        """Of inference_t2i.py, whose guidance counts from 0: its cfg_scale 4 is a weight of 5."""
+        """Of inference_t2i.py, whose guidance counts from 0, so that its cfg_scale 4 is a weight of 5, and whose one
+        temperature acts in the draw and in the confidence."""
         return {
             "steps": 64,
             "cfg": 5.0,
             "temperature": (1.0, 1.0),
+            "draw_temperature": "same",
             "schedule": "cosine",
             "inpainting_schedule": "cosine",
         }
@@ -61,6 +93,11 @@ class LuminaDiMOO(LLaDATransformer):
     @property
     def prompt_form(self) -> Form:
         return text_to_image
+
+    @property
+    def picture_form(self) -> PictureForm:
+        at, own = self.config.marks, (self.code_offset, self.codebook_size)
+        return PictureForm(TASKS, FRAME, NO_PROMPT, *own, at["picture"], at["row_end"], at["picture_end"])
 
     @property
     def trained_grid(self) -> tuple[int, int]:

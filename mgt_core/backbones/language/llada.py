@@ -3,10 +3,8 @@
 Parameter names are those of the published checkpoints, without what stands before all of them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +15,7 @@ from ...kernels.block import attention, attention_bytes
 from ...kernels.fused_linear import FusedLinear, Fusing
 from ...kernels.wide_product import wide_linear
 from ...pulse import beat
-from ..hooks import NO_HOOKS, Hooks, Memory
+from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, merged, merged_tables, unmerged
 from .rotary import rotary_halves, turned
 from .sequence import Prepared, SequenceBackbone, attended
@@ -44,7 +42,7 @@ PLAIN = {
 class LLaDAConfig:
     """Sizes, named as in a published config.json. embedding_size: rows of the embedding, the joint vocabulary.
     code_offset: id of code 0. codebook_size: codes. mask_token_id: of a masked cell. marks: ids of what stands around
-    pictures, by the names that the family has for them."""
+    pictures, by the names that the family has for them. architectures: tells families apart."""
 
     d_model: int
     n_heads: int
@@ -57,6 +55,7 @@ class LLaDAConfig:
     marks: Mapping[str, int]
     rope_theta: float = 500000.0
     rms_norm_eps: float = 1e-5
+    architectures: Sequence[str] = ()
 
     @classmethod
     def from_dict(cls, values: Mapping) -> "LLaDAConfig":
@@ -69,7 +68,7 @@ class LLaDAConfig:
                 f"transformer config has n_kv_heads {values['n_kv_heads']!r} and n_heads {values['n_heads']!r}; only "
                 " networks whose heads have keys of their own are supported"
             )
-        missing = [f.name for f in fields(cls) if f.name not in values and f.name not in ("rope_theta", "rms_norm_eps")]
+        missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
         if missing:
             raise MGTError(f"transformer config lacks {', '.join(missing)}")
         return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})
@@ -120,7 +119,7 @@ class Block(Fusing):
         merges: BlockMerges = NO_MERGES,
         memory: Memory | None = None,
         top_down: Tensor | None = None,
-        watched: Callable[[Tensor, Tensor, Merge | None], None] | None = None,
+        watched: Callable[[Tensor, Tensor, Merge | None, Tensor | None], None] | None = None,
     ) -> Tensor:
         """x, top_down: [B, S, C], words first; tables: of all rows; seen: [B, 1, 1, L], the words to attend to."""
         merge = merges.attention
@@ -132,10 +131,11 @@ class Block(Fusing):
         q, k = turned(q, rows), turned(k, rows)
         if memory is not None:
             k, v = memory(k, v, merge)
+        visible = attended(seen, merge, k.shape[2])
         if watched is not None:
-            watched(q, k, merge)
+            watched(q, k, merge, visible)
         beat()
-        out = attention(q, k, v, attended(seen, merge, k.shape[2])).transpose(1, 2).flatten(2)
+        out = attention(q, k, v, visible).transpose(1, 2).flatten(2)
         beat()
         x = x + unmerged(merge, self.attn_out(out))
         gate, up = self.ff_up(merged(merges.mlp, self.ff_norm(x))).chunk(2, dim=-1)
@@ -146,7 +146,6 @@ class LLaDATransformer(SequenceBackbone):
     """What Lumina-DiMOO and MMaDA share: the network. They differ in what stands around a picture."""
 
     config_class = LLaDAConfig
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
     unquantized = ("wte.", "ff_out.")
     uncalled = ("ff_out.",)
     widened = ("ff_out.",)
@@ -194,7 +193,7 @@ class LLaDATransformer(SequenceBackbone):
 
     @property
     def kept_width(self) -> int:
-        return 2 * self.config.d_model * self.config.n_layers
+        return (2 * self.config.n_layers + 1) * self.config.d_model
 
     @property
     def row_width(self) -> int:
@@ -209,41 +208,11 @@ class LLaDATransformer(SequenceBackbone):
     def rotary(self, positions: tuple[int, ...]) -> Tables:
         return rotary_halves(positions, self.config.head_dim, self.config.rope_theta)
 
-    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        x = self.embedded(self.ids_of(tokens))
-        if hooks.perturb is not None:
-            x = hooks.perturb(x)
-        image, words, tables = x.flatten(1, 2), prepared.words, prepared.tables
-        merging, cache, skip, above = hooks.merging, hooks.cache, hooks.skip, iter(hooks.top_down or ())
-        if cache:
-            image, words, tables = cache.select(image, words, tables)
-        lead = words.shape[1]
-        watched = hooks.attention and partial(hooks.attention, lead)
+    def calls(self, prepared: Prepared) -> Iterator[Block]:
+        return iter(self.blocks)
 
-        def through(x: Tensor, blocks: Iterable[Block]) -> Tensor:
-            for block in blocks:
-                beat()
-                hooks.tap(x[:, lead:])
-                merges = merging.at("single", x[:, lead:], prepared.grid) if merging else NO_MERGES
-                own = next(above, None)
-                own = None if own is None else F.pad(own, (0, 0, lead, 0))
-                memory = cache and cache.memory()
-                x = block(x, tables, prepared.seen, merges.after(lead), memory, own, watched)
-            return x
-
-        blocks = iter(self.blocks)
-        joined = through(torch.cat([words, image], dim=1), islice(blocks, skip.first if skip else 0))
-
-        def others(image: Tensor) -> Tensor:
-            """Image rows after the last block, of those after the first ones."""
-            rows = torch.cat([joined[:, :lead], image], dim=1) if skip else joined
-            image = through(rows, blocks)[:, lead:]
-            return cache.whole(image) if cache else image
-
-        image = joined[:, lead:]
-        image = skip.past(others, image, cache and cache.rows) if skip else others(image)
-        hooks.tap(image)
-        return self.ln_f(image).unflatten(1, prepared.grid)
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        return self.ln_f(rows)
 
     def head(self, features: Tensor) -> Tensor:
         return wide_linear(features, self.ff_out.weight)

@@ -4,20 +4,27 @@ The blocks see the words first and then the cells of the picture, whatever the o
 both directions goes by positions alone, and so what acts on rows of a picture (merging, caches) finds them together.
 """
 
+import math
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...conditioning.picture_form import PictureForm
 from ...conditioning.prompt_ids import Form
 from ...errors import MGTError
 from ...placement import sent
+from ...pulse import beat
 from ...types import NO_WORD, Condition
 from ..base import Backbone
-from ..merge import Merge, Tables
+from ..hooks import NO_HOOKS, Hooks
+from ..merge import NO_MERGES, Merge, Tables
+from .branch import BlankCanvas
 
 CELL = -1  # in a frame: where a cell of the picture stands
 
@@ -33,11 +40,19 @@ class Prepared:
     grid: tuple[int, int]
 
 
+# A block as it is called: (x, tables, seen, merges, memory, top_down, watched) -> x; see LLaDA's.
+Called = Callable[..., Tensor]
+
+
 class SequenceBackbone(Backbone):
     """ids of the sequence: the prompt [L], then `frame`, where the cells stand row by row."""
 
     condition_fields = ("prompt",)
     block_kinds = ("single",)
+    computes_alike = True
+    self_guidance_branch = BlankCanvas
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
+    longest_prompt = 2048  # tokens of a text, for networks that hold many thousand
 
     @property
     @abstractmethod
@@ -59,6 +74,11 @@ class SequenceBackbone(Backbone):
     def prompt_form(self) -> Form:
         """Of the prompts that it was trained with."""
 
+    @property
+    def picture_form(self) -> PictureForm | None:
+        """How it was trained to read pictures in a prompt; None for one that was not."""
+        return None
+
     @abstractmethod
     def frame(self, grid: tuple[int, int]) -> Sequence[int]:
         """What follows the prompt: ids, and CELL for every cell of a picture of (height, width) cells."""
@@ -70,6 +90,24 @@ class SequenceBackbone(Backbone):
     @abstractmethod
     def rotary(self, positions: tuple[int, ...]) -> Tables:
         """Rotary tables of these positions."""
+
+    @abstractmethod
+    def calls(self, prepared: Prepared) -> Iterator[Called]:
+        """Its blocks, in their order."""
+
+    @abstractmethod
+    def read_by_head(self, rows: Tensor) -> Tensor:
+        """What the head reads of rows [..., C] after the last block, of words or cells."""
+
+    @property
+    def tokenizer_length(self) -> int:
+        """Ids of the tokenizer that it was trained with."""
+        return self.code_offset
+
+    @classmethod
+    def tokenizer_folders(cls, config: dict) -> tuple[str, ...]:
+        """Below or beside its weights, where published checkpoints keep the tokenizer."""
+        return ("", "tokenizer")
 
     @property
     def mask_id(self) -> int:
@@ -98,13 +136,98 @@ class SequenceBackbone(Backbone):
         around, cells = (torch.nonzero(frame != CELL)[:, 0], torch.nonzero(frame == CELL)[:, 0])
         ids = torch.cat([prompt, sent(frame[around], prompt.device).expand(len(prompt), -1)], dim=1)
         positions = (*range(lead), *(lead + around).tolist(), *(lead + cells).tolist())
-        gaps = ids == NO_WORD
+        gaps, device = ids == NO_WORD, next(self.parameters()).device
         return Prepared(
-            words=self.embedded(ids.clamp_min(0)),
-            tables=sent(self.rotary(positions), prompt.device),
-            seen=~gaps[:, None, None] if bool(gaps.any()) else None,
+            words=self.embedded(sent(ids.clamp_min(0), device)),
+            tables=sent(self.rotary(positions), device),
+            seen=sent(~gaps[:, None, None], device) if bool(gaps.any()) else None,
             grid=grid,
         )
+
+    def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
+        x = self.embedded(self.ids_of(tokens))
+        if hooks.perturb is not None:
+            x = hooks.perturb(x)
+        image, words, tables = x.flatten(1, 2), prepared.words, prepared.tables
+        merging, cache, skip, above = hooks.merging, hooks.cache, hooks.skip, iter(hooks.top_down or ())
+        if cache:
+            image, words, tables = cache.select(image, words, tables)
+        lead = words.shape[1]
+        watched = hooks.attention and partial(hooks.attention, lead)
+
+        def through(x: Tensor, blocks: Iterable[Called]) -> Tensor:
+            for block in blocks:
+                beat()
+                hooks.tap(x[:, lead:])
+                merges = merging.at("single", x[:, lead:], prepared.grid) if merging else NO_MERGES
+                own = next(above, None)
+                own = None if own is None else F.pad(own, (0, 0, lead, 0))
+                memory = cache and cache.memory()
+                x = block(x, tables, prepared.seen, merges.after(lead), memory, own, watched)
+            return x
+
+        blocks = self.calls(prepared)
+        joined = through(torch.cat([words, image], dim=1), islice(blocks, skip.first if skip else 0))
+
+        def others(image: Tensor) -> Tensor:
+            """Image rows after the last block, of those after the first ones."""
+            rows = torch.cat([joined[:, :lead], image], dim=1) if skip else joined
+            rows = through(rows, blocks)
+            image = rows[:, lead:]
+            return cache.whole(image, text=rows[:, :lead]) if cache else image
+
+        image = joined[:, lead:]
+        image = skip.past(others, image, cache and cache.rows) if skip else others(image)
+        hooks.tap(image)
+        return self.read_by_head(image).unflatten(1, prepared.grid)
+
+
+class SquareBackbone(SequenceBackbone):
+    """A frame of two marks around the cells, without row ends: how wide a picture is follows from how many cells it
+    has, so that all of them are squares. Sampled as Muse's code does (arXiv 2301.00704, training and sampling of
+    open-muse), whose schedule counts every cell, known or not."""
+
+    paces_known = True
+
+    @property
+    @abstractmethod
+    def around(self) -> tuple[int, int]:
+        """Ids of the marks before and after the cells."""
+
+    def sampled(self, steps: int, cfg: float) -> dict:
+        """Published settings. known_confidence: the log of the largest float32."""
+        return {
+            "steps": steps,
+            "cfg": cfg,
+            "temperature": (1.0, 0.0),
+            "temperature_shape": "compounding",
+            "known_confidence": math.log(torch.finfo(torch.float32).max),
+            "schedule": "cosine",
+            "inpainting_schedule": "cosine",
+        }
+
+    @property
+    def trained_grid(self) -> tuple[int, int]:
+        side = math.isqrt(self.config.num_vq_tokens)
+        return side, side
+
+    def frame(self, grid: tuple[int, int]) -> Sequence[int]:
+        begin, end = self.around
+        return [begin, *[CELL] * math.prod(grid), end]
+
+    def check_grid(self, grid: tuple[int, int]) -> None:
+        super().check_grid(grid)
+        if grid[0] != grid[1]:
+            raise MGTError(
+                f"the token grid is {grid[0]} x {grid[1]}; this model makes square pictures alone: it reads cells one "
+                "after the other and cannot see where a row ends"
+            )
+
+
+def check_square(cells: int) -> None:
+    """Raises MGTError for a number of cells that no square has."""
+    if math.isqrt(cells) ** 2 != cells:
+        raise MGTError(f"transformer config has num_vq_tokens {cells}; expected a square number")
 
 
 def attended(seen: Tensor | None, merge: Merge | None, rows: int) -> Tensor | None:
