@@ -111,6 +111,15 @@ def test_packed(text):
     assert len(caption(pipe=pipe)) == 2
 
 
+def test_memory_of_pictures_is_that_of_the_blocks():
+    """The head for words is ten times as wide as they are in published weights."""
+    network = PIPE.model.network
+    assert network.widest == 6 * network.config.width < network.config.tokenizer_vocab_size  # of modulations
+    captions = caption_model(PIPE.model, PIPE.text, PIPE.codec.encode(IMAGES)).network
+    rows = 77 + PIPE.codec.encode(IMAGES)[0].numel() // network.row_side**2
+    assert 77 * captions.widest >= (rows - 77) * network.widest
+
+
 @dataclass
 class Place:
     """A placement of a host that moves networks, which is asked for all of them in one."""
