@@ -29,7 +29,7 @@ def caption(image=IMAGES, question="what is it?", pipe=PIPE, **settings):
     return mgt_core.caption(pipe, image, question, **{"steps": 3, **settings})
 
 
-@pytest.mark.parametrize("name", mgt_core.SAMPLERS)
+@pytest.mark.parametrize("name", list(mgt_core.SAMPLERS))
 def test_every_sampler(name):
     """Two captions, each as it is alone."""
     sampler = {"klass": HASTY, "one_step": mgt_core.OneStep(noise=0.0)}.get(name, name)
