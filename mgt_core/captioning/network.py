@@ -73,8 +73,7 @@ class CaptionNetwork(Backbone):
     @property
     def widest(self) -> int:
         """Of one word, which has its share of the picture's rows beside it; the text head is counted by its table."""
-        blocks = max(m.out_features for n, m in self.network.named_modules() if n.endswith("proj_mlp"))
-        return blocks * (1 + self.picture_rows // self.length)
+        return self.network.widest * (1 + self.picture_rows // self.length)
 
     def check_supports(self, patch: str, name: str) -> None:
         raise MGTError(f"{name} does not work on captions: nothing acts inside their network; take it away")

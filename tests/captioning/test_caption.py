@@ -29,7 +29,7 @@ def caption(image=IMAGES, question="what is it?", pipe=PIPE, **settings):
     return mgt_core.caption(pipe, image, question, **{"steps": 3, **settings})
 
 
-@pytest.mark.parametrize("name", mgt_core.SAMPLERS)
+@pytest.mark.parametrize("name", list(mgt_core.SAMPLERS))
 def test_every_sampler(name):
     """Two captions, each as it is alone."""
     sampler = {"klass": HASTY, "one_step": mgt_core.OneStep(noise=0.0)}.get(name, name)
@@ -109,6 +109,15 @@ def test_packed(text):
     pipe = mgt_core.quantize_pipeline(pipe, "w4a16")
     assert torch.equal(pipe.model.network.text_decoder[1].weight, PIPE.model.network.text_decoder[1].weight)
     assert len(caption(pipe=pipe)) == 2
+
+
+def test_memory_of_pictures_is_that_of_the_blocks():
+    """The head for words is ten times as wide as they are in published weights."""
+    network = PIPE.model.network
+    assert network.widest == 6 * network.config.width < network.config.tokenizer_vocab_size  # of modulations
+    captions = caption_model(PIPE.model, PIPE.text, PIPE.codec.encode(IMAGES)).network
+    rows = 77 + PIPE.codec.encode(IMAGES)[0].numel() // network.row_side**2
+    assert 77 * captions.widest >= (rows - 77) * network.widest
 
 
 @dataclass

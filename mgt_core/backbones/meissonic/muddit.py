@@ -74,6 +74,12 @@ class MudditTransformer(MeissonicTransformer):
     def published_text_encoder(self) -> str:
         return ""  # Meissonic's own
 
+    @property
+    def widest(self) -> int:
+        """The text head is of captions alone."""
+        own = (module for name, module in self.named_modules() if not name.startswith("text_decoder"))
+        return max(getattr(module, "out_features", 1) for module in own)
+
     def text_features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared) -> Tensor:
         """Image tokens [B, h, w], timestep [1] or [B] -> [B, L, C], the text rows after the last block."""
         heard: deque[Tensor] = deque(maxlen=1)
