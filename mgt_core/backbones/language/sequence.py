@@ -111,11 +111,10 @@ class SequenceBackbone(Backbone):
         around, cells = (torch.nonzero(frame != CELL)[:, 0], torch.nonzero(frame == CELL)[:, 0])
         ids = torch.cat([prompt, sent(frame[around], prompt.device).expand(len(prompt), -1)], dim=1)
         positions = (*range(lead), *(lead + around).tolist(), *(lead + cells).tolist())
-        gaps = ids == NO_WORD
         return Prepared(
             words=self.embedded(ids.clamp_min(0)),
             tables=sent(self.rotary(positions), prompt.device),
-            seen=~gaps[:, None, None] if bool(gaps.any()) else None,
+            seen=(ids != NO_WORD)[:, None, None] if condition.has_gaps else None,
             grid=grid,
         )
 
