@@ -11,12 +11,12 @@ from mgt_core import MGTError, Uncage, object_words
 from mgt_core.conditioning.objects import objects_of
 from mgt_core.types import NO_WORD
 from support.device import HERE, agree
-from support.golden_dimoo import FOLDER
+from support.golden_dimoo import TINY
 
 
 @pytest.fixture(scope="module")
 def pipe():
-    return mgt_core.load(FOLDER, **HERE)
+    return mgt_core.load(TINY, **HERE)
 
 
 def test_texts_of_every_kind_are_read_as_they_stand(pipe):
