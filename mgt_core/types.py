@@ -1,7 +1,7 @@
 """The objects that travel between nodes, samplers and models. All frozen: nothing mutates its input."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -28,7 +28,7 @@ class Condition:
     micro: [B, 5] float (width, height, crop top, crop left, aesthetic score; pixels and 0..10).
     labels: [B] long, class ids, or UNCONDITIONAL.
     prompt: [B, L] long, ids of words and perhaps of pictures, as a language model reads them; NO_WORD before the first
-    word where prompts are of different lengths.
+    word where prompts are of different lengths. gaps: whether it holds any, None where nobody has looked.
     """
 
     hidden: Tensor | None = None
@@ -36,6 +36,7 @@ class Condition:
     micro: Tensor | None = None
     labels: Tensor | None = None
     prompt: Tensor | None = None
+    gaps: bool | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self):
         for name, value in self._present().items():
@@ -57,15 +58,14 @@ class Condition:
         return next(iter(sizes.values()))
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Condition":
-        """Moved copy; only hidden and pooled change dtype (micro-conditions keep float32). A prompt stays where it is:
-        its gaps say what is computed, and asking a device for them would be to wait for it."""
-        moved = {name: value if name == "prompt" else value.to(device) for name, value in self._present().items()}
+        """Moved copy; only hidden and pooled change dtype (micro-conditions keep float32)."""
+        moved = {name: value.to(device) for name, value in self._present().items()}
         for name in ("hidden", "pooled"):
             if name in moved:
                 moved[name] = moved[name].to(dtype)
         if "micro" in moved:
             moved["micro"] = moved["micro"].float()
-        return Condition(**moved)
+        return Condition(**moved, gaps=self.has_gaps)
 
     def expand(self, batch: int) -> "Condition":
         """One condition repeated for `batch` images, or `batch` conditions as they are.
@@ -77,18 +77,25 @@ class Condition:
             return self
         if own != 1:
             raise MGTError(f"the condition holds {own} prompts for {batch} images; give 1 or {batch}")
-        return Condition(**{n: v.expand(batch, *v.shape[1:]) for n, v in self._present().items()})
+        return Condition(**{n: v.expand(batch, *v.shape[1:]) for n, v in self._present().items()}, gaps=self.gaps)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every field that is set, without the batch."""
         return {name: tuple(value.shape[1:]) for name, value in self._present().items()}
 
+    @property
+    def has_gaps(self) -> bool:
+        """Asks the device where it lies, if nobody has looked."""
+        if self.gaps is None:
+            return self.prompt is not None and bool((self.prompt == NO_WORD).any())
+        return self.gaps
+
     def with_micro(self, micro: Tensor) -> "Condition":
         return replace(self, micro=micro)
 
     def _present(self) -> dict[str, Tensor]:
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {name: getattr(self, name) for name in CONDITION_RANKS}
         return {name: value for name, value in values.items() if value is not None}
 
     @staticmethod
@@ -103,7 +110,8 @@ class Condition:
             shapes = {tuple(p[name].shape[1:]) for p in present}
             if len(shapes) > 1:
                 raise MGTError(f"positive and negative conditions differ in the shape of {name}: {sorted(shapes)}")
-        return Condition(**{name: torch.cat([p[name] for p in present]) for name in present[0]})
+        gaps = any(c.has_gaps for c in conditions)
+        return Condition(**{name: torch.cat([p[name] for p in present]) for name in present[0]}, gaps=gaps)
 
 
 def micro_conditions(

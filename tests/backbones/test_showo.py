@@ -25,10 +25,14 @@ def pipe(tmp_path_factory):
     return mgt_core.load(showo_bundle(tmp_path_factory.mktemp("models") / "show-o"), **HERE)
 
 
+def encoded(pipe, texts) -> Condition:
+    return pipe.text.encode(texts).to(pipe.model.device)
+
+
 @pytest.fixture(scope="module")
 def prepared(pipe):
     """Of two prompts, the second shorter."""
-    return cache(lambda *texts: pipe.model.network.prepare(pipe.text.encode(texts or TEXTS), GRID))
+    return cache(lambda *texts: pipe.model.network.prepare(encoded(pipe, texts or TEXTS), GRID))
 
 
 def features(pipe, prepared, hooks=NO_HOOKS, known=0):
@@ -51,7 +55,7 @@ def test_a_step_computes_marks_and_cells_alone(pipe):
 def test_words_see_those_before_them_alone(pipe):
     """What a word is to later rows does not change with the words behind it, nor with the cells."""
     network = pipe.model.network
-    whole = pipe.text.encode(TEXTS[0]).prompt
+    whole = encoded(pipe, TEXTS[0]).prompt
     long, short = (network.prepare(Condition(prompt=prompt), GRID).before for prompt in (whole, whole[:, :4]))
     for (keys, values), (own_keys, own_values) in zip(long, short, strict=True):
         torch.testing.assert_close(keys[:, :, :4], own_keys, atol=1e-5, rtol=1e-5)
@@ -86,7 +90,7 @@ def test_the_anchor_comes_from_the_words(pipe, prepared):
     branch = mgt_core.fresh_branch(network).to(pipe.model.device)
     own = prepared()
     for row, text in enumerate(TEXTS):
-        words = network.embedded(pipe.text.encode(text).prompt.to(pipe.model.device))[0]
+        words = network.embedded(encoded(pipe, text).prompt)[0]
         torch.testing.assert_close(own.topic[row], words.mean(0))
     assert torch.equal(branch.anchor(network, own), branch.cls_anchor_gen(own.topic))
 

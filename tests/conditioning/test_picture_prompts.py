@@ -14,7 +14,7 @@ from mgt_core.conditioning.picture_prompts import crop_sizes, fitted
 from mgt_core.sampling.guided import GuidedNetwork
 from support.bundles import copy_bundle
 from support.device import HERE, agree, equal
-from support.golden_dimoo import FOLDER
+from support.golden_dimoo import TINY
 
 SYSTEMS = {  # of a prompt as the tokenizer is given it, by the task
     "edit": "<system>Generate an image applying the following editing instruction based on the original image.</system>"
@@ -30,7 +30,7 @@ SYSTEMS = {  # of a prompt as the tokenizer is given it, by the task
 
 @pytest.fixture(scope="module")
 def pipe():
-    return mgt_core.load(FOLDER, **HERE)
+    return mgt_core.load(TINY, **HERE)
 
 
 def pictures(count=1, height=32, width=64, seed=0):
@@ -101,7 +101,7 @@ def test_a_batch_of_pictures_is_each_alone(pipe):
 
 
 def test_sizes_of_training():
-    held = json.loads((FOLDER / "layout.json").read_text())["crop_sizes"]
+    held = json.loads((TINY / "layout.json").read_text())["crop_sizes"]
     for resolution, sizes in held.items():
         assert crop_sizes(int(resolution)) == [tuple(size) for size in sizes]
 

@@ -18,7 +18,7 @@ from support.pretended import PretendedMPS
 from support.quantized import SCHEMES, quantized, tokens, with_model
 
 pytestmark = pytest.mark.cpu_only("the device is pretended")
-ROUNDING = 1e-5
+ROUNDING = 2e-5
 TILE = 24
 DRAWN, LEVEL = ("preview", "frames"), 1 / 255 + 1e-6  # pictures of 8 bits
 # All that can be chosen with the family that takes most, and of the others what acts inside the network.

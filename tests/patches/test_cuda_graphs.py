@@ -41,6 +41,16 @@ def test_recorded_once_and_launched_at_every_step(tape):
     assert agree(tokens(model, seed=1), tokens(PIPE.model, seed=1)) and (tape.made, tape.played) == (1, 12)
 
 
+def test_a_cache_over_words_and_cells_is_launched_too(tape, tmp_path):
+    """Of both prompts, which are of two lengths, the calls of all rows and of some; a later run takes them over."""
+    pipe = mgt_core.load(FAMILIES["lumina_dimoo"](tmp_path), **HERE)
+    cached = replace(pipe, model=pipe.model.with_patch(mgt_core.MLCache(0.6, 2, 0.0)))
+    both = replace(cached, model=graphed(cached.model))
+    wanted = run(cached, "sampler maskgit")
+    assert agree(run(both, "sampler maskgit"), wanted) and tape.made == 4
+    assert agree(run(both, "sampler maskgit"), wanted) and tape.made == 4
+
+
 def test_kinds_of_calls(tape):
     model = graphed()
     kinds = [{"batch": 2}, {"batch": 1}, {"batch": 2, "cfg": 1.0}, {"grid": (4, 6)}, {"batch": 2}]

@@ -8,9 +8,10 @@ import torch
 import mgt_core
 from mgt_core.sampling.run import Plan
 
-from .golden import ROOT, pipeline, settings, tensors
+from .golden import OWN, ROOT, pipeline, settings, tensors
 
 FOLDER = ROOT / "unified" / "dimoo"
+TINY = OWN / "unified" / "dimoo"  # a tiny model, whatever MGT_GOLDEN says
 
 
 def cells_from(start: int, grid: tuple[int, int]) -> list[int]:

@@ -136,11 +136,10 @@ class SequenceBackbone(Backbone):
         around, cells = (torch.nonzero(frame != CELL)[:, 0], torch.nonzero(frame == CELL)[:, 0])
         ids = torch.cat([prompt, sent(frame[around], prompt.device).expand(len(prompt), -1)], dim=1)
         positions = (*range(lead), *(lead + around).tolist(), *(lead + cells).tolist())
-        gaps, device = ids == NO_WORD, next(self.parameters()).device
         return Prepared(
-            words=self.embedded(sent(ids.clamp_min(0), device)),
-            tables=sent(self.rotary(positions), device),
-            seen=sent(~gaps[:, None, None], device) if bool(gaps.any()) else None,
+            words=self.embedded(ids.clamp_min(0)),
+            tables=sent(self.rotary(positions), prompt.device),
+            seen=(ids != NO_WORD)[:, None, None] if condition.has_gaps else None,
             grid=grid,
         )
 
