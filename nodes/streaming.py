@@ -13,12 +13,13 @@ from torch import nn
 
 from ..mgt_core.adapters.layers import is_linear
 from ..mgt_core.backbones.base import Backbone
+from ..mgt_core.backbones.names import begins
 
 
 def let_stream(network: Backbone) -> None:
     """From now on the linear layers of `network` work from wherever their weights lie, packed ones too."""
     for name, layer in network.named_modules():
-        direct = name.startswith(network.uncalled)  # applied by its weight, not called
+        direct = begins(name, network.uncalled)  # applied by its weight, not called
         leaf = is_linear(layer) and not any(layer.children())
         if leaf and not direct and not hasattr(layer, "comfy_cast_weights"):
             layer.comfy_cast_weights = False

@@ -40,6 +40,8 @@ class Backbone(nn.Module, Published):
     self_guidance_branch: ClassVar[type | None] = None  # see branch.py
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
+    embeddings: ClassVar[tuple[str, ...]] = ()  # names of those that are packed with the layers, in 8 bits
+    packed_first: ClassVar[bool] = False  # whether calibrations look at packed weights: for those too large in floats
     widened: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of weights that the head applies in float32
 
     def __init__(self):

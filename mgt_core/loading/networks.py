@@ -13,6 +13,7 @@ from ..conditioning.prompt_ids import PromptEncoder
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..pulse import beat_before
+from ..quantization.arriving import Packing
 from .building import told_of
 from .materialize import described_in, materialize
 from .official import checkpoint_of
@@ -26,12 +27,13 @@ def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Bac
     return backbone_of(as_transformer(read_part(source)), dtype, device)
 
 
-def backbone_of(part: Part, dtype: torch.dtype, device: torch.device) -> Backbone:
+def backbone_of(part: Part, dtype: torch.dtype, device: torch.device, packing: Packing | None = None) -> Backbone:
+    """packing: of its layers while they are read."""
     stored = part.tensors()
     with told_of(described_in(part.path)):
         config = part.kind.completed(part.config, shapes_of(stored), part.path)
         settings = part.kind.configure(config, shapes_of(stored))
-    return materialize(partial(part.kind, settings), stored, part.path, dtype, device)
+    return materialize(partial(part.kind, settings), stored, part.path, dtype, device, packing)
 
 
 def load_codec(source: Path, dtype: torch.dtype, device: torch.device) -> Codec:
@@ -45,7 +47,9 @@ def codec_of(part: Part, dtype: torch.dtype, device: torch.device) -> Codec:
     return part.kind(materialize(build, stored, part.path, dtype, device))
 
 
-def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+def text_encoder_of(
+    part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device, packing: Packing | None = None
+) -> TextEncoder:
     """transformers' CLIP text model with projection, and the tokenizer of a folder."""
     from transformers import CLIPTextModelWithProjection
 
@@ -57,7 +61,7 @@ def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: tor
         )
     config = part.kind.configure(part.config, shapes_of(stored), described_in(part.path))
     whole_number(f"num_hidden_layers of {described_in(part.path)}", config.num_hidden_layers, 1, len(stored))
-    network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)
+    network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device, packing)
     beat_before(network.text_model.encoder.layers)
     words = tokenizer_of(tokenizer, config.vocab_size, part.path)
     length = longest_prompt(words, config.max_position_embeddings, tokenizer)

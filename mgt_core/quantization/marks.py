@@ -17,6 +17,7 @@ from ..errors import MGTError, join_some, reason
 from ..kernels.fused_linear import beside, layers_apart
 from ..loading.disk import parse_json
 from ..loading.stored import Stored
+from .embedding import packed_modules
 from .formats import empty_from_config
 from .layers import packed_layers
 from .schemes import SCHEMES, Scheme
@@ -105,8 +106,7 @@ def read_scheme(stored: Mapping[str, Stored], network: nn.Module) -> Scheme | No
 
 def header(network: nn.Module, scheme: Scheme | None) -> dict[str, str]:
     """Metadata of the file that holds `network`."""
-    packed = packed_layers(network)
-    layers = {name: layer.config() for name, layer in packed.items()}
+    layers = {name: layer.config() for name, layer in packed_modules(network).items()}
     values = {"format": "pt"}
     if layers:
         values["_quantization_metadata"] = json.dumps({"format_version": "1.0", "layers": layers})

@@ -149,6 +149,7 @@ class LLaDATransformer(SequenceBackbone):
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
     unquantized = ("wte.", "ff_out.")
     uncalled = ("ff_out.",)
+    embeddings = ("wte",)
     widened = ("ff_out.",)
 
     def __init__(self, config: LLaDAConfig):

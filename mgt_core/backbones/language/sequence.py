@@ -38,6 +38,7 @@ class SequenceBackbone(Backbone):
 
     condition_fields = ("prompt",)
     block_kinds = ("single",)
+    packed_first = True
 
     @property
     @abstractmethod
