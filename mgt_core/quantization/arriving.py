@@ -13,7 +13,7 @@ from .calibration import Calibration
 from .embedding import PackedEmbedding, embeddings_in, rows_in_int8
 from .formats import FORMATS
 from .layers import LayerSettings, Treatment, packed_layers
-from .marks import MARK
+from .marks import is_packed
 from .quantize import chosen_of, treatments_by
 from .schemes import Scheme, names_in
 from .surgery import replaced
@@ -47,13 +47,20 @@ def packing_of(kind: type, stored: Collection[str], scheme: Scheme | None, calib
     for a calibration that looks at floats, and where it is packed already.
 
     calibration: the file of a stored one, which may not be there."""
-    if scheme is None or any(name.endswith(MARK) for name in stored):
+    if scheme is None or is_packed(stored):
         return None
-    if calibration.is_file():
+    if scheme.needs_calibration and calibration.is_file():
         return Packing(scheme, Calibration.load(calibration))
+    first = packed_by(kind, scheme)
+    return first and Packing(first)
+
+
+def packed_by(kind: type, scheme: Scheme) -> Scheme | None:
+    """What the weights of a network of `kind` are packed by while they are read, where `scheme` is wanted and no
+    calibration stored; None where the calibration takes them in floats."""
     if not scheme.needs_calibration:
-        return Packing(scheme)
-    return Packing(scheme.weights_alone) if kind.packed_first and not scheme.reconstruct else None
+        return scheme
+    return scheme.weights_alone if kind.packed_first and not scheme.reconstruct else None
 
 
 @dataclass

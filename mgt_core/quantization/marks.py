@@ -5,7 +5,7 @@ and by `_quantization_metadata` in the header; the scheme as a whole stands ther
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,11 @@ KEY = "mgt_quantization"
 VERSION = 1
 LONGEST_MARK = 4096  # bytes
 SUFFIX = ".safetensors"
+
+
+def is_packed(stored: Collection[str]) -> bool:
+    """Whether a file with tensors of these names holds packed layers."""
+    return any(name.endswith(MARK) for name in stored)
 
 
 def marked_layers(stored: Mapping[str, Stored]) -> dict[str, dict]:
