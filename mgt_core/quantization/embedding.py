@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .layers import PackedLayer, packed_layers, parameter
-from .packing import GRID
+from .packing import GRID, ROWS_AT_ONCE
 
 LEAST = 1e-30  # scale of a row
 
@@ -45,9 +45,15 @@ class PackedEmbedding(nn.Module):
 
 def rows_in_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """[V, C] -> int8 codes, and scales [V] in the type of the weight, by which the codes are rounded."""
-    values = weight.float()
-    scale = (values.abs().amax(1) / GRID).to(weight.dtype).clamp(min=LEAST if weight.dtype != torch.float16 else 1e-7)
-    return (values / scale.float()[:, None]).round_().clamp_(-GRID, GRID).to(torch.int8), scale
+    least = max(LEAST, torch.finfo(weight.dtype).tiny)
+    codes = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = weight.new_empty(len(weight))
+    for rows in torch.arange(len(weight)).split(max(1, ROWS_AT_ONCE // weight.shape[1])):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        values = weight[part].to(torch.float32, copy=True)
+        scale[part] = (values.abs().amax(1) / GRID).clamp(min=least)
+        codes[part] = values.div_(scale[part].float()[:, None]).round_().clamp_(-GRID, GRID)
+    return codes, scale
 
 
 def embeddings_in(network: nn.Module, names: Iterable[str]) -> dict[str, nn.Embedding]:

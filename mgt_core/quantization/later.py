@@ -41,8 +41,8 @@ def calibrate_packed(
     layers = packed_layers(model.network)
     watches = {name: Watch(layer.settings.rotation) for name, layer in layers.items()}
     session.replay({name: Observed(layer, watches[name]) for name, layer in layers.items()}, session.states())
-    calibration = Calibration(repr(scheme), treatments(watches, scheme))
-    return treated(model, scheme, calibration), calibration
+    model = treated(model, scheme, Calibration(repr(scheme), treatments(watches, scheme)))
+    return model, Calibration(repr(scheme), {name: layer.treatment for name, layer in layers.items()})
 
 
 def treated(model: MGTModel, scheme: Scheme, calibration: Calibration) -> MGTModel:
