@@ -122,11 +122,10 @@ def grouped(weight: Tensor, group: int, rotation: int) -> Tensor:
 
 def _quantize_rows(weight: Tensor, levels: Tensor) -> Int4Weight:
     scale = weight.abs().amax(-1, keepdim=True).clamp(min=1e-12)
-    nearest, squares = Nearest(levels), levels.square()
+    nearest = Nearest(levels)
     for _ in range(REFINEMENTS):
-        chosen = nearest(weight / scale)
-        power = squares[chosen].sum(-1, keepdim=True).clamp(min=1e-12)
-        fitted = levels[chosen].mul_(weight).sum(-1, keepdim=True) / power
+        chosen = levels.index_select(0, nearest(weight / scale).view(-1)).view_as(weight)
+        fitted = (weight * chosen).sum(-1, keepdim=True) / chosen.square_().sum(-1, keepdim=True).clamp(min=1e-12)
         scale = torch.where(fitted > 0, fitted, scale)
     channel = ((scale * levels.abs().max()).amax((1, 2)) / GRID).clamp(min=1e-30)
     relative = (scale[..., 0] / channel[:, None]).to(FLOAT8)
