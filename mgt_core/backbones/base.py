@@ -121,6 +121,10 @@ class Backbone(nn.Module, Published):
         """Numbers of a row between its blocks; 0 where step skipping is not supported."""
         return 0
 
+    def rows_beside(self, condition: Condition, grid: tuple[int, int]) -> int:
+        """Rows of one picture that its blocks compute beside those of its cells, where they are many."""
+        return 0
+
     @property
     def lead_rows(self) -> int:
         """Rows that step skipping keeps beside those of the image."""

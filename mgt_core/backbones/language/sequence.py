@@ -93,6 +93,10 @@ class SequenceBackbone(Backbone):
                 "prompt was encoded for another model"
             )
 
+    def rows_beside(self, condition: Condition, grid: tuple[int, int]) -> int:
+        lead = 0 if condition.prompt is None else condition.prompt.shape[1]
+        return lead + len(self.frame(grid)) - grid[0] * grid[1]
+
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         frame = torch.tensor(self.frame(grid), dtype=torch.long)
         prompt, lead = condition.prompt, condition.prompt.shape[1]
