@@ -17,7 +17,7 @@ import torch
 
 from ..hardware import in_short
 from .measured import block, load_and_step, write
-from .sizes import table
+from .sizes import on_card, table
 
 PARTS = ("sizes", "block", "whole")
 ROWS = 1100  # a prompt and 512 x 512 pixels
@@ -45,7 +45,7 @@ def main() -> None:
     report = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
     report |= {"hardware": in_short(), "measured": date.today().isoformat()}
     if "sizes" in options.only:
-        report["sizes_gb"] = table()
+        report |= {"sizes_gb": table(), "card_gb": on_card()}
     with torch.no_grad():
         if "block" in options.only:
             report["block"] = {"rows": ROWS, "passes": 2, **block(ROWS)}

@@ -7,8 +7,12 @@ from torch import nn
 
 from mgt_core.backbones.language.dimoo import LuminaDiMOO
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
+from mgt_core.model import MGTModel
 from mgt_core.quantization.layers import stored_bytes
 from mgt_core.quantization.schemes import FP8, W4A8, W8A16, Scheme, planned
+from mgt_core.sampling.memory import step_bytes
+from mgt_core.streaming import streamable
+from mgt_core.types import Condition, empty_state
 
 from ..speed.bundle import FULL
 
@@ -108,4 +112,24 @@ def table() -> dict[str, dict[str, float | None]]:
         found[name]["text encoder"] = round(sum(weighed(text, half) for text in texts), 3)
         found[name]["text encoder, w8a16"] = round(sum(weighed(text, half, W8A16()) for text in texts), 3)
         found[name]["codec"] = decoder and weighed(decoder, torch.float32)
+    return found
+
+
+def on_card(words: int = 100, side: int = 64) -> dict[str, dict[str, float]]:
+    """GB that Lumina-DiMOO asks of a card by scheme, for a guided step on side x side tokens: all of it there, with the
+    token cache, and streamed layer by layer."""
+    found = {}
+    with torch.device("meta"):
+        network = llada(LUMINA).to(torch.bfloat16)
+    for name, scheme in SCHEMES.items():
+        made = planned(network, scheme, network.unquantized) if scheme else network
+        model = MGTModel(made, pixels_per_token=16)
+        state = empty_state(1, (side, side), model.mask_id, model.codebook_size)
+        prompt = Condition(prompt=torch.ones(1, words, dtype=torch.long))
+        plain, cached = (step_bytes(m, state, prompt, prompt, [5.0]) for m in (model, model.with_token_cache()))
+        layers = [sum(value.nbytes for value in layer.parameters()) for layer in streamable(made)]
+        size = stored_bytes(made)
+        streamed = size - sum(layers) + 2 * max(layers) + plain
+        whole = {"weights": size, "a step": size + plain, "cached": size + cached, "streamed": streamed}
+        found[name] = {what: round(value / 1e9, 2) for what, value in whole.items()}
     return found
