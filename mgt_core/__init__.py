@@ -86,6 +86,7 @@ from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
 from .self_guidance.files import load_branch
+from .streaming import Streamed
 from .types import MOST_IMAGES, UNCONDITIONAL, Condition, Step, TokenState, empty_state, micro_conditions
 
 Ordered = FixedOrder  # its first name
@@ -215,6 +216,7 @@ __all__ = [
     "picture_prompts",
     "picture_conditions",
     "picture_tokens",
+    "Streamed",
     "quantize",
     "quantize_codec",
     "quantize_pipeline",

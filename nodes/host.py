@@ -247,7 +247,8 @@ def load(
     }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
-    pipe = _place(mgt_core.load(path, number or _auto_dtype(), device, text=text_encoder != NONE, **others))
+    held = {"text": text_encoder != NONE, "calibrate": False, **others}
+    pipe = _place(mgt_core.load(path, number or _auto_dtype(), device, quantization, **held))
     if pipe.advice:
         show_text(pipe.advice, node_id)
     bar = Progress(1, node_id)
@@ -258,7 +259,9 @@ def load(
 
     # Calibrated where the host wants it computed, so after it has been placed.
     quantized = mgt_core.quantize_pipeline(pipe, quantization, progress)
-    return pipe if quantized is pipe else replace(quantized, model=place(quantized.model, "model"))
+    if quantized.model.network is pipe.model.network:
+        return quantized  # as it was read, and placed
+    return replace(quantized, model=place(quantized.model, "model"))
 
 
 def load_text(name: str, tokenizer: str, dtype: str) -> mgt_core.TextEncoder:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..backbones.base import Backbone
+from ..backbones.names import begins
 from ..errors import MGTError, join_some
 from .layers import is_linear
 
@@ -79,7 +80,7 @@ def outermost(module: nn.Module, path: str = "") -> Iterator[tuple[str, nn.Modul
 
 def named(network: Backbone, path: str, module: nn.Module) -> dict[str, Place]:
     """Places in one module by their names; none where nothing of it can be changed."""
-    if is_linear(module) and not path.startswith(network.uncalled):
+    if is_linear(module) and not begins(path, network.uncalled):
         names, holder = getattr(module, "names", ()), path.rpartition(".")[0]
         size = module.out_features // len(names or "1")
         parts = {

@@ -55,6 +55,8 @@ class Backbone(nn.Module, Published):
     paces_known: ClassVar[bool] = False  # whether a schedule counts known cells too, as its authors' sampler does
     unquantized: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # beginnings of names: the token head
     uncalled: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of layers whose weights are applied directly
+    embeddings: ClassVar[tuple[str, ...]] = ()  # names of those that are packed with the layers, in 8 bits
+    packed_first: ClassVar[bool] = False  # whether calibrations look at packed weights: for those too large in floats
     widened: ClassVar[tuple[str, ...]] = ("mlm_layer.",)  # the same, of weights that the head applies in float32
     timestep_rule: ClassVar[str] = "index"  # what its authors tell it at each step (MGTModel.timestep_rule)
     # Tensors that are published beside its folder in files of their own and may be missing: buffer -> file
@@ -139,6 +141,10 @@ class Backbone(nn.Module, Published):
     @property
     def row_width(self) -> int:
         """Numbers of a row between its blocks; 0 where step skipping is not supported."""
+        return 0
+
+    def rows_beside(self, condition: Condition, grid: tuple[int, int]) -> int:
+        """Rows of one picture that its blocks compute beside those of its cells, where they are many."""
         return 0
 
     @property

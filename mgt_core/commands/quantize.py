@@ -2,24 +2,33 @@
 
 import argparse
 import logging
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from ..errors import MGTError
 from ..loading.bundle import load
+from ..loading.compose import find_layout
+from ..loading.downloads import told_of_downloads
 from ..loading.pipeline import Pipeline
+from ..quantization.arriving import packed_by
 from ..quantization.calibration import PROMPTS, Calibration, CalibrationRun
+from ..quantization.later import calibrate_packed
+from ..quantization.marks import is_packed
 from ..quantization.pictures import folder_pictures
 from ..quantization.pipeline import calibration_conditions, quantize_codec, quantize_text
-from ..quantization.quantize import Quantized, apply, quantize
+from ..quantization.quantize import apply, quantize
 from ..quantization.schemes import CONDITION_SCALES, OUTPUTS, SCALES, SCHEMES, Scheme
 from ..quantization.storage import bundle_writer
 
 HELP = "quantize a bundle (SCQ or a simpler scheme) and write it as a new one"
 RUN = ("steps", "states", "seed", "finetune", "rate", "batch")  # fields of CalibrationRun that are options
 log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,18 +73,34 @@ def run(options: argparse.Namespace) -> None:
     if options.pictures and options.prompt:
         raise MGTError("--pictures and --prompt were given; pictures take their captions from the files beside them")
     with bundle_writer(options.target, options.overwrite) as write:
-        folder = write(*quantized(load(options.source, device=options.device), scheme, how, options))
+        first = on_the_way(options.source, scheme, how)
+        pipe = load(options.source, None, options.device, first, calibrate=False)
+        folder = write(*quantized(pipe, first, scheme, how, options))
     size = sum(file.stat().st_size for file in (folder / "transformer").glob("*.safetensors"))
     log.info("%s: the transformer takes %.1f MB", folder, size / 1e6)
 
 
+def on_the_way(source: str, scheme: Scheme, how: CalibrationRun) -> Scheme | None:
+    """What the weights of a bundle are packed by while they are read; None where they are needed in floats, or are
+    packed already."""
+    with told_of_downloads(source):
+        part = find_layout(source).transformer
+    if how.finetune or is_packed(part.stored):
+        return None
+    return packed_by(part.kind, scheme)
+
+
 def quantized(
-    pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace
+    pipe: Pipeline, first: Scheme | None, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace
 ) -> tuple[Pipeline, Calibration | None]:
-    """The bundle quantized, and what the calibration found, where one was made."""
+    """The bundle quantized, and what the calibration found, where one was made. first: as `on_the_way` has it."""
     calibration = None
-    if scheme.needs_calibration or how.finetune:
-        done = calibrated(pipe, scheme, how, options)
+    if first is not None:
+        if scheme.needs_calibration:
+            model, calibration = calibrated(calibrate_packed, pipe, scheme, how, options)
+            pipe = replace(pipe, model=model)
+    elif scheme.needs_calibration or how.finetune:
+        done = calibrated(quantize, pipe, scheme, how, options)
         log.info(done.report.text())
         pipe, calibration = replace(pipe, model=done.model), done.calibration
     else:
@@ -84,8 +109,10 @@ def quantized(
     return pipe, calibration
 
 
-def calibrated(pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace) -> Quantized:
-    """The transformer quantized, with a progress bar."""
+def calibrated(
+    by: Callable[..., Result], pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: argparse.Namespace
+) -> Result:
+    """The transformer quantized `by` one of the two ways, with a progress bar."""
     if options.pictures:
         pictures, conditions = folder_pictures(options.pictures, pipe)
     else:
@@ -96,4 +123,4 @@ def calibrated(pipe: Pipeline, scheme: Scheme, how: CalibrationRun, options: arg
             bar.total, bar.n = total, done
             bar.refresh()
 
-        return quantize(pipe.model, scheme, *conditions, how, progress, pictures=pictures)
+        return by(pipe.model, scheme, *conditions, how, progress, pictures=pictures)

@@ -12,9 +12,10 @@ from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..model import LONGEST_SIDE, TIMESTEP_RULES, MGTModel
 from ..placement import pick_device, pick_dtype
+from ..quantization.arriving import Packing, packing_of
 from ..quantization.marks import read_scheme
-from ..quantization.pipeline import quantize_codec, quantize_pipeline, quantize_text
-from ..quantization.schemes import Scheme
+from ..quantization.pipeline import calibration_file, quantize_codec, quantize_pipeline, quantize_text, weights_only
+from ..quantization.schemes import Scheme, scheme_from
 from ..recommended import checked_settings
 from ..registry import SCHEDULES
 from .beside import with_tensors_beside
@@ -45,6 +46,7 @@ def load(
     codec: Source | None = None,
     base: Source | None = None,
     text: bool = True,
+    calibrate: bool = True,
 ) -> Pipeline:
     """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer's folder or file with its codec
     beside it (layouts.py), or alone and a base.
@@ -55,16 +57,21 @@ def load(
     one; text_quantization, codec_quantization: of the parts beside it ("w8a16", "fp8").
     transformer, text_encoder, tokenizer, codec: a part from elsewhere, a folder or file that holds it, or a bundle that
     has one. base: a bundle that lends what the source lacks. text: False for no text encoder.
-    Peak memory stays near the size of the loaded weights. Raises MGTError naming what is wrong.
+    calibrate: False to leave out a calibration that is still needed, which `quantize_pipeline` then makes.
+    Peak memory stays near the size of the loaded weights, packed ones where that takes no calibration of the weights in
+    floats (docs/quantization.md, "Loading"). Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
     with told_of_downloads(source, transformer, text_encoder, tokenizer, codec, base):
         layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text))
-    pipe = assemble(layout, pick_dtype(dtype, device), device)
+    pipe = assemble(
+        layout, pick_dtype(dtype, device), device, scheme_from(quantization), weights_only(text_quantization)
+    )
     if pipe.advice:
         log.warning("%s: %s", pipe.name, pipe.advice)
     small = quantize_text(pipe.text, text_quantization), quantize_codec(pipe.codec, codec_quantization)
-    return quantize_pipeline(replace(pipe, text=small[0], codec=small[1]), quantization)
+    pipe = replace(pipe, text=small[0], codec=small[1])
+    return quantize_pipeline(pipe, quantization) if calibrate else pipe
 
 
 def load_text_encoder(
@@ -86,23 +93,35 @@ def load_text_encoder(
     return text_of(part, words, language, pick_dtype(dtype, device), device)
 
 
-def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeline:
-    """The networks of a layout, built and filled, with the settings that lie beside them.
+def assemble(
+    layout: Layout,
+    dtype: torch.dtype,
+    device: torch.device,
+    scheme: Scheme | None = None,
+    text_scheme: Scheme | None = None,
+) -> Pipeline:
+    """The networks of a layout, built and filled, with the settings that lie beside them. scheme, text_scheme: by which
+    transformer and text encoder are packed while they are read, where that can be.
 
     Raises MGTError where they do not belong together."""
-    network = with_tensors_beside(backbone_of(layout.transformer, dtype, device), layout.transformer.path.parent)
+    part = layout.transformer
+    stored_calibration = scheme and calibration_file(part.path, scheme)
+    packing = packing_of(part.kind, part.stored, scheme, stored_calibration)
+    network = with_tensors_beside(backbone_of(part, dtype, device, packing), part.path.parent)
     with told_of(layout.scheduler, "holds settings that cannot be read"):
         scheduler = read_scheduler(layout.scheduler, network)
     codec = codec_of(layout.codec, torch.float32, device)
     check_codec_fits(codec, network, layout)
     text = None
     if layout.text_encoder is not None:
-        text = text_of(layout.text_encoder, layout.tokenizer, layout.language, dtype, device)
+        text = text_of(
+            layout.text_encoder, layout.tokenizer, layout.language, dtype, device, text_scheme and Packing(text_scheme)
+        )
         check_text_fits(text, network, layout)
     elif layout.tokenizer is not None:
         text = prompt_encoder_of(network, layout.tokenizer)
     with told_of(layout.transformer.path, "has a header that cannot be read"):
-        scheme = read_scheme(layout.transformer.stored, network)
+        held = packing.scheme if packing else read_scheme(layout.transformer.stored, network)
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
@@ -110,7 +129,7 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
         defaults={**network.published_settings, **own_settings(scheduler)},
         codec=codec,
         trained_size=trained_size(layout.folder, network, codec, layout.transformer),
-        quantization=scheme,
+        quantization=held,
     )
     advice = encoder_advice(network, text) if layout.whole else ""
     return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path, advice)

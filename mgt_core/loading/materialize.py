@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, join_some
+from ..quantization.arriving import Packing
 from ..quantization.marks import MARK, check_types, marked_layers, with_marked_layers
 from .building import as_many_as, told_of
 from .disk import is_file
 from .finite import numbers_fit
 from .part import config_file
 from .stored import Stored
-from .weights import read_tensors
+from .weights import read_pieces
 
 
 def materialize(
@@ -23,12 +24,13 @@ def materialize(
     folder: Path,
     dtype: torch.dtype,
     device: torch.device,
+    packing: Packing | None = None,
     constants: Mapping[str, Tensor] = {},
 ) -> Any:
     """Build a network without memory, give it memory of the type wanted, and copy each stored tensor there.
 
-    constants: what its buffers hold that are in no checkpoint, by their own names.
-
+    packing: of its layers, each as soon as it has been read, unless the file holds packed ones. constants: what its
+    buffers hold that are in no checkpoint, by their own names.
     Raises MGTError naming the first missing, unexpected or mis-shaped keys, numbers that are not finite, and a config
     of many more layers than there are tensors, before these are built.
     """
@@ -40,7 +42,7 @@ def materialize(
             network = with_marked_layers(network, marked, folder)
             stored = {name: entry for name, entry in stored.items() if not name.endswith(MARK)}
     with told_of(folder, "cannot be read"):
-        return filled(network, stored, folder, device, constants)
+        return filled(network, stored, folder, device, None if marked else packing, constants)
 
 
 def filled(
@@ -48,6 +50,7 @@ def filled(
     stored: Mapping[str, Stored],
     folder: Path,
     device: torch.device,
+    packing: Packing | None,
     constants: Mapping[str, Tensor],
 ) -> nn.Module:
     wanted = network.state_dict()
@@ -55,14 +58,18 @@ def filled(
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
     shapes = {name: stored[name].shape if name in taken else tuple(value.shape) for name, value in wanted.items()}
     compare_keys(folder, shapes, {n: e for n, e in stored.items() if n not in optional})
-    network = with_memory(network, folder, device).eval().requires_grad_(False)
+    arriving = packing.begin(network, device) if packing else None
+    network = with_memory(arriving.network if arriving else network, folder, device).eval().requires_grad_(False)
     places = network.state_dict()
-    for name, tensor in read_tensors(stored, wanted):
-        tensor = tensor[taken.get(name, ...)]
-        check_types(stored[name].file, name, tensor, places[name])
-        if not numbers_fit(tensor, places[name].dtype):
-            raise MGTError(f"{stored[name].file} holds numbers in {name} that are not finite as {places[name].dtype}")
-        places[name].copy_(tensor)
+    for name, start, rows in read_pieces(stored, wanted, taken, arriving.together if arriving else {}):
+        dtype = wanted[name].dtype
+        check_types(stored[name].file, name, rows, wanted[name])
+        if not numbers_fit(rows, dtype):
+            raise MGTError(f"{stored[name].file} holds numbers in {name} that are not finite as {dtype}")
+        if not (arriving and arriving.take(name, start, rows, places)):
+            place = places[name]
+            (place[start : start + len(rows)] if rows.ndim else place).copy_(rows)
+    network = arriving.finished(network) if arriving else network
     for module in network.modules():
         for name, buffer in module.named_buffers(recurse=False):
             if name in module._non_persistent_buffers_set:

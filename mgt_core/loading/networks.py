@@ -15,6 +15,7 @@ from ..conditioning.prompt_ids import Framed, PromptEncoder
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..pulse import beat_before
+from ..quantization.arriving import Packing
 from .building import told_of
 from .materialize import described_in, materialize
 from .official import checkpoint_of
@@ -30,12 +31,13 @@ def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Bac
     return backbone_of(as_transformer(read_part(source)), dtype, device)
 
 
-def backbone_of(part: Part, dtype: torch.dtype, device: torch.device) -> Backbone:
+def backbone_of(part: Part, dtype: torch.dtype, device: torch.device, packing: Packing | None = None) -> Backbone:
+    """packing: of its layers while they are read."""
     stored = part.tensors()
     with told_of(described_in(part.path)):
         config = part.kind.completed(part.config, shapes_of(stored), part.path)
         settings = part.kind.configure(config, shapes_of(stored))
-    return materialize(partial(part.kind, settings), stored, part.path, dtype, device)
+    return materialize(partial(part.kind, settings), stored, part.path, dtype, device, packing)
 
 
 def load_codec(source: Path, dtype: torch.dtype, device: torch.device) -> Codec:
@@ -49,7 +51,9 @@ def codec_of(part: Part, dtype: torch.dtype, device: torch.device) -> Codec:
     return part.kind(materialize(build, stored, part.path, dtype, device))
 
 
-def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device) -> TextEncoder:
+def text_encoder_of(
+    part: Part, tokenizer: Path, dtype: torch.dtype, device: torch.device, packing: Packing | None = None
+) -> TextEncoder:
     """transformers' CLIP text model with projection, and the tokenizer of a folder."""
     from transformers import CLIPTextModelWithProjection
 
@@ -61,7 +65,7 @@ def text_encoder_of(part: Part, tokenizer: Path, dtype: torch.dtype, device: tor
         )
     config = part.kind.configure(part.config, shapes_of(stored), described_in(part.path))
     whole_number(f"num_hidden_layers of {described_in(part.path)}", config.num_hidden_layers, 1, len(stored))
-    network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device)
+    network = materialize(lambda: CLIPTextModelWithProjection(config), stored, part.path, dtype, device, packing)
     beat_before(network.text_model.encoder.layers)
     words = tokenizer_of(tokenizer, config.vocab_size, part.path)
     length = longest_prompt(words, config.max_position_embeddings, tokenizer)
@@ -90,18 +94,25 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
 
 
 def text_of(
-    part: Part, tokenizer: Path, language: Part | None, dtype: torch.dtype, device: torch.device
+    part: Part,
+    tokenizer: Path,
+    language: Part | None,
+    dtype: torch.dtype,
+    device: torch.device,
+    packing: Packing | None = None,
 ) -> TextEncoder:
     """The text encoder, and the language model beside it where there is one."""
-    clip = text_encoder_of(part, tokenizer, dtype, device)
+    clip = text_encoder_of(part, tokenizer, dtype, device, packing)
     if language is None:
         return clip
-    network, words = language_of(language, dtype, device)
+    network, words = language_of(language, dtype, device, packing)
     both = TwoEncoders(clip.network, network)
     return InstructionEncoder(both, words, LENGTH, None, clip.checkpoint, clip.tokenizer, clip.max_length)
 
 
-def language_of(part: Part, dtype: torch.dtype, device: torch.device) -> tuple[nn.Module, Any]:
+def language_of(
+    part: Part, dtype: torch.dtype, device: torch.device, packing: Packing | None = None
+) -> tuple[nn.Module, Any]:
     """transformers' Gemma2Model without what stands after its last layer but one, which is not read from the files; and
     its tokenizer, which lies with it."""
     where = described_in(part.path)
@@ -112,6 +123,6 @@ def language_of(part: Part, dtype: torch.dtype, device: torch.device) -> tuple[n
     stored = {name: entry for name, entry in part.tensors().items() if not name.startswith(last)}
     with told_of(where):
         constants = constants_of(config)
-    network = materialize(lambda: states_alone(config), stored, part.path, dtype, device, constants)
+    network = materialize(lambda: states_alone(config), stored, part.path, dtype, device, packing, constants)
     beat_before(network.layers)
     return network, language_tokenizer(part.path, config.vocab_size)

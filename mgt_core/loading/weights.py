@@ -1,7 +1,7 @@
 """Reading of weight files: safetensors, and pickles of tensors, tensor by tensor."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -86,43 +86,84 @@ def remembered_header(file: Path, state: tuple) -> Mapping[str, Held]:
     return read_pickle(file)
 
 
-def open_weights(file: Path) -> Callable[[str], Tensor]:
-    """What gives the tensor of a name, out of memory that the file is mapped to.
+def open_weights(file: Path) -> Callable[..., Tensor]:
+    """What gives the tensor of a name, or some of its rows, out of memory that the file is mapped to.
 
     Raises MGTError, as what it gives does, where the file cannot be read."""
-    take = open_pickle(file).__getitem__ if file.suffix != ".safetensors" else open_safetensors(file)
+    take, part = open_pickled(file) if file.suffix != ".safetensors" else open_safetensors(file)
 
-    def taken(name: str) -> Tensor:
+    def taken(name: str, rows: slice | None = None) -> Tensor:
         try:
-            return take(name)
+            return take(name) if rows is None else part(name)[rows]
         except Exception as error:
             raise MGTError(f"{file} does not give its tensor {name} ({reason(error)})") from None
 
     return taken
 
 
-def open_safetensors(file: Path) -> Callable[[str], Tensor]:
+def open_pickled(file: Path) -> tuple[Callable, Callable]:
+    take = open_pickle(file).__getitem__
+    return take, take
+
+
+def open_safetensors(file: Path) -> tuple[Callable, Callable]:
+    """What gives a tensor, and what gives something of which rows can be taken."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        return safe_open(file, "pt", device="cpu").get_tensor
+        opened = safe_open(file, "pt", device="cpu")
+        return opened.get_tensor, opened.get_slice
     except (SafetensorError, OSError, ValueError) as error:
         raise MGTError(f"{file} is not a readable safetensors file ({reason(error)})") from None
 
 
 def read_tensors(stored: Mapping[str, Stored], wanted: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Each wanted tensor once, in the order of the files. A yielded tensor lies in mapped memory: copy it."""
-    names = sorted(wanted, key=lambda name: (stored[name].file, stored[name].offset))
-    take, opened, read = None, None, 0
-    for name in names:
-        entry = stored[name]
-        if entry.file != opened or (read > REMAP_BYTES and can_be_mapped(entry.file)):
-            take, opened, read = open_weights(entry.file), entry.file, 0
-        tensor = take(entry.name)
-        if tensor.is_floating_point() != wanted[name].is_floating_point():
-            raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {wanted[name].dtype}")
-        read += entry.size
+    for name, _, tensor in read_pieces(stored, wanted, {}, {}, whole=True):
         yield name, tensor
+
+
+def read_pieces(
+    stored: Mapping[str, Stored],
+    wanted: Mapping[str, Tensor],
+    taken: Mapping[str, slice],
+    together: Mapping[str, Sequence[str]],
+    whole: bool = False,
+) -> Iterator[tuple[str, int, Tensor]]:
+    """The same, large tensors row by row: the name, the first row of those wanted, and the rows.
+
+    taken: of some tensors, the rows that are wanted. together: of some tensors, those that are read next to them,
+    wherever they lie. whole: whether every tensor comes at once."""
+
+    def place(name: str) -> tuple[Path, int]:
+        return stored[name].file, stored[name].offset
+
+    first = {name: min(map(place, group)) for name, group in together.items()}
+    take, opened, read = None, None, 0
+    for name in sorted(wanted, key=lambda name: (first.get(name, place(name)), place(name))):
+        entry = stored[name]
+        for start, rows, size in pieces(entry, None if whole else taken.get(name, slice(0, *entry.shape[:1]))):
+            if entry.file != opened or (read > REMAP_BYTES and can_be_mapped(entry.file)):
+                take, opened, read = open_weights(entry.file), entry.file, 0
+            tensor = take(entry.name, rows)
+            if tensor.is_floating_point() != wanted[name].is_floating_point():
+                expected = wanted[name].dtype
+                raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {expected}")
+            read += size
+            yield name, start, tensor
+
+
+def pieces(entry: Stored, wanted: slice | None) -> Iterator[tuple[int, slice | None, int]]:
+    """Rows of a tensor to read at once: where they begin among those wanted, which they are, and about their bytes. All
+    of a small one."""
+    if wanted is None or not entry.shape or (entry.size <= REMAP_BYTES and wanted == slice(0, entry.shape[0])):
+        yield 0, None, entry.size
+        return
+    row = max(1, entry.size // entry.shape[0])
+    step = max(1, REMAP_BYTES // row)
+    for start in range(wanted.start, wanted.stop, step):
+        stop = min(wanted.stop, start + step)
+        yield start - wanted.start, slice(start, stop), row * (stop - start)
 
 
 def can_be_mapped(file: Path) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import MGTError
 from ..registry import Registry
+from .embedding import PackedEmbedding
 from .layers import ACTIVATIONS, LayerSettings, PackedLayer
 from .packing import (
     FLOAT8,
@@ -140,14 +141,16 @@ class Float8Layer(PackedLayer):
         return self.weight[start:stop], self.weight_scale.reshape(1, 1)
 
 
-def config_tensor(layer: PackedLayer) -> Tensor:
+def config_tensor(layer: PackedLayer | PackedEmbedding) -> Tensor:
     """The `comfy_quant` entry of a layer: its config as JSON bytes."""
     return torch.tensor(list(json.dumps(layer.config()).encode()), dtype=torch.uint8)
 
 
-def empty_from_config(source: nn.Module, values: Any, where: str) -> PackedLayer:
+def empty_from_config(source: nn.Module, values: Any, where: str) -> PackedLayer | PackedEmbedding:
     """The layer that a `comfy_quant` entry describes, in the shape of `source`. Raises MGTError for one that
     says anything else than this pack or ComfyUI writes."""
+    if isinstance(source, nn.Embedding) and values == {"format": PackedEmbedding.name}:
+        return PackedEmbedding.empty(source)
     if not isinstance(source, (nn.Linear, nn.Conv2d)):
         raise MGTError(f"{where} is marked as quantized, but the network has no linear layer or convolution there")
     kind = values.get("format") if isinstance(values, dict) else None

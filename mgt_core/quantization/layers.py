@@ -133,17 +133,22 @@ class PackedLayer(nn.Module, ABC):
 
     def treated(self, how: Treatment) -> "PackedLayer":
         """The same weights, with inputs and outputs treated otherwise."""
+        layer = copy.copy(self)
+        layer._parameters = dict(self._parameters)
+        layer.treat(how)
+        return layer
+
+    def treat(self, how: Treatment) -> None:
+        """From now on its inputs and outputs are treated otherwise."""
         apart = max(len(how.inputs), len(how.outputs)) > 1
         settings = replace(self.settings, activations=how.kind, apart=apart, outputs=bool(how.outputs))
-        layer = copy.copy(self)
-        layer._parameters = {k: v for k, v in self._parameters.items() if k not in SCALES}
-        layer.settings = settings
+        self._parameters = {k: v for k, v in self._parameters.items() if k not in SCALES}
+        self.settings = settings
         device = self.weight.device
         if how.kind == "static":
-            layer.input_scale = scales_tensor(how.inputs or (1.0,), apart, device)
+            self.input_scale = scales_tensor(how.inputs or (1.0,), apart, device)
         if how.outputs:
-            layer.output_scale = scales_tensor(how.outputs, apart, device)
-        return layer
+            self.output_scale = scales_tensor(how.outputs, apart, device)
 
     @property
     def treatment(self) -> Treatment:

@@ -5,7 +5,7 @@ and by `_quantization_metadata` in the header; the scheme as a whole stands ther
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..errors import MGTError, join_some, reason
 from ..kernels.fused_linear import beside, layers_apart
 from ..loading.disk import parse_json
 from ..loading.stored import Stored
+from .embedding import packed_modules
 from .formats import empty_from_config
 from .layers import packed_layers
 from .schemes import SCHEMES, Scheme
@@ -27,6 +28,11 @@ KEY = "mgt_quantization"
 VERSION = 1
 LONGEST_MARK = 4096  # bytes
 SUFFIX = ".safetensors"
+
+
+def is_packed(stored: Collection[str]) -> bool:
+    """Whether a file with tensors of these names holds packed layers."""
+    return any(name.endswith(MARK) for name in stored)
 
 
 def marked_layers(stored: Mapping[str, Stored]) -> dict[str, dict]:
@@ -105,8 +111,7 @@ def read_scheme(stored: Mapping[str, Stored], network: nn.Module) -> Scheme | No
 
 def header(network: nn.Module, scheme: Scheme | None) -> dict[str, str]:
     """Metadata of the file that holds `network`."""
-    packed = packed_layers(network)
-    layers = {name: layer.config() for name, layer in packed.items()}
+    layers = {name: layer.config() for name, layer in packed_modules(network).items()}
     values = {"format": "pt"}
     if layers:
         values["_quantization_metadata"] = json.dumps({"format_version": "1.0", "layers": layers})

@@ -18,6 +18,8 @@ GRID = 127  # int8 codes are used from -127 to 127
 ROTATIONS = (256, 64, 16, 4)
 REFINEMENTS = 2  # rounds of least squares for the group scales
 ROWS_AT_ONCE = 2**21  # weights worked on together, which bounds the transient memory
+CACHED = 2**18  # weights that one operation after the other works on
+BINS = 2**13  # of values between 0 and 2, see Nearest
 SAMPLE = 2**14  # weights that a level table is fitted to
 FLOAT8 = torch.float8_e4m3fn
 FLOAT8_MAX = 448.0
@@ -100,9 +102,16 @@ def quantize_int4(weight: Tensor, group: int, rotation: int) -> Int4Weight:
     spread = torch.linspace(0, len(weight) - 1, len(blocks[0])).long()  # rows from all over the matrix
     some = grouped(weight[spread], group, rotation)
     levels = fit_levels(some / some.abs().amax(-1, keepdim=True).clamp(min=1e-12))
-    parts = [_quantize_rows(grouped(block, group, rotation), levels) for block in blocks]
+    turned = (part for block in blocks for part in grouped(block, group, rotation).split(some_rows(weight)))
+    parts = [_quantize_rows(part, levels) for part in turned]
     rows = (torch.cat([getattr(part, name) for part in parts]) for name in ("codes", "relative", "channel"))
     return Int4Weight(*rows, levels)
+
+
+def some_rows(weight: Tensor) -> int:
+    """Rows of a matrix whose values stay in a processor's cache from one operation to the next."""
+    most = CACHED if weight.device.type == "cpu" else ROWS_AT_ONCE
+    return max(1, most // weight.shape[1])
 
 
 def grouped(weight: Tensor, group: int, rotation: int) -> Tensor:
@@ -113,20 +122,49 @@ def grouped(weight: Tensor, group: int, rotation: int) -> Tensor:
 
 def _quantize_rows(weight: Tensor, levels: Tensor) -> Int4Weight:
     scale = weight.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+    nearest = Nearest(levels)
     for _ in range(REFINEMENTS):
-        chosen = levels[torch.bucketize(weight / scale, between(levels))]
-        fitted = (weight * chosen).sum(-1, keepdim=True) / chosen.square().sum(-1, keepdim=True).clamp(min=1e-12)
+        chosen = levels.index_select(0, nearest(weight / scale).view(-1)).view_as(weight)
+        fitted = (weight * chosen).sum(-1, keepdim=True) / chosen.square_().sum(-1, keepdim=True).clamp(min=1e-12)
         scale = torch.where(fitted > 0, fitted, scale)
     channel = ((scale * levels.abs().max()).amax((1, 2)) / GRID).clamp(min=1e-30)
     relative = (scale[..., 0] / channel[:, None]).to(FLOAT8)
     return Int4Weight(pack_nibbles(assign(weight, relative, channel, levels)), relative, channel, levels)
 
 
+class Nearest:
+    """Places [...] int32 of the levels [16] that are nearest to values [...], as torch.bucketize finds them; faster,
+    since few values share a bin with a border."""
+
+    def __init__(self, levels: Tensor):
+        self.borders = between(levels)
+        bins = self.bins(self.borders)
+        self.alone = bool((bins.diff() > 0).all())
+        every = torch.arange(2 * BINS + 1, device=levels.device, dtype=torch.int32)
+        self.before = torch.searchsorted(bins, every, out_int32=True)  # borders in the bins before each
+        self.next = F.pad(self.borders, (0, 1), value=float("inf"))
+
+    def bins(self, values: Tensor) -> Tensor:
+        """Which never fall where values rise."""
+        return (values * (BINS / 2)).add_(BINS).clamp_(0, 2 * BINS).int()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        if not self.alone:
+            return torch.bucketize(values, self.borders, out_int32=True)
+        found = self.before.index_select(0, self.bins(values).view(-1))
+        return found.add_(values.view(-1) > self.next.index_select(0, found)).view_as(values)
+
+
 def assign(weight: Tensor, relative: Tensor, channel: Tensor, levels: Tensor) -> Tensor:
-    """Codes [N, G * group] of the nearest weights that can be stored. weight: [N, G, group]."""
-    grid = (levels * relative.float()[..., None]).round().clamp(-GRID, GRID)
-    target = weight / channel[:, None, None]
-    return torch.searchsorted(between(grid).contiguous(), target.contiguous()).flatten(1)
+    """Codes [N, G * group] uint8 of the nearest weights that can be stored. weight: [N, G, group]."""
+    # Grid values are whole numbers, so that borders between them lie on halves, and a group's scale is one of 256.
+    grid = (levels * every_float8(levels.device)).round().clamp(-GRID, GRID)
+    last = 2 * GRID + 1
+    halves = torch.arange(-last, last + 1, device=levels.device) / 2 - 0.25  # right below each half
+    codes = torch.searchsorted(between(grid).contiguous(), halves.expand(len(grid), -1).contiguous()).to(torch.uint8)
+    target = (weight / channel[:, None, None]).mul_(2).ceil_().clamp_(-last, last)
+    places = target.add_(last).int().add_(relative.view(torch.uint8).int()[..., None], alpha=len(halves))
+    return codes.view(-1).index_select(0, places.view(-1)).view(len(weight), -1)
 
 
 def decode_int4(codes: Tensor, relative: Tensor, levels: Tensor, width: int) -> Tensor:

@@ -14,31 +14,37 @@ from ..loading.pipeline import Pipeline
 from ..model import MGTModel
 from ..types import UNCONDITIONAL, Condition
 from .calibration import PROMPTS, Calibration, CalibrationRun
+from .later import calibrate_packed, treated
 from .quantize import apply, quantize
 from .schemes import SCHEMES, Scheme, scheme_from
 from .session import Progress
 from .surgery import replaced
 
 LOAD_RUN = CalibrationRun(states=4)
+LARGE_RUN = CalibrationRun(steps=8, states=4)  # of networks that are packed first: 32 steps of four prompts in all
 
 
 def quantize_pipeline(pipe: Pipeline, quantization: str | Scheme | None, progress: Progress | None = None) -> Pipeline:
     """The bundle with its transformer quantized: by the calibration stored beside its weights
     (transformer/calibration.SCHEME.json) where there is one, else by the default one, which samples a few
-    prompts. A bundle that is stored quantized is taken as it is. Raises MGTError when it is stored otherwise."""
+    prompts. A bundle that is stored quantized is taken as it is; packed weights that no calibration has seen, as `load`
+    leaves large ones with calibrate=False, are calibrated. Raises MGTError when it is stored otherwise."""
     scheme = scheme_from(quantization)
     stored = pipe.model.quantization
     if scheme is None or stored == scheme:
         return pipe
-    if stored is not None:
+    if stored is not None and stored != scheme.weights_alone:
         held = stored.in_words()
         raise MGTError(f"{pipe.name} is stored as {held}; load it with quantization 'none', which keeps it so")
     file = calibration_file(pipe.source, scheme) if pipe.source else None
     if file is not None and file.is_file():
-        return replace(pipe, model=apply(pipe.model, scheme, Calibration.load(file)))
+        by = treated if stored else apply
+        return replace(pipe, model=by(pipe.model, scheme, Calibration.load(file)))
     if not scheme.needs_calibration:
         return replace(pipe, model=apply(pipe.model, scheme))
     conditions = calibration_conditions(pipe.model, pipe.text)
+    if stored is not None:
+        return replace(pipe, model=calibrate_packed(pipe.model, scheme, *conditions, LARGE_RUN, progress)[0])
     return replace(pipe, model=quantize(pipe.model, scheme, *conditions, LOAD_RUN, progress).model)
 
 

@@ -5,17 +5,19 @@ quantized weights, which gives the scales that are kept. States are those that s
 pictures with some of their tokens masked. Between the two the network can be fine-tuned.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ..backbones.base import Backbone
+from ..backbones.names import begins
 from ..errors import MGTError, join_some
 from ..model import MGTModel
 from ..types import Callback, Condition
 from .calibration import Calibration, CalibrationRun
+from .embedding import PackedEmbedding, embeddings_in
 from .finetune import finetuned
 from .formats import Int4Layer
 from .layers import PackedLayer, Treatment, stored_bytes
@@ -105,23 +107,28 @@ def apply(model: MGTModel, scheme: str | Scheme, calibration: Calibration | None
     need none. Raises MGTError where the calibration is of another network or is missing and needed."""
     scheme = scheme_from(scheme)
     layers = layers_of(model, scheme)
+    how = treatments_by(model.network, layers, scheme, calibration)
+    packed = {name: layer.treated(how[name]) for name, layer in scheme.packed(model.network, layers)}
+    return with_layers(model, packed, scheme)
+
+
+def treatments_by(
+    network: nn.Module, layers: Collection[str], scheme: Scheme, calibration: Calibration | None
+) -> dict[str, Treatment]:
+    """What becomes of the layers' inputs, as `apply` has it."""
     if calibration is None:
         if scheme.needs_calibration:
             raise MGTError(f"{scheme.in_words()} needs a calibration: which layers take int8 inputs, and their scales")
-        kind = scheme.activation_scales if scheme.int8_share else "float"
-        how = dict.fromkeys(layers, Treatment(kind))
-    else:
-        if calibration.finetuned:
-            raise MGTError(
-                f"the stored calibration is of weights that were fine-tuned by {calibration.finetuned} steps, and not "
-                "of these; load the bundle that was written with it"
-            )
-        how = calibration.of(model.network)
-        if how.keys() != layers.keys():
-            odd = sorted(how.keys() ^ layers.keys())
-            raise MGTError(f"the stored calibration is of another network or other settings: {join_some(odd)} differ")
-    packed = {name: layer.treated(how[name]) for name, layer in scheme.packed(model.network, layers)}
-    return with_layers(model, packed, scheme)
+        return dict.fromkeys(layers, Treatment(scheme.activation_scales if scheme.int8_share else "float"))
+    if calibration.finetuned:
+        raise MGTError(
+            f"the stored calibration is of weights that were fine-tuned by {calibration.finetuned} steps, and not "
+            "of these; load the bundle that was written with it"
+        )
+    how = calibration.of(network)
+    if odd := sorted(how.keys() ^ set(layers)):
+        raise MGTError(f"the stored calibration is of another network or other settings: {join_some(odd)} differ")
+    return how
 
 
 def layers_of(model: MGTModel, scheme: Scheme) -> dict[str, nn.Module]:
@@ -130,8 +137,14 @@ def layers_of(model: MGTModel, scheme: Scheme) -> dict[str, nn.Module]:
     if model.quantization is not None:
         held = model.quantization.in_words()
         raise MGTError(f"the model is quantized already ({held}); start from the original weights")
-    kept = model.network.unquantized
-    chosen = {n: layer for n, layer in scheme.chosen(model.network).items() if not n.startswith(kept)}
+    return chosen_of(model.network, scheme, model.network.unquantized)
+
+
+def chosen_of(
+    network: nn.Module, scheme: Scheme, kept: tuple[str, ...], convolutions: bool = False
+) -> dict[str, nn.Module]:
+    """The same of a network by itself. kept: beginnings of names that are left out."""
+    chosen = {n: layer for n, layer in scheme.chosen(network, convolutions).items() if not begins(n, kept)}
     if not chosen:
         raise MGTError("no layer is left to quantize: the network has no linear layers beyond those that are kept")
     return chosen
@@ -176,7 +189,10 @@ def calibrated(
 
 
 def with_layers(model: MGTModel, packed: Mapping[str, PackedLayer], scheme: Scheme) -> MGTModel:
-    return replace(model, network=replaced(model.network, packed), placement=None, quantization=scheme)
+    """Large embeddings are packed as well."""
+    embeddings = embeddings_in(model.network, model.network.embeddings)
+    layers = {**packed, **{name: PackedEmbedding.pack(each) for name, each in embeddings.items()}}
+    return replace(model, network=replaced(model.network, layers), placement=None, quantization=scheme)
 
 
 def layer_report(

@@ -1,16 +1,18 @@
 """What is stored in how many bits: a frozen dataclass a scheme, registered by name."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from fnmatch import fnmatchcase
 from typing import ClassVar
 
 from torch import nn
 
+from ..backbones.names import begins
 from ..errors import MGTError, join_some
 from ..kernels.fused_linear import FusedLinear, beside, layers_apart
 from ..registry import Registry
 from ..settings import Settings, choice, in_words, share, whole
+from .embedding import PackedEmbedding, embeddings_in
 from .formats import FORMATS
 from .layers import LayerSettings, PackedLayer
 from .packing import rotation_size
@@ -83,6 +85,11 @@ class Scheme(Settings):
         """Whether it takes a run of the network to know which layers take int8 inputs, or their scales."""
         return self.static or 0 < self.int8_share < 1 or self.reconstruct > 0
 
+    @property
+    def weights_alone(self) -> "Scheme":
+        """The same weights, with inputs as they come: before a calibration says what becomes of these."""
+        return replace(self, int8_share=0.0, outputs="float")
+
     def chosen(self, network: nn.Module, convolutions: bool = False) -> dict[str, nn.Module]:
         """The layers of `network` to quantize, by name, those of a fused layer each by its own. Raises MGTError when
         a pattern of `keep` fits none."""
@@ -122,10 +129,12 @@ class Scheme(Settings):
 def planned(network: nn.Module, scheme: Scheme, kept: tuple[str, ...] = ()) -> nn.Module:
     """`network` with its layers packed but empty: what it will weigh, without computing anything. kept:
     beginnings of names that are left out."""
-    layers = {name: layer for name, layer in scheme.chosen(network).items() if not name.startswith(kept)}
+    layers = {name: layer for name, layer in scheme.chosen(network).items() if not begins(name, kept)}
     form = FORMATS.get(scheme.format)
     settings = {name: LayerSettings(scheme.group_size, scheme.rotation(layer)) for name, layer in layers.items()}
-    return replaced(network, {name: form.empty(layer, settings[name]) for name, layer in layers.items()})
+    empty = {name: form.empty(layer, settings[name]) for name, layer in layers.items()}
+    embeddings = embeddings_in(network, getattr(network, "embeddings", ()))
+    return replaced(network, empty | {name: PackedEmbedding.empty(each) for name, each in embeddings.items()})
 
 
 def names_in(path: str, module: nn.Module) -> list[str]:

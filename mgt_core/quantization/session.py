@@ -85,9 +85,10 @@ class Session:
         progress: Progress | None = None,
         callback: Callback | None = None,
         pictures: Tensor | None = None,
+        replays: int = 3,
     ) -> "Session":
-        """layers: how many will be packed, which counts as progress like the states that are shown, and the pictures of
-        fine-tuning. Raises MGTError for pictures that do not fit the model or the conditions."""
+        """layers: how many will be packed, which counts as progress like the states, shown `replays` times each, and
+        the pictures of fine-tuning. Raises MGTError for pictures that do not fit the model or the conditions."""
         grid = run.grid or (model.grid_for(*model.trained_size) if model.trained_size else model.network.trained_grid)
         if pictures is not None:
             grid = checked(pictures, model, positive.batch)
@@ -101,7 +102,7 @@ class Session:
         plain = MGTModel(
             model.network, model.pixels_per_token, model.timestep_rule, model.defaults, placement=model.placement
         )
-        shown = 3 * run.states * (count if pictures is None else len(pictures))
+        shown = replays * run.states * (count if pictures is None else len(pictures))
         total = (count * run.steps if pictures is None else 0) + shown + layers + run.finetune * run.batch
         return cls(plain, conditions, grid, run, Meter(total, progress), callback, pictures)
 

@@ -23,8 +23,8 @@ from ..loading.pipeline import Pipeline
 from ..loading.words import vocabulary_in
 from ..registry import BACKBONES
 from .calibration import Calibration
+from .embedding import packed_modules
 from .formats import config_tensor
-from .layers import packed_layers
 from .marks import MARK, header
 from .pipeline import calibration_file
 from .schemes import Scheme
@@ -40,7 +40,7 @@ def save_weights(network: nn.Module, file: Path, scheme: Scheme | None = None) -
     from safetensors.torch import save_file
 
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    tensors |= {name + MARK: config_tensor(layer) for name, layer in packed_layers(network).items()}
+    tensors |= {name + MARK: config_tensor(layer) for name, layer in packed_modules(network).items()}
     seen: set[int] = set()
     for name, value in tensors.items():  # safetensors refuses tensors that share memory
         if value.untyped_storage().data_ptr() in seen:

@@ -12,15 +12,17 @@ from . import draws
 from .guided import AT_ONCE
 
 
-def activation_bytes(model: MGTModel, state: TokenState, evaluated: int, modifiers: int, at_once: bool) -> int:
+def activation_bytes(
+    model: MGTModel, state: TokenState, evaluated: int, modifiers: int, at_once: bool, beside: int = 0
+) -> int:
     """Rough peak of a step: the widest activations of the network, what patches hold and evaluate, the head in float32,
     and tables of logits, of all cells if `at_once` and otherwise of as many as are held at once.
 
     evaluated: conditions a step looks at. modifiers: how many act; one of them sorts its table at a time, and
-    each may keep one."""
+    each may keep one. beside: rows of one picture that are no cells, see `Backbone.rows_beside`."""
     cells, size = state.tokens.numel(), model.dtype.itemsize
     network = model.network
-    rows = cells // network.row_side**2
+    rows = cells // network.row_side**2 + beside * state.batch
     held = sum(patch.held_bytes(network, rows, evaluated, size) for patch in model.patches)
     held += network.attention_bytes(rows // state.batch, model.dtype, model.device)
     held += min(evaluated, AT_ONCE) * WIDEST_ALIVE * rows * network.widest * size
@@ -46,8 +48,15 @@ def step_bytes(
     looks at all positions."""
     evaluated = evaluated_at_once(positive, negative, guidances)
     at_once |= keeps_logits or any(each.all_positions or not each.by_rows for each in model.modifiers)
-    own = activation_bytes(model, state, evaluated, len(model.modifiers) + keeps_logits, at_once)
-    return own + sum(activation_bytes(each, state, evaluated, 0, at_once) for each in model.companions)
+    parts = [part for condition in (positive, negative) for part in condition_parts(condition)]
+    grid = tuple(state.tokens.shape[1:])
+
+    def beside(network: Backbone) -> int:
+        return max((network.rows_beside(part.condition, grid) for part in parts), default=0)
+
+    own = activation_bytes(model, state, evaluated, len(model.modifiers) + keeps_logits, at_once, beside(model.network))
+    others = (activation_bytes(each, state, evaluated, 0, at_once, beside(each.network)) for each in model.companions)
+    return own + sum(others)
 
 
 def evaluated_at_once(

@@ -115,7 +115,7 @@ def test_cached_rows_of_the_same_tokens_are_what_they_were(network, told, tokens
     plain = network.features(tokens, NOW, told)
     near(network.features(tokens, NOW, told, Hooks(cache=ActiveCache(kept))), plain)
     near(network.features(tokens, NOW, told, Hooks(cache=ActiveCache(kept, rows))), plain)
-    assert sum(value.numel() for value in (*kept.keys, *kept.values)) == 2 * rows_of(network) * network.kept_width
+    assert sum(value.numel() for value in kept.tensors()) == 2 * rows_of(network) * network.kept_width
     other = network.features(tokens.flip(2), NOW, told, Hooks(cache=ActiveCache(kept, rows)))
     assert not torch.allclose(other, network.features(tokens.flip(2), NOW, told), atol=1e-2)
 

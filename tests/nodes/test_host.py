@@ -5,11 +5,17 @@ import sys
 import weakref
 from types import SimpleNamespace
 
+import pytest
 import torch
 
+import mgt_core
+from mgt_core.backbones.meissonic.network import MeissonicTransformer
+from mgt_core.quantization import pipeline
+from mgt_core.quantization.layers import packed_layers
 from support.fake_comfy import FakeComfy, FakeFolderPaths
 from support.node_runs import run
 from support.pack import ALIAS
+from support.quantized import RUN
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
 
@@ -76,3 +82,27 @@ def test_memory_is_what_the_host_says_but_where_it_does_not_know(monkeypatch):
         monkeypatch.setattr(memory, "main_memory", lambda device, own=own: own)
         room = memory.room_on(management, cpu)
         assert (room.total, room.free) == expected
+
+
+def test_a_network_that_was_packed_as_it_was_read_is_placed_once(monkeypatch):
+    """Of 8 billion weights there is no room for a copy."""
+    FakeComfy(monkeypatch)
+    monkeypatch.setattr(host, "place", lambda *_: pytest.fail("the network was copied"))
+    pipe = host.load("demo", "float32", "w8a16")
+    assert pipe.model.quantization == mgt_core.W8A16() and isinstance(pipe.model.placement, host.ManagedPlacement)
+    assert pipe.model.placement._patcher.model.network is pipe.model.network
+
+
+def test_packed_weights_are_calibrated_where_they_were_placed(monkeypatch, golden, tmp_path):
+    """What families do whose networks are too large to be read in floats."""
+    comfy = FakeComfy(monkeypatch)
+    monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path, mgt=[golden / "meissonic"]))
+    monkeypatch.setattr(host, "place", lambda *_: pytest.fail("the network was copied"))
+    monkeypatch.setattr(pipeline, "LARGE_RUN", RUN)
+    monkeypatch.setattr(MeissonicTransformer, "packed_first", True)
+    pipe = host.load(list(host.bundles())[1], "float32", "w4a8")
+    network = pipe.model.network
+    kinds = [layer.settings.activations for layer in packed_layers(network).values()]
+    assert pipe.model.quantization == mgt_core.W4A8() and kinds.count("static") == round(len(kinds) / 3)
+    assert pipe.model.placement._patcher.model.network is network
+    assert comfy.updates[-1][1] == comfy.updates[-1][2] and [type(network).__name__] in comfy.loads

@@ -3,16 +3,20 @@
 import copy
 import sys
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 import mgt_core
+from mgt_core.quantization.quantize import apply
 from support.bundles import amused_bundle, halton_bundle, openmuse_bundle
 from support.device import DEVICE, HERE
 from support.fake_comfy import FakeComfy
 from support.golden import bundles, pipeline
+from support.llada import llada, model_of, prompts
+from support.llada import logits as words_logits
 from support.loras import logits, low_rank_pairs, save_kohya, save_parts
 from support.pack import ALIAS, load_pack
 from support.quantized import quantized, with_model
@@ -101,6 +105,27 @@ def test_other_architectures_stream(tmp_path, family):
     assert sum(p.nbytes for m in streamed(network).values() for p in m.parameters()) > 0.8 * linear
     leave_behind(network)
     assert torch.equal(logits(pipe), before)
+
+
+@pytest.mark.parametrize("scheme", ["none", "w4a16", "w8a8", "fp8"])
+def test_a_language_model_streams(scheme):
+    """Its blocks, packed and not; the head, whose weights are applied directly, does not."""
+    network = llada()
+    network = network if scheme == "none" else apply(model_of(network), scheme).network
+    before, size = words_logits(network), sum(p.nbytes for p in network.blocks.parameters())
+    streaming.let_stream(network)
+    layers = streamed(network)
+    assert "ff_out" not in layers and sum(p.nbytes for m in layers.values() for p in m.parameters()) > 0.8 * size
+    leave_behind(network)
+    assert torch.equal(words_logits(network), before)
+    if DEVICE == CPU:
+        made = network.prepare(prompts()[1], (4, 4))
+        prepared = replace(made, words=made.words.to(META), tables=made.tables.to(META))
+        streaming.bring_the_rest(network, META)
+        seen, tokens = watch(network), torch.zeros(2, 4, 4, dtype=torch.long, device=META)
+        out = network.head(network.features(tokens, torch.zeros(1, device=META), prepared))
+        assert out.shape == (2, 4, 4, network.codebook_size) and seen == {META}
+        assert all(p.device == CPU for layer in layers.values() for p in layer.parameters())
 
 
 def test_a_failure_puts_the_weights_back():

@@ -148,6 +148,7 @@ class LLaDATransformer(SequenceBackbone):
     config_class = LLaDAConfig
     unquantized = ("wte.", "ff_out.")
     uncalled = ("ff_out.",)
+    embeddings = ("wte",)
     widened = ("ff_out.",)
 
     def __init__(self, config: LLaDAConfig):

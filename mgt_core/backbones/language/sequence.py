@@ -49,6 +49,7 @@ class SequenceBackbone(Backbone):
 
     condition_fields = ("prompt",)
     block_kinds = ("single",)
+    packed_first = True
     computes_alike = True
     self_guidance_branch = BlankCanvas
     supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
@@ -129,6 +130,10 @@ class SequenceBackbone(Backbone):
                 f"the {role} condition holds the id {int(wrong[0])}, and the model's vocabulary has {self.words}: the "
                 "prompt was encoded for another model"
             )
+
+    def rows_beside(self, condition: Condition, grid: tuple[int, int]) -> int:
+        lead = 0 if condition.prompt is None else condition.prompt.shape[1]
+        return lead + len(self.frame(grid)) - grid[0] * grid[1]
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         frame = torch.tensor(self.frame(grid), dtype=torch.long)

@@ -127,6 +127,7 @@ def stand_ins(watch) -> ExitStack:
         (torch.cuda, "Stream", Stream),
         (torch.cuda, "stream", stream),
         (torch.cuda, "current_stream", lambda device=None: one),
+        (torch.Tensor, "record_stream", lambda values, stream: None),
         (torch.cuda, "synchronize", lambda device=None: waited("torch.cuda.synchronize")),
         (torch.cuda, "_lazy_init", lambda: None),
         (kitchen, "loaded", lambda: None),  # its kernels need the real thing
