@@ -109,6 +109,10 @@ class Backbone(nn.Module, Published):
         """Pixels of the square pictures that the weights in `folder` were trained at, where its name tells."""
         return None
 
+    def is_trained_grid(self, grid: tuple[int, int]) -> bool:
+        """Whether its authors make pictures on this (height, width) grid too."""
+        return tuple(grid) == tuple(self.trained_grid)
+
     @property
     def published_settings(self) -> Mapping[str, Any]:
         """What its authors sample it with, by the names of recommended.py; where it says nothing, FALLBACK holds."""

@@ -25,7 +25,7 @@ from .token_cache import ActiveCache, Computed, wide
 class MLCache(Patch):
     """Settings, with the published defaults.
 
-    cache_ratio: share of the rows that keep what they have between refreshes: those of the largest highest logit.
+    cache_ratio: share of the rows that keep what they have between refreshes, those whose largest logit is highest.
     refresh_interval: steps from one that computes all rows to the next; 1 always computes everything. warmup_ratio:
     share of the run at whose beginning every step computes all rows.
 

@@ -66,7 +66,7 @@ class LLaDAConfig:
         if values.get("n_kv_heads") not in (None, values.get("n_heads")):
             raise MGTError(
                 f"transformer config has n_kv_heads {values['n_kv_heads']!r} and n_heads {values['n_heads']!r}; only "
-                " networks whose heads have keys of their own are supported"
+                "networks whose heads have keys of their own are supported"
             )
         missing = [f.name for f in fields(cls) if f.name not in values and f.default is MISSING]
         if missing:
