@@ -250,7 +250,7 @@ class MGTModel:
         """One sentence for a grid that is not the one of training, where quality is known to fall: longer sides
         have positions that were never seen, and on shorter ones things are drawn as large as ever."""
         size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
-        if self.trained_size in (None, size):
+        if self.trained_size in (None, size) or self.network.is_trained_grid(grid):
             return None
         (height, width), (own_height, own_width) = size, self.trained_size
         # Short, since it stands under a node of two lines.

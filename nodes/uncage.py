@@ -28,7 +28,7 @@ class MGTSamplerUNCAGE(ConfidenceChoice):
     DESCRIPTION = (
         "For prompts of several objects: MaskGIT that first keeps the tokens which clearly show one of them, by how "
         "much the picture attends to its words and not to the others'. For models of Meissonic's architecture, as the "
-        "built-in one is."
+        "built-in one is, and Lumina-DiMOO."
     )
     SEARCH_ALIASES = ["uncage", "attention", "several objects", "attribute binding", "attend and excite", "composition"]
     part = mgt_core.Uncage

@@ -87,6 +87,10 @@ class Backbone(nn.Module, Published):
     def trained_grid(self) -> tuple[int, int]:
         """(height, width) in tokens that the published checkpoints of this layout were trained at."""
 
+    def is_trained_grid(self, grid: tuple[int, int]) -> bool:
+        """Whether its authors make pictures on this (height, width) grid too."""
+        return tuple(grid) == tuple(self.trained_grid)
+
     @property
     def published_settings(self) -> Mapping[str, Any]:
         """What its authors sample it with, by the names of recommended.py; where it says nothing, FALLBACK holds."""

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core import MGTError
+from mgt_core.conditioning.picture_prompts import crop_sizes
 from support.bundles import copy_bundle, dimoo_bundle, edit_config, edit_weights, weights_file
 from support.device import HERE, agree
 
@@ -122,3 +123,12 @@ def test_a_vocabulary_that_ends_among_the_words(folder):
 def test_a_text_encoder_alone_is_not_to_be_had(folder):
     with pytest.raises(MGTError, match="reads prompts by itself"):
         mgt_core.load_text_encoder(folder, torch.float32)
+
+
+def test_sizes_of_training_are_taken_without_a_word(folder):
+    """Those of layout.json and the published examples; others are taken, and told."""
+    model = mgt_core.load(folder, **HERE).model
+    sizes = [size for each in (512, 1024) for size in crop_sizes(each)] + [(1536, 768), (768, 1536)]
+    assert [size for size in sizes if model.size_note(model.grid_for(*size[::-1]))] == []
+    for size in ((256, 256), (2048, 2048), (2048, 256)):
+        assert "trained at 1024 x 1024" in model.size_note(model.grid_for(*size))

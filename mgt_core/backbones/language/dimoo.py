@@ -103,6 +103,11 @@ class LuminaDiMOO(LLaDATransformer):
     def trained_grid(self) -> tuple[int, int]:
         return 64, 64
 
+    def is_trained_grid(self, grid: tuple[int, int]) -> bool:
+        """Any shape up to 4 to 1. Areas are those of training, about 512 to 1024 pixels squared, of which not all is
+        used where it is flat, and of the published examples, 1536 x 768."""
+        return max(grid) <= 4 * min(grid) and 32 * 32 * 3 / 4 <= grid[0] * grid[1] <= 48 * 96
+
     def frame(self, grid: tuple[int, int]) -> Sequence[int]:
         height, width = grid
         at = self.config.marks
