@@ -27,8 +27,8 @@ def prompts_of(conditioning: list) -> tuple[str, ...]:
 class MGTSamplerUNCAGE(ConfidenceChoice):
     DESCRIPTION = (
         "For prompts of several objects: MaskGIT that first keeps the tokens which clearly show one of them, by how "
-        "much the picture attends to its words and not to the others'. For models that read prompts, as the built-in one "
-        "does."
+        "much the picture attends to its words and not to the others'. For models that read prompts, as the "
+        "built-in one does."
     )
     SEARCH_ALIASES = ["uncage", "attention", "several objects", "attribute binding", "attend and excite", "composition"]
     part = mgt_core.Uncage

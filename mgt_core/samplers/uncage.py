@@ -37,7 +37,7 @@ class Uncage(MaskGIT):
     blur: standard deviation in tokens, on a grid of 64 tokens a side, for which 2 is published; on others as large a
     share of the shorter side. start, end: of the run; a quarter as published (16 of 64 steps).
 
-    Works with networks that hold text and image in one sequence (Meissonic, Lumina-DiMOO) or attend to the text
+    Works with networks that hold text and image in one sequence (Meissonic, language models) or attend to the text
     (aMUSEd), and one prompt.
     """
 

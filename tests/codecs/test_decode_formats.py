@@ -17,6 +17,7 @@ from bench.speed.rounding import RoundedConvolutions, RoundedResults, tf32, tf32
 from mgt_core.codecs import maps
 from mgt_core.codecs.base import Codec, Direction, convolutions, cudnn_setting
 from mgt_core.codecs.llamagen import LlamaGenCodec, LlamaGenConfig, LlamaGenVQ
+from mgt_core.codecs.magvitv2 import MAGVITConfig, MAGVITv2, MAGVITv2Codec, Stack
 from mgt_core.codecs.maps import activated
 from mgt_core.codecs.maskgit_vqgan import MaskGitVQGAN, MaskGitVQGANCodec, VQGANConfig
 from mgt_core.codecs.vqmodel import VQModelCodec
@@ -29,6 +30,7 @@ CODECS = {
     "demo": lambda: mgt_core.load("demo").codec,
     "meissonic": lambda: pipeline(bundles()[0]).codec,
     "maskgit_vqgan": lambda: load_codec(OWN / "maskgit" / "vqgan_tiny", torch.float32, CPU),
+    "magvitv2": lambda: load_codec(OWN / "unified" / "showo" / "magvitv2", torch.float32, CPU),
     "llamagen": lambda: load_codec(OWN / "maskgit" / "halton_tiny" / "vq" / "vq.safetensors", torch.float32, CPU),
 }
 
@@ -184,6 +186,17 @@ MEASURED = {
     "vqmodel": lambda: vqmodel(block_out_channels=[32, 64, 64, 128, 192], layers_per_block=2),
     "vqmodel with equal levels": lambda: vqmodel(block_out_channels=[32, 32, 64], layers_per_block=2),
     "maskgit_vqgan": lambda: MaskGitVQGANCodec(MaskGitVQGAN(VQGANConfig((32, 32, 64, 64, 128), 32, 2, 64, 32)).eval()),
+    # Its encoder is wider than its decoder, a level later.
+    "magvitv2": lambda: MAGVITv2Codec(
+        MAGVITv2(
+            MAGVITConfig(
+                encoder=Stack((32, 64, 64, 128, 128), (4, 3, 4, 3, 4)),
+                decoder=Stack((32, 32, 64, 64, 128), (4, 4, 3, 4, 3)),
+                stem=32,
+                bits=13,
+            )
+        ).eval()
+    ),
     "llamagen": lambda: LlamaGenCodec(
         LlamaGenVQ(LlamaGenConfig((32, 32, 64, 64, 128), (32, 32, 64, 64, 128), 32, 2, 64, 8, 32)).eval()
     ),
