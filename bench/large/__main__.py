@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -40,7 +41,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.task:
         with torch.no_grad():
-            print(json.dumps(load_and_step(Path(options.task[0]), int(options.task[1]))))
+            told = partial(print, file=sys.stderr, flush=True)
+            print(json.dumps(load_and_step(Path(options.task[0]), int(options.task[1]), told)))
         return
     report = json.loads(options.json.read_text()) if options.json and options.json.is_file() else {}
     report |= {"hardware": in_short(), "measured": date.today().isoformat()}

@@ -3,7 +3,7 @@
 import copy
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -65,9 +65,9 @@ def forget_peak() -> int:
     return memory("VmRSS")
 
 
-def load_and_step(folder: Path, side: int) -> dict:
+def load_and_step(folder: Path, side: int, told: Callable[[dict], None] = lambda found: None) -> dict:
     """Peaks in bytes above what the process had before; computed in float32, as on any CPU. side: of the picture, in
-    pixels."""
+    pixels. told: is given what loading took before the step begins."""
     part = as_transformer(read_part(folder))
     with torch.device("meta"):
         LuminaDiMOO(LuminaDiMOO.configure(LUMINA | {"n_layers": 1}, {}))  # which imports what building takes
@@ -76,6 +76,7 @@ def load_and_step(folder: Path, side: int) -> dict:
     taken, packed = time.perf_counter() - start, stored_bytes(network)
     found = {"packed": packed, "load_peak": memory("VmHWM") - before, "load_seconds": taken}
     found["load_ratio"] = found["load_peak"] / packed
+    told(found)
     layers = list(packed_layers(network).values())
     for layer in layers[:: round(1 / W4A8().int8_share)]:
         layer.treat(PACKED)

@@ -145,7 +145,7 @@ def read_pieces(
         for start, rows, size in pieces(entry, None if whole else taken.get(name, slice(0, *entry.shape[:1]))):
             if entry.file != opened or (read > REMAP_BYTES and can_be_mapped(entry.file)):
                 take, opened, read = open_weights(entry.file), entry.file, 0
-            tensor = take(entry.name, rows)
+            tensor = take(entry.name) if rows is None else take(entry.name, rows)
             if tensor.is_floating_point() != wanted[name].is_floating_point():
                 expected = wanted[name].dtype
                 raise MGTError(f"{entry.file} holds {name} as {tensor.dtype}, expected a type like {expected}")
