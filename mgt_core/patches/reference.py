@@ -8,13 +8,16 @@ from torch import Tensor
 
 from ..backbones.base import WIDEST_ALIVE, Backbone
 from ..backbones.hooks import Hooks
-from ..errors import MGTError
+from ..errors import MGTError, whole_number
 from ..placement import sent
+from ..plain import members
 from ..registry import PATCHES
-from ..settings import number, share
+from ..settings import hold, number, share
 from ..types import Step
 from .base import Call, Patch, RunPatch
 from .local_guidance import FIRST, LAST, LocalMaps, cell_scores
+
+HIGHEST_ROW = 100_000  # of a prompt
 
 
 @PATCHES.register("reference")
@@ -54,6 +57,11 @@ class ReferencePicture(Patch):
         if not isinstance(held, Tensor) or held.ndim != 3 or held.dtype != torch.long or not held.numel():
             what = f"{held.dtype} of shape {list(held.shape)}" if isinstance(held, Tensor) else type(held).__name__
             raise MGTError(f"the reference is {what}; expected the tokens of pictures, [batch, height, width] long")
+        if (rows := members(self.rows)) is None:
+            raise MGTError(
+                f"rows of local guidance are {self.rows!r}; expected rows of the encoded prompt, none for all"
+            )
+        hold(self, rows=tuple(whole_number("row of local guidance", row, 0, HIGHEST_ROW) for row in rows))
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -72,11 +80,8 @@ class ReferencePicture(Patch):
             )
 
     def held_bytes(self, network: Backbone, rows: int, conditions: int, size: int) -> int:
-        """Activations of its rows, as many for each image as it has tokens for."""
-        if not self.strength:
-            return 0
-        own = self.tokens[0].numel() // network.row_side**2
-        return conditions * own * network.widest * size * WIDEST_ALIVE
+        """Activations of its rows, about as many as the picture has."""
+        return bool(self.strength) * conditions * rows * network.widest * size * WIDEST_ALIVE
 
     def begin(self, network: Backbone) -> RunPatch:
         return RunReference(self) if self.strength else RunPatch()

@@ -279,6 +279,8 @@ def test_which_blocks_are_read(depth, wanted):
 WRONG = [
     ("no tokens", lambda: ReferencePicture(torch.rand(1, 8, 8)), "the reference is torch.float32 of shape"),
     ("no batch", lambda: ReferencePicture(TOKENS[0]), r"expected the tokens of pictures"),
+    ("no rows", lambda: ReferencePicture(TOKENS, rows="owl"), "rows of local guidance are 'owl'"),
+    ("a row below", lambda: ReferencePicture(TOKENS, rows=(-1,)), "row of local guidance is -1"),
     ("strength", lambda: ReferencePicture(TOKENS, 11), "reference strength is 11; accepted are numbers from 0 to 10"),
     ("codes", lambda: MODEL.with_patch(ReferencePicture(TOKENS + 30)), "this model has 40"),
     (
