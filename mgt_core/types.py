@@ -16,7 +16,8 @@ DEFAULT_AESTHETIC_SCORE = 6.0
 MOST_IMAGES = 4096  # in a batch
 MOST_TOKENS = 2**24  # in a batch: 4096 grids of 64 x 64, whose logits no device holds at once
 HIGHEST_ID = 2**31 - 1  # of a token
-CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1}
+NO_WORD = -1  # in a prompt that is shorter than others beside it, before its first word
+CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1, "prompt": 2}
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,15 @@ class Condition:
     hidden: [B, L, D] float, text token states. pooled: [B, P] float, one vector a prompt.
     micro: [B, 5] float (width, height, crop top, crop left, aesthetic score; pixels and 0..10).
     labels: [B] long, class ids, or UNCONDITIONAL.
+    prompt: [B, L] long, ids of words and perhaps of pictures, as a language model reads them; NO_WORD before the first
+    word where prompts are of different lengths.
     """
 
     hidden: Tensor | None = None
     pooled: Tensor | None = None
     micro: Tensor | None = None
     labels: Tensor | None = None
+    prompt: Tensor | None = None
 
     def __post_init__(self):
         for name, value in self._present().items():

@@ -3,6 +3,7 @@
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -62,6 +63,16 @@ class Backbone(nn.Module, Published):
     @classmethod
     def codes_in(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> int | None:
         return cls.configure(config, shapes).codebook_size
+
+    @classmethod
+    def completed(cls, config: dict, shapes: dict[str, tuple[int, ...]], weights: Path) -> dict:
+        """`config` with what files beside the weights say, a folder or a file."""
+        return config
+
+    @property
+    def rows_taken(self) -> Mapping[str, slice]:
+        """Of tensors that a file may hold with more rows than the network has a place for, those that it takes."""
+        return {}
 
     @property
     @abstractmethod

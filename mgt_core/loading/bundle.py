@@ -22,7 +22,7 @@ from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tok
 from .disk import read_json
 from .downloads import told_of_downloads
 from .layouts import find_bundle
-from .networks import backbone_of, codec_of, text_of
+from .networks import backbone_of, codec_of, prompt_encoder_of, text_of
 from .official import encoder_advice
 from .part import Part, read_part
 from .pipeline import Pipeline
@@ -98,6 +98,8 @@ def assemble(layout: Layout, dtype: torch.dtype, device: torch.device) -> Pipeli
     if layout.text_encoder is not None:
         text = text_of(layout.text_encoder, layout.tokenizer, layout.language, dtype, device)
         check_text_fits(text, network, layout)
+    elif layout.tokenizer is not None:
+        text = prompt_encoder_of(network, layout.tokenizer)
     with told_of(layout.transformer.path, "has a header that cannot be read"):
         scheme = read_scheme(layout.transformer.stored, network)
     model = MGTModel(

@@ -70,6 +70,8 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
         if transformer.kind.reads_language:
             language = find_language(places, look)
+    elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
+        tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
         str(source) if str(source) in BUILT_IN else name_of(path),
@@ -167,3 +169,13 @@ def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: P
     raise MGTError(
         f"{places[0] if places else beside} has no subfolder tokenizer; give a tokenizer, a folder with {EXPECTED}"
     )
+
+
+def find_prompt_tokenizer(given: Source | None, places: Sequence[Path]) -> Path:
+    """The tokenizer of a language model, which lies with its weights."""
+    if given is not None:
+        places = [folder_of(find_bundle(given, "tokenizer"))]
+    for folder in (inner for place in places for inner in (place, place / "tokenizer")):
+        if (folder / "tokenizer.json").is_file():
+            return folder
+    raise MGTError(f"{places[0]} has no tokenizer.json; give a tokenizer, the folder of one")

@@ -51,13 +51,14 @@ def filled(
     constants: Mapping[str, Tensor],
 ) -> nn.Module:
     wanted = network.state_dict()
+    taken = longer(network, wanted, stored)
     optional = {name for name in stored if name.endswith("position_ids")}  # older transformers saved this constant
-    compare_keys(
-        folder, {n: tuple(v.shape) for n, v in wanted.items()}, {n: e for n, e in stored.items() if n not in optional}
-    )
+    shapes = {name: stored[name].shape if name in taken else tuple(value.shape) for name, value in wanted.items()}
+    compare_keys(folder, shapes, {n: e for n, e in stored.items() if n not in optional})
     network = with_memory(network, folder, device).eval().requires_grad_(False)
     places = network.state_dict()
     for name, tensor in read_tensors(stored, wanted):
+        tensor = tensor[taken.get(name, ...)]
         check_types(stored[name].file, name, tensor, places[name])
         if not numbers_fit(tensor, places[name].dtype):
             raise MGTError(f"{stored[name].file} holds numbers in {name} that are not finite as {places[name].dtype}")
@@ -67,6 +68,16 @@ def filled(
             if name in module._non_persistent_buffers_set:
                 setattr(module, name, rebuilt_buffer(name, buffer, device, constants))
     return network
+
+
+def longer(network: nn.Module, wanted: Mapping[str, Tensor], stored: Mapping[str, Stored]) -> Mapping[str, slice]:
+    """Rows to take of stored tensors that have more than the network wants (`Backbone.rows_taken`)."""
+    rows = getattr(network, "rows_taken", {})
+    return {
+        name: part
+        for name, part in rows.items()
+        if name in wanted and name in stored and stored[name].shape[:1] >= (part.stop,)
+    }
 
 
 def described_in(path: Path) -> Path:

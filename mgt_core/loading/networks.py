@@ -11,6 +11,7 @@ from ..backbones.base import Backbone
 from ..codecs.base import Codec
 from ..conditioning.clip import PROJECTION
 from ..conditioning.gemma import LENGTH, InstructionEncoder, TwoEncoders, constants_of, states_alone
+from ..conditioning.prompt_ids import PromptEncoder
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..pulse import beat_before
@@ -32,7 +33,8 @@ def load_backbone(source: Path, dtype: torch.dtype, device: torch.device) -> Bac
 def backbone_of(part: Part, dtype: torch.dtype, device: torch.device) -> Backbone:
     stored = part.tensors()
     with told_of(described_in(part.path)):
-        settings = part.kind.configure(part.config, shapes_of(stored))
+        config = part.kind.completed(part.config, shapes_of(stored), part.path)
+        settings = part.kind.configure(config, shapes_of(stored))
     return materialize(partial(part.kind, settings), stored, part.path, dtype, device)
 
 
@@ -92,3 +94,22 @@ def language_of(part: Part, dtype: torch.dtype, device: torch.device) -> tuple[n
     network = materialize(lambda: states_alone(config), stored, part.path, dtype, device, constants)
     beat_before(network.layers)
     return network, language_tokenizer(part.path, config.vocab_size)
+
+
+LONGEST_PROMPT = 2048  # tokens of a text for a language model, which holds many thousand
+
+
+def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
+    """The tokenizer of a folder, with the form that prompts of `network` have.
+
+    Raises MGTError for one that cannot be read, or that has other ids than the network."""
+    from transformers import PreTrainedTokenizerFast
+
+    with told_of(tokenizer, "does not hold a readable tokenizer"):
+        words = PreTrainedTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
+    if len(words) != network.code_offset:
+        raise MGTError(
+            f"the tokenizer of {tokenizer} has {len(words)} tokens, and the codes of the transformer begin at "
+            f"{network.code_offset}; they belong to different models"
+        )
+    return PromptEncoder(nn.Module(), words, LONGEST_PROMPT, form=network.prompt_form)

@@ -1,0 +1,1 @@
+"""Language models whose vocabulary holds the codes of pictures: tokens inside a sequence of words."""
