@@ -1,8 +1,8 @@
 """What models of 8 billion weights take, with random weights of Lumina-DiMOO's sizes.
 
-    python -m bench.large [--json docs/large.json] [--only sizes block whole] [--side 256] [--folder DIR]
+    python -m bench.large [--json docs/large.json] [--only sizes block whole] [--side 64] [--folder DIR]
 
-`whole` writes 16 GB of shards into a temporary folder, and takes 6 GB of memory and ten minutes or more.
+`whole` writes 16 GB of shards into a temporary folder, and takes 6 GB of memory and some ten minutes.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from .measured import block, load_and_step, write
 from .sizes import on_card, table
 
 PARTS = ("sizes", "block", "whole")
-ROWS = 1100  # a prompt and 512 x 512 pixels
+ROWS = 308  # a prompt and 256 x 256 pixels
 
 
 def child(*arguments: str) -> dict:
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="where the figures are written; those of other parts stay")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--side", type=int, default=256, help="pixels of the picture whose step is measured")
+    parser.add_argument("--side", type=int, default=64, help="pixels of the picture whose step is measured")
     parser.add_argument("--folder", type=Path, help="where the shards are written; a temporary one by default")
     parser.add_argument("--task", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
