@@ -73,6 +73,7 @@ class ShowO(SquareBackbone):
     self_guidance_branch = TopicBranch
     computes_alike = False  # words by other attention than cells, once a run
     unquantized = ("embed_tokens.", "lm_head.")
+    embeddings = ("embed_tokens",)
     uncalled = ("lm_head.",)
     widened = ("lm_head.",)
 
