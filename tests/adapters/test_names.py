@@ -9,20 +9,28 @@ from torch import nn
 import mgt_core
 from mgt_core.adapters.names import READINGS, Places, readings_of
 from mgt_core.registry import BACKBONES
-from support.bundles import amused_bundle, dimoo_bundle, halton_bundle, mmada_bundle, openmuse_bundle, showo_bundle
+from support.bundles import (
+    amused_bundle,
+    dimoo_bundle,
+    halton_bundle,
+    mmada_bundle,
+    muddit_bundle,
+    openmuse_bundle,
+    showo_bundle,
+)
 from support.device import HERE
 from support.editmgt import editmgt_bundle
 from support.golden import bundles, pipeline
 from support.loras import linear_layers, logits, low_rank_pairs, save_kohya
 
-FAMILIES = ("meissonic", "openmuse", "amused", "halton", "editmgt", "lumina_dimoo", "show-o", "mmada")
+FAMILIES = ("meissonic", "muddit", "openmuse", "amused", "halton", "editmgt", "lumina_dimoo", "show-o", "mmada")
 
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory):
     folder = tmp_path_factory.mktemp("families")
     made = {"openmuse": openmuse_bundle, "amused": amused_bundle, "halton": halton_bundle, "lumina_dimoo": dimoo_bundle}
-    made |= {"show-o": showo_bundle, "mmada": mmada_bundle, "editmgt": editmgt_bundle}
+    made |= {"show-o": showo_bundle, "mmada": mmada_bundle, "editmgt": editmgt_bundle, "muddit": muddit_bundle}
     loaded = {name: mgt_core.load(build(folder / name), **HERE) for name, build in made.items()}
     return loaded | {"meissonic": pipeline(bundles()[0])}
 
