@@ -117,5 +117,5 @@ def finetuned(session: Session, scheme: Scheme, how: Mapping[str, Treatment]) ->
 
 def normal(condition: Condition) -> Condition:
     """The same outside of inference mode."""
-    parts = {name: value for name, value in vars(condition).items() if value is not None}
-    return Condition(**{name: value.clone() for name, value in parts.items()})
+    held = {name: value for name, value in vars(condition).items() if value is not None}
+    return Condition(**{name: value.clone() if isinstance(value, Tensor) else value for name, value in held.items()})

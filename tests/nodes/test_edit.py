@@ -67,7 +67,7 @@ def test_its_tokens_are_masked_for_inpainting():
 def test_other_models_see_no_picture():
     other = pipeline(bundles()[0])
     with pytest.raises(
-        mgt_core.MGTError, match="a reference picture does not work with the meissonic architecture; it"
+        mgt_core.MGTError, match="a reference picture does not work with the meissonic architecture: it"
     ):
         run("MGTEditReference", model=other.model, codec=other.codec, image=PICTURE)
 
