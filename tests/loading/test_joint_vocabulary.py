@@ -107,6 +107,25 @@ def test_ids_that_do_not_fit(folder):
     assert "mask_token_id True; expected a number" in told(folder)
 
 
+@pytest.mark.parametrize("named", [None, 5, "LLaDAForMultiModalGeneration", {}])
+def test_architectures_that_are_no_list(folder, named):
+    edit_config_of(folder, architectures=named)
+    assert "has no subfolder transformer" in told(folder)
+
+
+def test_a_tokenizers_files_are_read_up_to_a_size(folder):
+    """Sparse, so that nothing is written; and in any encoding that JSON has."""
+    with open(folder / "special_tokens_map.json", "wb") as file:
+        file.write(b"{")
+        file.truncate(10**8)
+    assert "special_tokens_map.json has 100000000 bytes; accepted are up to" in told(folder)
+    (folder / "special_tokens_map.json").unlink()
+    expected = mgt_core.load(folder, **HERE).text.encode("a fox").prompt
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(settings.read_text(), "utf-8-sig")
+    assert torch.equal(mgt_core.load(folder, **HERE).text.encode("a fox").prompt, expected)
+
+
 def edit_config_of(folder, **changes):
     file = folder / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
