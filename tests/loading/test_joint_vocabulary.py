@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 import mgt_core
 from mgt_core import MGTError
 from mgt_core.conditioning.picture_prompts import crop_sizes
-from support.bundles import copy_bundle, dimoo_bundle, edit_config, edit_weights, weights_file
+from support.bundles import copy_bundle, dimoo_bundle, edit_config, edit_weights, showo_bundle, weights_file
 from support.device import HERE, agree
 
 
@@ -105,6 +105,14 @@ def test_ids_that_do_not_fit(folder):
     assert "mask_token_id 350, among the codes, which begin at 318" in told(folder)
     edit_config_of(folder, mask_token_id=True)
     assert "mask_token_id True; expected a number" in told(folder)
+
+
+@pytest.mark.parametrize("bundle", [dimoo_bundle, showo_bundle])
+def test_a_bundle_without_its_codec(bundle, tmp_path):
+    """Neither its shards nor the folder of its tokenizer are what is missing."""
+    folder = bundle(tmp_path / "model")
+    shutil.rmtree(folder / ("vqvae" if bundle is dimoo_bundle else "magvitv2"))
+    assert told(folder).endswith("vqmodel); give one as codec, or a base bundle that lends its own")
 
 
 @pytest.mark.parametrize("named", [None, 5, "LLaDAForMultiModalGeneration", {}])
