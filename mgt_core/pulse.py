@@ -21,7 +21,7 @@ _check = Now()
 
 def interruptible(check: Check | None) -> AbstractContextManager[None]:
     """Within, `check` is called between the parts of what takes long: blocks of a network, layers and strips of a
-    codec.
+    codec, tensors of a file that is read.
 
     It has to be quick. What it raises ends the work; models are as they were. None: nothing is asked.
     """
@@ -36,7 +36,16 @@ def uninterrupted() -> AbstractContextManager[None]:
 def beat() -> None:
     """Between two parts of long work. Raises what the caller's check raises."""
     if _check.value is not None:
-        _check.value()
+        try:
+            _check.value()
+        except BaseException as error:
+            error.ends_work = True  # so that it is taken for no fault of a file, see `was_ended`
+            raise
+
+
+def was_ended(error: BaseException) -> bool:
+    """Whether this is what a caller's check has raised."""
+    return getattr(error, "ends_work", False)
 
 
 def _before(module: nn.Module, inputs: tuple) -> None:

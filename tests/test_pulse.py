@@ -156,6 +156,21 @@ def test_a_text_encoder_ends_between_layers():
     assert torch.equal(PIPE.text.encode("a cat").hidden, expected.hidden)
 
 
+@pytest.mark.parametrize("quantization", ["none", "w4a16"])
+def test_reading_a_model_ends_between_its_tensors(quantization, tmp_path):
+    """Eight billion weights are packed for minutes."""
+    source = FAMILIES["lumina_dimoo"](tmp_path / "model")
+
+    def work():
+        return mgt_core.load(source, quantization=quantization, **HERE)
+
+    plain = mgt_core.load(source, **HERE)
+    count, _ = counting(work)
+    assert count >= len(plain.model.network.state_dict()) + len(plain.codec.network.state_dict())
+    for last in (1, count // 2, count):
+        stopped(work, last)
+
+
 def test_a_check_holds_in_its_thread_alone():
     results = []
     check = Check(1)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError
+from ..placement import compute_dtype
 from ..registry import CODECS
 from .base import Codec, Part, Shapes, count
 from .llamagen import Attention, Resample, ResBlock, norm
@@ -226,7 +227,7 @@ class MAGVITv2Codec(Codec):
 
     def _vectors(self, tokens: Tensor) -> Tensor:
         ones = (tokens[..., None] & self._powers(tokens.device)) > 0
-        return torch.where(ones, 1.0, -1.0).to(next(self.network.parameters()).dtype)
+        return torch.where(ones, 1.0, -1.0).to(compute_dtype(self.network))
 
     def _nearest(self, latents: Tensor) -> Tensor:
         return ((latents > 0).movedim(1, -1) * self._powers(latents.device)).sum(-1)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from ..errors import MGTError, shortened
-from ..plain import members
+from ..plain import members, whole_text
 from .prompt_ids import PromptEncoder
 from .text import TextEncoder
 
@@ -70,6 +70,7 @@ def found_in(tokens: Sequence[tuple[int, int]], phrases: Sequence[str], encoder:
 
 def spelled_in(prompt: str, phrases: Sequence[str], encoder: PromptEncoder) -> list[Object | None]:
     """The same by the letters: tokens of a language model differ with what stands before a word."""
+    prompt = whole_text(prompt)  # whose letters are counted
     spans, taken, found = encoder.spans_of(prompt), [], []
     for phrase in phrases:
         words = words_of(phrase)

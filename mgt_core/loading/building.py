@@ -9,6 +9,7 @@ from typing import Any
 from torch.nn.modules import module as registration
 
 from ..errors import MGTError, reason, shortened
+from ..pulse import was_ended
 
 PIECES = 10  # modules and parameters that a network may have for every tensor of its file; real ones have up to 3
 ROOM = 1000  # and beside these, for what is refused more precisely once tensors are compared by name
@@ -21,16 +22,16 @@ LONGEST = 1000  # entries of a list in a config
 def told_of(place: object, what: str = "does not describe a network that can be built") -> Iterator[None]:
     """Whatever goes wrong within is said of `place`, a file or folder: what other libraries raise becomes an MGTError,
     and one that does not name the place does then. Panics of libraries in Rust are no Exceptions. Running out of a
-    GPU's memory is left to the host."""
+    GPU's memory is left to the host, and so is the end of the work by its wish."""
     try:
         yield
     except MGTError as error:
-        if str(place) in str(error):
+        if str(place) in str(error) or was_ended(error):
             raise
         raise MGTError(f"{place}: {error}") from error
     except BaseException as error:
         foreign = isinstance(error, Exception) or type(error).__name__ == "PanicException"
-        if not foreign or is_full(error):
+        if not foreign or is_full(error) or was_ended(error):
             raise
         raise MGTError(f"{place} {what} ({reason(error)})") from error
 

@@ -29,6 +29,7 @@ from .hub import entered
 from .listing import check_time, contents, files_in, folders_in, identity, once
 from .mistaken import notes_of
 from .part import Part, read_part
+from .words import has_words
 
 log = logging.getLogger(__name__)
 
@@ -108,9 +109,13 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
 def unreadable_in(folder: Path, look: Look) -> str:
     """What to say of a part that may be the one which is not found, since it cannot be read. Raises MGTError where the
     folder itself is that."""
-    if is_file(folder / "config.json") and (problem := look(folder).problem):
-        raise problem
-    problems = [part.problem for part in map(look, all_candidates(folder)) if part.problem]
+    own = look(folder) if is_file(folder / "config.json") else Part(folder)
+    if own.problem:
+        raise own.problem
+    there = [path for path in all_candidates(folder) if files_in(path, *SUFFIXES) or not has_words(path)]
+    if own.kind:
+        there = [path for path in there if path.parent != folder or is_dir(path)]  # its files are no parts themselves
+    problems = [part.problem for part in map(look, there) if part.problem]
     more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
     return f"that can be read: {problems[0]}{more}" if problems else ""
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, join_some
+from ..pulse import beat
 from ..quantization.arriving import Packing
 from ..quantization.marks import MARK, check_types, marked_layers, with_marked_layers
 from .building import as_many_as, told_of
@@ -62,6 +63,7 @@ def filled(
     network = with_memory(arriving.network if arriving else network, folder, device).eval().requires_grad_(False)
     places = network.state_dict()
     for name, start, rows in read_pieces(stored, wanted, taken, arriving.together if arriving else {}):
+        beat()
         dtype = wanted[name].dtype
         check_types(stored[name].file, name, rows, wanted[name])
         if not numbers_fit(rows, dtype):

@@ -21,7 +21,7 @@ from .materialize import described_in, materialize
 from .official import checkpoint_of
 from .part import Part, as_codec, as_transformer, read_part
 from .weights import shapes_of
-from .words import language_tokenizer, longest_prompt, tokenizer_of
+from .words import language_tokenizer, longest_prompt, prompt_tokenizer, tokenizer_of
 
 MOST_POSITIONS = 2**31  # that a language model may say it has
 
@@ -76,10 +76,7 @@ def prompt_encoder_of(network: Backbone, tokenizer: Path) -> PromptEncoder:
     """The tokenizer of a folder, with the form that prompts of `network` have.
 
     Raises MGTError for one that cannot be read, or that has other ids than the network."""
-    from transformers import PreTrainedTokenizerFast
-
-    with told_of(tokenizer, "does not hold a readable tokenizer"):
-        words = PreTrainedTokenizerFast.from_pretrained(tokenizer, local_files_only=True)
+    words = prompt_tokenizer(tokenizer)
     if len(words) != network.tokenizer_length:
         raise MGTError(
             f"the tokenizer of {tokenizer} has {len(words)} tokens, and the transformer was trained with "

@@ -5,6 +5,7 @@ each generation reads what the other wrote, where it is asked for by the class t
 """
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,10 @@ FILES = {
     "config.json": MAX_SETTINGS,
 }
 MAX_LANGUAGE = 64 * 2**20  # Gemma's has 17 million
+LANGUAGE_FILES = {
+    "tokenizer.json": MAX_LANGUAGE,
+    **dict.fromkeys((SETTINGS, "special_tokens_map.json", "added_tokens.json"), 4 * MAX_SETTINGS),
+}
 FRAMES = {"bos_token": "<bos>", "pad_token": "<pad>"}  # of a language model, where its settings do not say
 SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 TRIAL = "a photo of 2 cats, caf\u00e9"
@@ -63,16 +68,10 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
     from transformers import CLIPTokenizer, CLIPTokenizerFast
 
     with told_of(folder, "does not hold a readable CLIP tokenizer"):
+        check_files(folder, FILES, "CLIP tokenizer")
         for name, limit in FILES.items():
-            file = folder / name
-            if is_file(file) and (told := in_place_of(file)):
-                raise MGTError(
-                    f"{folder} does not hold a readable CLIP tokenizer: {name} is {told.what}; {told.advice}"
-                )
-            if is_file(file) and (size := stat_of(file).st_size) > limit:
-                raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
-            if is_file(file) and name.endswith(".json"):
-                check_json(file, limit)
+            if name.endswith(".json") and is_file(folder / name):
+                check_json(folder / name, limit)
         with in_utf8(folder, FILES) as readable:
             files = vocabulary_in(readable)
             kind = CLIPTokenizer if "vocab_file" in files else CLIPTokenizerFast  # the same in transformers 5
@@ -89,6 +88,26 @@ def tokenizer_of(folder: Path, rows: int, encoder: Path) -> Any:
         return words
 
 
+def prompt_tokenizer(folder: Path) -> Any:
+    """transformers' tokenizer of a folder with a language model that embeds its words itself: by tokenizer.json, and by
+    the special tokens that the files beside it name. Raises MGTError for one that cannot be read."""
+    from transformers import PreTrainedTokenizerFast
+
+    check_files(folder, LANGUAGE_FILES)
+    with told_of(folder, "does not hold a readable tokenizer"), in_utf8(folder, LANGUAGE_FILES) as readable:
+        return PreTrainedTokenizerFast.from_pretrained(readable, local_files_only=True)
+
+
+def check_files(folder: Path, files: Mapping[str, int], what: str = "tokenizer") -> None:
+    """Raises MGTError where one of `files` is larger than it may be, or something else under its name."""
+    for name, limit in files.items():
+        file = folder / name
+        if is_file(file) and (told := in_place_of(file)):
+            raise MGTError(f"{folder} does not hold a readable {what}: {name} is {told.what}; {told.advice}")
+        if is_file(file) and (size := stat_of(file).st_size) > limit:
+            raise MGTError(f"{file} has {size} bytes; accepted are up to {limit}")
+
+
 def language_tokenizer(folder: Path, rows: int) -> Any:
     """transformers' tokenizer of a folder with a language model in it, whose table has so many rows: by tokenizer.json
     alone, and by what the settings beside it call its start and its padding.
@@ -99,10 +118,7 @@ def language_tokenizer(folder: Path, rows: int) -> Any:
     file = folder / "tokenizer.json"
     if not is_file(file):
         raise MGTError(f"{file} is missing; the language model's tokenizer lies beside its weights")
-    if told := in_place_of(file):
-        raise MGTError(f"{folder} does not hold a readable tokenizer: {file.name} is {told.what}; {told.advice}")
-    if (size := stat_of(file).st_size) > MAX_LANGUAGE:
-        raise MGTError(f"{file} has {size} bytes; accepted are up to {MAX_LANGUAGE}")
+    check_files(folder, LANGUAGE_FILES)
     settings = read_json(folder / SETTINGS) if is_file(folder / SETTINGS) else {}
     special = {name: plain_token(settings.get(name, usual)) for name, usual in FRAMES.items()}
     with told_of(folder, "does not hold a readable tokenizer"):

@@ -9,6 +9,7 @@ from ..backbones.base import Backbone
 from ..backbones.branch import Branch
 from ..errors import MGTError
 from ..interval import in_interval
+from ..placement import compute_dtype
 from ..registry import PATCHES
 from ..settings import number, share
 from .base import Call, Moment, Patch, RunPatch
@@ -52,9 +53,9 @@ class SecondPass(RunPatch):
     """The branch where the network computes, in its number format."""
 
     def __init__(self, settings: SelfGuidance, network: Backbone):
-        parameter = next(network.parameters())
+        device = next(network.parameters()).device
         self.settings = settings
-        self.branch = copy.deepcopy(settings.branch).to(parameter.device, parameter.dtype)
+        self.branch = copy.deepcopy(settings.branch).to(device, compute_dtype(network))
         self.acting = False
 
     def enter(self, moment: Moment) -> None:

@@ -17,10 +17,9 @@ from ..conditioning.prompt_ids import PromptEncoder
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
-from ..loading.endings import SUFFIXES
 from ..loading.official import MARK as CHECKPOINT
 from ..loading.pipeline import Pipeline
-from ..loading.words import vocabulary_in
+from ..loading.words import FILES, vocabulary_in
 from ..registry import BACKBONES
 from .calibration import Calibration
 from .embedding import packed_modules
@@ -173,8 +172,8 @@ def save_tokenizer(tokenizer, folder: Path) -> None:
     source = Path(tokenizer.name_or_path)
     if vocabulary_in(source):
         folder.mkdir()
-        for file in source.iterdir():
-            if file.is_file() and file.suffix not in SUFFIXES:  # a model may lie beside it
+        for file in map(source.joinpath, FILES.keys() - {"config.json"}):  # a model and more may lie beside them
+            if file.is_file():
                 shutil.copyfile(file, folder / file.name)
     else:
         tokenizer.save_pretrained(folder)

@@ -19,6 +19,7 @@ from .guided import GuidedRows
 Compute = Callable[[Tensor, Step], tuple[Tensor, ...]]  # (logits [B, m, V], the step of their cells) -> [B, m] each
 Modify = Callable[[Tensor, Step], Tensor]  # (logits [B, m, V], the step of their cells) -> logits [B, m, V]
 Choose = Callable[[Tensor, Step], Tensor]  # (logits [B, m, V], the step of their cells) -> ids [B, m]
+LEAST_TEMPERATURE = 1e-30  # of a draw: logits divided by less may leave float32
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ def draw(
 
 
 def at_temperature(choose: Choose, temperature: float) -> Choose:
-    """`choose` from softmax(logits / temperature); at 0 the likeliest id, whatever it would draw."""
+    """`choose` from softmax(logits / temperature); at 0, or what is as good as 0, the likeliest id, whatever it would
+    draw."""
     if temperature == 1:
         return choose
-    if temperature == 0:
+    if temperature < LEAST_TEMPERATURE:
         return lambda logits, step: logits.argmax(-1)
     return lambda logits, step: choose(logits / temperature, step)
 

@@ -8,6 +8,7 @@ from mgt_core import MGTError
 from mgt_core.backbones.language.llada import LLaDAConfig
 from mgt_core.sampling.guided import GuidedNetwork
 from support.device import HERE, agree
+from support.families import FAMILIES
 from support.golden_dimoo import TINY
 from support.runs import PIPE as MEISSONIC
 
@@ -38,6 +39,25 @@ def test_words_that_are_none_are_not_attended_to(pipe, merging):
         )
         alone = mgt_core.sample(model, one, pipe.text.encode(prompt), seed=place, **given).tokens
         assert agree(alone, both[place : place + 1])
+
+
+@pytest.mark.parametrize("family", ["lumina_dimoo", "show-o", "mmada"])
+def test_a_picture_of_a_batch_is_what_it_is_alone(family, tmp_path):
+    """Prompts of different lengths, and what keeps or joins rows; two evaluations a step too."""
+    pipe, prompts = mgt_core.load(FAMILIES[family](tmp_path / "model"), **HERE), ["a fox", "two red dogs in the sun"]
+    assert pipe.text.encode(prompts).has_gaps
+
+    def made(model, texts, seed, sampler):
+        conditions = pipe.text.encode(texts), pipe.text.encode("")
+        state = mgt_core.empty_tokens(pipe, 64, 64, len(texts))
+        return mgt_core.sample(model, state, *conditions, steps=4, cfg=3.0, seed=seed, sampler=sampler).tokens
+
+    for patch in (mgt_core.MLCache(0.6, 3, 0.0), mgt_core.TokenCache(0.5, 2), mgt_core.TokenMerging(0.5)):
+        model = pipe.model.with_patch(patch)
+        for sampler in ("maskgit", "zsampling"):
+            both = made(model, prompts, 0, sampler)
+            for place, prompt in enumerate(prompts):
+                assert agree(made(model, [prompt], place, sampler), both[place : place + 1])
 
 
 def test_self_guidance_compares_with_a_blank_canvas(pipe):

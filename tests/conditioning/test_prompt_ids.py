@@ -73,6 +73,8 @@ def test_words_of_objects_are_found_by_their_letters(pipe):
     for phrase, words in (("green cup", "is not in the prompt"), ("the", "has no word"), ("cups", "not in the prompt")):
         with pytest.raises(MGTError, match=words):
             object_words(pipe.text, prompt, [phrase])
+    whole, halves = ("\U0001f98a a red fox", "\ud83e\udd8a a red fox")  # of a character, as JSON may hold them
+    assert object_words(pipe.text, halves, ["red fox"]) == object_words(pipe.text, whole, ["red fox"])
     with pytest.raises(MGTError, match="not in the prompt"):  # of what was cut off
         object_words(replace(pipe.text, max_length=4), prompt, ["blue cup"])
 

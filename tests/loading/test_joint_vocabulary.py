@@ -1,6 +1,7 @@
 """Bundles of language models: where their parts lie, how they are saved, and what is said of those that do not fit."""
 
 import json
+import os
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import mgt_core
 from mgt_core import MGTError
 from mgt_core.conditioning.picture_prompts import crop_sizes
-from support.bundles import copy_bundle, dimoo_bundle, edit_config, edit_weights, weights_file
+from support.bundles import copy_bundle, dimoo_bundle, edit_config, edit_weights, showo_bundle, weights_file
 from support.device import HERE, agree
 
 
@@ -39,7 +40,8 @@ def without_its_last_token(held):
 def test_saved_and_loaded_again(folder, tmp_path):
     pipe = mgt_core.load(folder, **HERE)
     saved = mgt_core.save_bundle(pipe, tmp_path / "saved")
-    assert not (saved / "text_encoder").exists() and (saved / "tokenizer" / "tokenizer.json").is_file()
+    words = {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}  # of all that lies beside them
+    assert not (saved / "text_encoder").exists() and words == set(os.listdir(saved / "tokenizer"))
     again = mgt_core.load(saved, **HERE)
     assert agree(drawn(again), drawn(pipe))
     assert again.model.network.config.marks == pipe.model.network.config.marks
@@ -105,6 +107,33 @@ def test_ids_that_do_not_fit(folder):
     assert "mask_token_id 350, among the codes, which begin at 318" in told(folder)
     edit_config_of(folder, mask_token_id=True)
     assert "mask_token_id True; expected a number" in told(folder)
+
+
+@pytest.mark.parametrize("bundle", [dimoo_bundle, showo_bundle])
+def test_a_bundle_without_its_codec(bundle, tmp_path):
+    """Neither its shards nor the folder of its tokenizer are what is missing."""
+    folder = bundle(tmp_path / "model")
+    shutil.rmtree(folder / ("vqvae" if bundle is dimoo_bundle else "magvitv2"))
+    assert told(folder).endswith("vqmodel); give one as codec, or a base bundle that lends its own")
+
+
+@pytest.mark.parametrize("named", [None, 5, "LLaDAForMultiModalGeneration", {}])
+def test_architectures_that_are_no_list(folder, named):
+    edit_config_of(folder, architectures=named)
+    assert "has no subfolder transformer" in told(folder)
+
+
+def test_a_tokenizers_files_are_read_up_to_a_size(folder):
+    """Sparse, so that nothing is written; and in any encoding that JSON has."""
+    with open(folder / "special_tokens_map.json", "wb") as file:
+        file.write(b"{")
+        file.truncate(10**8)
+    assert "special_tokens_map.json has 100000000 bytes; accepted are up to" in told(folder)
+    (folder / "special_tokens_map.json").unlink()
+    expected = mgt_core.load(folder, **HERE).text.encode("a fox").prompt
+    settings = folder / "tokenizer_config.json"
+    settings.write_text(settings.read_text(), "utf-8-sig")
+    assert torch.equal(mgt_core.load(folder, **HERE).text.encode("a fox").prompt, expected)
 
 
 def edit_config_of(folder, **changes):

@@ -124,6 +124,8 @@ def test_language_models_of_other_kinds(tmp_path):
     folder = showo_bundle(tmp_path / "model")
     (folder / "phi-1_5" / "config.json").write_text('{"model_type": "llama"}')
     assert "is of a 'llama' model; Show-o is built on 'phi'" in told(folder)
+    (folder / "phi-1_5" / "config.json").write_text('{"model_type": "phi", "rope_theta": 0}')
+    assert "rope_theta of the language model's config is 0; accepted are numbers from 1" in told(folder)
 
 
 @pytest.mark.parametrize("path", ["/etc", "../..", "", "..\\..", None, 3, "microsoft/phi-1_5/"])

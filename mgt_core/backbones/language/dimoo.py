@@ -59,7 +59,7 @@ class LuminaDiMOO(LLaDATransformer):
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return LLaDATransformer.is_llada(shapes) and ARCHITECTURE in config.get("architectures", ())
+        return LLaDATransformer.is_llada(config, shapes, ARCHITECTURE)
 
     @classmethod
     def completed(cls, config: dict, shapes: dict[str, tuple[int, ...]], weights: Path) -> dict:

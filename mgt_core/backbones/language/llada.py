@@ -160,8 +160,9 @@ class LLaDATransformer(SequenceBackbone):
         self.ff_out = nn.Linear(config.d_model, config.codebook_size, bias=False)
 
     @staticmethod
-    def is_llada(shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        return any(f"{prefix}blocks.0.ff_proj.weight" in shapes for prefix in (PREFIX, ""))
+    def is_llada(config: Mapping, shapes: Mapping[str, tuple[int, ...]], architecture: str) -> bool:
+        own, named = (f"{prefix}blocks.0.ff_proj.weight" for prefix in (PREFIX, "")), config.get("architectures")
+        return any(name in shapes for name in own) and isinstance(named, list) and architecture in named
 
     @staticmethod
     def renamed(name: str) -> str:

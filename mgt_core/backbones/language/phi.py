@@ -58,8 +58,8 @@ class PhiConfig:
             value = getattr(self, f.name)
             if f.type is int and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise MGTError(f"transformer config has {f.name} {value!r}; expected a number of 1 or more")
-        for name, highest in zip(KEPT, (1, 1e12, 1), strict=True):
-            finite_number(f"{name} of the language model's config", getattr(self, name), 0, highest)
+        for name, lowest, highest in zip(KEPT, (0, 1, 0), (1, 1e12, 1), strict=True):
+            finite_number(f"{name} of the language model's config", getattr(self, name), lowest, highest)
         if self.width % self.heads or self.rotary_dim < 2 or self.rotary_dim % 2:
             raise MGTError(
                 f"the transformer has {self.heads} heads in a width of {self.width}, of which "
