@@ -240,7 +240,7 @@ def test_inpainting_masks_the_reference_too_unless_told_otherwise(masked):
     assert torch.equal(lower, TOKENS[:, 4:])
     assert (upper == NETWORK.mask_id).all() if masked else torch.equal(upper, TOKENS[:, :4])
     run.started(SimpleNamespace(state=empty()))  # all masked: nothing is known of where
-    assert torch.equal(RunReference(PATCH).tokens, TOKENS)
+    assert torch.equal(run.tokens, TOKENS)
 
 
 def test_other_grids():
