@@ -115,6 +115,10 @@ class MGTModel:
         """What `with_modifier` or `with_patch` gives, whichever it is for."""
         return self.with_modifier(part) if isinstance(part, Modifier) else self.with_patch(part)
 
+    def each_repeated(self, images: int, times: int) -> "MGTModel":
+        """With patches for so many candidates of each of `images` (Settings.each_repeated)."""
+        return replace(self, patches=tuple(patch.each_repeated(images, times) for patch in self.patches))
+
     def patch(self, slot: str) -> Patch | None:
         """What is attached in `slot`, which is the registered name of most patches."""
         return next((held for held in self.patches if held.slot == slot), None)

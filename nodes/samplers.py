@@ -210,7 +210,7 @@ class MGTSamplerOneStep(SamplerChoice):
         "softmax_temperature": "What the logits are divided by before tokens are drawn: above 1 more varied, below 1 "
         "surer. Di[M]O's script takes 1, its authors' notes on benchmarks 1.2.",
     }
-    rare = ("softmax_temperature",)
+    rare = later = ("softmax_temperature",)
 
 
 @node("MGT Sample")

@@ -137,16 +137,19 @@ class Timed:
 
 class PartChoice(Timed):
     """A node that makes one part. part: it. tooltips: of its settings that are widgets, in their order. rare: those
-    that are folded away."""
+    that are folded away. later: those that came after a release, which prompts saved before it lack."""
 
     FUNCTION = "make"
 
     tooltips: ClassVar[Mapping[str, str]] = {}
     rare: ClassVar[Collection[str]] = INTERVAL
+    later: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": setting_inputs(cls.part, cls.tooltips, cls.rare)}
+        widgets = setting_inputs(cls.part, cls.tooltips, cls.rare)
+        added = {name: widgets.pop(name) for name in cls.later}
+        return {"required": widgets, **({"optional": added} if added else {})}
 
     def make(self, **settings):
         return (self.part(**settings),)

@@ -18,7 +18,7 @@ from ..registry import BACKBONES
 from ..sample import sample
 from ..samplers.base import Sampler
 from ..schedules.base import MaskSchedule, schedule_from
-from ..types import UNCONDITIONAL, Callback, Condition, Step, TokenState
+from ..types import UNCONDITIONAL, Callback, Condition, TokenState
 from .encoder import MaskedText
 from .network import CaptionNetwork
 from .words import question_ids, sentence
@@ -105,18 +105,6 @@ def caption_state(model: MGTModel, questions: Sequence[Sequence[int]]) -> TokenS
     return TokenState(tokens, fixed, model.mask_id, model.codebook_size)
 
 
-class Watch:
-    """Remembers the last step of a run, and tells the caller's own callback."""
-
-    def __init__(self, callback: Callback | None):
-        self.callback, self.last = callback, None
-
-    def __call__(self, step: Step) -> None:
-        self.last = step
-        if self.callback is not None:
-            self.callback(step)
-
-
 def caption(
     pipe: Pipeline,
     image: Tensor,
@@ -149,9 +137,9 @@ def caption(
     state = caption_state(model, [question_ids(pipe.text, each) for each in asked(question, len(pictures))])
     positive = Condition(labels=torch.arange(len(pictures)))
     negative = Condition(labels=torch.full_like(positive.labels, UNCONDITIONAL))
-    watch, schedule = Watch(callback), schedule_from(DEFAULTS["schedule"] if schedule is None else schedule)
+    schedule = schedule_from(DEFAULTS["schedule"] if schedule is None else schedule)
     cfg = DEFAULTS["cfg"] if cfg is None else cfg
-    sample(
+    found = sample(
         model,
         state,
         positive,
@@ -161,10 +149,10 @@ def caption(
         steps=steps,
         cfg=cfg,
         seed=seed,
-        callback=watch,
+        callback=callback,
         **options,
     )
-    best = likeliest(model, positive, negative, cfg, watch.last)
+    best = likeliest(model, positive, negative, cfg, found)
     return [sentence(pipe.text.tokenizer, ids[~given]) for ids, given in zip(best, state.fixed[:, 0], strict=True)]
 
 
@@ -175,10 +163,15 @@ def asked(question: str | Sequence[str], pictures: int) -> Sequence[str]:
     return several("question", question, f"one text, or {pictures}, one a picture", pictures)
 
 
-def likeliest(model: MGTModel, positive: Condition, negative: Condition, cfg: float, last: Step) -> Tensor:
-    """[B, L] the likeliest words of the last step at every place, also where one was drawn before it."""
-    told = model.timestep(last.tokens, last.index, last.total)
-    logits = model.logits(last.tokens, positive, told)
+def likeliest(model: MGTModel, positive: Condition, negative: Condition, cfg: float, found: TokenState) -> Tensor:
+    """[B, L] the likeliest words of the last step at every place, also where one was drawn before it.
+
+    Of each caption it is the step that revealed its last words: others of the batch may need more, and other candidates
+    may have been tried after it."""
+    last = found.revealed_at.flatten(1).amax(1)[:, None, None]
+    tokens = found.tokens.masked_fill(found.revealed_at == last, model.mask_id)
+    told = model.timestep(tokens, 0, 1)  # as of the end
+    logits = model.logits(tokens, positive, told)
     if cfg != 1:
-        logits = torch.lerp(model.logits(last.tokens, negative, told), logits, cfg)
+        logits = torch.lerp(model.logits(tokens, negative, told), logits, cfg)
     return logits.argmax(-1)[:, 0].cpu()

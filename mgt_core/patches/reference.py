@@ -1,6 +1,6 @@
 """A picture that the network sees beside the one that is made: editing by instruction."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -83,6 +83,16 @@ class ReferencePicture(Patch):
         """Activations of its rows, about as many as the picture has."""
         return bool(self.strength) * conditions * rows * network.widest * size * WIDEST_ALIVE
 
+    def each_repeated(self, images: int, times: int) -> "ReferencePicture":
+        own = self.for_images(images)
+        return self if len(own) == 1 else replace(self, tokens=own.repeat_interleave(times, 0))
+
+    def for_images(self, images: int) -> Tensor:
+        """Its tokens. Raises MGTError where they are of neither one picture nor so many."""
+        if len(self.tokens) not in (1, images):
+            raise MGTError(f"there are {len(self.tokens)} references for {images} images; give 1 or {images}")
+        return self.tokens
+
     def begin(self, network: Backbone) -> RunPatch:
         return RunReference(self) if self.strength else RunPatch()
 
@@ -96,9 +106,8 @@ class RunReference(RunPatch):
         self.mask_id = 0
 
     def started(self, run: Any) -> None:
-        state, own, settings = run.state, self.settings.tokens, self.settings
-        if len(own) not in (1, state.batch):
-            raise MGTError(f"there are {len(own)} references for {state.batch} images; give 1 or {state.batch}")
+        state, settings = run.state, self.settings
+        own = settings.for_images(state.batch)
         own = own.to(state.tokens.device).expand(state.batch, -1, -1)
         alike = own.shape[1:] == state.tokens.shape[1:]
         self.mask_id = state.mask_id

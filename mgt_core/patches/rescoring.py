@@ -1,7 +1,7 @@
 """Rescoring: tokens are drawn from, and rated by, what two models predict together."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,9 @@ class Rescoring(Patch):
 
     def check(self, network: Backbone) -> None:
         check_second(network, self.rescorer, "rescorer")
+
+    def each_repeated(self, images: int, times: int) -> "Rescoring":
+        return replace(self, rescorer=self.rescorer.each_repeated(images, times))
 
     def begin(self, network: Backbone) -> RunPatch:
         return Rescored(self) if self.weight else RunPatch()

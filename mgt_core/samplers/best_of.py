@@ -49,7 +49,8 @@ class BestOf(Steered):
         best, rewards, first = None, None, None
         view.runs = len(parts)
         for part in parts:
-            found = task.wide(part, self.levels - 1).run(self.sampler, view.begin(len(part)))
+            own = self.each_repeated(len(images), len(part))
+            found = task.wide(part, self.levels - 1).run(own.sampler, view.begin(len(part)))
             of = [image for image in images for _ in part]
             scores = judge(found.tokens, found.confidence.flatten(1).mean(1), of).view(len(images), len(part))
             place = scores.argmax(1)  # of equal ones the first

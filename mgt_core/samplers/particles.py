@@ -77,8 +77,9 @@ class Particles(Steered):
                 f"particles were given the sampler {name}, whose runs are made in a way that they cannot follow; use "
                 "best_of, which takes any sampler"
             )
-        run = ParticleRun(self, task, judge, view)
-        self.loop(run)
+        own = self.each_repeated(task.state.batch, self.n)
+        run = ParticleRun(own, task, judge, view)
+        own.loop(run)
         return run.chosen()
 
 
@@ -90,7 +91,7 @@ class ParticleRun(Run):
         paced, temperatures = inner.paced(task.schedule), inner.temperatures(task.steps)
         drawn_at = inner.draw_temperatures(task.steps)
         plan = Plan(paced, task.steps, task.cfg, wide.seeds, temperatures, inner.draws, inner.keeps_logits, drawn_at)
-        super().__init__(task.model, wide.state, wide.positive, wide.negative, plan, view.begin(settings.n))
+        super().__init__(wide.model, wide.state, wide.positive, wide.negative, plan, view.begin(settings.n))
         self.settings, self.judge, self.view = settings, judge, view
         self.guess: tuple[Tensor, Tensor] | None = None  # [B n, N] ids drawn in this step, and their log-probabilities
         self.choosers = [cpu_generator(derived_seed(seed, "resampling")) for seed in task.seeds]

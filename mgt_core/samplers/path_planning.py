@@ -1,7 +1,7 @@
 """Path planning: what a step masks is planned over all cells, known ones too."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -52,6 +52,9 @@ class PathPlanning(ConfidenceSampler):
     @property
     def guidances(self) -> tuple[float, ...]:
         return () if self.planner is None else (GUIDANCE,)
+
+    def each_repeated(self, images: int, times: int) -> "PathPlanning":
+        return self if self.planner is None else replace(self, planner=self.planner.each_repeated(images, times))
 
     def loop(self, run: Run) -> None:
         planner = Second(self.planner, run, "planner") if self.planner is not None and self.eta else None

@@ -135,6 +135,9 @@ class Steered(Sampler):
     def paced(self, schedule: MaskSchedule) -> MaskSchedule:
         return schedule if self.sampler is None else self.sampler.paced(schedule)
 
+    def each_repeated(self, images: int, times: int) -> "Steered":
+        return self if self.sampler is None else replace(self, sampler=self.sampler.each_repeated(images, times))
+
     def loop(self, run: Run) -> None:
         """Of its candidates, all of which are in `run`."""
         self.sampler.loop(run)
@@ -197,6 +200,7 @@ class Task:
         rows = torch.arange(self.state.batch).repeat_interleave(count)
         return replace(
             self,
+            model=self.model.each_repeated(self.state.batch, count),
             state=rows_of(self.state, rows),
             positive=each_repeated(self.positive, count),
             negative=each_repeated(self.negative, count),

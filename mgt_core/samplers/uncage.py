@@ -1,7 +1,7 @@
 """UNCAGE: cells that clearly show one object of the prompt are kept first."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -65,6 +65,20 @@ class Uncage(MaskGIT):
                 confidence = confidence + self.weight * words.contrast(run.grid, self.blur)
             run.accept(run.keep(drawn, confidence, among=~run.given))
 
+    def each_repeated(self, images: int, times: int) -> "Uncage":
+        if len(self.objects) < 2:
+            return self
+        return replace(self, objects=tuple(own for own in self.for_images(images) for _ in range(times)))
+
+    def for_images(self, images: int) -> tuple[Objects, ...]:
+        """The objects of each. Raises MGTError where they are of neither one prompt nor so many."""
+        if len(self.objects) not in (1, images):
+            raise MGTError(
+                f"UNCAGE has objects of {len(self.objects)} prompts for {images} images; give those of one prompt, or "
+                "of every image's"
+            )
+        return self.objects * (images // len(self.objects))
+
     def words(self, run: Run) -> "Words | None":
         """What is looked at during a run; None where nothing is. Raises MGTError where there is no such attention."""
         if not self.weight or not any(self.objects) or self.start == self.end:
@@ -72,12 +86,7 @@ class Uncage(MaskGIT):
         run.model.network.check_supports("attention", "UNCAGE")
         if len(run.network.parts[FOLLOWED[0]]) != 1:
             raise MGTError("UNCAGE looks at the words of one prompt; the positive condition has several parts or none")
-        if len(self.objects) not in (1, len(run.seeds)):
-            raise MGTError(
-                f"UNCAGE has objects of {len(self.objects)} prompts for {len(run.seeds)} images; give those of one "
-                "prompt, or of every image's"
-            )
-        objects = self.objects * (len(run.seeds) // len(self.objects))
+        objects = self.for_images(len(run.seeds))
         condition = run.network.parts[FOLLOWED[0]][0].condition
         if condition.prompt is not None:
             objects = behind(objects, (condition.prompt == NO_WORD).sum(1).tolist())

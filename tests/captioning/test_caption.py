@@ -12,6 +12,7 @@ from mgt_core import MGTError
 from mgt_core.captioning.caption import OverWhole, caption_model, caption_state
 from mgt_core.captioning.words import sentence
 from mgt_core.room import room_on
+from mgt_core.samplers.steered import candidate_seed
 from mgt_core.schedules.base import still_masked
 from support.device import HERE
 from support.families import HASTY
@@ -36,6 +37,23 @@ def test_every_sampler(name):
     both = caption(sampler=sampler, seed=5)
     assert len(both) == 2 and all(isinstance(text, str) and text for text in both)
     assert caption(IMAGES[1:], sampler=sampler, seed=6) == both[1:]
+
+
+@pytest.mark.parametrize("name", ["maskgit", "first_hitting", "entropy_bounded"])
+def test_captions_that_end_at_other_steps(name):
+    """After a long question some samplers are done before the others of the batch."""
+    asked = ["what is it?", 60 * "a "]
+    both = caption(question=asked, sampler=name, seed=5, steps=20)
+    for image in range(2):
+        assert caption(IMAGES[image : image + 1], asked[image], sampler=name, seed=5 + image, steps=20) == [both[image]]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 3])
+def test_the_best_candidate_is_told_whenever_it_ran(at_once):
+    alone = [caption(seed=[candidate_seed(seed, n) for seed in (3, 4)], steps=5) for n in range(4)]
+    told = caption(sampler=mgt_core.BestOf(n=4, at_once=at_once), seed=3, steps=5)
+    assert told == caption(sampler=mgt_core.BestOf(n=4, at_once=4), seed=3, steps=5)
+    assert all(text in own for text, own in zip(told, zip(*alone, strict=True), strict=True))
 
 
 def test_one_step_says_the_likeliest_words():

@@ -64,6 +64,7 @@ def test_experimental_says_so():
     ("name", "added"),
     [
         ("MGTSamplerMaskGIT", {"known_confidence", "draw_temperature"}),
+        ("MGTSamplerOneStep", {"softmax_temperature"}),
         ("MGTSamplerMomentum", {"rule"}),
         ("MGTDifferentialSampling", {"rule"}),
         ("MGTLoadModel", {"text_encoder", "codec", "base"}),

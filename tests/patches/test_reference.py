@@ -1,6 +1,7 @@
 """A reference picture beside the one that is made: its attention, whatever else acts, and local guidance."""
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -116,6 +117,48 @@ def test_a_picture_for_all_or_one_each():
         assert agree(tokens(model, empty(1), *alone, seed=4 + image), both[image : image + 1])
 
 
+CANDIDATES = {
+    "best_of": lambda inner: mgt_core.BestOf(n=3, sampler=inner, at_once=2),
+    "particles": lambda inner: mgt_core.Particles(n=2, sampler=inner),
+    "one within the other": lambda inner: mgt_core.BestOf(n=2, sampler=mgt_core.Particles(n=2, sampler=inner)),
+}
+
+
+@pytest.mark.parametrize("name", CANDIDATES)
+def test_candidates_of_a_picture_see_its_reference(name):
+    """Those of a model that looks beside it, too."""
+    beside = MODEL.with_patch(ReferencePicture(TOKENS.flip(1)))
+    sampler = CANDIDATES[name](mgt_core.PathPlanning((2.0, 0.0), planner=beside))
+
+    def seen(images):
+        seeing = beside.with_patch(ReferencePicture(TOKENS[images].flip(1)))
+        own = replace(sampler, sampler=with_planner(sampler.sampler, seeing))
+        model = MODEL.with_patch(ReferencePicture(TOKENS[images])).with_patch(mgt_core.Rescoring(seeing))
+        of = [mgt_core.Condition(c.hidden[images], c.pooled[images]) for c in (POSITIVE, NEGATIVE)]
+        return tokens(model, empty(len(TOKENS[images])), *of, seed=4 + images.start, sampler=own)
+
+    both = seen(slice(0, 2))
+    assert not torch.equal(both[0], both[1])
+    for image in range(2):
+        assert agree(seen(slice(image, image + 1)), both[image : image + 1])
+
+
+def with_planner(sampler, planner):
+    if isinstance(sampler, mgt_core.PathPlanning):
+        return replace(sampler, planner=planner)
+    return replace(sampler, sampler=with_planner(sampler.sampler, planner))
+
+
+def test_a_wrong_number_of_references_is_told_of_the_images():
+    with pytest.raises(MGTError, match="2 references for 3 images; give 1 or 3"):
+        tokens(
+            MODEL.with_patch(PATCH),
+            empty(3),
+            *(condition(PIPE, seed, batch=3) for seed in (1, 2)),
+            sampler=mgt_core.BestOf(n=2, sampler="maskgit"),
+        )
+
+
 @torch.inference_mode()
 def test_what_a_cache_keeps_is_what_is_computed(prepared):
     """Of the same tokens and time: some rows beside kept ones, those of the reference among these."""
@@ -197,7 +240,7 @@ def test_inpainting_masks_the_reference_too_unless_told_otherwise(masked):
     assert torch.equal(lower, TOKENS[:, 4:])
     assert (upper == NETWORK.mask_id).all() if masked else torch.equal(upper, TOKENS[:, :4])
     run.started(SimpleNamespace(state=empty()))  # all masked: nothing is known of where
-    assert torch.equal(RunReference(PATCH).tokens, TOKENS)
+    assert torch.equal(run.tokens, TOKENS)
 
 
 def test_other_grids():

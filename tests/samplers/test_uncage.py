@@ -171,13 +171,18 @@ class TestRuns:
         both = run(empty(batch=2), sampler=sampler, cfg=cfg, seed=7).tokens
         assert equal(run(empty(), sampler=sampler, cfg=cfg, seed=8).tokens[0], both[1])
 
-    def test_every_image_has_its_own_prompt(self):
-        pair = condition(batch=2, seed=5)
-        sampler = Uncage(weight=20, end=1.0, objects=((FOX, OWL), (OWL,)))
-        both = run(empty(batch=2), pair, sampler=sampler, seed=7).tokens
-        for image, own in enumerate(sampler.objects):
+    @pytest.mark.parametrize("candidates", [1, 2])
+    def test_every_image_has_its_own_prompt(self, candidates):
+        """And so have its candidates."""
+        pair, objects = condition(batch=2, seed=5), ((FOX, OWL), (OWL,))
+
+        def sampler(own):
+            return mgt_core.BestOf(n=candidates, sampler=Uncage((2.0, 0.0), weight=20, end=1.0, objects=own))
+
+        both = run(empty(batch=2), pair, sampler=sampler(objects), seed=7).tokens
+        for image, own in enumerate(objects):
             alone = mgt_core.Condition(hidden=pair.hidden[image : image + 1], pooled=pair.pooled[image : image + 1])
-            again = run(empty(), alone, sampler=Uncage(weight=20, end=1.0, objects=(own,)), seed=7 + image)
+            again = run(empty(), alone, sampler=sampler((own,)), seed=7 + image)
             assert equal(again.tokens[0], both[image])
 
     @few
