@@ -8,6 +8,7 @@ import torch
 import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 from mgt_core.backbones.base import GRID
+from mgt_core.conditioning.gemma import InstructionEncoder
 
 from .bundles import (
     amused_bundle,
@@ -128,8 +129,8 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
     """Of two images, each its own."""
     if pipe.text is None:
         return Condition(labels=torch.tensor([1, 2])), Condition(labels=torch.tensor([3, 3]))
-    # Said often enough to be more than what fills up a long prompt.
-    often = pipe.text.max_length // 2 if pipe.text.max_length > 77 else 1
+    # Said often enough to be more than what fills up a prompt that is as long as any other.
+    often = pipe.text.max_length // 2 if isinstance(pipe.text, InstructionEncoder) else 1
     return pipe.text.encode([often * "a cat", often * "a red dog"]), pipe.text.encode(["", ""])
 
 
