@@ -133,12 +133,11 @@ def test_beside_other_techniques_images_stay_apart(pipes, beside):
     assert agree(both[1:], run(changed, technique, (1,))) and not torch.equal(both[0], both[1])
 
 
-def test_bad_settings_and_networks_are_named(pipes):
+def test_bad_settings_are_named():
     for call, words in (
         (lambda: MLCache(1.5), "ML-Cache cache_ratio is 1.5"),
         (lambda: MLCache(refresh_interval=0), "ML-Cache refresh_interval is 0"),
         (lambda: MLCache(warmup_ratio=-0.1), "ML-Cache warmup_ratio is -0.1"),
-        (lambda: pipes("amused").model.with_patch(MLCache()), "ML-Cache does not work with the amused architecture"),
     ):
         with pytest.raises(MGTError, match=words):
             call()
