@@ -6,12 +6,11 @@ Parameter names are those of the published checkpoints, without what stands befo
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import MGTError
-from ...kernels.block import attention, attention_bytes
+from ...kernels.block import attention
 from ...kernels.fused_linear import FusedLinear, Fusing
 from ...kernels.wide_product import wide_linear
 from ...pulse import beat
@@ -178,14 +177,6 @@ class LLaDATransformer(SequenceBackbone):
         return {"ff_out.weight": slice(first, first + self.config.codebook_size)}
 
     @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def code_offset(self) -> int:
-        return self.config.code_offset
-
-    @property
     def mask_word(self) -> int:
         return self.config.mask_token_id
 
@@ -200,9 +191,6 @@ class LLaDATransformer(SequenceBackbone):
     @property
     def row_width(self) -> int:
         return self.config.d_model
-
-    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
-        return attention_bytes(rows, dtype, device)
 
     def embedded(self, ids: Tensor) -> Tensor:
         return self.wte(ids)

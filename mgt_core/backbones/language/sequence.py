@@ -18,6 +18,7 @@ from torch import Tensor
 from ...conditioning.picture_form import PictureForm
 from ...conditioning.prompt_ids import Form
 from ...errors import MGTError
+from ...kernels.block import attention_bytes
 from ...placement import sent
 from ...pulse import beat
 from ...types import NO_WORD, Condition
@@ -56,9 +57,13 @@ class SequenceBackbone(Backbone):
     longest_prompt = 2048  # tokens of a text, for networks that hold many thousand
 
     @property
-    @abstractmethod
+    def codebook_size(self) -> int:
+        return self.config.codebook_size
+
+    @property
     def code_offset(self) -> int:
         """Id of code 0 in the joint vocabulary."""
+        return self.config.code_offset
 
     @property
     @abstractmethod
@@ -114,6 +119,9 @@ class SequenceBackbone(Backbone):
     def mask_id(self) -> int:
         """Of a grid's tokens, whose codes count from 0."""
         return self.codebook_size
+
+    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
+        return attention_bytes(rows, dtype, device)
 
     def ids_of(self, tokens: Tensor) -> Tensor:
         """Tokens of a grid -> their ids in the joint vocabulary."""

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from ...conditioning.prompt_ids import Form, Framed
 from ...errors import MGTError
-from ...kernels.block import attention_bytes
 from ...kernels.wide_product import wide_linear
 from ...kernels.widened import in_float32
 from ...loading.disk import is_file, read_json
@@ -134,14 +133,6 @@ class ShowO(SquareBackbone):
         return {"lm_head.weight": codes, "lm_head.bias": codes}
 
     @property
-    def codebook_size(self) -> int:
-        return self.config.codebook_size
-
-    @property
-    def code_offset(self) -> int:
-        return self.config.code_offset
-
-    @property
     def tokenizer_length(self) -> int:
         return self.config.llm_vocab_size
 
@@ -168,9 +159,6 @@ class ShowO(SquareBackbone):
     @property
     def row_width(self) -> int:
         return self.config.width
-
-    def attention_bytes(self, rows: int, dtype: torch.dtype, device: torch.device) -> int:
-        return attention_bytes(rows, dtype, device)
 
     def embedded(self, ids: Tensor) -> Tensor:
         return self.embed_tokens(ids)
