@@ -25,6 +25,7 @@ BLOCKS = {
         ("meissonic", "muddit", "editmgt"), lambda net: [*net.transformer_blocks, *net.single_transformer_blocks]
     ),
     "openmuse": lambda net: list(net.transformer_layers),
+    "amused": lambda net: list(net.transformer_layers),
     "halton": lambda net: list(net.transformer["layers"]),
     "lumina_dimoo": lambda net: list(net.blocks),
     "mmada": lambda net: list(net.blocks),
