@@ -22,6 +22,7 @@ ELSEWHERE = {
     "tests/sampling/test_cost.py": "estimates what a CPU takes",
     "tests/codecs/test_decode_formats.py": "tries on a CPU what a card computes",
     "tests/device/test_cleanliness.py": "compares a device that is not there with the CPU",
+    "tests/device/test_captions.py": "likewise",
     "tests/device/test_parts.py": "likewise",
     "tests/device/test_apple.py": "likewise",
     "tests/bench/device/test_parts.py": "loads where it is told to",

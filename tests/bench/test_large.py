@@ -11,6 +11,7 @@ from bench.large import measured
 from bench.large.page import card_rows, rows
 from bench.large.sizes import LUMINA, on_card, table
 from mgt_core.loading.networks import load_backbone
+from support.device import DEVICE
 
 DOCS = Path(__file__).parents[2] / "docs"
 SMALL = LUMINA | {"d_model": 64, "n_heads": 2, "n_layers": 2, "mlp_hidden_size": 96}
@@ -37,7 +38,7 @@ def test_loading_peaks_near_the_packed_weights_at_full_size():
 def test_random_weights_are_read_and_make_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(measured, "SHARD_BYTES", 2**24)
     size = measured.write(tmp_path / "transformer", SMALL)["bytes"]
-    network = load_backbone(tmp_path / "transformer", torch.bfloat16, torch.device("cpu"))
+    network = load_backbone(tmp_path / "transformer", torch.bfloat16, DEVICE)
     assert sum(p.nbytes for p in network.parameters()) < size and len(list(tmp_path.glob("*/*.safetensors"))) > 1
     with torch.no_grad():
         found = measured.load_and_step(tmp_path / "transformer", 64)

@@ -151,7 +151,7 @@ def test_a_vocabulary_that_ends_among_the_words(folder):
 
 def test_a_text_encoder_alone_is_not_to_be_had(folder):
     with pytest.raises(MGTError, match="reads prompts by itself"):
-        mgt_core.load_text_encoder(folder, torch.float32)
+        mgt_core.load_text_encoder(folder, **HERE)
 
 
 def test_sizes_of_training_are_taken_without_a_word(folder):

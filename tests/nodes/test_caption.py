@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import mgt_core
+from support.device import HERE
 from support.fake_comfy import FakeFolderPaths
 from support.golden import bundles, pipeline
 from support.muddit import DIMO, OWN_MUDDIT, muddit
@@ -72,5 +73,5 @@ def test_the_loader_lends_what_a_repository_lacks(models):
     one_step = run("MGTLoadModel", model="dimo/meissonic", base="lender", text_encoder="none")[0]
     assert (
         one_step.network.config
-        == mgt_core.load(DIMO / "meissonic", base=DIMO / "base", text=False).model.network.config
+        == mgt_core.load(DIMO / "meissonic", base=DIMO / "base", text=False, **HERE).model.network.config
     )

@@ -18,6 +18,7 @@ from mgt_core.quantization.layers import stored_bytes
 from mgt_core.quantization.quantize import apply
 from mgt_core.quantization.schemes import planned
 from mgt_core.quantization.storage import WEIGHTS, save_weights
+from support.device import DEVICE
 from support.llada import SIZES, llada, logits, model_of
 
 
@@ -59,7 +60,7 @@ def test_saved_and_read_again(tmp_path):
     done = apply(model_of(llada()), "w8a16")
     (tmp_path / "config.json").write_text(json.dumps(SIZES | {"architectures": ["LLaDAForMultiModalGeneration"]}))
     save_weights(done.network, tmp_path / WEIGHTS, done.quantization)
-    again = load_backbone(tmp_path, torch.float32, torch.device("cpu"))
+    again = load_backbone(tmp_path, torch.float32, DEVICE)
     assert isinstance(again.wte, PackedEmbedding) and torch.equal(logits(again), logits(done.network))
 
 
