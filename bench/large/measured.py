@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import mgt_core
-from mgt_core.backbones.language.dimoo import ARCHITECTURE, LuminaDiMOO
+from mgt_core.backbones.language.dimoo import LuminaDiMOO
 from mgt_core.backbones.language.llada import PREFIX, Block
 from mgt_core.backbones.language.rotary import rotary_halves
 from mgt_core.loading.networks import backbone_of
@@ -47,7 +47,7 @@ def random_weights(values: dict) -> Iterator[tuple[str, Tensor]]:
 
 def write(folder: Path, values: dict = LUMINA) -> dict:
     folder.mkdir(parents=True)
-    write_json(folder / "config.json", values | {"architectures": [ARCHITECTURE]})
+    write_json(folder / "config.json", values | {"architectures": [LuminaDiMOO.architecture]})
     save_sharded(random_weights(values), folder, "model", SHARD_BYTES)
     return {"bytes": sum(file.stat().st_size for file in folder.glob("*.safetensors"))}
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import MGTError, shortened
+from ..errors import shortened
 from ..loading.building import told_of
-from ..plain import members, whole_text
+from ..plain import whole_text
 from ..types import NO_WORD, Condition
 from .picture_form import PictureForm
-from .text import TextEncoder
+from .text import SavedText, TextEncoder, texts_of
 
 log = logging.getLogger(__name__)
 
@@ -61,13 +61,15 @@ class PromptEncoder(TextEncoder):
 
         size, weights, chunks: of no meaning here, where a text is read as it stands and is as long as it may be.
         """
-        texts = [prompts] if isinstance(prompts, str) else members(prompts)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
+        texts = texts_of(prompts)
         for text in texts:
             if note := self.length_note(text, weights):
                 log.warning("%s", note)
         return prompts_of([self.row(text) for text in texts])
+
+    @property
+    def saved(self) -> tuple[SavedText, ...]:
+        return (SavedText("", None, self.tokenizer, "tokenizer"),)
 
     def row(self, text: str) -> list[int]:
         """Ids of a prompt of a text."""

@@ -21,13 +21,21 @@ log = logging.getLogger(__name__)
 
 class SavedText(NamedTuple):
     """A network of a text encoder as a bundle holds it. folder, words: of its weights and of its tokenizer. checkpoint:
-    as TextEncoder has it."""
+    as TextEncoder has it. network: None where there are words alone."""
 
     folder: str
-    network: nn.Module
+    network: nn.Module | None
     tokenizer: Any
     words: str
     checkpoint: str = ""
+
+
+def texts_of(prompts: str | Sequence[str]) -> Sequence[str]:
+    """Raises MGTError for anything but texts, and for none."""
+    texts = [prompts] if isinstance(prompts, str) else members(prompts)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
+    return texts
 
 
 @dataclass(frozen=True)
@@ -66,9 +74,7 @@ class TextEncoder:
         a multiple of max_length, and pooled is that of the first; shorter ones beside it are filled up with
         empty parts. Otherwise it is cut, as Meissonic's pipeline does. Both with a warning.
         """
-        texts = [prompts] if isinstance(prompts, str) else members(prompts)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise MGTError(f"prompts are {prompts!r}; expected one or more texts")
+        texts = texts_of(prompts)
         for prompt in texts:
             if note := self.length_note(prompt, weights):
                 log.warning("%s%s", note, "" if chunks else "; it is left out")

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from ..backbones.base import Backbone
-from ..conditioning.prompt_ids import PromptEncoder
 from ..errors import MGTError, join_some, path_named
 from ..files import alone, writing
 from ..folders import settle, sweep_folders, written_folder
@@ -141,11 +140,9 @@ def write_parts(pipe: Pipeline, folder: Path) -> None:
             "defaults": dict(model.defaults),
         },
     )
-    if isinstance(pipe.text, PromptEncoder):  # which has no weights
-        save_tokenizer(pipe.text.tokenizer, folder / "tokenizer")
-    elif pipe.text is not None:
-        for part in pipe.text.saved:
-            save_tokenizer(part.tokenizer, folder / part.words)
+    for part in pipe.text.saved if pipe.text is not None else ():
+        save_tokenizer(part.tokenizer, folder / part.words)
+        if part.network is not None:
             (folder / part.folder).mkdir(exist_ok=True)  # where its tokenizer may lie
             config = json.loads(part.network.config.to_json_string())
             known = {CHECKPOINT: part.checkpoint} if part.checkpoint else {}

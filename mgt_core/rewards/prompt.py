@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from ..conditioning.text import texts_of
 from ..errors import MGTError
-from ..plain import members, whole_text
+from ..plain import whole_text
 from ..registry import REWARDS
 from ..settings import choice, hold
 from ..views.pictures import to_pil
@@ -34,10 +35,7 @@ class PromptAgreement(Reward):
     def __post_init__(self):
         if not isinstance(self.pair, Pair):
             raise MGTError(f"pair is {self.pair!r}; expected networks of pictures and texts, as load_scorer gives")
-        texts = [self.prompts] if isinstance(self.prompts, str) else members(self.prompts)
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise MGTError(f"prompts are {self.prompts!r}; expected one or more texts")
-        hold(self, prompts=tuple(map(whole_text, texts)))
+        hold(self, prompts=tuple(map(whole_text, texts_of(self.prompts))))
         super().__post_init__()
 
     def score(self, pictures: Tensor, images: Sequence[int]) -> Tensor:

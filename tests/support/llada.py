@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 import mgt_core
-from mgt_core.backbones.language.dimoo import ARCHITECTURE, LuminaDiMOO
+from mgt_core.backbones.language.dimoo import LuminaDiMOO
 from mgt_core.backbones.language.llada import PREFIX
 from mgt_core.types import Condition
 
@@ -51,7 +51,7 @@ def write_llada(folder: Path, dtype: torch.dtype = torch.float32, **sizes) -> Pa
     """Its transformer folder, two shards whose border lies between the parts of a fused layer."""
     network = llada(**sizes).to(dtype)
     folder.mkdir(parents=True)
-    values = SIZES | sizes | {"architectures": [ARCHITECTURE]}
+    values = SIZES | sizes | {"architectures": [LuminaDiMOO.architecture]}
     (folder / "config.json").write_text(json.dumps(values))
     tensors = {PREFIX + name: value.clone() for name, value in network.state_dict().items()}
     head = torch.zeros(values["embedding_size"], values["d_model"], dtype=dtype)  # of all ids, as published

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields
 
 from ...errors import MGTError, finite_number, whole_number
 from ...loading.building import LARGEST, like
+from ..meissonic.config import check_ends
 
 MICRO = 5  # micro-conditions
 # What a published config may say beside the sizes, and the only value that this network implements.
@@ -59,13 +60,7 @@ class AmusedConfig:
                 f"transformer config has micro_cond_embed_dim {self.micro_cond_embed_dim}, which must be {MICRO} times "
                 f"micro_cond_encode_dim {self.micro_cond_encode_dim}, an even number"
             )
-        if self.codebook_size >= self.vocab_size:
-            raise MGTError(
-                f"transformer config has vocab_size {self.vocab_size}, which must exceed codebook_size "
-                f"{self.codebook_size} to hold the mask token"
-            )
-        if self.downsample != self.upsample:
-            raise MGTError("transformer config sets only one of downsample and upsample; they belong together")
+        check_ends(self)
 
     @property
     def mask_id(self) -> int:

@@ -1,7 +1,6 @@
 """Lumina-DiMOO (arXiv 2510.06308): LLaDA over words and codes of pictures of any size."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ...conditioning.picture_form import PictureForm, Task
 from ...conditioning.prompt_ids import Form, Tokenize
@@ -10,7 +9,6 @@ from .llada import LLaDATransformer
 from .sequence import CELL
 from .vocabulary import Words
 
-ARCHITECTURE = "LLaDAForMultiModalGeneration"
 # What stands around a picture, by the tokens of the published vocabulary: these end right before the codes, and their
 # texts are no part of the published code, so that they are counted from there.
 BEFORE_CODES = {"picture": 7, "picture_end": 6, "answer": 2, "answer_end": 1}
@@ -57,25 +55,13 @@ def text_to_image(tokenize: Tokenize, text: str) -> list[int]:
 class LuminaDiMOO(LLaDATransformer):
     """Sequence: prompt, answer, picture, every row of cells and a row end, picture end, answer end."""
 
-    @staticmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return LLaDATransformer.is_llada(config, shapes, ARCHITECTURE)
+    architecture = "LLaDAForMultiModalGeneration"
 
     @classmethod
-    def completed(cls, config: dict, shapes: dict[str, tuple[int, ...]], weights: Path) -> dict:
-        """With what the tokenizer says: codes begin behind its ids, and fill what is left of the embedding."""
-        if "marks" in config:
-            return config  # of a bundle that this pack has saved
-        words = Words.beside(weights)
-        rows = shapes["wte.weight"][0]
+    def told(cls, words: Words, rows: int) -> dict:
+        """Codes fill what words leave of the embedding."""
         marks = {name: words.count - back for name, back in BEFORE_CODES.items()} | {"row_end": words[ROW_END]}
-        return {
-            **config,
-            "embedding_size": rows,
-            "code_offset": words.count,
-            "codebook_size": rows - words.count,
-            "marks": marks,
-        }
+        return {"codebook_size": rows - words.count, "marks": marks}
 
     @property
     def published_settings(self) -> dict:

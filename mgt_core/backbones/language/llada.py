@@ -3,8 +3,11 @@
 Parameter names are those of the published checkpoints, without what stands before all of them.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +21,7 @@ from ..hooks import Memory
 from ..merge import NO_MERGES, BlockMerges, Merge, Tables, merged, merged_tables, unmerged
 from .rotary import rotary_halves, turned
 from .sequence import Prepared, SequenceBackbone, attended
+from .vocabulary import Words
 
 PREFIX = "model.transformer."
 # What published configs may say otherwise, and this network has no place for.
@@ -145,6 +149,7 @@ class LLaDATransformer(SequenceBackbone):
     """What Lumina-DiMOO and MMaDA share: the network. They differ in what stands around a picture."""
 
     config_class = LLaDAConfig
+    architecture: ClassVar[str]  # what a published config calls it
     unquantized = ("wte.", "ff_out.")
     uncalled = ("ff_out.",)
     embeddings = ("wte",)
@@ -158,10 +163,24 @@ class LLaDATransformer(SequenceBackbone):
         self.ln_f = nn.RMSNorm(config.d_model, eps=config.rms_norm_eps)
         self.ff_out = nn.Linear(config.d_model, config.codebook_size, bias=False)
 
-    @staticmethod
-    def is_llada(config: Mapping, shapes: Mapping[str, tuple[int, ...]], architecture: str) -> bool:
+    @classmethod
+    def recognizes(cls, config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
         own, named = (f"{prefix}blocks.0.ff_proj.weight" for prefix in (PREFIX, "")), config.get("architectures")
-        return any(name in shapes for name in own) and isinstance(named, list) and architecture in named
+        return any(name in shapes for name in own) and isinstance(named, list) and cls.architecture in named
+
+    @classmethod
+    def completed(cls, config: dict, shapes: dict[str, tuple[int, ...]], weights: Path) -> dict:
+        """With what the tokenizer says: codes begin behind its ids."""
+        if "marks" in config:
+            return config  # of a bundle that this pack has saved
+        words, rows = Words.beside(weights), shapes["wte.weight"][0]
+        return {**config, "embedding_size": rows, "code_offset": words.count, **cls.told(words, rows)}
+
+    @classmethod
+    @abstractmethod
+    def told(cls, words: Words, rows: int) -> dict:
+        """What else a tokenizer says beside an embedding of so many rows: the ids of marks, and perhaps how many codes
+        there are."""
 
     @staticmethod
     def renamed(name: str) -> str:

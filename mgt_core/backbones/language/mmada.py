@@ -1,7 +1,6 @@
 """MMaDA (arXiv 2505.15809): LLaDA over words and codes of square pictures."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...conditioning.prompt_ids import Form, Framed
 from ...registry import BACKBONES
@@ -9,7 +8,6 @@ from .llada import LLaDAConfig, LLaDATransformer
 from .sequence import SquareBackbone, check_square
 from .vocabulary import Words
 
-ARCHITECTURE = "MMadaModelLM"
 # Its own tokens take the places of some that the tokenizer of LLaDA has to spare.
 MARKS = {"picture": "<|reserved_token_0|>", "picture_end": "<|reserved_token_1|>", "task": "<|reserved_token_4|>"}
 
@@ -30,21 +28,13 @@ class MMaDA(SquareBackbone, LLaDATransformer):
     """Sequence: prompt, picture, cells, picture end. Codes begin behind the tokenizer's ids; behind the codes the
     embedding has rows that nothing uses."""
 
+    architecture = "MMadaModelLM"
     config_class = MMaDAConfig
     longest_prompt = 510
 
-    @staticmethod
-    def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
-        return LLaDATransformer.is_llada(config, shapes, ARCHITECTURE)
-
     @classmethod
-    def completed(cls, config: dict, shapes: dict[str, tuple[int, ...]], weights: Path) -> dict:
-        """With what the tokenizer says."""
-        if "marks" in config:
-            return config  # of a bundle that this pack has saved
-        words = Words.beside(weights)
-        marks = {name: words[text] for name, text in MARKS.items()}
-        return {**config, "embedding_size": shapes["wte.weight"][0], "code_offset": words.count, "marks": marks}
+    def told(cls, words: Words, rows: int) -> dict:
+        return {"marks": {name: words[text] for name, text in MARKS.items()}}
 
     @property
     def published_settings(self) -> dict:

@@ -1,6 +1,7 @@
 """Sizes of a Meissonic network."""
 
 from dataclasses import MISSING, dataclass, fields
+from typing import Any
 
 from ...errors import MGTError
 
@@ -59,13 +60,7 @@ class MeissonicConfig:
                 f"transformer config has pooled_projection_dim {self.pooled_projection_dim}, which must equal "
                 f"num_attention_heads x attention_head_dim = {self.width}"
             )
-        if not 0 < self.codebook_size < self.vocab_size:
-            raise MGTError(
-                f"transformer config has vocab_size {self.vocab_size}, which must exceed codebook_size "
-                f"{self.codebook_size} to hold the mask token"
-            )
-        if self.downsample != self.upsample:
-            raise MGTError("transformer config sets only one of downsample and upsample; they belong together")
+        check_ends(self)
 
     @property
     def width(self) -> int:
@@ -74,3 +69,14 @@ class MeissonicConfig:
     @property
     def mask_id(self) -> int:
         return self.vocab_size - 1
+
+
+def check_ends(config: Any) -> None:
+    """Raises MGTError where a vocabulary has no room for a mask, or a grid is halved and not doubled again."""
+    if not 0 < config.codebook_size < config.vocab_size:
+        raise MGTError(
+            f"transformer config has vocab_size {config.vocab_size}, which must exceed codebook_size "
+            f"{config.codebook_size} to hold the mask token"
+        )
+    if config.downsample != config.upsample:
+        raise MGTError("transformer config sets only one of downsample and upsample; they belong together")
