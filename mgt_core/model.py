@@ -13,7 +13,7 @@ from .adapters.attach import AttachedLoRA, adapt
 from .adapters.lora import LoRA
 from .backbones.base import GRID, Backbone
 from .backbones.branch import Branch
-from .codecs.base import Codec
+from .codecs.token_codec import TokenCodec
 from .conditioning.parts import ConditionInput, Conditions
 from .errors import MGTError, finite_number
 from .modifiers.base import Modifier
@@ -32,7 +32,7 @@ from .plain import plain_number, plain_whole
 from .quantization.schemes import Scheme
 from .room import Room
 from .settings import construct
-from .types import Condition, TokenState, micro_conditions
+from .types import PICTURES, SOUND, Condition, TokenState, micro_conditions
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,8 @@ def told_index(rule: str, index: Steps, steps: int) -> Steps:
 class MGTModel:
     """A backbone with its attachments. Methods that attach return a copy that shares the weights.
 
-    pixels_per_token: side of the square of pixels that one token stands for.
+    pixels_per_token: side of the square of pixels that one token stands for; of sound, samples of a frame.
+    sample_rate: samples per second of the sound that it makes; None where it makes pictures.
     timestep_rule: what the network is told at step k of T: "index" gives T - 1 - k, as Meissonic's
     pipelines do; "mask_ratio" the fraction of tokens still masked, as in training; "index_share" (T - 1 - k) / T, as
     Muddit's pipeline does.
@@ -70,11 +71,12 @@ class MGTModel:
     defaults: Mapping = field(default_factory=dict)
     modifiers: tuple[Modifier, ...] = ()
     patches: tuple[Patch, ...] = ()
-    codec: Codec | None = None
+    codec: TokenCodec | None = None
     placement: Placement | None = None
     trained_size: tuple[int, int] | None = None
     quantization: Scheme | None = None
     loras: tuple[AttachedLoRA, ...] = ()
+    sample_rate: int | None = None
 
     def __post_init__(self):
         if self.timestep_rule not in TIMESTEP_RULES:
@@ -87,6 +89,27 @@ class MGTModel:
     @property
     def codebook_size(self) -> int:
         return self.network.codebook_size
+
+    @property
+    def makes(self) -> str:
+        """What its tokens stand for, PICTURES or SOUND."""
+        return self.network.makes
+
+    @property
+    def in_stages(self) -> bool:
+        """Whether the rows of its grid are filled one after the other (sampling/stages.py)."""
+        return len(self.network.stage_shares) > 1
+
+    @property
+    def stage_shares(self) -> tuple[int, ...]:
+        """About how many of a run's steps each stage takes, as a patch says, or the network."""
+        own, chosen = self.network.stage_shares, self.patch("stage_steps")
+        return own if chosen is None else chosen.shares_of(len(own))
+
+    def at_stage(self, stage: int, tokens: Tensor) -> "MGTModel":
+        """A view of it, and of its companions, on row `stage` of grids `tokens` [B, h, w] (Backbone.at_stage)."""
+        patches = tuple(held.with_companions(lambda each: each.at_stage(stage, tokens)) for held in self.patches)
+        return replace(self, network=self.network.at_stage(stage, tokens), patches=patches)
 
     @property
     def grid_multiple(self) -> int:
@@ -233,6 +256,8 @@ class MGTModel:
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
+        if self.makes != PICTURES:
+            raise MGTError(f"this model makes {self.makes}, not pictures: its tokens are those of empty_sound")
         unit, height, width = self.side_unit, plain_whole(height), plain_whole(width)
         if self.only_size not in (None, (height, width)):
             own = " x ".join(map(str, self.only_size))
@@ -264,10 +289,18 @@ class MGTModel:
         """(height, width) in pixels that it takes, nearest to these."""
         return self.only_size or scaled_to((height, width), self.side_unit, self.side_unit, LONGEST_SIDE)
 
+    def told_size(self, grid: tuple[int, int]) -> str:
+        """Of what a grid stands for: pixels, or seconds."""
+        if self.sample_rate:
+            return f"{grid[1] * self.pixels_per_token / self.sample_rate:.4g} s"
+        return f"{grid[1] * self.pixels_per_token} x {grid[0] * self.pixels_per_token}"
+
     def size_note(self, grid: tuple[int, int]) -> str | None:
         """One sentence for a grid that is not the one of training, where quality is known to fall: longer sides
         have positions that were never seen, and on shorter ones things are drawn as large as ever."""
         size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
+        if self.makes == SOUND and grid[1] > (trained := self.network.trained_grid)[1]:
+            return f"{self.told_size(grid)}: trained at {self.told_size(trained)}, the end may fall apart"
         if self.trained_size in (None, size) or self.network.is_trained_grid(grid):
             return None
         (height, width), (own_height, own_width) = size, self.trained_size
@@ -286,7 +319,7 @@ class MGTModel:
             raise MGTError(
                 f"the {role} condition is {type(condition).__name__}; expected a Condition, as text.encode gives"
             )
-        read = self.network.condition_fields
+        read = (*self.network.condition_fields, *self.network.condition_options)
         if condition.micro is not None and "micro" not in read:
             log.warning("the %s condition carries micro-conditions, which this model does not read", role)
         if condition.micro is None and "micro" in read:

@@ -1,4 +1,5 @@
-"""Sampling settings that go with the weights: what a run uses where nobody chooses.
+"""Sampling settings that go with the weights: what a run uses where nobody chooses. (Beside them a family may name the
+settings of its "guidance" over the run, which loading attaches as a patch.)
 
 A bundle's own come first (scheduler_config.json, "defaults"), then those that the authors of its family run it with
 (`Backbone.published_settings`), then FALLBACK.

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from .recommended import recommended
 from .registry import SAMPLERS
 from .samplers.base import Sampler
 from .sampling.draws import image_seeds
+from .sampling.stages import fill_by_stages, stage_steps
 from .schedules.base import MaskSchedule, schedule_from
-from .types import Callback, TokenState
+from .types import PICTURES, Callback, TokenState
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,8 @@ def settle(
         schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
     steps, cfg = own["steps"] if steps is None else steps, own["cfg"] if cfg is None else cfg
     steps, cfg = whole_number("steps", steps, 1, 100_000), finite_number("cfg", cfg, 0, 1000)
-    steps, fitted = getattr(sampler, "steps_made", int)(steps), getattr(sampler, "fitted", lambda own: sampler)
+    made, fitted = getattr(sampler, "steps_made", int), getattr(sampler, "fitted", lambda own: sampler)
+    steps = sum(map(made, stage_steps(model, steps))) if model.in_stages else made(steps)
     return Settled(steps, cfg, schedule_from(schedule), fitted(own))
 
 
@@ -99,15 +102,21 @@ def sample(
         raise MGTError(f"callback is {callback!r}; expected something that can be called")
     run = settle(model, state, sampler=sampler, schedule=schedule, steps=steps, cfg=cfg, **options)
     steps, sampler, seeds = run.steps, run.sampler, image_seeds(seed, state.batch)
-    guidances = {w for each in (model, *model.companions) for w in each.guidances(run.cfg, steps)}
+    if getattr(sampler, "reward", None) is not None and model.makes != PICTURES:
+        raise MGTError(
+            f"the sampler is steered by a reward, which looks at pictures, and this model makes {model.makes}"
+        )
+    paces = set(stage_steps(model, steps)) if model.in_stages else {steps}
+    guidances = {w for each in (model, *model.companions) for n in paces for w in each.guidances(run.cfg, n)}
     guidances.update(getattr(sampler, "guidances", ()))
-    conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, steps)
+    for count in paces:
+        conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, count)
     if state.first_step(steps) == steps or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
         return state if state.strength is None else replace(state, strength=None)
     if note := model.size_note(state.grid):
         log.warning("%s", note)
-    return sampler(
+    return (partial(fill_by_stages, sampler) if model.in_stages else sampler)(
         model,
         state,
         conditions["positive"],

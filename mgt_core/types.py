@@ -16,8 +16,9 @@ DEFAULT_AESTHETIC_SCORE = 6.0
 MOST_IMAGES = 4096  # in a batch
 MOST_TOKENS = 2**24  # in a batch: 4096 grids of 64 x 64, whose logits no device holds at once
 HIGHEST_ID = 2**31 - 1  # of a token
+PICTURES, SOUND = "pictures", "sound"  # what tokens stand for
 NO_WORD = -1  # in a prompt that is shorter than others beside it, before its first word
-CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1, "prompt": 2}
+CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1, "prompt": 2, "visible": 2}
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Condition:
     labels: [B] long, class ids, or UNCONDITIONAL.
     prompt: [B, L] long, ids of words and perhaps of pictures, as a language model reads them; NO_WORD before the first
     word where prompts are of different lengths. gaps: whether it holds any, None where nobody has looked.
+    visible: [B, L] bool, which rows of hidden may be attended to; None for all of them.
     """
 
     hidden: Tensor | None = None
@@ -36,6 +38,7 @@ class Condition:
     micro: Tensor | None = None
     labels: Tensor | None = None
     prompt: Tensor | None = None
+    visible: Tensor | None = None
     gaps: bool | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self):
@@ -125,7 +128,8 @@ def micro_conditions(
 
 @dataclass(frozen=True)
 class TokenState:
-    """A batch of token grids, some cells still to be filled.
+    """A batch of token grids, some cells still to be filled. Of pictures H and W are their sides; of sound H is the
+    number of code books, and W that of frames.
 
     tokens: [B, H, W] long, ids below codebook_size, or mask_id where the cell is not filled yet.
     fixed: [B, H, W] bool, given by the user and never resampled.

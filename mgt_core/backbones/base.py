@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..errors import MGTError
 from ..loading.published import Published
 from ..registry import BACKBONES
-from ..types import UNCONDITIONAL, Condition
+from ..types import PICTURES, UNCONDITIONAL, Condition
 from .hooks import NO_HOOKS, Hooks
 
 # Why what few networks were made for does not work with the others; `refusals` may say more of one.
@@ -43,7 +43,9 @@ class Backbone(nn.Module, Published):
     """
 
     config_class: ClassVar[type]
+    makes: ClassVar[str] = PICTURES  # what its tokens stand for
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
+    condition_options: ClassVar[tuple[str, ...]] = ()  # those that it reads where they are set
     # The fields of Hooks it heeds, and "reference" where it sees a picture beside the one that is made.
     supports: ClassVar[frozenset[str]] = frozenset()
     # Why it does not heed another one, in words that follow "it does not work: "; and why it takes one GRID alone.
@@ -112,6 +114,20 @@ class Backbone(nn.Module, Published):
     def is_trained_grid(self, grid: tuple[int, int]) -> bool:
         """Whether its authors make pictures on this (height, width) grid too."""
         return tuple(grid) == tuple(self.trained_grid)
+
+    @property
+    def stage_shares(self) -> tuple[int, ...]:
+        """One, for a grid whose cells are filled together. Else its rows are code books of sound, filled one after the
+        other: about how many steps each of them takes of all."""
+        return (1,)
+
+    def at_stage(self, stage: int, tokens: Tensor) -> "Backbone":
+        """A view of itself that shares the weights, on grids [B, 1, w] of row `stage` alone, which sees the other rows
+        of `tokens` [B, h, w] beside it (sampling/stages.py)."""
+        raise NotImplementedError
+
+    def fit_codec(self, codec: Any) -> None:
+        """Told once, when both are loaded, by the codec that its tokens are of."""
 
     @property
     def published_settings(self) -> Mapping[str, Any]:

@@ -4,20 +4,19 @@ import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
-from ..loading.published import Published
-from ..placement import Placement, Resident, compute_dtype, room_of, sent
+from ..placement import compute_dtype, sent
 from ..plain import plain_whole
-from ..room import Room
 from ..sampling.finite import all_finite, non_finite_origin
 from ..shares import checked_shares
 from ..types import TokenState
+from .token_codec import TokenCodec
 
 Shapes = dict[str, tuple[int, ...]]
 Part = Callable[[Tensor], Tensor]
@@ -82,11 +81,9 @@ class Direction:
 
 
 @dataclass(frozen=True)
-class Codec(Published):
-    """A VQ autoencoder. network: its module, with the parameter names of the published checkpoints."""
+class Codec(TokenCodec):
+    """A VQ autoencoder of pictures. network: with the parameter names of the published checkpoints."""
 
-    network: nn.Module
-    placement: Placement | None = None
     cpu_share: ClassVar[float] = 1.0  # of `decode_bytes`, what decoding takes on a CPU with its convolutions' own
 
     @classmethod
@@ -133,16 +130,6 @@ class Codec(Published):
         """[B, D, h, w] -> ids [B, h, w] of the nearest codebook rows (Euclidean)."""
         rows = self._vectors(torch.arange(self.codebook_size, device=latents.device))
         return torch.cdist(latents.permute(0, 2, 3, 1).flatten(1, 2), rows).argmin(-1).unflatten(1, latents.shape[2:])
-
-    def with_placement(self, placement: Placement) -> "Codec":
-        return replace(self, placement=placement)
-
-    def acquire(self, memory: int = 0) -> torch.device:
-        return (self.placement or Resident(self.network)).acquire(memory)
-
-    def room(self) -> Room:
-        """Memory of the device to compute on."""
-        return room_of(self.placement, self.network)
 
     def decode_note(self, grid: tuple[int, int]) -> str | None:
         """One sentence for a decode that takes more memory than is free. Raises MGTError where it can never have it."""
@@ -196,33 +183,8 @@ class Codec(Published):
         exact: float32 throughout on a GPU too, instead of TF32 (see `convolutions`).
         Raises MGTError when cells are still masked or ids are not in the codebook.
         """
-        if isinstance(tokens, TokenState):
-            left = int(tokens.masked.sum())
-            if left:
-                raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
-            self.check_codes(tokens.codebook_size, "the tokens are of a model with")
-            tokens = tokens.tokens
-        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
-            held = (
-                f"{tokens.dtype} of shape {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
-            )
-            raise MGTError(
-                f"tokens are {held}; expected whole numbers of shape [batch, height, width], or a TokenState"
-            )
-        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.codebook_size):
-            raise MGTError(
-                f"tokens hold codes from {int(tokens.min())} to {int(tokens.max())}; this codec has "
-                f"{self.codebook_size}, from 0 to {self.codebook_size - 1}"
-            )
+        tokens = self.ids_of(tokens, "[batch, height, width]")
         return self.decode_codes(self.codes(tokens), tile_size, exact)
-
-    def check_codes(self, wanted: int, whose: str) -> None:
-        """Raises MGTError unless it has as many codes as are wanted; `whose` says by what."""
-        if self.codebook_size != wanted:
-            raise MGTError(
-                f"codec was made for another model: it has {self.codebook_size} codes, and {whose} {wanted}; take the "
-                "codec that belongs to the model"
-            )
 
     @torch.inference_mode()
     def codes(self, tokens: Tensor) -> Tensor:

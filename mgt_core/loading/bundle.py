@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from ..backbones.base import Backbone
-from ..codecs.base import Codec
+from ..codecs.token_codec import TokenCodec
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..model import LONGEST_SIDE, TIMESTEP_RULES, MGTModel
+from ..patches.guidance_schedule import GuidanceSchedule
 from ..placement import pick_device, pick_dtype
 from ..quantization.arriving import Packing, packing_of
 from ..quantization.marks import read_scheme
@@ -18,6 +19,8 @@ from ..quantization.pipeline import calibration_file, quantize_codec, quantize_p
 from ..quantization.schemes import Scheme, scheme_from
 from ..recommended import checked_settings
 from ..registry import SCHEDULES
+from ..settings import from_json
+from ..types import PICTURES
 from .beside import with_tensors_beside
 from .building import told_of
 from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer, language_in
@@ -122,15 +125,21 @@ def assemble(
         text = prompt_encoder_of(network, layout.tokenizer)
     with told_of(layout.transformer.path, "has a header that cannot be read"):
         held = packing.scheme if packing else read_scheme(layout.transformer.stored, network)
+    network.fit_codec(codec)
+    defaults = {**network.published_settings, **own_settings(scheduler)}
+    guidance = defaults.pop("guidance", None)
     model = MGTModel(
         network=network,
         pixels_per_token=codec.scale,
         timestep_rule=scheduler.get("timestep_rule", network.timestep_rule),
-        defaults={**network.published_settings, **own_settings(scheduler)},
+        defaults=defaults,
         codec=codec,
         trained_size=trained_size(layout.folder, network, codec, layout.transformer),
         quantization=held,
+        sample_rate=getattr(codec, "sample_rate", None),
     )
+    if guidance:
+        model = model.with_guidance(from_json(GuidanceSchedule, "guidance", guidance))
     advice = encoder_advice(network, text) if layout.whole else ""
     return Pipeline(model, text, codec, model.trained_size, layout.name, layout.transformer.path, advice)
 
@@ -158,8 +167,11 @@ def own_settings(scheduler: dict) -> dict:
     return {**({"schedule": named} if named in SCHEDULES.names() else {}), **scheduler.get("defaults", {})}
 
 
-def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Part) -> tuple[int, int]:
-    """Pixels the bundle names (sample_size in model_index.json, else its folder), else those of the network."""
+def trained_size(folder: Path, network: Backbone, codec: TokenCodec, transformer: Part) -> tuple[int, int] | None:
+    """Pixels the bundle names (sample_size in model_index.json, else its folder), else those of the network; None for
+    sound."""
+    if network.makes != PICTURES:
+        return None
     index = folder / "model_index.json"
     named = read_json(index).get("sample_size") if index.is_file() else None
     if named is not None:
@@ -175,7 +187,12 @@ def trained_size(folder: Path, network: Backbone, codec: Codec, transformer: Par
     return height, width
 
 
-def check_codec_fits(codec: Codec, network: Backbone, layout: Layout) -> None:
+def check_codec_fits(codec: TokenCodec, network: Backbone, layout: Layout) -> None:
+    if codec.makes != network.makes:
+        raise MGTError(
+            f"the codec of {shown(layout.codec)} is of {codec.makes} and its transformer makes {network.makes}; they "
+            "belong to different models"
+        )
     if codec.codebook_size != network.codebook_size:
         raise MGTError(
             f"the codec of {shown(layout.codec)} has {codec.codebook_size} codes and its transformer "

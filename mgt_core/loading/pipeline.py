@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..codecs.base import Codec
+from ..codecs.token_codec import TokenCodec
 from ..conditioning.text import TextEncoder
 from ..model import MGTModel
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """A loaded bundle. size: (height, width) in pixels that the model was trained at.
+    """A loaded bundle. size: (height, width) in pixels that the model was trained at, None for one of sound.
 
     text: None for models of classes, or where none was wanted. advice: a sentence on parts that go together though
     their authors load others, "" for none. source: file or folder of the transformer's weights, which may hold
@@ -19,8 +19,8 @@ class Pipeline:
 
     model: MGTModel
     text: TextEncoder | None
-    codec: Codec
-    size: tuple[int, int]
+    codec: TokenCodec
+    size: tuple[int, int] | None
     name: str
     source: Path | None = None
     advice: str = ""

@@ -137,6 +137,10 @@ class Patch(Settings, ABC):
         """Models (MGTModel) that it has evaluated in a run, beside the one it is attached to."""
         return ()
 
+    def with_companions(self, changed: Callable[[Any], Any]) -> "Patch":
+        """The same with others in the place of its companions, those that `changed` makes of them."""
+        return self
+
     def check(self, network: Backbone) -> None:
         """Raises MGTError for a network that it cannot act in."""
         if self.needs:

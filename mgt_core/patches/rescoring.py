@@ -1,6 +1,7 @@
 """Rescoring: tokens are drawn from, and rated by, what two models predict together."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,6 +39,9 @@ class Rescoring(Patch):
     @property
     def companions(self) -> tuple[MGTModel, ...]:
         return (self.rescorer,) if self.weight else ()
+
+    def with_companions(self, changed: Callable[[MGTModel], MGTModel]) -> "Rescoring":
+        return replace(self, rescorer=changed(self.rescorer))
 
     def check(self, network: Backbone) -> None:
         check_second(network, self.rescorer, "rescorer")

@@ -47,6 +47,14 @@ def image_seeds(seed: int | Sequence[int], batch: int) -> tuple[int, ...]:
     return tuple((seed + index) % SEED_SPAN for index in range(batch))
 
 
+def stage_seed(seed: int, stage: int) -> int:
+    """Of an image whose grid is filled in stages: the first is seeded as the image is, each other by a seed that has
+    nothing to do with those beside it."""
+    if not stage:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"stage/{seed}/{stage}".encode(), digest_size=8).digest(), "big")
+
+
 def image_generators(seeds: Sequence[int]) -> tuple[torch.Generator, ...]:
     """One CPU generator per seed."""
     return tuple(map(cpu_generator, seeds))
