@@ -17,7 +17,7 @@ from support.golden import OWN
 
 FAMILIES = (
     *("maskgit", "meissonic", "kin/muddit", "kin/dimo", "kin/editmgt"),
-    *("unified/dimoo", "unified/showo", "unified/mmada"),
+    *("unified/dimoo", "unified/showo", "unified/mmada", "audio/magnet"),
 )
 
 FILES = (  # each with what proves the same
@@ -46,6 +46,13 @@ FILES = (  # each with what proves the same
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's
     "meissonic/tome/deep_r0.5.*",  # deep_r0.25; the ratio of one half is tiny_1024's
     "meissonic/tome/tiny_1024_r0.25.*",  # tiny_1024_r0.5; the ratio of a quarter is the deep network's
+    "audio/magnet/codec_hf/*",  # compression_state_dict.bin, of the same codec; tests write it anew in this form
+    "audio/magnet/traces/default_steps.*",  # prompt_nonoverlap and topk, of fewer steps; schedule.json has the counts
+    "audio/magnet/traces/more_steps_stride1.*",  # prompt_stride1
+    "audio/magnet/traces/nonoverlap.*",  # prompt_nonoverlap, the same without a prompt
+    "audio/magnet/traces/null_text.*",  # conditioning has the null condition
+    "audio/magnet/traces/span1.*",  # span1_stride1, which is the same arrangement
+    "audio/magnet/traces/stride1.*",  # stride1_b2_cfg3, of two texts
     "unified/mmada/traces/t2i_[bln]*",  # Show-o's runs of two prompts, without guidance and of the line: one sampler
     "unified/dimoo/special_tokens.json",  # the tokenizer and the weights
     "unified/dimoo/traces/t2i_nocfg.*",  # the other runs
@@ -114,6 +121,8 @@ TENSORS = {
     # Rows after the last block and codes' logits of other cases stand for the widest tables.
     "unified/dimoo/forward.*": """*.logits tall.* sq.uncond.* *.attn_norm *.ff_norm *.q_proj *.v_proj *.block0.ff_out
         *.block0.attn_out rect.uncond.*""",
+    "audio/magnet/forward.*": "a.stage1.* a.stage0.layer* a.stage0.out_norm allmask.* b.stage0.*",
+    "audio/magnet/traces/*": "cond_logits uncond_logits",
     "unified/dimoo/vq.*": "sq.* *.margin *.*_raw *.vis_u8 paint[013].*",
     "unified/dimoo/traces/*": "step*.cond_logits step*.uncond_logits step*.*_logits_all step*.conf step*.keep_n",
     "unified/dimoo/traces/t2i_*": "step*.guided_logits",
