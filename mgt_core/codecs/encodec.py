@@ -239,7 +239,7 @@ class EnCodec(TokenCodec):
         """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books.
 
         among: [B, K, T] bool, the cells whose rows count, all by default; the first books alone make a rough sound."""
-        ids = self._checked(tokens)
+        ids = self.checked_tokens(tokens)
         ids = sent(ids, self.acquire())
         rows = [F.embedding(each, table) for each, table in zip(ids.unbind(1), self.tables, strict=True)]
         if among is not None:
@@ -261,7 +261,8 @@ class EnCodec(TokenCodec):
         self._check_finite(wave, "samples", made)
         return wave.float()
 
-    def _checked(self, tokens: TokenState | Tensor) -> Tensor:
+    def checked_tokens(self, tokens: TokenState | Tensor) -> Tensor:
+        """Ids [B, K, T]. Raises MGTError for what is none of this codec."""
         ids = self.ids_of(tokens, f"[batch, {self.books}, frames]")
         if ids.shape[1] != self.books or not ids.numel():
             raise MGTError(
