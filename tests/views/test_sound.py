@@ -196,7 +196,7 @@ def test_charts_show_every_cell_in_its_colour():
     tokens = torch.zeros(1, 2, 4, dtype=torch.long)
     state = mgt_core.TokenState(tokens, tokens.bool(), CODES, CODES, at, torch.zeros(1, 2, 4), makes=SOUND)
     drawn = sound.reveal_chart(state, 0.02)[0].reshape(-1, 3).unique(dim=0)
-    wanted = torch.tensor([colormaps["viridis"](step / 7)[:3] for step in range(8)])
+    wanted = torch.tensor([colormaps["viridis"](step / 7)[:3] for step in range(8)], dtype=torch.float32)
     assert (torch.cdist(wanted, drawn).amin(1) < 0.01).all()
 
 
