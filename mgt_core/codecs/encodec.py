@@ -88,7 +88,7 @@ PAD_MODES = ("constant", "reflect", "replicate")
 HIGHEST_RATE = 2**20  # samples per second
 LONGEST = 2**24 - 1  # samples of a sound: EncodecModel counts them in float32
 TOGETHER = 2**20  # samples of the sounds that are worked on at once, three of ten seconds at 32 kHz
-ALIVE = 4  # maps of the widest level that are held at once
+ALIVE = 5  # maps of the widest level that are held at once
 
 
 def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
