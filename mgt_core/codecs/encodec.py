@@ -20,7 +20,7 @@ from ..placement import compute_dtype, sent
 from ..pulse import beat_before
 from ..registry import CODECS
 from ..types import SOUND, TokenState
-from .base import convolutions
+from .base import convolutions, rounded
 from .token_codec import TokenCodec
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -254,7 +254,7 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(vectors)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
@@ -285,7 +285,7 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(wave)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.encoder(sent(part, device)) for part in wave.split(together)])
 
         latents = made()
