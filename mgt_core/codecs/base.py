@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..placement import compute_dtype, sent
 from ..plain import plain_whole
-from ..sampling.finite import all_finite, non_finite_origin
 from ..shares import checked_shares
 from ..types import TokenState
 from .token_codec import TokenCodec
@@ -35,14 +34,19 @@ def count(shapes: Shapes, name: str) -> int:
     return index
 
 
-@contextmanager
-def convolutions(tf32: bool) -> Iterator[None]:
+def convolutions(tf32: bool) -> AbstractContextManager[None]:
     """Whether a GPU may round what a float32 convolution multiplies to TF32, 10 bits of mantissa, where it can.
 
     Not to encode, where it moves latents across code borders. To decode it may: pictures stay 60 dB from float32's, and
     44 with bfloat16 (`python -m bench.speed.decode`); float16 has not the range for codecs that say `force_upcast`.
     """
-    where, name, values = cudnn_setting()
+    return rounded("conv", tf32)
+
+
+@contextmanager
+def rounded(kind: str, tf32: bool) -> Iterator[None]:
+    """The same for layers that cuDNN calls "conv" or "rnn"."""
+    where, name, values = cudnn_setting(kind)
     before = getattr(where, name)
     setattr(where, name, values[tf32])
     try:
@@ -51,10 +55,10 @@ def convolutions(tf32: bool) -> Iterator[None]:
         setattr(where, name, before)
 
 
-def cudnn_setting() -> tuple[Any, str, tuple[Any, Any]]:
-    """What holds it, its name, and its values for exact and TF32. Where torch has one for convolutions, the older one
-    cannot be read by who does not know how the two were set."""
-    newer = getattr(torch.backends.cudnn, "conv", None)
+def cudnn_setting(kind: str = "conv") -> tuple[Any, str, tuple[Any, Any]]:
+    """What holds it, its name, and its values for exact and TF32. Where torch has one for each kind, the older one
+    cannot be read by who does not know how they were set."""
+    newer = getattr(torch.backends.cudnn, kind, None)
     if hasattr(newer, "fp32_precision"):
         return newer, "fp32_precision", ("ieee", "tf32")
     return torch.backends.cudnn, "allow_tf32", (False, True)
@@ -222,12 +226,6 @@ class Codec(TokenCodec):
         device = self.acquire(direction.memory(pixels, cells))
         with convolutions(direction.tf32):
             return torch.cat([direction.tiled(sent(part, device), cells) for part in values.split(1)])
-
-    def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
-        """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
-        if not all_finite(made):
-            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
-            raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
 
     def _whole(self, values: Tensor, pixels: int, direction: Direction) -> Tensor:
         images = max(1, PIXELS_AT_ONCE // pixels)

@@ -7,16 +7,24 @@ from PIL import Image
 from torch import Tensor
 
 from ..codecs.base import Codec
-from ..types import TokenState
+from ..codecs.token_codec import TokenCodec
+from ..types import PICTURES, SOUND, TokenState, check_makes
+from .colours import checkerboard
+from .sound_preview import SoundPreviewer
 
 SAMPLES = 256  # codes decoded to learn the colours of all
-MASK_SHADES = (96, 128)  # two greys of the checkerboard that stands for masked cells
+
+
+def previewer_of(codec: TokenCodec) -> "Previewer | SoundPreviewer":
+    """What draws the tokens that a codec decodes."""
+    return SoundPreviewer(codec) if codec.makes == SOUND else Previewer(codec)
 
 
 class Previewer:
     """Draws token states. Keep one per run: it remembers the colours of the codebook."""
 
     def __init__(self, codec: Codec):
+        check_makes(PICTURES, "a preview of pictures", codec=codec)
         self.codec = codec
 
     @cached_property
@@ -39,6 +47,7 @@ class Previewer:
     def image(self, state: TokenState, full: bool = True, index: int = 0) -> Image.Image:
         """Image `index` of the batch. full: decode the known tokens, at [h * scale, w * scale] pixels;
         otherwise one pixel a token in the code's mean colour, at a small fraction of the cost."""
+        check_makes(PICTURES, "a preview of pictures", tokens=state)
         one = TokenState(
             state.tokens[index : index + 1], state.fixed[index : index + 1], state.mask_id, state.codebook_size
         )
@@ -60,11 +69,3 @@ class Previewer:
 def known_tokens(state: TokenState) -> Tensor:
     """[B, h, w] ids with 0 where masked."""
     return state.tokens.masked_fill(state.masked, 0)
-
-
-def checkerboard(shape: torch.Size, cell: int) -> Tensor:
-    """[H, W, 3] uint8, squares of half a cell."""
-    half = max(cell // 2, 1)
-    y, x = torch.arange(shape[0]) // half, torch.arange(shape[1]) // half
-    light = (y[:, None] + x[None]) % 2
-    return torch.where(light.bool(), MASK_SHADES[1], MASK_SHADES[0]).to(torch.uint8)[..., None].expand(-1, -1, 3)
