@@ -128,6 +128,11 @@ class Backbone(nn.Module, Published):
         of `tokens` [B, h, w] beside it (sampling/stages.py)."""
         raise NotImplementedError
 
+    @property
+    def shared(self) -> "Backbone":
+        """The network whose weights a view has, by which is kept what is made of them; any other network itself."""
+        return self
+
     def fit_codec(self, codec: Any) -> None:
         """Told once, when both are loaded, by the codec that its tokens are of."""
 
