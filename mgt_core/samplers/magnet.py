@@ -120,9 +120,9 @@ class Spans(Sampler):
     def drawn(self, run: Run, index: int, spans: Arrangement, masked: Tensor) -> Drawn:
         """A draw of the cells that count in a score, given ones among them."""
         wanted = spans.looked_at(masked)
-        if torch.equal(wanted, masked):
-            return run.draw(index)
         counts = wanted.sum(1).tolist()
+        if counts == list(run.left):
+            return run.draw(index)
         return run.draw(index, counts=counts, wanted=sent(wanted, run.device), masked=run.left)
 
 
