@@ -175,8 +175,8 @@ class MAGNeT(Backbone):
         books = self.config.books
         if not 0 <= stage < books or tokens.ndim != 3 or tokens.shape[1] != books:
             raise MGTError(
-                f"stage {stage} is asked for of tokens of shape {list(tokens.shape)}; this model has {books} code books, "
-                "counted from 0"
+                f"stage {stage} is asked for of tokens of shape {list(tokens.shape)}; this model has {books} code "
+                "books, counted from 0"
             )
         view = copy.copy(self)
         view.stage, view.context = stage, tokens
@@ -236,8 +236,8 @@ class MAGNeT(Backbone):
         return text.to(dtype), visible, pooled
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        """tokens: [B, 1, T] of the stage's book. Nothing is read of the stage but what is prepared, so that compiled and
-        recorded code serves all of them."""
+        """tokens: [B, 1, T] of the stage's book. Nothing is read of the stage but what is prepared: code that is compiled
+        or recorded serves all of them."""
         x = (prepared.beside + F.embedding(tokens[:, 0], prepared.table)).to(prepared.table.dtype)
         if hooks.perturb is not None:
             x = hooks.perturb(x[:, None])[:, 0]
