@@ -125,7 +125,8 @@ class TokenMerging(Patch):
 
     ratio: share of the image tokens that is merged away (0.25 in the authors' demo); all but the destinations at the
     most (0.75 with stride 2 x 2). stride: rows and columns of a window; of a sound's frames columns alone count.
-    random: a random destination in each window, else its first cell. seed: of the random destinations, which are the same for every image of a batch.
+    random: a random destination in each window, else its first cell. seed: of the random destinations, which are the
+    same for every image of a batch.
     refresh: blocks that use one matching before it is computed again (5 in the authors' code), counted
     from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block
     merge in those, whatever is said here. part: what runs merged.

@@ -183,6 +183,11 @@ class MAGNeT(Backbone):
         view.__dict__["of"] = self.shared  # not as a module of its own
         return view
 
+    def each_repeated(self, times: int) -> "MAGNeT":
+        if self.stage is None:
+            return self
+        return self.shared.at_stage(self.stage, self.context.repeat_interleave(times, 0))
+
     @property
     def shared(self) -> Backbone:
         return self.__dict__.get("of", self)
@@ -236,8 +241,8 @@ class MAGNeT(Backbone):
         return text.to(dtype), visible, pooled
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        """tokens: [B, 1, T] of the stage's book. Nothing is read of the stage but what is prepared: code that is compiled
-        or recorded serves all of them."""
+        """tokens: [B, 1, T] of the stage's book. Of the stage nothing is read but what is prepared: code that is
+        compiled or recorded serves all of them."""
         x = (prepared.beside + F.embedding(tokens[:, 0], prepared.table)).to(prepared.table.dtype)
         if hooks.perturb is not None:
             x = hooks.perturb(x[:, None])[:, 0]
