@@ -23,7 +23,7 @@ from ..settings import from_json
 from ..types import PICTURES
 from .beside import with_tensors_beside
 from .building import told_of
-from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer, language_in
+from .compose import Elsewhere, Layout, Source, find_layout, find_text, language_in, tokenizer_for
 from .disk import read_json
 from .downloads import told_of_downloads
 from .layouts import find_bundle
@@ -91,7 +91,7 @@ def load_text_encoder(
     with told_of_downloads(source, tokenizer):
         path = find_bundle(source, "text_encoder")
         part = find_text(path, [], read_part)
-        words = find_tokenizer(tokenizer, [], part.path)
+        words = tokenizer_for(part, tokenizer, [])
         language = language_in(path, read_part)
     return text_of(part, words, language, pick_dtype(dtype, device), device)
 

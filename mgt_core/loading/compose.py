@@ -18,7 +18,7 @@ from .hub import name_of
 from .layouts import BUILT_IN, CODEC, LANGUAGE, Look, find_bundle, find_part, folder_of, the_part, transformer_at
 from .part import Part, as_codec, as_language, as_text_encoder, as_transformer, read_part
 from .weights import shapes_of
-from .words import EXPECTED, has_words, with_words
+from .words import EXPECTED, SPIECE, has_words, with_words
 
 Source = str | os.PathLike
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
@@ -68,7 +68,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
     text = tokenizer = language = None
     if elsewhere.text and "hidden" in transformer.kind.condition_fields:
         text = find_text(elsewhere.text_encoder, places, look)
-        tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
+        tokenizer = tokenizer_for(text, elsewhere.tokenizer, places)
         if transformer.kind.reads_language:
             language = find_language(places, look)
     elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
@@ -154,6 +154,23 @@ def language_in(place: Path, look: Look) -> Part | None:
     kinds = map(LANGUAGE_ENCODERS.get, LANGUAGE_ENCODERS)
     kind = next((kind for kind in kinds if kind.recognizes(part.config, shapes_of(part.stored))), None)
     return as_language(part if kind is None else replace(part, kind=kind))
+
+
+def tokenizer_for(text: Part, given: Source | None, places: Sequence[Path]) -> Path:
+    if text.kind.has_words:
+        return own_tokenizer(given, text.path)
+    return find_tokenizer(given, places, text.path)
+
+
+def own_tokenizer(given: Source | None, text_encoder: Path) -> Path:
+    """The folder of a tokenizer.json, which lies with the text encoder, as T5 is published."""
+    beside = folder_of(text_encoder)
+    place = beside if given is None else find_bundle(given, "tokenizer")
+    for folder in (place, place / "tokenizer"):
+        if is_file(folder / "tokenizer.json"):
+            return folder
+    older = f" and {SPIECE} is not read" if is_file(place / SPIECE) else ""
+    raise MGTError(f"{place} has no tokenizer.json{older}; put that of the text encoder's repository there")
 
 
 def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: Path) -> Path:
