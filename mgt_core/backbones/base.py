@@ -89,6 +89,11 @@ class Backbone(nn.Module, Published):
         """`config` with what files beside the weights say, a folder or a file."""
         return config
 
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
+        return ""
+
     @property
     def rows_taken(self) -> Mapping[str, slice]:
         """Of tensors that a file may hold with more rows than the network has a place for, those that it takes."""

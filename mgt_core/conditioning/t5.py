@@ -1,4 +1,4 @@
-"""T5's encoder as MAGNeT reads prompts with it (arXiv 2401.04577): its last states, where nothing is cut or filled up."""
+"""T5 as MAGNeT reads prompts with it (arXiv 2401.04577): its last states, with nothing cut off or filled up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Models that another model names, where people put them: in its folder or beside it, by the name of their repository."""
+"""Models that another model names, where people put them: in its folder or beside it, by their repository."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ LONGEST = 100  # characters of a name
 PARTS = 2  # owner and name
 
 
-def neighbour(places: Iterable[Path], *names: str) -> Path | None:
-    """The files of the first of some models (repositories such as "google-t5/t5-base", or names alone) that lies in one
-    of `places` or beside it: in a folder of its name, in one of its owner's, or as a cache of huggingface_hub has it.
+def neighbour(name: str, places: Iterable[Path], shelves: Iterable[Path] = ()) -> Path | None:
+    """The files of a model (a repository such as "google-t5/t5-base") that lies in one of `places` or beside it, or in
+    one of `shelves`: in a folder of its name, in one of its owner's, or as a cache of huggingface_hub has it.
 
-    Names come out of files: none that leads elsewhere is followed."""
-    spelled = [spelling for name in names if is_name(name) for spelling in spellings(name)]
-    found = (entered(folder / name) for folder in homes(places) for name in spelled)
+    The name comes out of a file: none that leads elsewhere is followed."""
+    spelled = spellings(name) if is_name(name) else ()
+    found = (entered(folder / spelling) for folder in (*homes(places), *shelves) for spelling in spelled)
     return next(filter(is_dir, found), None)
 
 
