@@ -131,6 +131,15 @@ class Backbone(nn.Module, Published):
         of `tokens` [B, h, w] beside it (sampling/stages.py)."""
         raise NotImplementedError
 
+    @property
+    def shared(self) -> "Backbone":
+        """The network whose weights a view has, by which is kept what is made of them; any other network itself."""
+        return self
+
+    def each_repeated(self, times: int) -> "Backbone":
+        """For so many candidates of every image, one below the other: a view that holds tokens has them as often."""
+        return self
+
     def fit_codec(self, codec: Any) -> None:
         """Told once, when both are loaded, by the codec that its tokens are of."""
 
