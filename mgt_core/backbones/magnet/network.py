@@ -65,7 +65,7 @@ class MAGNeT(Backbone):
     self_guidance_branch = MagnetBranch
     condition_fields = ("hidden",)
     condition_options = ("visible",)
-    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention"})
+    supports = frozenset({"merging", "cache", "top_down", "taps", "perturb", "skip", "attention", "stages"})
     refusals = MappingProxyType(
         {
             "reference": "it makes sound, and looks at no picture",
