@@ -48,8 +48,8 @@ def run(case: str) -> tuple[MAGNeT, torch.Tensor, dict[str, torch.Tensor]]:
     handles = []
     for index in range(view.config.layers):
         layer = LAYER.format(index)
-        for part, recorded in ((".self_attn", "self_attn"), (".cross_attention", "cross_attention"), (".linear2", "ff")):
-            handles.append(parts[layer + part].register_forward_hook(keep(made, f"layer{index}.{recorded}")))
+        for part, recorded in (("self_attn", "self_attn"), ("cross_attention", "cross_attention"), ("linear2", "ff")):
+            handles.append(parts[f"{layer}.{part}"].register_forward_hook(keep(made, f"layer{index}.{recorded}")))
         handles.append(parts[layer].register_forward_hook(keep(made, f"layer{index}.out")))
     handles.append(parts[LAYER.format(0)].register_forward_pre_hook(lambda _, given: made.update(input=given[0])))
     prepared = view.prepare(mgt_core.Condition(hidden=text), (1, tokens.shape[2]))
