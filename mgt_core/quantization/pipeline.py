@@ -97,6 +97,8 @@ def quantize_codec(codec: Codec, quantization: str | Scheme | None) -> Codec:
     scheme = weights_only(quantization)
     if scheme is not None and scheme.format == "asym_w4a8_int8":
         raise MGTError("the codec's convolutions take 8 bits; accepted are w8a16 and fp8")
+    if scheme is not None and not scheme.chosen(codec.network, True):  # EnCodec makes its weights as it computes
+        raise MGTError("the codec has no layers that can be packed; load it as it is")
     return codec if scheme is None else replace(codec, network=packed(codec.network, scheme, True), placement=None)
 
 
