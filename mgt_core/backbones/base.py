@@ -3,6 +3,7 @@
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -91,6 +92,15 @@ class Backbone(nn.Module, Published):
         """`config` with what files beside the weights say, a folder or a file."""
         return config
 
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
+        return ""
+
+    def saved_config(self) -> dict:
+        """Its config as `configure` reads it out of a file again."""
+        return asdict(self.config) if is_dataclass(self.config) else dict(self.config)
+
     @property
     def rows_taken(self) -> Mapping[str, slice]:
         """Of tensors that a file may hold with more rows than the network has a place for, those that it takes."""
@@ -131,6 +141,10 @@ class Backbone(nn.Module, Published):
     @property
     def shared(self) -> "Backbone":
         """The network whose weights a view has, by which is kept what is made of them; any other network itself."""
+        return self
+
+    def each_repeated(self, times: int) -> "Backbone":
+        """For so many candidates of every image, one below the other: a view that holds tokens has them as often."""
         return self
 
     def fit_codec(self, codec: Any) -> None:

@@ -22,8 +22,8 @@ BITS = {  # a number of each type that safetensors knows
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies, its name there and its shape. first: None for the whole of it; else it is some of the rows of
-    a tensor there, from this one on. metadata: what the header of its file says beside."""
+    """Where a tensor lies, its name there and its shape. metadata: what the header of its file says beside. first: the
+    row that some of its rows begin with, of which alone the rest is said; None for all of it."""
 
     file: Path
     name: str

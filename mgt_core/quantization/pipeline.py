@@ -12,7 +12,7 @@ from ..conditioning.text import TextEncoder
 from ..errors import MGTError
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
-from ..types import SOUND, UNCONDITIONAL, Condition
+from ..types import UNCONDITIONAL, Condition
 from .calibration import PROMPTS, Calibration, CalibrationRun
 from .later import calibrate_packed, treated
 from .quantize import apply, quantize
@@ -99,8 +99,8 @@ def quantize_codec(codec: Codec, quantization: str | Scheme | None) -> Codec:
         raise MGTError("the codec's convolutions take 8 bits; accepted are w8a16 and fp8")
     if scheme is None:
         return codec
-    if codec.makes == SOUND:  # convolutions in time and an LSTM: no layer that a format packs
-        raise MGTError("the codec of sound has no layers that can be packed; its quantization has to be none")
+    if not scheme.chosen(codec.network, True):  # EnCodec: convolutions in time and an LSTM
+        raise MGTError("the codec has no layers that can be packed; its quantization has to be none")
     return replace(codec, network=packed(codec.network, scheme, True), placement=None)
 
 

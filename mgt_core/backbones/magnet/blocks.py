@@ -5,7 +5,6 @@ the other in a single tensor there (`in_proj_weight`) and are layers of their ow
 step, keys and values of the text are computed once a run.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

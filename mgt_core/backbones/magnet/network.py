@@ -29,7 +29,7 @@ from ..hooks import NO_HOOKS, Hooks
 from ..merge import NO_MERGES
 from .blocks import Layer, Reach, Words, near_frames, sinusoid, thirds
 from .branch import MagnetBranch
-from .config import TEXT, MagnetConfig, Shapes
+from .config import LM, OWN_LM, TEXT, MagnetConfig, Shapes, text_repository
 
 FRAME_RATE = 50  # frames a second of the codecs that it is published with
 SHARES = {4: (20, 10, 10, 10)}  # of a run's steps by the number of books, as published; else the first takes two
@@ -94,7 +94,16 @@ class MAGNeT(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: Shapes) -> bool:
+        if config.get(LM, OWN_LM) != OWN_LM:  # MusicGen, whose tensors have the same names
+            return False
         return {"emb.0.weight", "linears.0.weight", "transformer.layers.0.norm_cross.weight", TEXT} <= shapes.keys()
+
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        return text_repository(config)
+
+    def saved_config(self) -> dict:
+        return self.config.as_xp()
 
     @classmethod
     def configure(cls, config: dict, shapes: Shapes) -> MagnetConfig:
@@ -175,13 +184,18 @@ class MAGNeT(Backbone):
         books = self.config.books
         if not 0 <= stage < books or tokens.ndim != 3 or tokens.shape[1] != books:
             raise MGTError(
-                f"stage {stage} is asked for of tokens of shape {list(tokens.shape)}; this model has {books} code books, "
-                "counted from 0"
+                f"stage {stage} is asked for of tokens of shape {list(tokens.shape)}; this model has {books} code "
+                "books, counted from 0"
             )
         view = copy.copy(self)
         view.stage, view.context = stage, tokens
         view.__dict__["of"] = self.shared  # not as a module of its own
         return view
+
+    def each_repeated(self, times: int) -> "MAGNeT":
+        if self.stage is None:
+            return self
+        return self.shared.at_stage(self.stage, self.context.repeat_interleave(times, 0))
 
     @property
     def shared(self) -> Backbone:
@@ -236,8 +250,8 @@ class MAGNeT(Backbone):
         return text.to(dtype), visible, pooled
 
     def features(self, tokens: Tensor, timestep: Tensor, prepared: Prepared, hooks: Hooks = NO_HOOKS) -> Tensor:
-        """tokens: [B, 1, T] of the stage's book. Nothing is read of the stage but what is prepared, so that compiled and
-        recorded code serves all of them."""
+        """tokens: [B, 1, T] of the stage's book. Of the stage nothing is read but what is prepared: code that is
+        compiled or recorded serves all of them."""
         x = (prepared.beside + F.embedding(tokens[:, 0], prepared.table)).to(prepared.table.dtype)
         if hooks.perturb is not None:
             x = hooks.perturb(x[:, None])[:, 0]
