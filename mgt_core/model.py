@@ -32,7 +32,7 @@ from .plain import plain_number, plain_whole
 from .quantization.schemes import Scheme
 from .room import Room
 from .settings import construct
-from .types import PICTURES, SOUND, Condition, TokenState, micro_conditions
+from .types import COUNTED, PICTURES, SOUND, Condition, TokenState, micro_conditions
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,12 @@ class MGTModel:
         """What its tokens stand for, PICTURES or SOUND."""
         return self.network.makes
 
+    def check_makes(self, wanted: str) -> None:
+        """Raises MGTError for a model whose tokens stand for something else."""
+        if self.makes != wanted:
+            own = "MGT Empty Sound Tokens (empty_sound)" if self.makes == SOUND else "MGT Empty Tokens (empty_tokens)"
+            raise MGTError(f"this model makes {self.makes}, not {wanted}; runs of it begin with {own}")
+
     @property
     def in_stages(self) -> bool:
         """Whether the rows of its grid are filled one after the other (sampling/stages.py)."""
@@ -140,7 +146,8 @@ class MGTModel:
 
     def each_repeated(self, images: int, times: int) -> "MGTModel":
         """With patches for so many candidates of each of `images` (Settings.each_repeated)."""
-        return replace(self, patches=tuple(patch.each_repeated(images, times) for patch in self.patches))
+        patches = tuple(patch.each_repeated(images, times) for patch in self.patches)
+        return replace(self, network=self.network.each_repeated(times), patches=patches)
 
     def patch(self, slot: str) -> Patch | None:
         """What is attached in `slot`, which is the registered name of most patches."""
@@ -256,8 +263,7 @@ class MGTModel:
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-        if self.makes != PICTURES:
-            raise MGTError(f"this model makes {self.makes}, not pictures: its tokens are those of empty_sound")
+        self.check_makes(PICTURES)
         unit, height, width = self.side_unit, plain_whole(height), plain_whole(width)
         if self.only_size not in (None, (height, width)):
             own = " x ".join(map(str, self.only_size))
@@ -326,7 +332,7 @@ class MGTModel:
             size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
             condition = condition.with_micro(micro_conditions(size).expand(condition.batch, -1))
         self.network.check_condition(condition, role)
-        return Condition(**{name: getattr(condition, name) for name in read}).expand(batch)
+        return Condition(**{name: getattr(condition, name) for name in read}).expand(batch, COUNTED[self.makes])
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor, condition: Condition, timestep: Tensor | float) -> Tensor:

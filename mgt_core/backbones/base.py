@@ -126,6 +126,10 @@ class Backbone(nn.Module, Published):
         of `tokens` [B, h, w] beside it (sampling/stages.py)."""
         raise NotImplementedError
 
+    def each_repeated(self, times: int) -> "Backbone":
+        """For so many candidates of each image, one below the other, where it sees other rows of every image."""
+        return self
+
     def fit_codec(self, codec: Any) -> None:
         """Told once, when both are loaded, by the codec that its tokens are of."""
 
