@@ -20,7 +20,7 @@ from .plain import plain_whole
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
 from .shares import checked_shares
-from .types import PICTURES, TokenState, check_count
+from .types import TokenState, check_count
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 
@@ -35,7 +35,6 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
-    model.check_makes(PICTURES)
     codec.check_codes(model.codebook_size, "this model has")
     height, width = image.shape[1:3]
     if (good := model.good_size(height, width)) != (height, width):
@@ -112,7 +111,6 @@ def padding_cells(model: MGTModel, sides: Sides) -> Sides:
 
     Raises MGTError for a side that is no multiple of the model's unit.
     """
-    model.check_makes(PICTURES)
     unit = model.side_unit
     sides = [plain_whole(side) for side in several("sides", sides, "four numbers, left, top, right and bottom", 4)]
     for name, side in zip(("left", "top", "right", "bottom"), sides, strict=True):

@@ -95,12 +95,6 @@ class MGTModel:
         """What its tokens stand for, PICTURES or SOUND."""
         return self.network.makes
 
-    def check_makes(self, wanted: str) -> None:
-        """Raises MGTError for a model whose tokens stand for something else."""
-        if self.makes != wanted:
-            own = "MGT Empty Sound Tokens (empty_sound)" if self.makes == SOUND else "MGT Empty Tokens (empty_tokens)"
-            raise MGTError(f"this model makes {self.makes}, not {wanted}; runs of it begin with {own}")
-
     @property
     def in_stages(self) -> bool:
         """Whether the rows of its grid are filled one after the other (sampling/stages.py)."""
@@ -263,7 +257,8 @@ class MGTModel:
 
     def grid_for(self, height: int, width: int) -> tuple[int, int]:
         """Token grid of an image. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-        self.check_makes(PICTURES)
+        if self.makes != PICTURES:
+            raise MGTError(f"this model makes {self.makes}, not pictures: its tokens are those of empty_sound")
         unit, height, width = self.side_unit, plain_whole(height), plain_whole(width)
         if self.only_size not in (None, (height, width)):
             own = " x ".join(map(str, self.only_size))

@@ -143,7 +143,7 @@ def needed_conditions(
     guidances: set[float],
     paces: Sequence[int],
 ) -> dict[str, ConditionInput | None]:
-    """Both conditions, complete for this run, or None for one that no step looks at. paces: steps of each of its stages.
+    """Both conditions, complete for this run, or None for one that no step looks at. paces: steps of its stages.
 
     Raises MGTError for one that is needed and missing, and for cells that no condition reaches.
     """
