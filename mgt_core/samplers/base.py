@@ -70,6 +70,10 @@ class Sampler(Settings, ABC):
         """The same with others in the place of the models that it evaluates itself, as `changed` makes them."""
         return self
 
+    def cut(self, model: MGTModel, state: TokenState) -> TokenState:
+        """What is filled of a grid that a model fills in stages; told once, before the first of them."""
+        return state
+
     @abstractmethod
     def loop(self, run: Run) -> None:
         """Take `run` from its first step to its last."""
