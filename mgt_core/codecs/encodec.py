@@ -10,6 +10,7 @@ from math import ceil, log2, prod
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
@@ -220,33 +221,41 @@ class EnCodec(TokenCodec):
             ratio *= factor
         return ALIVE * most * compute_dtype(self.network).itemsize
 
-    @torch.inference_mode()
     def decode(self, tokens: TokenState | Tensor) -> Tensor:
         """Tokens (a state, or ids [B, K, T]) -> wave [B, 1, T * scale] float32, as the network gives it: it may go
         beyond -1 and 1.
 
         Raises MGTError when cells are still masked, ids are not in the code books, or tokens are not of this codec."""
+        return self.decode_vectors(self.vectors(tokens))
+
+    @torch.inference_mode()
+    def vectors(self, tokens: TokenState | Tensor, among: Tensor | None = None) -> Tensor:
+        """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books.
+
+        among: [B, K, T] bool, the cells whose rows count, all by default; the first books alone make a rough sound."""
         ids = self._checked(tokens)
-        samples = ids.shape[2] * self.scale
-        together = max(1, TOGETHER // max(1, samples))
-        device = self.acquire(min(together, len(ids)) * self.memory(samples))
+        ids, total = sent(ids, self.acquire()), torch.zeros(())
+        for book, layer in enumerate(self.network.quantizer.layers):
+            rows = F.embedding(ids[:, book], layer.codebook.embed)
+            if among is not None:
+                rows = rows * among[:, book, :, None].to(rows)
+            total = total.to(rows) + rows
+        return total.transpose(1, 2)
+
+    @torch.inference_mode()
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """[B, D, T] -> wave [B, 1, T * scale] float32."""
+        samples = vectors.shape[2] * self.scale
+        together = max(1, TOGETHER // samples)
+        device = self.acquire(min(together, len(vectors)) * self.memory(samples))
 
         def made() -> Tensor:
             with convolutions(tf32=False):
-                parts = [sent(part, device) for part in ids.split(together)]
-                return torch.cat([self.network.decoder(self._vectors(part)) for part in parts])
+                return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
         self._check_finite(wave, "sound", made)
         return wave.float()
-
-    @torch.inference_mode()
-    def vectors(self, tokens: TokenState | Tensor) -> Tensor:
-        """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books."""
-        return self._vectors(sent(self._checked(tokens), self.acquire()))
-
-    def _vectors(self, ids: Tensor) -> Tensor:
-        return self.network.quantizer.decode(ids.transpose(0, 1))
 
     def _checked(self, tokens: TokenState | Tensor) -> Tensor:
         ids = self.ids_of(tokens, f"[batch, {self.books}, frames]")
