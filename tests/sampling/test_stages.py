@@ -355,8 +355,6 @@ def test_sizes_are_told_in_seconds():
     "ask",
     [
         lambda: MODEL.grid_for(64, 64),
-        lambda: mgt_core.pad_tokens(MODEL, given(), (3, 0, 0, 0)),
-        lambda: mgt_core.encode_image(MODEL, PIPE.codec, torch.rand(1, 64, 64, 3)),
     ],
 )
 def test_what_is_for_pictures_says_so(ask):

@@ -119,13 +119,14 @@ def text(batch: int = 1, seed: int = 0, length: int = 4) -> mgt_core.Condition:
 
 
 def empty(batch: int = 1, frames: int = FRAMES, books: int = BOOKS) -> mgt_core.TokenState:
-    return mgt_core.empty_state(batch, (books, frames), CODES, CODES)
+    return mgt_core.empty_state(batch, (books, frames), CODES, CODES, SOUND)
 
 
 def given(batch: int = 1, seed: int = 0, frames: int = FRAMES, **settings) -> mgt_core.TokenState:
     """Random codes in every cell, none of them fixed."""
     tokens = torch.randint(CODES, (batch, BOOKS, frames), generator=torch.Generator().manual_seed(seed))
-    return mgt_core.TokenState(tokens, torch.zeros_like(tokens, dtype=torch.bool), CODES, CODES, **settings)
+    fixed = torch.zeros_like(tokens, dtype=torch.bool)
+    return mgt_core.TokenState(tokens, fixed, CODES, CODES, makes=SOUND, **settings)
 
 
 def run(model=None, state=None, positive=None, negative=None, **settings) -> mgt_core.TokenState:
