@@ -14,7 +14,7 @@ from mgt_core.types import SOUND, UNCONDITIONAL
 
 from .device import DEVICE
 
-BOOKS, FRAMES, CODES, WIDTH = 3, 8, 6, 16
+BOOKS, FRAMES, CODES, WIDTH = 3, 9, 6, 16
 SHARES = (20, 10, 10)
 RATE, HOP = 100, 10
 
@@ -46,7 +46,7 @@ class Staged(Backbone):
         self.heads = nn.ModuleList(nn.Linear(WIDTH, CODES) for _ in range(books))
         generator = torch.Generator().manual_seed(seed)
         for value in self.parameters():
-            value.data = torch.randn(value.shape, generator=generator) * (0.3 if value.ndim > 1 else 0.1)
+            value.data = torch.randn(value.shape, generator=generator) * (0.2 if value.ndim > 1 else 0.1)
 
     @staticmethod
     def recognizes(config: dict, shapes: dict[str, tuple[int, ...]]) -> bool:
