@@ -15,6 +15,7 @@ from torch import Tensor
 from ..conditioning.parts import ConditionInput, Conditions
 from ..errors import MGTError
 from ..model import MGTModel
+from ..placement import sent
 from ..types import Callback, Step, TokenState
 from .draws import stage_seed
 
@@ -114,11 +115,16 @@ class Filled:
         if self.told is None:
             return None
 
+        done, before = self.done, self.state
+        grids: list[Tensor] = []  # the whole one, sent to where steps have their row: nobody waits for it at each
+
         def tell(step: Step) -> None:
-            self.last, done, before = step, self.done, self.state
+            self.last = step
             # Several candidates, one after the other, take their stage's share of the whole.
             index = step.index if step.total <= steps else step.index * steps // step.total
-            tokens = before.tokens.to(step.tokens.device, copy=True)
+            if not grids:
+                grids.append(sent(before.tokens, step.tokens.device))
+            tokens = grids[0].clone()
             tokens[:, stage : stage + 1] = step.tokens
             self.told(
                 replace(
