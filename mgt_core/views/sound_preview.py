@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..codecs.encodec import EnCodec
-from ..types import TokenState
+from ..types import SOUND, TokenState, check_makes
 from .colours import checkerboard, colour_map
 from .spectrum import loudness, shares_of
 
@@ -23,25 +23,26 @@ class SoundPreviewer:
     """Draws token states of sound. Keep one per run: it remembers the colours of the code books."""
 
     def __init__(self, codec: EnCodec):
+        check_makes(SOUND, "a preview of sound", codec=codec)
         self.codec = codec
 
     @cached_property
     def colours(self) -> Tensor:
         """[K, V, 3] uint8 on the CPU: codes of a book by their place along the three directions in which its rows
         differ most, so that what is alike has like colours."""
-        books = [layer.codebook.embed.detach().float().cpu() for layer in self.codec.network.quantizer.layers]
-        return torch.stack([(by_directions(rows) * 255).round().to(torch.uint8) for rows in books])
+        books = [by_directions(rows.float().cpu()) for rows in self.codec.tables]
+        return (torch.stack(books) * 255).round().to(torch.uint8)
 
     def image(self, state: TokenState, full: bool = True, index: int = 0) -> Image.Image:
         """Sound `index` of the batch: a row of pixels for each code book, the first one on top, a colour a code. full:
         above it the spectrum of what the known tokens decode to, low frequencies below; frames of which nothing is
         known are shown as such."""
         tokens = state.tokens[index : index + 1]
+        ids = self.codec.checked_tokens(tokens.masked_fill(tokens == state.mask_id, 0))[0].cpu()
         known = (tokens != state.mask_id).cpu()[0]
         frames = tokens.shape[2]
         width = min(max(1, min(WIDEST, round(COLUMNS / frames))) * frames, MOST_COLUMNS)
         column = torch.arange(width) * frames // width  # the frame that each column of pixels shows
-        ids = tokens[0].cpu().masked_fill(~known, 0)
         pixels = self.colours[torch.arange(len(ids))[:, None], ids][:, column].repeat_interleave(ROW, 0)
         parts = [covered(pixels, known[:, column].repeat_interleave(ROW, 0))]
         if full:
