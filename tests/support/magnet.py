@@ -1,12 +1,15 @@
-"""Small MAGNeTs with random weights, conditions and tokens for them."""
+"""Small MAGNeTs with random weights, conditions and tokens for them; and the golden one, as it is decoded."""
 
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
 import torch
+import yaml
 from torch import Tensor
 
 from mgt_core import Condition, MGTModel, TokenState, empty_state
-from mgt_core.backbones.magnet.config import MagnetConfig
+from mgt_core.backbones.magnet.config import TEXT, MagnetConfig
 from mgt_core.backbones.magnet.network import MAGNeT
 from mgt_core.sampling.draws import cpu_generator
 
@@ -55,3 +58,22 @@ def logits_at(network: MAGNeT, stage: int, tokens: Tensor, condition: Condition,
     view = network.at_stage(stage, tokens)
     prepared = view.prepare(condition, (1, tokens.shape[2]))
     return view.head(view.features(tokens[:, stage : stage + 1], NOW, prepared, **hooks))[:, 0]
+
+
+@cache
+def after_projection(folder: Path) -> MGTModel:
+    """Which takes rows of text as they are after its projection."""
+    held = torch.load(folder / "state_dict.bin", weights_only=True)
+    stored = {name: value.float() for name, value in held["best_state"].items()}
+    width = stored[TEXT].shape[0]
+    stored |= {TEXT: torch.eye(width), TEXT.replace("weight", "bias"): torch.zeros(width)}
+    config = yaml.safe_load(held["xp.cfg"])
+    network = MAGNeT(MAGNeT.configure(config, {name: tuple(value.shape) for name, value in stored.items()}))
+    parts = {
+        own: value if rows is None else value[rows]
+        for name, value in stored.items()
+        for own, rows in MAGNeT.divided(name, tuple(value.shape)).items()
+    }
+    network.load_state_dict(parts)
+    own = network.published_settings
+    return MGTModel(network.eval().to(DEVICE), pixels_per_token=32, sample_rate=1600, defaults=own)
