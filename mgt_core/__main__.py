@@ -15,8 +15,9 @@ from .errors import MGTError
 from .files import system_reason
 from .interrupted import CANCELLED
 
-NO_MEMORY = "there is not enough memory for this; take a smaller model, batch or picture, or end other programs"
-NO_GPU_MEMORY = "there is not enough GPU memory for this; take a smaller model, batch or picture, or --device cpu"
+LESS = "take a smaller model or batch, a smaller picture, a shorter sound"
+NO_MEMORY = f"there is not enough memory for this; {LESS}, or end other programs"
+NO_GPU_MEMORY = f"there is not enough GPU memory for this; {LESS}, or --device cpu"
 
 
 def main(arguments: list[str] | None = None) -> int:

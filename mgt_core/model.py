@@ -32,7 +32,7 @@ from .plain import plain_number, plain_whole
 from .quantization.schemes import Scheme
 from .room import Room
 from .settings import construct
-from .types import PICTURES, SOUND, Condition, TokenState, micro_conditions
+from .types import COUNTED, PICTURES, SOUND, Condition, TokenState, micro_conditions
 
 log = logging.getLogger(__name__)
 
@@ -327,7 +327,7 @@ class MGTModel:
             size = (grid[0] * self.pixels_per_token, grid[1] * self.pixels_per_token)
             condition = condition.with_micro(micro_conditions(size).expand(condition.batch, -1))
         self.network.check_condition(condition, role)
-        return Condition(**{name: getattr(condition, name) for name in read}).expand(batch)
+        return Condition(**{name: getattr(condition, name) for name in read}).expand(batch, COUNTED[self.makes])
 
     @torch.inference_mode()
     def logits(self, tokens: Tensor, condition: Condition, timestep: Tensor | float) -> Tensor:

@@ -17,7 +17,7 @@ from .samplers.base import Sampler
 from .sampling.draws import image_seeds
 from .sampling.stages import fill_by_stages, stage_steps
 from .schedules.base import MaskSchedule, schedule_from
-from .types import PICTURES, SOUND, Callback, TokenState, check_makes
+from .types import COUNTED, ONE, PICTURES, SOUND, Callback, TokenState, check_makes
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,9 @@ def settle(
     own |= getattr(sampler, "recommends", {})
     if schedule is None:
         schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
-    steps, cfg = own["steps"] if steps is None else steps, own["cfg"] if cfg is None else cfg
+    if steps is None:  # samplers that recommend fewer think of one stage
+        steps = max(own["steps"], len(model.stage_shares))
+    cfg = own["cfg"] if cfg is None else cfg
     steps, cfg = whole_number("steps", steps, 1, 100_000), finite_number("cfg", cfg, 0, 1000)
     made, fitted = getattr(sampler, "steps_made", int), getattr(sampler, "fitted", lambda own: sampler)
     steps = sum(map(made, stage_steps(model, steps))) if model.in_stages else made(steps)
@@ -101,17 +103,16 @@ def sample(
     if callback is not None and (not callable(callback) or isinstance(callback, type)):
         raise MGTError(f"callback is {callback!r}; expected something that can be called")
     run = settle(model, state, sampler=sampler, schedule=schedule, steps=steps, cfg=cfg, **options)
-    steps, sampler, seeds = run.steps, run.sampler, image_seeds(seed, state.batch)
-    if getattr(sampler, "reward", None) is not None and model.makes != PICTURES:
+    steps, sampler, seeds = run.steps, run.sampler, image_seeds(seed, state.batch, COUNTED[model.makes])
+    if getattr(sampler, "looks", False) and model.makes != PICTURES:
         raise MGTError(
             f"the sampler is steered by a reward, which looks at pictures, and this model makes {model.makes}"
         )
-    paces = set(stage_steps(model, steps)) if model.in_stages else {steps}
+    paces = stage_steps(model, steps) if model.in_stages else [steps]
     guidances = {w for each in (model, *model.companions) for n in paces for w in each.guidances(run.cfg, n)}
     guidances.update(getattr(sampler, "guidances", ()))
-    for count in paces:
-        conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, count)
-    if state.first_step(steps) == steps or not bool(state.to_fill.any()):
+    conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, paces)
+    if all(state.first_step(count) == count for count in paces) or not bool(state.to_fill.any()):
         log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
         return state if state.strength is None else replace(state, strength=None)
     if note := model.size_note(state.grid):
@@ -136,9 +137,13 @@ def nothing_to_do(state: TokenState, steps: int) -> str:
 
 
 def needed_conditions(
-    model: MGTModel, state: TokenState, given: dict[str, ConditionInput | None], guidances: set[float], steps: int
+    model: MGTModel,
+    state: TokenState,
+    given: dict[str, ConditionInput | None],
+    guidances: set[float],
+    paces: Sequence[int],
 ) -> dict[str, ConditionInput | None]:
-    """Both conditions, complete for this run, or None for one that no step looks at.
+    """Both conditions, complete for this run, or None for one that no step looks at. paces: steps of its stages.
 
     Raises MGTError for one that is needed and missing, and for cells that no condition reaches.
     """
@@ -148,22 +153,22 @@ def needed_conditions(
             values = ", ".join(f"{w:g}" for w in sorted(guidances))
             raise MGTError(f"the run uses guidance {values}, which needs a {role} condition, and none was given")
         for part in condition_parts(given[role]):
-            part.check(state.batch, state.grid, role)
-    indices = range(state.first_step(steps), steps)
-    gaps = {role: unreached_by_step(given[role], indices, steps) for role in needed}
+            part.check(state.batch, state.grid, role, COUNTED[model.makes])
+    told = [(index, steps) for steps in dict.fromkeys(paces) for index in range(state.first_step(steps), steps)]
+    gaps = {role: unreached_by_step(given[role], told) for role in needed}
     for role, other in (("positive", "negative"), ("negative", "positive")):
         if needed[role] and not needed[other] and any(bool(gap.any()) for gap in gaps[role]):
             if given[other] is None:
                 raise MGTError(
-                    f"the {role} condition leaves part of the picture or of the run without a prompt, "
+                    f"the {role} condition leaves part of the {ONE[model.makes]} or of the run without a prompt, "
                     f"where the {other} one stands in, and none was given"
                 )
             needed[other] = True
-    for index, *both in zip(indices, *gaps.values(), strict=True):
+    for (index, steps), *both in zip(told, *gaps.values(), strict=True):
         if all(needed.values()) and bool(torch.logical_and(*both).any()):
             raise MGTError(
                 f"at step {index + 1} of {steps} neither the positive nor the negative condition reaches every part of "
-                "the picture; add a prompt without mask, area or time range to one of them"
+                f"the {ONE[model.makes]}; add a prompt without mask, area or time range to one of them"
             )
     return {
         role: model.complete(given[role], state.batch, state.grid, role) if needed[role] else None for role in needed

@@ -18,6 +18,8 @@ MOST_IMAGES = 4096  # in a batch
 MOST_TOKENS = 2**24  # in a batch: 4096 grids of 64 x 64, whose logits no device holds at once
 HIGHEST_ID = 2**31 - 1  # of a token
 PICTURES, SOUND = "pictures", "sound"  # what tokens stand for
+ONE = {PICTURES: "picture", SOUND: "sound"}
+COUNTED = {PICTURES: "images", SOUND: "sounds"}  # in a batch
 NO_WORD = -1  # in a prompt that is shorter than others beside it, before its first word
 CONDITION_RANKS = {"hidden": 3, "pooled": 2, "micro": 2, "labels": 1, "prompt": 2, "visible": 2}
 
@@ -71,8 +73,8 @@ class Condition:
             moved["micro"] = moved["micro"].float()
         return Condition(**moved, gaps=self.has_gaps)
 
-    def expand(self, batch: int) -> "Condition":
-        """One condition repeated for `batch` images, or `batch` conditions as they are.
+    def expand(self, batch: int, counted: str = COUNTED[PICTURES]) -> "Condition":
+        """One condition repeated for `batch` images, or what else is `counted`, or `batch` conditions as they are.
 
         Raises MGTError for any other count.
         """
@@ -80,7 +82,7 @@ class Condition:
         if own == batch:
             return self
         if own != 1:
-            raise MGTError(f"the condition holds {own} prompts for {batch} images; give 1 or {batch}")
+            raise MGTError(f"the condition holds {own} prompts for {batch} {counted}; give 1 or {batch}")
         return Condition(**{n: v.expand(batch, *v.shape[1:]) for n, v in self._present().items()}, gaps=self.gaps)
 
     @property
@@ -297,6 +299,6 @@ def check_count(batch: int, height: int, width: int) -> None:
     """Raises MGTError for more tokens than a batch may hold, before they are made."""
     if batch * height * width > MOST_TOKENS:
         raise MGTError(
-            f"{batch} images of {width} x {height} tokens are asked for; accepted are {MOST_TOKENS:,} tokens in all: "
+            f"{batch} grids of {width} x {height} tokens are asked for; accepted are {MOST_TOKENS:,} tokens in all: "
             "make smaller ones, or fewer at once"
         )

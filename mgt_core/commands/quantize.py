@@ -15,7 +15,7 @@ from ..loading.compose import find_layout
 from ..loading.downloads import told_of_downloads
 from ..loading.pipeline import Pipeline
 from ..quantization.arriving import packed_by
-from ..quantization.calibration import PROMPTS, Calibration, CalibrationRun
+from ..quantization.calibration import Calibration, CalibrationRun
 from ..quantization.later import calibrate_packed
 from ..quantization.marks import is_packed
 from ..quantization.pictures import folder_pictures
@@ -116,7 +116,7 @@ def calibrated(
     if options.pictures:
         pictures, conditions = folder_pictures(options.pictures, pipe)
     else:
-        pictures, conditions = None, calibration_conditions(pipe.model, pipe.text, options.prompt or PROMPTS)
+        pictures, conditions = None, calibration_conditions(pipe.model, pipe.text, options.prompt)
     with tqdm(desc="calibration", unit="step") as bar:
 
         def progress(done: int, total: int) -> None:

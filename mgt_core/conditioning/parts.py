@@ -42,14 +42,14 @@ class ConditionPart:
                 f"with values from 0 to {LARGEST_WEIGHT:g}"
             )
 
-    def check(self, batch: int, grid: tuple[int, int], role: str) -> None:
-        """Raises MGTError when the table of weights is not one for `batch` images on `grid`."""
+    def check(self, batch: int, grid: tuple[int, int], role: str, counted: str = "images") -> None:
+        """Raises MGTError when its table of weights is none for `batch` images, or what is `counted`, on `grid`."""
         if isinstance(self.weight, Tensor) and (
             self.weight.shape[0] not in (1, batch) or tuple(self.weight.shape[1:]) != grid
         ):
             raise MGTError(
-                f"the {role} condition has weights of shape {list(self.weight.shape)} for {batch} images of "
-                f"{grid[0]} x {grid[1]} tokens; give one table for all or one an image"
+                f"the {role} condition has weights of shape {list(self.weight.shape)} for {batch} {counted} of "
+                f"{grid[0]} x {grid[1]} tokens; give one table for all or one for each"
             )
 
 
@@ -96,10 +96,10 @@ def unreached(parts: Sequence[ConditionPart]) -> Tensor:
     return ~reached
 
 
-def unreached_by_step(given: ConditionInput | None, steps: Sequence[int], total: int) -> list[Tensor]:
-    """`unreached` at each of `steps`; all cells when nothing is given."""
+def unreached_by_step(given: ConditionInput | None, steps: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """`unreached` at each of `steps`, (index, total); all cells when nothing is given."""
     parts, known = condition_parts(given), {}
-    chosen = [acting(parts, index, total) for index in steps]
+    chosen = [acting(parts, index, total) for index, total in steps]
     for active in set(chosen):
         known[active] = unreached([parts[i] for i in active])
     return [known[active] for active in chosen]

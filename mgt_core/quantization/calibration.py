@@ -25,6 +25,12 @@ PROMPTS = (
     "a red bicycle leaning against a brick wall",
     "a cat sleeping on a blue sofa",
 )
+SOUND_PROMPTS = (
+    "80s electronic track with melodic synthesizers, catchy beat and groovy bass",
+    "a slow piano piece, calm and sad",
+    "rain on a roof and thunder far away",
+    "a dog barks while a car passes by",
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,9 @@ class CalibrationRun(Settings):
     """What is shown to the network. steps, cfg: of the sampling, None takes what the model recommends (else 48 and 9).
 
     states: how many of the steps are recorded, spread evenly; of given pictures, how often each one is masked. grid:
-    (height, width) in tokens, None for the one the model was trained at. seed: of the first image. second: whether the
-    scales of the second calibration are kept; without it those of the first are, to compare.
+    (height, width) in tokens, None for the one the model was trained at (of sound 500 of its frames at the most). seed:
+    of the first image. second: whether the scales of the second calibration are kept; without it those of the first
+    are, to compare.
     finetune: steps of fine-tuning of the whole network between the two, 0 for none; rate: of its AdamW; batch: masked
     pictures a step.
     """

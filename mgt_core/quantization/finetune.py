@@ -83,10 +83,12 @@ class Student:
     def loss(self, state: Recorded, picture: Tensor, condition: Condition) -> Tensor:
         """Mean cross entropy of the tokens of `picture` [1, h, w] at the masked cells of `state`."""
         with sides(torch.full((1,), POSITIVE, device=picture.device)):
-            prepared = self.rounding.prepare(condition, tuple(picture.shape[1:]))
-            features = self.rounding.features(state.tokens, state.timestep, prepared).flatten(1, -2)
-        cells = (state.tokens == self.network.mask_id).flatten()
-        return F.cross_entropy(self.rounding.head(features[0, cells]).float(), picture.flatten()[cells])
+            network, tokens = state.shown(self.rounding, state.tokens)
+            prepared = network.prepare(condition, tuple(tokens.shape[1:]))
+            features = network.features(tokens, state.timestep, prepared).flatten(1, -2)
+        cells = (tokens == self.network.mask_id).flatten()
+        wanted = state.shown(self.rounding, picture)[1].flatten()[cells]
+        return F.cross_entropy(network.head(features[0, cells]).float(), wanted)
 
 
 @torch.inference_mode(False)  # hosts run nodes under it, and nothing can be differentiated there

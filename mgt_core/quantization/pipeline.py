@@ -12,8 +12,8 @@ from ..conditioning.text import TextEncoder
 from ..errors import MGTError
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
-from ..types import UNCONDITIONAL, Condition
-from .calibration import PROMPTS, Calibration, CalibrationRun
+from ..types import SOUND, UNCONDITIONAL, Condition
+from .calibration import PROMPTS, SOUND_PROMPTS, Calibration, CalibrationRun
 from .later import calibrate_packed, treated
 from .quantize import apply, quantize
 from .schemes import SCHEMES, Scheme, scheme_from
@@ -49,10 +49,12 @@ def quantize_pipeline(pipe: Pipeline, quantization: str | Scheme | None, progres
 
 
 def calibration_conditions(
-    model: MGTModel, text: TextEncoder | None, prompts: Sequence[str] = PROMPTS
+    model: MGTModel, text: TextEncoder | None, prompts: Sequence[str] | None = None
 ) -> tuple[Condition, Condition]:
-    """Positive and negative conditions to calibrate on: the prompts beside empty ones, or, for a model of
-    classes, as many of its classes beside the unconditional one (or the first, where there is none)."""
+    """Positive and negative conditions to calibrate on: the prompts, by default some of what the model makes, beside
+    empty ones, or, for a model of classes, as many of its classes beside the unconditional one (or the first, where
+    there is none)."""
+    prompts = (SOUND_PROMPTS if model.makes == SOUND else PROMPTS) if prompts is None else prompts
     if "labels" in model.network.condition_fields:
         count, classes = len(prompts), model.network.num_classes
         labels = torch.arange(count) * classes // count

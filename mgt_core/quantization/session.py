@@ -17,10 +17,11 @@ from ..sampling.draws import seeded_generator
 from ..sampling.guided import GuidedNetwork
 from ..sampling.step import chosen_log_probability
 from ..self_guidance.objective import mask_some
-from ..types import Callback, Condition, Step, TokenState, empty_state
+from ..types import SOUND, Callback, Condition, Step, TokenState, empty_state
 from .calibration import CalibrationRun
 from .surgery import replaced
 
+MOST_FRAMES = 500  # of the sounds that are made to be looked at
 CELLS_COMPARED = 512  # masked cells of every recorded state whose predictions are compared
 
 Progress = Callable[[int, int], None]
@@ -43,12 +44,20 @@ class Meter:
 @dataclass(frozen=True)
 class Recorded:
     """A state on the way: tokens [1, h, w] and what the network is told of the time [1]; cells [1, M] whose
-    predictions are compared. place: which of the conditions it was sampled for."""
+    predictions are compared. place: which of the conditions it was sampled for. stage: the row that is being filled of
+    a grid that is filled row by row, which the cells are counted in; None for other grids."""
 
     place: int
     tokens: Tensor
     timestep: Tensor
     cells: Tensor
+    stage: int | None = None
+
+    def shown(self, network: Backbone, tokens: Tensor) -> tuple[Backbone, Tensor]:
+        """What of `network` looks at it, or at other tokens of its kind, and the grid that this is shown."""
+        if self.stage is None:
+            return network, tokens
+        return network.at_stage(self.stage, self.tokens.to(tokens.device)), tokens[:, self.stage : self.stage + 1]
 
 
 @dataclass(frozen=True)
@@ -89,7 +98,7 @@ class Session:
     ) -> "Session":
         """layers: how many will be packed, which counts as progress like the states, shown `replays` times each, and
         the pictures of fine-tuning. Raises MGTError for pictures that do not fit the model or the conditions."""
-        grid = run.grid or (model.grid_for(*model.trained_size) if model.trained_size else model.network.trained_grid)
+        grid = run.grid or own_grid(model)
         if pictures is not None:
             grid = checked(pictures, model, positive.batch)
         own = recommended(model)
@@ -99,9 +108,10 @@ class Session:
         positive = model.complete(positive, count, grid, "positive")
         negative = model.complete(negative, count, grid, "negative")
         conditions = tuple((nth(positive, place), nth(negative, place)) for place in range(count))
-        plain = MGTModel(
-            model.network, model.pixels_per_token, model.timestep_rule, model.defaults, placement=model.placement
-        )
+        plain = replace(model, modifiers=(), patches=(), codec=None, trained_size=None, quantization=None, loras=())
+        if model.in_stages:  # how guidance falls and steps are divided came with the weights
+            pace = (model.patch(name) for name in ("guidance", "stage_steps"))
+            plain = replace(plain, patches=tuple(filter(None, pace)))
         shown = replays * run.states * (count if pictures is None else len(pictures))
         total = (count * run.steps if pictures is None else 0) + shown + layers + run.finetune * run.batch
         return cls(plain, conditions, grid, run, Meter(total, progress), callback, pictures)
@@ -120,17 +130,24 @@ class Session:
         return states
 
     def some_masked(self, place: int, ids: Tensor, generator: torch.Generator) -> Recorded:
-        """A finished picture [1, h, w] with a random share of it masked."""
+        """A finished picture [1, h, w] with a random share of it masked; of a grid that is filled row by row a share of
+        any row, and all rows after it."""
         draw = partial(torch.rand, generator=generator)
-        numbers = (draw(1), draw(1, ids.numel()))
-        tokens = mask_some(ids.flatten(1), self.model.mask_id, *(n.to(ids.device) for n in numbers))
-        return self.recorded(tokens.view_as(ids), place)
+        stage = int(torch.randint(self.grid[0], (), generator=generator)) if self.model.in_stages else None
+        here = ids if stage is None else ids[:, stage]
+        numbers = (draw(1), draw(1, here.numel()))
+        tokens = mask_some(here.flatten(1), self.model.mask_id, *(n.to(ids.device) for n in numbers))
+        if stage is None:
+            return self.recorded(tokens.view_as(ids), place)
+        whole = ids.clone()
+        whole[:, stage], whole[:, stage + 1 :] = tokens, self.model.mask_id
+        return self.recorded(whole, place)
 
     def record(self) -> list[Recorded]:
         """States of one sampling run for each pair of conditions, evenly spread over its steps."""
         run, states = self.run, []
         wanted = {round(i * (run.steps - 1) / max(1, run.states - 1)) for i in range(run.states)}
-        empty = empty_state(1, self.grid, self.model.mask_id, self.model.codebook_size)
+        empty = empty_state(1, self.grid, self.model.mask_id, self.model.codebook_size, self.model.makes)
 
         def note(step: Step, place: int) -> None:
             self.meter.tick()
@@ -156,7 +173,9 @@ class Session:
     def recorded(self, tokens: Tensor, place: int, index: int | None = None) -> Recorded:
         """A state, and at most about CELLS_COMPARED of its masked cells. index: of the step before which it was; by
         default that at which the cosine schedule leaves as many masked."""
-        masked = (tokens == self.model.mask_id).flatten(1)
+        masked = tokens == self.model.mask_id
+        stage = int(masked.any(2)[0].nonzero()[0]) if self.model.in_stages else None  # rows after it are masked too
+        masked = masked.flatten(1) if stage is None else masked[:, stage]
         count = int(masked.sum())
         share, last = count / masked.numel(), self.run.steps - 1
         if index is None:
@@ -164,7 +183,7 @@ class Session:
         rule = self.model.timestep_rule
         time = share if rule == "mask_ratio" else told_index(rule, index, self.run.steps)
         cells = masked[0].nonzero()[:: -(-count // CELLS_COMPARED), 0][None]
-        return Recorded(place, tokens, torch.full((1,), float(time), device=cells.device), cells)
+        return Recorded(place, tokens, torch.full((1,), float(time), device=cells.device), cells, stage)
 
     def replay(
         self, layers: Mapping[str, nn.Module], states: Sequence[Recorded], expected: Sequence[Predicted] | None = None
@@ -184,8 +203,19 @@ class Session:
         pairs = [[condition.to(device) for condition in pair] for pair in self.conditions]
         networks = [GuidedNetwork(network, *pair, self.grid) for pair in pairs]
         for state in states:
-            moved = (values.to(device) for values in (state.tokens, state.timestep))
-            yield networks[state.place].logits(*moved, self.run.cfg, state.cells.to(device))
+            view, tokens = state.shown(network, state.tokens.to(device))
+            guided = networks[state.place]
+            if state.stage is not None:
+                guided = GuidedNetwork(view, *pairs[state.place], tuple(tokens.shape[1:]))
+            yield guided.logits(tokens, state.timestep.to(device), self.run.cfg, state.cells.to(device))
+
+
+def own_grid(model: MGTModel) -> tuple[int, int]:
+    """That of training; of long sounds a part, which shows the network no less."""
+    if model.trained_size:
+        return model.grid_for(*model.trained_size)
+    height, width = model.network.trained_grid
+    return (height, min(width, MOST_FRAMES)) if model.makes == SOUND else (height, width)
 
 
 def checked(pictures: Tensor, model: MGTModel, conditions: int) -> tuple[int, int]:

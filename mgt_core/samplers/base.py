@@ -1,7 +1,7 @@
 """What samplers share: one signature, a temperature, a source of draws, a Run to loop over."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -65,6 +65,10 @@ class Sampler(Settings, ABC):
     def paced(self, schedule: MaskSchedule) -> MaskSchedule:
         """The schedule of a run that asks for `schedule`."""
         return schedule
+
+    def with_companions(self, changed: Callable[[MGTModel], MGTModel]) -> "Sampler":
+        """The same with others in the place of the models that it evaluates itself, as `changed` makes them."""
+        return self
 
     def cut(self, model: MGTModel, state: TokenState) -> TokenState:
         """What is filled of a grid that a model fills in stages; told once, before the first of them."""

@@ -1,6 +1,7 @@
 """Path planning: what a step masks is planned over all cells, known ones too."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -55,6 +56,9 @@ class PathPlanning(ConfidenceSampler):
 
     def each_repeated(self, images: int, times: int) -> "PathPlanning":
         return self if self.planner is None else replace(self, planner=self.planner.each_repeated(images, times))
+
+    def with_companions(self, changed: Callable[[MGTModel], MGTModel]) -> "PathPlanning":
+        return self if self.planner is None else replace(self, planner=changed(self.planner))
 
     def loop(self, run: Run) -> None:
         planner = Second(self.planner, run, "planner") if self.planner is not None and self.eta else None

@@ -4,7 +4,7 @@ import hashlib
 import logging
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
@@ -112,6 +112,11 @@ class Steered(Sampler):
         return self.sampler.together if isinstance(self.sampler, Steered) else 1
 
     @property
+    def looks(self) -> bool:
+        """Whether a reward looks at what it makes, or at what the sampler inside does."""
+        return self.reward is not None or getattr(self.sampler, "looks", False)
+
+    @property
     def recommends(self) -> Mapping[str, Any]:
         return {} if self.sampler is None else self.sampler.recommends
 
@@ -137,6 +142,9 @@ class Steered(Sampler):
 
     def each_repeated(self, images: int, times: int) -> "Steered":
         return self if self.sampler is None else replace(self, sampler=self.sampler.each_repeated(images, times))
+
+    def with_companions(self, changed: Callable[[MGTModel], MGTModel]) -> "Steered":
+        return self if self.sampler is None else replace(self, sampler=self.sampler.with_companions(changed))
 
     def loop(self, run: Run) -> None:
         """Of its candidates, all of which are in `run`."""

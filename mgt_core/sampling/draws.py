@@ -37,11 +37,12 @@ class Draws(Protocol):
         ...
 
 
-def image_seeds(seed: int | Sequence[int], batch: int) -> tuple[int, ...]:
-    """Seed of each image: `seed + index`, or its own. Raises MGTError for seeds of another number of images."""
+def image_seeds(seed: int | Sequence[int], batch: int, counted: str = "images") -> tuple[int, ...]:
+    """Seed of each image: `seed + index`, or its own. Raises MGTError for seeds of another number of images, or of what
+    else is `counted`."""
     if (own := members(seed)) is not None:
         if len(own) != batch:
-            raise MGTError(f"there are {len(own)} seeds for {batch} images; give one an image, or one number")
+            raise MGTError(f"there are {len(own)} seeds for {batch} {counted}; give one for each, or one number")
         return tuple(whole_number("seed", each, 0, SEED_SPAN - 1) for each in own)
     seed = whole_number("seed", seed, 0, SEED_SPAN - 1)
     return tuple((seed + index) % SEED_SPAN for index in range(batch))

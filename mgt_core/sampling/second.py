@@ -13,7 +13,7 @@ from ..model import MGTModel
 from ..modifiers.base import ActiveModifier
 from ..patches.base import Asked, Rows
 from ..placement import Resident, acquired_together
-from ..types import Step
+from ..types import PICTURES, Step
 from . import memory
 from .finite import non_finite_origin
 from .guided import GuidedNetwork
@@ -27,6 +27,8 @@ def check_second(network: Backbone, second: MGTModel, role: str) -> None:
     other = second.network
     if (own := vocabulary(network)) != (its := vocabulary(other)):
         raise MGTError(f"the {role} has {its}, and the model {own}; the two need one vocabulary, that of one codec")
+    if (own := kind(network)) != (its := kind(other)):
+        raise MGTError(f"the {role} makes {its}, and the model {own}; the two have to make the same")
     if set(network.condition_fields) != set(other.condition_fields):
         own, its = (" and ".join(sorted(each.condition_fields)) for each in (network, other))
         raise MGTError(f"the {role} reads {its} of a condition, and the model {own}; the two have to read the same")
@@ -44,6 +46,11 @@ def vocabulary(network: Backbone) -> str:
     return f"{network.codebook_size} codes and {network.mask_id} for a masked cell"
 
 
+def kind(network: Backbone) -> str:
+    stages = len(network.stage_shares)
+    return f"{network.makes} of {stages} code books" if stages > 1 else network.makes
+
+
 class Second:
     """During one run: what `model` predicts for the run's grids, guided by the run's conditions.
 
@@ -56,7 +63,8 @@ class Second:
         check_second(run.model.network, model, role)
         if model.pixels_per_token != run.model.pixels_per_token:
             own, its = run.model.pixels_per_token, model.pixels_per_token
-            raise MGTError(f"a token of the {role} stands for {its} pixels, and one of the model for {own}")
+            what = "pixels" if model.makes == PICTURES else "samples"
+            raise MGTError(f"a token of the {role} stands for {its} {what}, and one of the model for {own}")
         self.model, self.run, self.role, self.state, self.steps = model, run, role, run.state, run.steps
         self.cfg, self.cfgs = run.cfg, model.guidances(run.cfg, run.steps)
         own = run.network

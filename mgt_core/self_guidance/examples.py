@@ -26,7 +26,8 @@ from ..files import alone, replace_file, sweep, writing
 from ..levels import levels
 from ..loading.disk import read_text
 from ..loading.pipeline import Pipeline
-from ..types import Condition
+from ..types import PICTURES as MADE
+from ..types import Condition, check_makes
 from .identity import check_same, weights_mark
 
 log = logging.getLogger(__name__)
@@ -128,9 +129,10 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
 
     A folder holds pictures with a .txt caption beside each, or, for models that take classes, one subfolder a
     class in the order of the classes. Pictures are cropped to the middle and scaled to the model's size.
-    count: how many pictures are taken at the most. Raises MGTError when `kept` is of another source or codec, and when
+    count: how many pictures are taken at the most. Raises MGTError for a model of sound, when `kept` is of another source or codec, and when
     another process writes it.
     """
+    check_makes(MADE, "training Self-Guidance", model=pipe.model)
     made = {"data": os.path.basename(os.path.abspath(source)), "examples at most": count,
             "codec": weights_mark(pipe.codec.network)}  # fmt: skip
     if source == DEMO or Path(source).is_dir():  # else they may be gone, now that they are encoded

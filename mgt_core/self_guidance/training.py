@@ -23,6 +23,7 @@ from ..model import told_index
 from ..plain import plain_number
 from ..sampling.draws import SEED_SPAN, cpu_generator
 from ..settings import hold
+from ..types import PICTURES, check_makes
 from .examples import Examples
 from .identity import weights_mark
 from .kept import Kept, check_output, told_of
@@ -66,8 +67,9 @@ def train(pipe: Pipeline, examples: Examples, out: str | PathLike, settings: Tra
     follows the new number of steps. All of them are written whole or not at all, OUT.state first. The step's random
     numbers depend on seed and step alone: a run that was stopped trains the same. Raises MGTError when OUT.state was
     made with other settings, another model or other examples, when OUT is not of a training, when another process
-    trains it, and when the disk is full.
+    trains it, when the disk is full, and for a model of sound.
     """
+    check_makes(PICTURES, "training Self-Guidance", model=pipe.model)
     out = path_named("out", out)
     with alone(out, "training"):
         sweep(out.parent, glob.escape(out.stem) + ".*")

@@ -37,7 +37,8 @@ class Place:
 
 
 def other_network(**fields):
-    names = ("codebook_size", "mask_id", "condition_fields", "only_trained_grid", "trained_grid")
+    names = ("codebook_size", "mask_id", "condition_fields", "only_trained_grid", "trained_grid", "makes")
+    names += ("stage_shares",)
     return SimpleNamespace(**{name: getattr(lab_model(FIELD).network, name) for name in names} | fields)
 
 

@@ -19,7 +19,7 @@ from mgt_core.self_guidance import training as loop
 from mgt_core.self_guidance.examples import Examples, gather_examples, load_examples
 from mgt_core.self_guidance.objective import IGNORED, branch_loss, mask_some, propose, substitute
 from mgt_core.self_guidance.training import TrainingSettings, rate, timestep, train
-from support.bundles import openmuse_bundle
+from support.bundles import magnet_bundle, openmuse_bundle
 from support.device import DEVICE, HERE, equal
 from support.golden import bundles, pipeline
 from support.runs import few
@@ -256,3 +256,14 @@ def test_the_command_trains(tmp_path, capsys):
     assert "must end in .safetensors" in capsys.readouterr().err
     assert command_line.main(told[:4]) == 1
     assert "--data is missing" in capsys.readouterr().err
+
+
+def test_sounds_are_refused(tmp_path, capsys):
+    """Its examples are pictures."""
+    source, out = magnet_bundle(tmp_path / "bundle"), tmp_path / "branch.safetensors"
+    told = ["train-guidance", str(source), "--out", str(out), "--data", str(tmp_path), "--device", "cpu"]
+    assert command_line.main(told) == 1
+    words = "training Self-Guidance is for pictures, and the model given is of sound"
+    assert capsys.readouterr().err.splitlines()[-1] == words and not out.exists()
+    with pytest.raises(mgt_core.MGTError, match=words):
+        train(mgt_core.load(source, **HERE), examples(), out, TrainingSettings(1))

@@ -1,4 +1,4 @@
-"""The families of models and the techniques, and a run of two pictures of any pair of them."""
+"""The families of models and the techniques, and a run of two pictures, or sounds, of any pair of them."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +9,14 @@ import mgt_core
 from mgt_core import BACKBONES, MODIFIERS, PATCHES, SAMPLERS, SCHEDULES, Condition, MGTModel
 from mgt_core.backbones.base import GRID
 from mgt_core.conditioning.gemma import InstructionEncoder
+from mgt_core.types import SOUND
 
 from .bundles import (
     amused_bundle,
     copy_bundle,
     dimoo_bundle,
     halton_bundle,
+    magnet_bundle,
     mmada_bundle,
     muddit_bundle,
     openmuse_bundle,
@@ -23,7 +25,8 @@ from .bundles import (
 from .editmgt import editmgt_bundle
 from .golden import bundles
 
-STEPS = 3
+STEPS = 3  # of a picture; of sound about as many a code book
+SIDE, FRAMES = 8, 24  # cells of a picture, and frames of a sound: whole spans of three
 TIME = "time as mask ratio"
 FAMILIES: dict[str, Callable[[Path], object]] = {
     "meissonic": lambda folder: copy_bundle(folder, bundles()[0]),
@@ -35,6 +38,7 @@ FAMILIES: dict[str, Callable[[Path], object]] = {
     "lumina_dimoo": dimoo_bundle,
     "show-o": showo_bundle,
     "mmada": mmada_bundle,
+    "magnet": magnet_bundle,
 }
 SQUARES = ("show-o", "mmada")
 
@@ -49,6 +53,7 @@ ACTING: dict[str, Callable[[MGTModel], dict]] = {
     "reference": lambda model: {"tokens": reference_tokens(model)},
     "rescoring": lambda model: {"rescorer": model.with_modifier(mgt_core.TopKTopP(k=1))},
     "self_guidance": lambda model: {"branch": mgt_core.fresh_branch(model.network)},
+    "stage_steps": lambda model: {"shares": (1,) * len(model.stage_shares)},
     # The second of aMUSEd's two layers shows in no token of a short run.
     "step_skipping": lambda model: {"first": 0} if BACKBONES.name_of(type(model.network)) == "amused" else {},
     "top_k_top_p": lambda model: {"k": 2},
@@ -79,13 +84,23 @@ SAMPLED: dict[str, dict] = {
     "rolled order": {"sampler": mgt_core.FixedOrder(roll=True)},
     "one step without noise": {"sampler": mgt_core.OneStep(noise=0.0)},
 }
-# Where a run starts, of pictures [B, H, W, 3].
+# Where a run starts, of pictures [B, H, W, 3]; and the same of sounds [B, 1, S].
 STARTS: dict[str, Callable] = {
     "image to image": lambda pipe, image, seed: mgt_core.encode_image(pipe.model, pipe.codec, image, 0.5),
     "inpainting": lambda pipe, image, seed: mgt_core.mask_tokens(encoded(pipe, image), half_of(image)),
     "variation": lambda pipe, image, seed: mgt_core.vary_tokens(encoded(pipe, image), 0.5, seed=seed),
     "outpainting": lambda pipe, image, seed: mgt_core.pad_tokens(
         pipe.model, encoded(pipe, image), (0, 0, 2 * pipe.codec.scale, 0)
+    ),
+}
+SOUND_STARTS: dict[str, Callable] = {
+    "image to image": lambda pipe, wave, seed: encoded_sound(pipe, wave, 0.5),
+    "inpainting": lambda pipe, wave, seed: mgt_core.mask_sound(
+        pipe.model, encoded_sound(pipe, wave), 0, seconds(pipe) / 2
+    ),
+    "variation": lambda pipe, wave, seed: mgt_core.vary_tokens(encoded_sound(pipe, wave), 0.5, seed=seed),
+    "outpainting": lambda pipe, wave, seed: mgt_core.extend_sound(
+        pipe.model, encoded_sound(pipe, wave), after=seconds(pipe) / 4
     ),
 }
 SAMPLED |= {f"sampler {name}": {"sampler": name} for name in SAMPLERS}
@@ -118,6 +133,39 @@ def encoded(pipe: mgt_core.Pipeline, image: torch.Tensor) -> mgt_core.TokenState
     return mgt_core.encode_image(pipe.model, pipe.codec, image)
 
 
+def seconds(pipe: mgt_core.Pipeline) -> float:
+    """Of the sounds that runs here make."""
+    return FRAMES * pipe.codec.scale / pipe.model.sample_rate
+
+
+def encoded_sound(pipe: mgt_core.Pipeline, wave: torch.Tensor, strength: float = 1.0) -> mgt_core.TokenState:
+    return mgt_core.encode_sound(pipe.model, pipe.codec, wave, pipe.model.sample_rate, strength)
+
+
+def blank(pipe: mgt_core.Pipeline, batch: int = 2) -> mgt_core.TokenState:
+    """Where a run of a few cells starts that is given nothing."""
+    if pipe.model.makes == SOUND:
+        return mgt_core.empty_sound(pipe, seconds(pipe), batch)
+    return mgt_core.empty_tokens(pipe, SIDE * pipe.codec.scale, SIDE * pipe.codec.scale, batch)
+
+
+def steps_for(pipe: mgt_core.Pipeline, steps: int) -> int:
+    """So many of a picture, and about as many a code book of a sound."""
+    return steps * len(pipe.model.stage_shares)
+
+
+def started(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1)) -> mgt_core.TokenState:
+    """Where a run of these images of two starts."""
+    if technique not in STARTS:
+        return blank(pipe, len(images))
+    generator = torch.Generator().manual_seed(0)
+    if pipe.model.makes == SOUND:
+        wave = torch.rand(2, 1, FRAMES * pipe.codec.scale, generator=generator) * 2 - 1
+        return SOUND_STARTS[technique](pipe, wave[list(images)], images[0])
+    image = torch.rand(2, SIDE * pipe.codec.scale, SIDE * pipe.codec.scale, 3, generator=generator)
+    return STARTS[technique](pipe, image[list(images)], images[0])
+
+
 def half_of(image: torch.Tensor) -> torch.Tensor:
     """A mask of the upper half."""
     mask = torch.zeros(image.shape[:3])
@@ -135,7 +183,7 @@ def conditions(pipe: mgt_core.Pipeline) -> tuple[Condition, Condition]:
 
 
 def one_of(condition: Condition, index: int) -> Condition:
-    fields = ("hidden", "pooled", "micro", "labels", "prompt")
+    fields = ("hidden", "pooled", "micro", "labels", "prompt", "visible")
     values = {name: getattr(condition, name) for name in fields}
     return Condition(**{n: v[index : index + 1] for n, v in values.items() if v is not None})
 
@@ -143,21 +191,19 @@ def one_of(condition: Condition, index: int) -> Condition:
 def run(pipe: mgt_core.Pipeline, technique: str, images: tuple[int, ...] = (0, 1), callback=None) -> torch.Tensor:
     """Tokens of some of the two images of a run."""
     model = ATTACHED.get(technique, lambda model: model)(pipe.model)
-    chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": 2.0, **SAMPLED.get(technique, {})}
+    cfg = 4.0 if model.makes == SOUND else 2.0  # the words of a tiny T5 move little
+    chosen = {"sampler": "maskgit", "schedule": "cosine", "cfg": cfg, **SAMPLED.get(technique, {})}
     named = isinstance(chosen["sampler"], str)
     if named and issubclass(SAMPLERS.get(chosen["sampler"]), mgt_core.ConfidenceSampler):
         chosen |= {"temperature": (2.0, 0.0), "temperature_shape": "linear"}  # whatever the family recommends
     positive, negative = (Condition.cat([one_of(c, i) for i in images]) for c in conditions(pipe))
-    side = 8 * pipe.codec.scale
-    state = mgt_core.empty_tokens(pipe, side, side, len(images))
-    if technique in STARTS:
-        image = torch.rand(2, side, side, 3, generator=torch.Generator().manual_seed(0))[list(images)]
-        state = STARTS[technique](pipe, image, images[0])
+    state = started(pipe, technique, images)
     if technique == TWO:
         positive = mgt_core.Conditions(
             (mgt_core.ConditionPart(positive, 1.0), mgt_core.ConditionPart(negative, 2.0, end=0.5))
         )
-    out = mgt_core.sample(model, state, positive, negative, steps=STEPS, seed=images[0], callback=callback, **chosen)
+    steps = steps_for(pipe, STEPS)
+    out = mgt_core.sample(model, state, positive, negative, steps=steps, seed=images[0], callback=callback, **chosen)
     assert not out.masked.any() and out.tokens.max() < pipe.codec.codebook_size
     assert torch.equal(out.tokens[state.fixed], state.tokens[state.fixed])
     return out.tokens
