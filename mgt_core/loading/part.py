@@ -33,8 +33,12 @@ class Part:
 
     def tensors(self) -> dict[str, Stored]:
         """Those that the network takes, by its own names for them."""
-        kind = self.kind
-        return {kind.renamed(name): entry for name, entry in self.stored.items() if not kind.leaves(name)}
+        return {
+            own: entry if rows is None else entry.part(rows)
+            for name, entry in self.stored.items()
+            if not self.kind.leaves(name)
+            for own, rows in self.kind.divided(name, entry.shape).items()
+        }
 
     def is_of(self, registry: Registry) -> bool:
         return self.kind in map(registry.get, registry)

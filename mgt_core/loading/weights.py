@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -156,6 +157,11 @@ def read_pieces(
 def pieces(entry: Stored, wanted: slice | None) -> Iterator[tuple[int, slice | None, int]]:
     """Rows of a tensor to read at once: where they begin among those wanted, which they are, and about their bytes. All
     of a small one."""
+    if entry.first is not None:
+        for start, rows, size in pieces(replace(entry, first=None), wanted):
+            rows = rows or slice(0, entry.shape[0])
+            yield start, slice(entry.first + rows.start, entry.first + rows.stop), size
+        return
     if wanted is None or not entry.shape or (entry.size <= REMAP_BYTES and wanted == slice(0, entry.shape[0])):
         yield 0, None, entry.size
         return
