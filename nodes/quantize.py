@@ -8,6 +8,7 @@ from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.plain import lines_of
 from ..mgt_core.quantization.formats import FORMATS, Int4Layer
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
+from ..mgt_core.types import PICTURES
 from . import host
 from .inputs import judged
 from .preview import CalibrationView
@@ -184,6 +185,8 @@ def calibrated_on(model, prompts: list[str], text, images, codec):
     """Tokens of given pictures or None, and the conditions."""
     from ..mgt_core.quantization.calibration import PROMPTS
 
+    if images is not None and model.makes != PICTURES:
+        raise MGTError(f"images are given, and this model makes {model.makes}: it is calibrated on prompts alone")
     if images is None:
         return None, mgt_core.calibration_conditions(model, text, prompts or PROMPTS)
     if codec is None:
