@@ -117,12 +117,12 @@ def check_part(name: str, value: Any, kind: type, expected: str) -> None:
 
 
 def check_what_it_makes(node: type, title: str, name: str, value: Any) -> None:
-    """Raises MGTError for a model or codec that makes something else than the node is for."""
+    """Raises MGTError for a model, codec or tokens of something else than the node is for."""
     made = getattr(node, "FOR", None)
-    if made is None or not isinstance(value, (mgt_core.MGTModel, TokenCodec)) or value.makes == made:
+    if made is None or getattr(value, "makes", made) == made:
         return
     other = f": take {node.INSTEAD}" if hasattr(node, "INSTEAD") else ""
-    raise MGTError(f"the {name} makes {value.makes}, and {title} is for {made}{other}")
+    raise MGTError(f"the {name} {verb(name)} of {value.makes}, and {title} is for {made}{other}")
 
 
 def check_text(name: str, value: Any) -> None:

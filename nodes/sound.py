@@ -94,8 +94,8 @@ class MGTEncodeAudio(TokenNode):
                     0.05,
                 ),
                 "convert": switch(
-                    "Mix channels down to one and resample to the rate of the model, 32 or 16 kHz. Off, sound that is "
-                    "not so is refused.",
+                    "Mix channels down to one and resample to the rate of the model. Off, sound that is not so is "
+                    "refused.",
                     True,
                 ),
             },

@@ -106,6 +106,8 @@ class MGTEncodeImage(TokenNode):
 
 @node("MGT Mask Tokens")
 class MGTMaskTokens(TokenNode):
+    FOR = PICTURES
+    INSTEAD = "MGT Mask Sound"
     DESCRIPTION = "Inpainting: frees the tokens under a mask to be drawn anew and fixes all others."
     SEARCH_ALIASES = ["inpaint", "mask editor", "set latent noise mask", "repaint"]
     OUTPUT_TOOLTIPS = ("The tokens, those under the mask free, for MGT Sample.",)

@@ -24,6 +24,8 @@ from support.workflow_files import SAVED, WORKFLOWS, name, shortened, workflow
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS, MUTED = 4, 2
+MAGNET = "magnet-medium-10secs"
+SAVING = ("SaveImage", "PreviewImage", "SaveAudio", "PreviewAudio")
 PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
 ALL_CHOICES = workflow("all_choices")
 JOINED = PATCHES & {node["type"] for node in json.loads(ALL_CHOICES.read_text())["nodes"]}
@@ -59,9 +61,9 @@ def built_in(request, stand_ins, text_encoders, scorers):
     if request.param == "demo" and not DEMO.is_dir():
         pytest.skip(f"the built-in model is not in {DEMO.relative_to(ROOT)}")
     host = sys.modules[f"{ALIAS}.nodes.host"]
-    demo = str(bundles()[0]) if request.param == "tiny" else "demo"
+    demo, sound = (str(bundles()[0]), stand_ins[MAGNET]) if request.param == "tiny" else ("demo", "demo-sound")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host, "bundles", lambda: {"demo": demo, **stand_ins})
+        patch.setattr(host, "bundles", lambda: {"demo": demo, "demo-sound": sound, **stand_ins})
         patch.setattr(host, "text_encoders", lambda: {**text_encoders, **host.lenders("text_encoder")})
         patch.setattr(sys.modules[f"{ALIAS}.nodes.scorers"], "roots", lambda: [scorers])
         yield request.param
@@ -87,11 +89,11 @@ def pixels(path):
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name)
 def test_workflow_runs(built_in, path, tmp_path):
-    if built_in == "demo" and '"demo"' not in path.read_text():
+    if built_in == "demo" and '"demo' not in path.read_text():
         pytest.skip("names another model, which the tiny pass has run")
     files = saved(path, tmp_path)
     nodes = json.loads(path.read_text())["nodes"]
-    ends = [n for n in nodes if n["type"] in ("SaveImage", "PreviewImage")]
+    ends = [n for n in nodes if n["type"] in SAVING]
     (prompts,) = [n["widgets_values"][0].splitlines() for n in nodes if n["type"] == "MGTPromptBatch"] or [[""]]
     assert len(files) == len(ends) * len(prompts) > 0
     assert all(numpy.ptp(pixels(file)) > 0 for file in files)
@@ -188,6 +190,7 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
 # Editing workflows compare runs that start from different tokens; others different prompts, encoders, all settings.
 COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
 UNLIKE = {"MGTLoadTextEncoder", "MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
+UNLIKE |= {"MGTEncodeAudio", "MGTMaskSound"}
 COMPARING = [p for p in COMPARING if not UNLIKE & node_kinds(p)]
 
 
@@ -214,7 +217,7 @@ def test_a_bypassed_technique_gives_vanilla(built_in, tmp_path, technique):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in WORKFLOWS if not {"MGTLaboratoryModel"} & node_kinds(p) and '"demo"' not in p.read_text()],
+    [p for p in WORKFLOWS if not {"MGTLaboratoryModel"} & node_kinds(p) and '"demo' not in p.read_text()],
     ids=name,
 )
 def test_other_models_say_where_they_come_from(path):
