@@ -1,6 +1,7 @@
 """What codecs of pictures and of sound share: a network, where it computes, and a codebook."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -11,7 +12,8 @@ from ..errors import MGTError
 from ..loading.published import Published
 from ..placement import Placement, Resident, room_of
 from ..room import Room
-from ..types import PICTURES, TokenState
+from ..sampling.finite import all_finite, non_finite_origin
+from ..types import PICTURES, SOUND, TokenState, check_makes
 
 Self = TypeVar("Self", bound="TokenCodec")
 
@@ -56,6 +58,8 @@ class TokenCodec(Published):
 
         Raises MGTError when cells are still masked or ids are not in the codebook."""
         if isinstance(tokens, TokenState):
+            if tokens.makes == SOUND:  # others need not say so: they are told by their shape
+                check_makes(self.makes, f"decoding to {self.makes}", tokens=tokens)
             left = int(tokens.masked.sum())
             if left:
                 raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
@@ -72,3 +76,9 @@ class TokenCodec(Published):
                 f"{self.codebook_size}, from 0 to {self.codebook_size - 1}"
             )
         return tokens
+
+    def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
+        """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
+        if not all_finite(made):
+            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
+            raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
