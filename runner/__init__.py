@@ -3,7 +3,7 @@
 `command.py` is the command line over it, which `run_workflow.py` at the top of the repository starts wherever the
 pack's dependencies are installed, and `./mgt run` after setting them up. In the order in which a file goes through:
 
-    titles, files (png, bounded, strangers)   which file is meant; the JSON in it
+    titles, files (png, flac, bounded, strangers)   which file is meant; the JSON in it
     shape                                     how much a workflow may hold, and of which shape
     settings                                  --set
     convert                                   workflow of the browser -> prompt of a server
@@ -16,7 +16,7 @@ pack's dependencies are installed, and `./mgt run` after setting them up. In the
       separators, unknown                       choices of another system; what is said of nodes that are not there
     validate (specs)                          what is wrong, as a server says it
     local (pack)                              a run here
-      images (naming, pictures), host_nodes, host_values   stand-ins for nodes of ComfyUI
+      images (naming, pictures), audio (sounds), host_nodes, host_values   stand-ins for nodes of ComfyUI
     server (transport, answers, events)       a run on a server
 
 `problems` has the errors and how they are worded, for all of them; `places` and `writing` where files go.

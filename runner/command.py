@@ -21,7 +21,9 @@ from .terminal import complain, log_to_terminal, say
 from .titles import found
 from .validate import Custom, validate
 
-FILE_HELP = "workflow JSON (UI or API format), a PNG image that holds one, or the name of one in workflows/"
+FILE_HELP = (
+    "workflow JSON (UI or API format), a PNG image or FLAC sound that holds one, or the name of one in workflows/"
+)
 SHIPPED = ROOT / "workflows"
 MOST_PROBLEMS = 20  # that are told one by one
 
@@ -116,7 +118,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--server", metavar="URL", help="run on this ComfyUI server, for instance http://127.0.0.1:8188")
     add("--output", metavar="DIR", type=Path, default=Path("output"), help="where files go (default: ./output)")
-    add("--input", metavar="DIR", type=Path, help="where Load Image looks first; then ./input and beside FILE")
+    add(
+        "--input",
+        metavar="DIR",
+        type=Path,
+        help="where Load Image and Load Audio look first; then ./input and beside FILE",
+    )
     add("--quiet", action="store_true", help="no progress bar")
     add("--verbose", action="store_true", help="log more, and tracebacks")
     return parser

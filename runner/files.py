@@ -1,4 +1,4 @@
-"""Reading a workflow: a JSON file, or an image that carries its workflow."""
+"""Reading a workflow: a JSON file, or an image or a sound that carries its workflow."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, BinaryIO
 
-from . import png
+from . import flac, png
 from .bounded import text_of
 from .problems import Json, WorkflowError
 from .shape import MOST_BYTES, is_ui_format, parsed
 from .strangers import HEAD, in_place
 
-CHUNKS = ("workflow", "prompt")  # texts of an image, the first one wins
+CHUNKS = ("workflow", "prompt")  # texts of an image or a sound, the first one wins
+CARRIERS: dict[str, ModuleType] = {"PNG image": png, "FLAC sound": flac}
+LONGEST_SIGNATURE = max(len(kind.SIGNATURE) for kind in CARRIERS.values())
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,12 @@ def read_document(path: Path) -> Document:
     """Raises WorkflowError when there is no workflow in the file."""
     try:
         with opened(path) as stream:
-            data = stream.read(len(png.SIGNATURE))
-            if data == png.SIGNATURE:
-                return _from_image(stream, path)
+            data = stream.read(LONGEST_SIGNATURE)
+            for what, kind in CARRIERS.items():
+                if data.startswith(kind.SIGNATURE):
+                    if more := len(data) - len(kind.SIGNATURE):
+                        stream.seek(-more, 1)
+                    return _carried(stream, path, what, kind)
             data += stream.read(MOST_BYTES + 1)
     except IsADirectoryError:
         raise _unreadable(path, "is a folder") from None
@@ -51,7 +57,8 @@ def read_document(path: Path) -> Document:
         text = text_of(data)
     except ValueError as error:
         begun = data.lstrip()[:1] in (b"{", b"[")  # as JSON does
-        raise _unreadable(path, f"is not JSON ({error})" if begun else "is neither JSON text nor a PNG image") from None
+        other = "is neither JSON text, a PNG image nor a FLAC sound"
+        raise _unreadable(path, f"is not JSON ({error})" if begun else other) from None
     if not text.strip():
         raise _unreadable(path, "is empty")
     return _recognize(parsed(text, path), str(path))
@@ -73,16 +80,16 @@ def _unreadable(path: Path, why: str) -> WorkflowError:
     return WorkflowError.one("Cannot read the workflow", f"{path} {why}")
 
 
-def _from_image(stream: BinaryIO, path: Path) -> Document:
+def _carried(stream: BinaryIO, path: Path, what: str, kind: ModuleType) -> Document:
     try:
-        found = png.texts(stream, CHUNKS, MOST_BYTES)
+        found = kind.texts(stream, CHUNKS, MOST_BYTES)
     except ValueError as error:
-        raise _unreadable(path, f"is a damaged PNG image ({error})") from None
+        raise _unreadable(path, f"is a damaged {what} ({error})") from None
     for chunk in CHUNKS:
         if chunk in found:
             source = f"the '{chunk}' text of {path}"
             return _recognize(parsed(found[chunk], source), source)
-    raise _unreadable(path, "is a PNG image without a workflow in it")
+    raise _unreadable(path, f"is a {what} without a workflow in it")
 
 
 def _recognize(found: Any, source: str) -> Document:

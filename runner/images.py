@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .naming import SHOWN, below, free_paths, in_batch, target
+from .naming import SHOWN, below, free_paths, in_batch, judged, target
 from .pictures import FORMATS, check_pictures, read_pictures, texts
 from .problems import Json, RunError, shown_text
 from .writing import save_new, sweep
@@ -29,22 +29,27 @@ CHANNELS = ["alpha", *COLOURS]
 
 @dataclass(frozen=True)
 class Folders:
-    """Where pictures come from, first match wins, and where they go."""
+    """Where pictures and sounds come from, first match wins, and where they go."""
 
     inputs: tuple[Path, ...]
     output: Path
 
     def find(self, name: object) -> Path | None:
-        """The file of a picture that a workflow names: below one of the input folders by its name alone. A link that
+        """The file that a workflow names: below one of the input folders by its name alone. A link that
         lies there is followed wherever it leads, since no workflow can put one there."""
         name = ANNOTATION.sub("", str(name))
         if not below(name):
             return None
         return next((path for folder in self.inputs if os.path.isfile(path := folder / name)), None)
 
+    def listed(self, endings: frozenset[str]) -> list[str]:
+        """Names of files with these endings that lie in the input folders themselves; what cannot be looked into holds
+        none."""
+        entries = chain.from_iterable(map(files_of, self.inputs))
+        return sorted({entry.name for entry in entries if is_file(entry, endings)})
+
     def pictures(self) -> list[str]:
-        """Names of those that lie in the input folders themselves; what cannot be looked into holds none."""
-        return sorted({entry.name for entry in chain.from_iterable(map(files_of, self.inputs)) if is_picture(entry)})
+        return self.listed(PICTURES)
 
 
 def files_of(folder: Path) -> list[os.DirEntry]:
@@ -55,8 +60,8 @@ def files_of(folder: Path) -> list[os.DirEntry]:
         return []
 
 
-def is_picture(entry: os.DirEntry) -> bool:
-    return os.path.splitext(entry.name)[1].lower() in PICTURES and os.path.isfile(entry.path)
+def is_file(entry: os.DirEntry, endings: frozenset[str]) -> bool:
+    return os.path.splitext(entry.name)[1].lower() in endings and os.path.isfile(entry.path)
 
 
 def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
@@ -76,13 +81,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
 
         @classmethod
         def VALIDATE_INPUTS(cls, filename_prefix) -> bool | str:
-            if filename_prefix is None:  # comes from another node
-                return True
-            try:
-                target(cls.output, str(filename_prefix))
-            except RunError as error:
-                return str(error)
-            return True
+            return judged(cls.output, filename_prefix)
 
         def save_images(self, images, filename_prefix="ComfyUI", prompt=None, extra_pnginfo=None) -> Json:
             from PIL import Image
@@ -123,7 +122,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
         @classmethod
         def VALIDATE_INPUTS(cls, image) -> bool | str:
             try:
-                _found(folders, image)
+                found(folders, image)
             except RunError as error:
                 return str(error)
             return True
@@ -131,7 +130,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
         def load_image(self, image) -> tuple:
             import torch
 
-            frames = read_pictures(_found(folders, image), image)
+            frames = read_pictures(found(folders, image), image)
             picture = torch.stack([torch.from_numpy(frame.colours) for frame in frames])
             if all(frame.opacity is None for frame in frames):
                 return picture, torch.zeros((len(frames), NO_MASK, NO_MASK))
@@ -151,7 +150,7 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
 
             if channel not in CHANNELS:
                 raise RunError(f"channel is {channel!r}; accepted are {', '.join(CHANNELS)}")
-            frames = read_pictures(_found(folders, image), image)
+            frames = read_pictures(found(folders, image), image)
             if channel == "alpha":
                 return (clear_parts(frames),)
             place = COLOURS.index(channel)
@@ -162,12 +161,12 @@ def make_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
     return classes, {**shown, "LoadImageMask": "Load Image (as Mask)"}
 
 
-def _found(folders: Folders, name: object) -> Path:
-    """Raises RunError where there is no such picture."""
+def found(folders: Folders, name: object, kind: str = "image file", what: str = "pictures") -> Path:
+    """Raises RunError where there is no such file. kind, what: as ComfyUI calls it, and what are looked for."""
     path = folders.find(name)
     if path is None:
         searched = ", ".join(map(str, folders.inputs))
-        raise RunError(f"Invalid image file: {shown_text(str(name), SHOWN)} (pictures are searched below {searched})")
+        raise RunError(f"Invalid {kind}: {shown_text(str(name), SHOWN)} ({what} are searched below {searched})")
     return path
 
 

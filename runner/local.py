@@ -1,4 +1,4 @@
-"""Runs a prompt in this process, without ComfyUI: the pack's nodes plus the stand-ins of `images`."""
+"""Runs a prompt in this process, without ComfyUI: the pack's nodes plus stand-ins for those of ComfyUI."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from . import host_nodes, host_values, specs
+from . import audio, host_nodes, host_values, images, specs
 from .failures import said
-from .images import Folders, make_nodes
+from .images import Folders
 from .pack import ALIAS, load_pack
 from .problems import Json, RunError, WorkflowError, name_node, title_of
 from .validate import needed, sources
@@ -33,7 +33,7 @@ class Library:
     @classmethod
     def of_pack(cls, folders: Folders) -> Library:
         pack = load_pack()
-        classes, names = make_nodes(folders)
+        classes, names = files_nodes(folders)
         others = {**host_nodes.NODES, **host_values.NODES}
         return cls(
             {**classes, **{name: node for name, (node, _) in others.items()}, **pack.NODE_CLASS_MAPPINGS},
@@ -42,6 +42,12 @@ class Library:
 
     def custom_check(self, class_type: str) -> Callable[..., Any] | None:
         return getattr(self.classes[class_type], "VALIDATE_INPUTS", None)
+
+
+def files_nodes(folders: Folders) -> tuple[dict[str, type], dict[str, str]]:
+    """The stand-ins that read and write files in these folders: classes, and how they are shown."""
+    pictures, sounds = images.make_nodes(folders), audio.make_nodes(folders)
+    return {**pictures[0], **sounds[0]}, {**pictures[1], **sounds[1]}
 
 
 def describe(class_type: str, cls: Any, display_name: str) -> Json:

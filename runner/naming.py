@@ -1,4 +1,5 @@
-"""Names of pictures in a workflow: of those it takes, and of those it makes. All lie below a folder of the person's."""
+"""Names of pictures and sounds in a workflow, of those it takes and of those it makes. All lie below a folder of the
+person's."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def below(name: str) -> bool:
 
 
 def target(output: Path, prefix: str, width: int = 1, height: int = 1) -> Path:
-    """Where pictures of this filename_prefix go, but for their number and ending: a file strictly below `output`, also
+    """Where files of this filename_prefix go, but for their number and ending: a file strictly below `output`, also
     behind links. Raises RunError for a prefix that gives none, once all in it is filled in."""
     shown = shown_text(repr(prefix), SHOWN)
     if len(prefix) > LONGEST:
@@ -61,14 +62,25 @@ def is_inside(path: Path, folder: Path) -> bool:
         return False
 
 
-def free_paths(start: Path) -> Iterator[Path]:
-    """`start_00001_.png` and on, past the highest number that its folder holds. Raises OSError."""
+def judged(output: Path, prefix: object) -> bool | str:
+    """Whether a filename_prefix gives a file, or the sentence that says why not."""
+    if prefix is None:  # comes from another node
+        return True
+    try:
+        target(output, str(prefix))
+    except RunError as error:
+        return str(error)
+    return True
+
+
+def free_paths(start: Path, ending: str = ".png") -> Iterator[Path]:
+    """`start_00001_.png` and on, past the highest number that its folder holds, of any ending. Raises OSError."""
     name = re.escape(start.name).replace(f"%{BATCH}%", r"\d+", 1)  # one, which takes no time to match
     taken = re.compile(name + r"_(\d{1,9})_?\.\w+$", re.IGNORECASE)
     number = max((int(m[1]) for entry in os.scandir(start.parent) if (m := taken.match(entry.name))), default=0)
     while True:
         number += 1
-        yield start.with_name(f"{start.name}_{number:05}_.png")
+        yield start.with_name(f"{start.name}_{number:05}_{ending}")
 
 
 def in_batch(paths: Iterator[Path], place: int) -> Iterator[Path]:

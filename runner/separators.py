@@ -39,8 +39,8 @@ class Separators:
         fitting = self.known[class_type, name].get(plain(value), set())
         if fitting:
             return fitted(value, fitting)
-        picture = any(specs.options(spec).get(key) for key in specs.UPLOADS)  # its list leaves folders out
-        return plain(value) if picture else value
+        upload = any(specs.options(spec).get(key) for key in specs.UPLOADS)  # its list leaves folders out
+        return plain(value) if upload else value
 
 
 def plain(name: str) -> str:

@@ -11,7 +11,7 @@ from .problems import Json
 
 WIDGET_TYPES = frozenset({"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COLOR", "MARKDOWN"})
 SEED_NAMES = ("seed", "noise_seed")
-UPLOADS = ("image_upload", "animated_image_upload", "video_upload")
+UPLOADS = ("image_upload", "animated_image_upload", "video_upload", "audio_upload")
 Spec = list | tuple
 
 

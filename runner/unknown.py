@@ -19,6 +19,7 @@ COMFYUI = frozenset(
     "ImageUpscaleWithModel InpaintModelConditioning KSampler KSamplerAdvanced KSamplerSelect LatentUpscale "
     "LoadImageOutput LoadLatent LoraLoader LoraLoaderModelOnly ModelSamplingFlux RandomNoise SamplerCustom "
     "SamplerCustomAdvanced SaveAnimatedPNG SaveAnimatedWEBP SaveLatent SaveVideo SetLatentNoiseMask "
+    "EmptyAudio RecordAudio SaveAudioAdvanced SaveAudioOpus TrimAudioDuration VAEDecodeAudio VAEEncodeAudio "
     "TripleCLIPLoader unCLIPConditioning UNETLoader UpscaleModelLoader VAEDecode VAEDecodeTiled VAEEncode "
     "VAEEncodeForInpaint VAELoader".split()
 )

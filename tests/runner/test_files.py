@@ -23,7 +23,10 @@ FILE_ERRORS = {
         b'{"nodes": [',
         "Cannot read the workflow: {file} is not JSON (Expecting value: line 1 column 12 (char 11)).",
     ),
-    "not text": (b"\xff\xfe\x00", "Cannot read the workflow: {file} is neither JSON text nor a PNG image."),
+    "not text": (
+        b"\xff\xfe\x00",
+        "Cannot read the workflow: {file} is neither JSON text, a PNG image nor a FLAC sound.",
+    ),
     "damaged image": (b"\x89PNG\r\n\x1a\nhello", "Cannot read the workflow: {file} is a damaged PNG image"),
     "other JSON": (
         [1, 2],

@@ -131,7 +131,7 @@ TOO_MUCH = {
     "very many lists": ("[" + "[]," * 2_000_000 + "0]", "holds more than 2,000,000 lists and objects"),
     "long": (b" " * (shape.MOST_BYTES + 1), "is larger than 32 MB, the most that is read."),
     "Latin-1": ('{"nodes": [],\n"é": 1}'.encode("latin-1"), "UTF-8: line 2 holds the byte 0xe9; save it as UTF-8)."),
-    "half of UTF-16": (b'\xff\xfe{\0"', "is neither JSON text nor a PNG image."),
+    "half of UTF-16": (b'\xff\xfe{\0"', "is neither JSON text, a PNG image nor a FLAC sound."),
 }
 
 

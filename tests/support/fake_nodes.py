@@ -2,12 +2,12 @@
 
 import torch
 
-from runner.images import Folders, make_nodes
-from runner.local import Library
+from runner.images import Folders
+from runner.local import Library, files_nodes
 
 
 def fake_nodes(calls: list) -> dict[str, type]:
-    """Classes that note in `calls` what ran: a maker, a changer, an end, and pictures."""
+    """Classes that note in `calls` what ran: a maker, a changer, an end, pictures and sounds."""
 
     class Make:
         RETURN_TYPES = ("THING", "INT")
@@ -75,6 +75,17 @@ def fake_nodes(calls: list) -> dict[str, type]:
         def run(self, batch):
             return (torch.linspace(0, 1, 8 * 6 * 3).reshape(1, 8, 6, 3).repeat(batch, 1, 1, 1),)
 
+    class Tone:
+        RETURN_TYPES = ("AUDIO",)
+        FUNCTION = "run"
+
+        @classmethod
+        def INPUT_TYPES(cls):
+            return {"required": {"batch": ("INT", {"default": 1, "min": 1, "max": 4})}}
+
+        def run(self, batch):
+            return ({"waveform": torch.linspace(-1, 1, 640).expand(batch, 1, -1), "sample_rate": 16000},)
+
     class Checked:
         RETURN_TYPES = ()
         FUNCTION = "run"
@@ -104,14 +115,14 @@ def fake_nodes(calls: list) -> dict[str, type]:
         def run(self):
             return (["a", "b", "c"],)
 
-    return {cls.__name__: cls for cls in (Make, Change, Show, Picture, Checked, Listed)}
+    return {cls.__name__: cls for cls in (Make, Change, Show, Picture, Tone, Checked, Listed)}
 
 
 def fake_library(calls: list, folders: Folders | None = None) -> Library:
     classes = fake_nodes(calls)
     names = {"Make": "Make a Thing"}
     if folders is not None:
-        stand_ins, shown = make_nodes(folders)
+        stand_ins, shown = files_nodes(folders)
         classes, names = {**stand_ins, **classes}, {**shown, **names}
     return Library(classes, names)
 
