@@ -1,6 +1,8 @@
 """Nodes that show what a run did, and what a choice looks like before it runs."""
 
 import logging
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.plain import lines_of
+from ..mgt_core.types import SOUND
 from ..mgt_core.views import pictures
 from . import choices, host
 from .preview import animation, enlarged
@@ -74,7 +77,11 @@ class MGTPlotSchedule:
 
 
 class TokenMap:
-    """What nodes share that draw one value a token."""
+    """What nodes share that draw one value a token. of_pictures: what draws it for pictures; chart: the name of what
+    does for sound, in views/sound.py."""
+
+    of_pictures: ClassVar[Callable[..., Tensor]]
+    chart: ClassVar[str]
 
     CATEGORY = "MGT/inspect"
     RETURN_TYPES = (IMAGE,)
@@ -105,15 +112,27 @@ class TokenMap:
             },
         }
 
+    def draw(self, tokens, codec, opacity: float, image=None):
+        if codec.makes == SOUND:
+            return (self.of_sound(tokens, codec, image).to(host.intermediate_device()),)
+        return (self.of_pictures(tokens, image, codec.scale, opacity).to(host.intermediate_device()),)
+
+    def of_sound(self, tokens, codec, image) -> Tensor:
+        from ..mgt_core.views import sound
+
+        if image is not None:
+            raise MGTError("image is given and the codec is of sound, whose tokens lie over no image; leave it unwired")
+        codec.check_codes(tokens.codebook_size, "the tokens are of a model with")
+        return getattr(sound, self.chart)(tokens, codec.scale / codec.sample_rate)
+
 
 @node("MGT Reveal Order")
 class MGTRevealOrder(TokenMap):
     DESCRIPTION = "Shows at which step each token was fixed: dark ones first, yellow ones last, grey ones were given."
     SEARCH_ALIASES = ["heat map", "order", "steps", "inspect", "visualize"]
 
-    def draw(self, tokens, codec, opacity: float, image=None):
-        drawn = pictures.reveal_order(tokens, image, codec.scale, opacity)
-        return (drawn.to(host.intermediate_device()),)
+    of_pictures = staticmethod(pictures.reveal_order)
+    chart = "reveal_chart"
 
 
 @node("MGT Confidence Map")
@@ -121,9 +140,8 @@ class MGTConfidenceMap(TokenMap):
     DESCRIPTION = "Shows how probable each token was when it was drawn: dark is 0, yellow is 1, grey ones were given."
     SEARCH_ALIASES = ["heat map", "probability", "uncertainty", "inspect", "visualize"]
 
-    def draw(self, tokens, codec, opacity: float, image=None):
-        drawn = pictures.confidence_map(tokens, image, codec.scale, opacity)
-        return (drawn.to(host.intermediate_device()),)
+    of_pictures = staticmethod(pictures.confidence_map)
+    chart = "confidence_chart"
 
 
 @node("MGT Sampling Animation")
