@@ -3,6 +3,7 @@
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -95,6 +96,10 @@ class Backbone(nn.Module, Published):
     def text_encoder_in(cls, config: dict) -> str:
         """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
         return ""
+
+    def saved_config(self) -> dict:
+        """Its config as `configure` reads it out of a file again."""
+        return asdict(self.config) if is_dataclass(self.config) else dict(self.config)
 
     @property
     def rows_taken(self) -> Mapping[str, slice]:

@@ -100,7 +100,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
             if (found := resolved(config, path, alone)) != alone:
                 raise MGTError(f"config has {path} {found!r}; this codec takes {alone!r} alone")
         held = {name: resolved(config, path) for name, path in PUBLISHED.items()}
-        held["use_conv_shortcut"] = not resolved(config, "seanet.true_skip")
+        skip = like({"true_skip": True}, {"true_skip": resolved(config, "seanet.true_skip")})
+        held["use_conv_shortcut"] = not skip["true_skip"]
     else:
         held = dict(config)
     told = like(EXAMPLES, held)
@@ -192,8 +193,13 @@ class EnCodec(TokenCodec):
         return self.network.config.sampling_rate
 
     @property
+    def tables(self) -> list[Tensor]:
+        """[V, D] the rows of every code book."""
+        return [layer.codebook.embed for layer in self.network.quantizer.layers]
+
+    @property
     def books(self) -> int:
-        return len(self.network.quantizer.layers)
+        return len(self.tables)
 
     @property
     def codebook_size(self) -> int:
@@ -234,13 +240,11 @@ class EnCodec(TokenCodec):
 
         among: [B, K, T] bool, the cells whose rows count, all by default; the first books alone make a rough sound."""
         ids = self._checked(tokens)
-        ids, total = sent(ids, self.acquire()), torch.zeros(())
-        for book, layer in enumerate(self.network.quantizer.layers):
-            rows = F.embedding(ids[:, book], layer.codebook.embed)
-            if among is not None:
-                rows = rows * among[:, book, :, None].to(rows)
-            total = total.to(rows) + rows
-        return total.transpose(1, 2)
+        ids = sent(ids, self.acquire())
+        rows = [F.embedding(each, table) for each, table in zip(ids.unbind(1), self.tables, strict=True)]
+        if among is not None:
+            rows = [each * counts[..., None].to(each) for each, counts in zip(rows, among.unbind(1), strict=True)]
+        return sum(rows).transpose(1, 2)
 
     @torch.inference_mode()
     def decode_vectors(self, vectors: Tensor) -> Tensor:
@@ -254,7 +258,7 @@ class EnCodec(TokenCodec):
                 return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
-        self._check_finite(wave, "sound", made)
+        self._check_finite(wave, "samples", made)
         return wave.float()
 
     def _checked(self, tokens: TokenState | Tensor) -> Tensor:

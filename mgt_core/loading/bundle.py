@@ -128,7 +128,8 @@ def assemble(
         text = prompt_encoder_of(network, layout.tokenizer)
     with told_of(layout.transformer.path, "has a header that cannot be read"):
         held = packing.scheme if packing else read_scheme(layout.transformer.stored, network)
-    network.fit_codec(codec)
+    with told_of(layout.codec.path):
+        network.fit_codec(codec)
     defaults = {**network.published_settings, **own_settings(scheduler)}
     guidance = defaults.pop("guidance", None)
     model = MGTModel(
@@ -204,6 +205,11 @@ def check_codec_fits(codec: TokenCodec, network: Backbone, layout: Layout) -> No
 
 
 def check_text_fits(text: TextEncoder, network: Backbone, layout: Layout) -> None:
+    if text.widths.keys() != network.condition_widths.keys():
+        raise MGTError(
+            f"the text encoder of {shown(layout.text_encoder)} gives {' and '.join(text.widths)} states and its "
+            f"transformer takes {' and '.join(network.condition_widths)} ones; they belong to different models"
+        )
     for name, width in text.widths.items():
         wanted = network.condition_widths[name]
         if width != wanted:

@@ -24,6 +24,7 @@ from .layouts import (
     find_bundle,
     find_part,
     folder_of,
+    named_by,
     the_part,
     transformer_at,
 )
@@ -90,7 +91,7 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
         tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, transformer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
-        str(source) if str(source) in BUILT_IN else name_of(path),
+        str(source) if str(source) in BUILT_IN else name_of(named_by(path)),
         folder_of(home),
         next((file for file in settings if file.is_file()), settings[0]),
         transformer,

@@ -25,12 +25,12 @@ from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
 from .endings import PICKLES, SUFFIXES, TELLING
-from .foreign import Foreign, by_ending, by_names, unreadable
+from .foreign import Foreign, by_config, by_ending, by_names, unreadable
 from .hub import entered
 from .listing import check_time, contents, files_in, folders_in, identity, once
 from .mistaken import notes_of
 from .neighbours import neighbour
-from .part import Part, read_part
+from .part import Part, as_transformer, read_part
 from .words import has_words
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,11 @@ def folder_of(path: Path) -> Path:
     return path.parent if is_file(path) else path
 
 
+def named_by(path: Path) -> Path:
+    """What a model is called by: its folder, or its file where that has a name of its own."""
+    return path.parent if is_file(path) and path.stem == UNNAMED else path
+
+
 def transformer_at(path: Path, look: Look) -> Part:
     """The transformer that is a file or lies in a folder. Raises MGTError where there is none."""
     return look(path) if is_file(path) else the_part(path, *TRANSFORMER, look)
@@ -124,7 +129,10 @@ def unreadable_in(folder: Path, look: Look) -> str:
     there = [path for path in all_candidates(folder) if files_in(path, *SUFFIXES) or not has_words(path)]
     if own.kind:
         there = [path for path in there if path.parent != folder or is_dir(path)]  # its files are no parts themselves
-    problems = [part.problem for part in map(look, there) if part.problem]
+    parts = [look(path) for path in there]
+    if other := next((part for part in parts if not part.kind and by_config(part.config)), None):
+        as_transformer(other)  # raises
+    problems = [part.problem for part in parts if part.problem]
     more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
     return f"that can be read: {problems[0]}{more}" if problems else ""
 

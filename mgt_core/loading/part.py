@@ -10,7 +10,7 @@ from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, LANGUAGE_ENCODERS, TEXT_ENCODERS, Registry
 from .audiocraft import POINTER, config_in
 from .disk import is_dir, is_file, read_json
-from .foreign import Foreign
+from .foreign import Foreign, by_config
 from .stored import Stored
 from .weights import index_weights, notes_in, shapes_of
 
@@ -106,6 +106,8 @@ def as_language(part: Part) -> Part:
 def known_part(part: Part, registry: Registry, what: str) -> Part:
     if part.problem:
         raise part.problem
+    if registry is BACKBONES and not part.kind and (told := by_config(part.config)):
+        raise MGTError(f"{part.path} is {told.what}: {told.advice}")
     if not part.is_of(registry):
         raise MGTError(
             f"{part.path} holds no {what} this pack knows ({', '.join(registry)}); "

@@ -29,8 +29,8 @@ class SoundPreviewer:
     def colours(self) -> Tensor:
         """[K, V, 3] uint8 on the CPU: codes of a book by their place along the three directions in which its rows
         differ most, so that what is alike has like colours."""
-        books = [layer.codebook.embed.detach().float().cpu() for layer in self.codec.network.quantizer.layers]
-        return torch.stack([(by_directions(rows) * 255).round().to(torch.uint8) for rows in books])
+        books = [by_directions(rows.float().cpu()) for rows in self.codec.tables]
+        return (torch.stack(books) * 255).round().to(torch.uint8)
 
     def image(self, state: TokenState, full: bool = True, index: int = 0) -> Image.Image:
         """Sound `index` of the batch: a row of pixels for each code book, the first one on top, a colour a code. full:

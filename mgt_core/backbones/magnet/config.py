@@ -14,11 +14,16 @@ REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\}")  # to anoth
 FOLLOWED = 16  # references one after the other
 NOTHING = object()
 TEXT = "condition_provider.conditioners.description.output_proj.weight"
+TEXT_POSITIONS = "fuser.cross_attention_pos_emb"  # whether the text's rows have places
 LONGEST_SOUND = 3600  # seconds that a network may have been trained at
 MOST_BOOKS = 64
+LM, OWN_LM = "lm_model", "transformer_lm_magnet"  # what network it is: MusicGen's tensors have the same names
+TEXT_ENCODER = "conditioners.description.t5.name"
+OWNER = "google-t5/"  # of the repositories that are named without one
 # What a config may say beside the sizes, and the only value that this network implements; it may leave them out.
 IMPLEMENTED = {
-    "lm_model": "transformer_lm_magnet",  # MusicGen's tensors have the same names
+    LM: OWN_LM,
+    "conditioners.description.model": "t5",
     "transformer_lm.causal": False,
     "transformer_lm.norm_first": True,
     "transformer_lm.positional_embedding": "sin",
@@ -49,6 +54,7 @@ SETTINGS = {  # those that it may leave out, and what they are then
     "bias_attention": ("transformer_lm.bias_attn", False),
     "bias_mlp": ("transformer_lm.bias_ff", False),
     "bias_head": ("transformer_lm.bias_proj", False),
+    "text_encoder": (TEXT_ENCODER, "t5-base"),
 }
 
 
@@ -81,12 +87,21 @@ def held(config: Any, name: str) -> Any:
     return config
 
 
+def text_repository(config: Mapping[str, Any]) -> str:
+    """Of the T5 that a config names. Raises MGTError where that is no name."""
+    name = resolved(config, *SETTINGS["text_encoder"])
+    if not isinstance(name, str) or not name:
+        raise MGTError(f"xp.cfg has {TEXT_ENCODER} {shortened(repr(name), 80)}; expected the name of a T5")
+    return name if "/" in name else OWNER + name
+
+
 @dataclass(frozen=True)
 class MagnetConfig:
     """dim: width of a frame's row. books: code books; codes: entries of each. text_width: of the states of T5.
     reach: frames to each side that stages after the first attend to, -1 for all. span: frames that were masked together
     in training. seconds: of the sounds it was trained with. text_positions: what positions of the text's rows are
-    multiplied by, 0 for none. bias_attention, bias_mlp, bias_head: whether those layers have one."""
+    multiplied by, 0 for none. bias_attention, bias_mlp, bias_head: whether those layers have one. text_encoder: the
+    repository of a T5, of its first authors where no other is named."""
 
     dim: int
     heads: int
@@ -102,6 +117,7 @@ class MagnetConfig:
     bias_attention: bool = False
     bias_mlp: bool = False
     bias_head: bool = False
+    text_encoder: str = "t5-base"
 
     @classmethod
     def from_xp(cls, config: Mapping[str, Any], shapes: Shapes) -> "MagnetConfig":
@@ -114,11 +130,25 @@ class MagnetConfig:
             raise MGTError(f"the weights lack {TEXT}, which tells the width of the text")
         values = {own: resolved(config, name) for own, name in SIZES.items()}
         values |= {own: resolved(config, name, default) for own, (name, default) in SETTINGS.items()}
-        if not resolved(config, "fuser.cross_attention_pos_emb", False):
+        if not resolved(config, TEXT_POSITIONS, False):
             values["text_positions"] = 0.0
         return cls(**values, text_width=shapes[TEXT][1])
 
+    def as_xp(self) -> dict[str, Any]:
+        """A config that `from_xp` reads as this one."""
+        found: dict[str, Any] = {}
+        told = {**SIZES, **{own: name for own, (name, _) in SETTINGS.items()}}
+        held = {name: getattr(self, own) for own, name in told.items()}
+        for name, value in {**IMPLEMENTED, **held, TEXT_POSITIONS: self.text_positions != 0}.items():
+            *above, last = name.split(".")
+            place = found
+            for key in above:
+                place = place.setdefault(key, {})
+            place[last] = value
+        return found
+
     def __post_init__(self):
+        text_repository(self.as_xp())
         whole = {own: (name, 1 + (own == "books")) for own, name in SIZES.items() if own != "seconds"}
         whole |= {"span": (SETTINGS["span"][0], 1), "reach": (SETTINGS["reach"][0], -1)}
         for own, (name, least) in whole.items():

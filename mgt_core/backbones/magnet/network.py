@@ -29,7 +29,7 @@ from ..hooks import NO_HOOKS, Hooks
 from ..merge import NO_MERGES
 from .blocks import Layer, Reach, Words, near_frames, sinusoid, thirds
 from .branch import MagnetBranch
-from .config import TEXT, MagnetConfig, Shapes
+from .config import LM, OWN_LM, TEXT, MagnetConfig, Shapes, text_repository
 
 FRAME_RATE = 50  # frames a second of the codecs that it is published with
 SHARES = {4: (20, 10, 10, 10)}  # of a run's steps by the number of books, as published; else the first takes two
@@ -94,7 +94,16 @@ class MAGNeT(Backbone):
 
     @staticmethod
     def recognizes(config: dict, shapes: Shapes) -> bool:
+        if config.get(LM, OWN_LM) != OWN_LM:  # MusicGen, whose tensors have the same names
+            return False
         return {"emb.0.weight", "linears.0.weight", "transformer.layers.0.norm_cross.weight", TEXT} <= shapes.keys()
+
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        return text_repository(config)
+
+    def saved_config(self) -> dict:
+        return self.config.as_xp()
 
     @classmethod
     def configure(cls, config: dict, shapes: Shapes) -> MagnetConfig:
