@@ -286,7 +286,9 @@ class MGTSaveModel:
         target = host.bundle_target(name)
         if text_encoder is None and "hidden" in model.network.condition_fields:
             raise MGTError("text_encoder is not connected; a model of text is saved with its text encoder")
-        size = model.trained_size or tuple(n * model.pixels_per_token for n in model.network.trained_grid)
+        size = model.trained_size
+        if size is None and model.makes == PICTURES:
+            size = tuple(n * model.pixels_per_token for n in model.network.trained_grid)
         pipe = mgt_core.Pipeline(model, text_encoder, codec, size, target.name)
         folder: Path = mgt_core.save_bundle(pipe, target, overwrite)
         self.written.add(target)
