@@ -199,6 +199,8 @@ class MGTDecodeAudio:
         }
 
     def decode(self, tokens, codec, level: str, unique_id=None):
+        if note := codec.decode_note(tokens.grid):
+            host.show_text(note, unique_id)
         wave, note = levelled(codec.decode(tokens).to(host.intermediate_device()), level)
         if note:
             host.show_text(note, unique_id)

@@ -130,6 +130,12 @@ def test_a_level_that_is_none_names_those_there_are(pipe, filled):
         run("MGTDecodeAudio", tokens=filled, codec=pipe.codec, level="loud")
 
 
+def test_what_decoding_costs_is_told(monkeypatch, pipe, filled, shown):
+    monkeypatch.setattr(type(pipe.codec), "decode_note", lambda self, grid: f"{grid[1]} frames take much memory")
+    run("MGTDecodeAudio", tokens=filled, codec=pipe.codec, level="as it is")
+    assert shown[0] == "48 frames take much memory"
+
+
 # From sound
 
 
