@@ -103,8 +103,10 @@ class Spans(Sampler):
                 # Asks the device, once a step: which cells are masked decides how many are looked at.
                 scores = spans.scores(drawn.log_probability.cpu())
                 again = spans.chosen(scores, spans.holding(masked), left_after(index)) & free
-            run.accept(ended(run, drawn, again))
-            masked = again
+            kept = ended(run, drawn, again)
+            run.accept(kept)
+            # Particles may have taken each other's place.
+            masked = again if run.tokens is kept.tokens else (run.tokens == run.model.mask_id).cpu()
 
     def started(self, run: Run, spans: Arrangement, free: Tensor, left_after: Callable[[int], list[int]]) -> Tensor:
         """[B, N] bool: what is masked where a run begins late, spans at random."""
@@ -120,9 +122,9 @@ class Spans(Sampler):
     def drawn(self, run: Run, index: int, spans: Arrangement, masked: Tensor) -> Drawn:
         """A draw of the cells that count in a score, given ones among them."""
         wanted = spans.looked_at(masked)
-        if torch.equal(wanted, masked):
-            return run.draw(index)
         counts = wanted.sum(1).tolist()
+        if counts == list(run.left):
+            return run.draw(index)
         return run.draw(index, counts=counts, wanted=sent(wanted, run.device), masked=run.left)
 
 

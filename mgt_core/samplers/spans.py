@@ -6,8 +6,10 @@ There are B images of N cells, of which n spans of L cells are made.
 
 import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -119,9 +121,8 @@ def union_of_spans(scores: Tensor, length: int, targets: Sequence[int]) -> Tenso
     beyond = ranks.shape[1]
     around = functional.pad(ranks, (length - 1, length - 1), value=beyond)
     earliest = around.unfold(1, length, 1).amin(-1)
-    taken = []
-    for own, target in zip(earliest.sort(dim=1).values, targets, strict=True):
-        taken.append(spans_taken(lambda spans, own=own: int(torch.searchsorted(own, spans)), target, length, beyond))
+    rows = zip(earliest.sort(dim=1).values.tolist(), targets, strict=True)
+    taken = [spans_taken(partial(bisect_left, own), target, length, beyond) for own, target in rows]
     return earliest < torch.tensor(taken)[:, None]
 
 

@@ -1,9 +1,10 @@
 """On a GPU no step waits for the device, mixes devices or computes in float64, and none starts more kernels than it
 did; and the tokens are those of the CPU. Every family with every sampler, patch and modifier, on a pretended device.
 
-Waits are allowed of three kinds: to merge known tokens the host has to learn once an evaluation how many these are, for
-samplers that end early once a step how many cells it may reveal, and particles are scored at some of the steps. Of
-samplers that keep one of several candidates the last step is told when that is known, after the end of the run."""
+Waits are allowed of four kinds: to merge known tokens the host has to learn once an evaluation how many these are, for
+samplers that end early once a step how many cells it may reveal, that of spans how sure each of them is, and particles
+are scored at some of the steps. Of samplers that keep one of several candidates the last step is told when that is
+known, after the end of the run."""
 
 from collections import Counter
 from dataclasses import replace
@@ -20,6 +21,7 @@ from support.on_device import CASES, CEILINGS, DRAWS, MORE, on_device, possible,
 pytestmark = pytest.mark.cpu_only("the device is pretended")
 # What asks for it, by case.
 ASKING = {"merging of known tokens": "patches/token_merging.py", "sampler particles": "samplers/particles.py"}
+ASKING["sampler magnet"] = "samplers/magnet.py"
 ASKING |= {f"sampler {name}": "samplers/adaptive.py" for name in SAMPLERS if SAMPLERS.get(name).ends_early}
 CHOOSING = ("sampler best_of", "sampler particles")
 PAIRS = [(family, case) for family in FAMILIES if family not in KIN for case in CASES if possible(family, case)]

@@ -1,22 +1,20 @@
 """MAGNeT's decoding against the published one: span masks, counts, single draws, and whole runs from recorded draws."""
 
 import json
-from functools import cache
 
 import pytest
 import torch
-import yaml
 
 import mgt_core
-from mgt_core import Condition, GuidanceSchedule, MGTModel, Spans, StageSteps, TokenState, TopKTopP
-from mgt_core.backbones.magnet.config import TEXT
-from mgt_core.backbones.magnet.network import MAGNeT
+from mgt_core import Condition, GuidanceSchedule, Spans, StageSteps, TokenState, TopKTopP
 from mgt_core.samplers.spans import nucleus, union_of_spans
 from mgt_core.sampling.run import Run
 from support.device import DEVICE
 from support.golden import ROOT, assert_near, settings, tensors
+from support.golden_magnet import after_projection
 
 MAGNET = ROOT / "audio" / "magnet"
+MODEL = after_projection(MAGNET)
 TRACES = sorted(path.with_suffix("") for path in (MAGNET / "traces").glob("*.json"))
 COUNTS = json.loads((MAGNET / "schedule.json").read_text())
 CASES = json.loads((MAGNET / "span_masks.json").read_text())
@@ -51,29 +49,10 @@ class RecordedDraws:
         return race(logits.softmax(-1), rows, self.ranked)
 
 
-@cache
-def model() -> MGTModel:
-    """Which takes rows of text as they are after its projection."""
-    held = torch.load(MAGNET / "state_dict.bin", weights_only=True)
-    stored = {name: value.float() for name, value in held["best_state"].items()}
-    width = stored[TEXT].shape[0]
-    stored |= {TEXT: torch.eye(width), TEXT.replace("weight", "bias"): torch.zeros(width)}
-    config = yaml.safe_load(held["xp.cfg"])
-    network = MAGNeT(MAGNeT.configure(config, {name: tuple(value.shape) for name, value in stored.items()}))
-    parts = {
-        own: value if rows is None else value[rows]
-        for name, value in stored.items()
-        for own, rows in MAGNeT.divided(name, tuple(value.shape)).items()
-    }
-    network.load_state_dict(parts)
-    own = network.published_settings
-    return MGTModel(network.eval().to(DEVICE), pixels_per_token=32, sample_rate=1600, defaults=own)
-
-
 def state_of(told, recorded) -> TokenState:
     """All masked but what a prompt gives."""
     shape = len(told["texts"]), recorded["final_tokens"].shape[1], told["max_gen_len"]
-    state = mgt_core.empty_state(shape[0], shape[1:], model().mask_id, model().codebook_size)
+    state = mgt_core.empty_state(shape[0], shape[1:], MODEL.mask_id, MODEL.codebook_size)
     prompt = recorded.get("prompt", torch.zeros(*shape[:2], 0)).long()
     tokens, fixed = state.tokens.to(DEVICE), state.fixed.to(DEVICE)
     tokens[..., : told["prompt_length"]], fixed[..., : told["prompt_length"]] = prompt, True
@@ -127,7 +106,7 @@ def test_golden_runs(path, monkeypatch):
         draws=RecordedDraws(recorded.get("exponential", recorded["sampled"]), counts, ranked).source,
     )
     guidance = GuidanceSchedule(shape="mask", outside=told["min_cfg_coef"])
-    own = model().with_patch(StageSteps(counts)).with_patch(guidance)
+    own = MODEL.with_patch(StageSteps(counts)).with_patch(guidance)
     if told["top_k"] and told["use_sampling"]:
         own = own.with_modifier(TopKTopP(told["top_k"]))
     positive, negative = (Condition(hidden=rows) for rows in recorded["cond"].chunk(2))
@@ -154,7 +133,7 @@ def test_golden_runs(path, monkeypatch):
     spans = sampler.arranged(out.grid[1])
     for index, (before, now) in enumerate(zip(seen, drawn, strict=True)):
         assert torch.equal(before.tokens, recorded["tokens_in"][index].long())
-        masked = now.step.tokens[:, 0] == model().mask_id
+        masked = now.step.tokens[:, 0] == MODEL.mask_id
         assert masked.sum(1).tolist() == steps[index]["masked_tokens"]
         assert bool((now.cells | ~masked).all())
         fresh = masked & now.cells

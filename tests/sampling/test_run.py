@@ -49,7 +49,8 @@ def test_batch_equals_single_runs(folder, sampler):
         alone = run(empty(pipe=pipe), row(positive, i), row(negative, i), pipe, sampler=sampler, seed=40 + i)
         assert agree(together.tokens[i], alone.tokens[0])
         assert agree(together.revealed_at[i], alone.revealed_at[0])
-        torch.testing.assert_close(together.confidence[i], alone.confidence[0], atol=2e-4, rtol=0)
+        # A cold draw's are of logits a hundred times as large.
+        torch.testing.assert_close(together.confidence[i], alone.confidence[0], atol=2e-4, rtol=1e-3)
 
 
 def test_one_prompt_serves_the_whole_batch():
