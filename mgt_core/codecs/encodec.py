@@ -20,7 +20,7 @@ from ..placement import compute_dtype, sent
 from ..pulse import beat_before
 from ..registry import CODECS
 from ..types import SOUND, TokenState
-from .base import convolutions
+from .base import convolutions, rounded
 from .token_codec import TokenCodec
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -88,7 +88,7 @@ PAD_MODES = ("constant", "reflect", "replicate")
 HIGHEST_RATE = 2**20  # samples per second
 LONGEST = 2**24 - 1  # samples of a sound: EncodecModel counts them in float32
 TOGETHER = 2**20  # samples of the sounds that are worked on at once, three of ten seconds at 32 kHz
-ALIVE = 4  # maps of the widest level that are held at once
+ALIVE = 5  # maps of the widest level that are held at once
 
 
 def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,7 +239,7 @@ class EnCodec(TokenCodec):
         """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books.
 
         among: [B, K, T] bool, the cells whose rows count, all by default; the first books alone make a rough sound."""
-        ids = self._checked(tokens)
+        ids = self.checked_tokens(tokens)
         ids = sent(ids, self.acquire())
         rows = [F.embedding(each, table) for each, table in zip(ids.unbind(1), self.tables, strict=True)]
         if among is not None:
@@ -254,14 +254,15 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(vectors)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
         self._check_finite(wave, "samples", made)
         return wave.float()
 
-    def _checked(self, tokens: TokenState | Tensor) -> Tensor:
+    def checked_tokens(self, tokens: TokenState | Tensor) -> Tensor:
+        """Ids [B, K, T]. Raises MGTError for what is none of this codec."""
         ids = self.ids_of(tokens, f"[batch, {self.books}, frames]")
         if ids.shape[1] != self.books or not ids.numel():
             raise MGTError(
@@ -284,7 +285,7 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(wave)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.encoder(sent(part, device)) for part in wave.split(together)])
 
         latents = made()

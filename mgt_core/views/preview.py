@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..codecs.base import Codec
 from ..codecs.token_codec import TokenCodec
-from ..types import SOUND, TokenState
+from ..types import PICTURES, SOUND, TokenState, check_makes
 from .colours import checkerboard
 from .sound_preview import SoundPreviewer
 
@@ -24,6 +24,7 @@ class Previewer:
     """Draws token states. Keep one per run: it remembers the colours of the codebook."""
 
     def __init__(self, codec: Codec):
+        check_makes(PICTURES, "a preview of pictures", codec=codec)
         self.codec = codec
 
     @cached_property
@@ -46,6 +47,7 @@ class Previewer:
     def image(self, state: TokenState, full: bool = True, index: int = 0) -> Image.Image:
         """Image `index` of the batch. full: decode the known tokens, at [h * scale, w * scale] pixels;
         otherwise one pixel a token in the code's mean colour, at a small fraction of the cost."""
+        check_makes(PICTURES, "a preview of pictures", tokens=state)
         one = TokenState(
             state.tokens[index : index + 1], state.fixed[index : index + 1], state.mask_id, state.codebook_size
         )

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..codecs.encodec import EnCodec
-from ..types import TokenState
+from ..types import SOUND, TokenState, check_makes
 from .colours import checkerboard, colour_map
 from .spectrum import loudness, shares_of
 
@@ -23,6 +23,7 @@ class SoundPreviewer:
     """Draws token states of sound. Keep one per run: it remembers the colours of the code books."""
 
     def __init__(self, codec: EnCodec):
+        check_makes(SOUND, "a preview of sound", codec=codec)
         self.codec = codec
 
     @cached_property
@@ -37,11 +38,11 @@ class SoundPreviewer:
         above it the spectrum of what the known tokens decode to, low frequencies below; frames of which nothing is
         known are shown as such."""
         tokens = state.tokens[index : index + 1]
+        ids = self.codec.checked_tokens(tokens.masked_fill(tokens == state.mask_id, 0))[0].cpu()
         known = (tokens != state.mask_id).cpu()[0]
         frames = tokens.shape[2]
         width = min(max(1, min(WIDEST, round(COLUMNS / frames))) * frames, MOST_COLUMNS)
         column = torch.arange(width) * frames // width  # the frame that each column of pixels shows
-        ids = tokens[0].cpu().masked_fill(~known, 0)
         pixels = self.colours[torch.arange(len(ids))[:, None], ids][:, column].repeat_interleave(ROW, 0)
         parts = [covered(pixels, known[:, column].repeat_interleave(ROW, 0))]
         if full:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import mgt_core
 from mgt_core.codecs import encodec
+from mgt_core.codecs.base import cudnn_setting
 from mgt_core.codecs.encodec import EnCodec
 from mgt_core.loading.part import kind_of, read_part
 from mgt_core.placement import OnDemand
@@ -116,6 +117,21 @@ def test_it_can_be_ended(work, calls):
     with pytest.raises(Stopped), mgt_core.interruptible(stop):
         CODEC.decode(ids(1, 4)) if work == "decode" else CODEC.encode(wave(1, 200))
     assert len(asked) == calls
+
+
+def test_nothing_is_rounded_on_a_gpu():
+    """A latent would cross from one code to another."""
+    seen = []
+
+    def look():
+        for kind in ("conv", "rnn"):
+            where, name, (exact, _) = cudnn_setting(kind)
+            seen.append(getattr(where, name) == exact)
+
+    with mgt_core.interruptible(look):
+        CODEC.encode(wave(1, 99))
+        CODEC.decode(ids(1, 3))
+    assert seen and all(seen)
 
 
 @pytest.mark.parametrize("value", [NAN, INF])

@@ -15,6 +15,7 @@ from mgt_core.sampling.guided import GuidedNetwork
 from support.bundles import copy_bundle
 from support.device import HERE, agree, equal
 from support.golden_dimoo import TINY
+from support.sounds import sound_codec
 
 SYSTEMS = {  # of a prompt as the tokenizer is given it, by the task
     "edit": "<system>Generate an image applying the following editing instruction based on the original image.</system>"
@@ -148,3 +149,8 @@ def test_conditions_are_parts_that_others_may_join(pipe):
     state = mgt_core.empty_tokens(pipe, *found.size)
     out = mgt_core.sample(pipe.model, state, found.positive, negative, steps=2, cfg=3.0)
     assert not out.masked.any()
+
+
+def test_a_codec_of_sound_is_told(pipe):
+    with pytest.raises(MGTError, match="a prompt with pictures is for pictures, and the codec given is of sound"):
+        picture_prompts(pipe.text, sound_codec(), pictures(), "add a hat")
