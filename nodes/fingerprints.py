@@ -30,7 +30,8 @@ def files_of(source: Path) -> Iterator[Path]:
     try:
         parts = find_parts(source, remembered)
         yield from sorted({part.path for part in parts} - {source})
-        if text := text_beside([home], parts[0].reads, host.shelves()) if parts[0].reads else None:
+        shelves = [root for _, root, _ in host._search_paths(host.TEXT_FOLDERS)]
+        if parts[0].reads and (text := text_beside([home], parts[0].reads, shelves)):
             yield text
     except MGTError:  # a part alone
         pass

@@ -188,11 +188,6 @@ def text_encoders() -> dict[str, str]:
     return {**folders.told_apart(alone, lent, "text_encoders"), **lent}
 
 
-def shelves() -> list[Path]:
-    """Folders in which a text encoder is looked for that a model names and does not bring."""
-    return [root for _, root, _ in _search_paths(TEXT_FOLDERS)]
-
-
 def codecs() -> dict[str, str]:
     """Codecs that can be picked in place of a bundle's: those of bundles, and those that lie alone."""
     alone, lent = folders.codecs_in(_search_paths(CODEC_FOLDERS)), lenders("vqvae")
@@ -250,10 +245,11 @@ def load(
         "text_encoder": None if text_encoder in own else lookup("text_encoder", text_encoder, text_encoders()),
         "codec": None if codec in own else lookup("codec", codec, codecs()),
         "base": None if base in own else lookup("base", base, lenders("vqvae")),
+        "shelves": [root for _, root, _ in _search_paths(TEXT_FOLDERS)],
     }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None
-    held = {"text": text_encoder != NONE, "shelves": shelves(), "calibrate": False, **others}
+    held = {"text": text_encoder != NONE, "calibrate": False, **others}
     pipe = _place(mgt_core.load(path, number or _auto_dtype(), device, quantization, **held))
     if pipe.advice:
         show_text(pipe.advice, node_id)
