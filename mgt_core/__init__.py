@@ -39,6 +39,7 @@ from .patches.ml_cache import MLCache
 from .patches.reference import ReferencePicture
 from .patches.rescoring import Rescoring
 from .patches.self_guidance import SelfGuidance
+from .patches.stage_steps import StageSteps
 from .patches.step_skipping import StepSkipping
 from .patches.token_cache import TokenCache
 from .patches.token_merging import TokenMerging
@@ -72,6 +73,7 @@ from .samplers.first_hitting import FirstHitting
 from .samplers.fixed_order import FixedOrder
 from .samplers.gibbs import GibbsCorrector
 from .samplers.klass import KLASS
+from .samplers.magnet import Spans
 from .samplers.maskgit import MaskGIT
 from .samplers.moment import MomentSampler
 from .samplers.momentum import Momentum
@@ -170,6 +172,8 @@ __all__ = [
     "Scheme",
     "SelfGuidance",
     "Settled",
+    "Spans",
+    "StageSteps",
     "Step",
     "StepSkipping",
     "TEXT_ENCODERS",

@@ -139,8 +139,9 @@ class MGTModel:
         return self.with_modifier(part) if isinstance(part, Modifier) else self.with_patch(part)
 
     def each_repeated(self, images: int, times: int) -> "MGTModel":
-        """With patches for so many candidates of each of `images` (Settings.each_repeated)."""
-        return replace(self, patches=tuple(patch.each_repeated(images, times) for patch in self.patches))
+        """For so many candidates of each of `images` (Settings.each_repeated, Backbone.each_repeated)."""
+        patches = tuple(patch.each_repeated(images, times) for patch in self.patches)
+        return replace(self, network=self.network.each_repeated(times), patches=patches)
 
     def patch(self, slot: str) -> Patch | None:
         """What is attached in `slot`, which is the registered name of most patches."""

@@ -3,6 +3,7 @@
 import weakref
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ REASONS = MappingProxyType(
     {
         "reference": "it was not trained to look at a picture beside its own",
         "words": "it draws cells of pictures, and no words",
+        "stages": "it fills its grid at once, in no stages",
     }
 )
 GRID = "grid"  # beside the fields of Hooks, what a backbone may say of itself in `refusals`
@@ -46,7 +48,8 @@ class Backbone(nn.Module, Published):
     makes: ClassVar[str] = PICTURES  # what its tokens stand for
     condition_fields: ClassVar[tuple[str, ...]]  # the fields of Condition it reads
     condition_options: ClassVar[tuple[str, ...]] = ()  # those that it reads where they are set
-    # The fields of Hooks it heeds, and "reference" where it sees a picture beside the one that is made.
+    # The fields of Hooks it heeds, "reference" where it sees a picture beside the one that is made, and "stages" where
+    # it fills the rows of its grid one after the other.
     supports: ClassVar[frozenset[str]] = frozenset()
     # Why it does not heed another one, in words that follow "it does not work: "; and why it takes one GRID alone.
     refusals: ClassVar[Mapping[str, str]] = MappingProxyType({})
@@ -89,6 +92,15 @@ class Backbone(nn.Module, Published):
         """`config` with what files beside the weights say, a folder or a file."""
         return config
 
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
+        return ""
+
+    def saved_config(self) -> dict:
+        """Its config as `configure` reads it out of a file again."""
+        return asdict(self.config) if is_dataclass(self.config) else dict(self.config)
+
     @property
     def rows_taken(self) -> Mapping[str, slice]:
         """Of tensors that a file may hold with more rows than the network has a place for, those that it takes."""
@@ -125,6 +137,15 @@ class Backbone(nn.Module, Published):
         """A view of itself that shares the weights, on grids [B, 1, w] of row `stage` alone, which sees the other rows
         of `tokens` [B, h, w] beside it (sampling/stages.py)."""
         raise NotImplementedError
+
+    @property
+    def shared(self) -> "Backbone":
+        """The network whose weights a view has, by which is kept what is made of them; any other network itself."""
+        return self
+
+    def each_repeated(self, times: int) -> "Backbone":
+        """For so many candidates of every image, one below the other: a view that holds tokens has them as often."""
+        return self
 
     def fit_codec(self, codec: Any) -> None:
         """Told once, when both are loaded, by the codec that its tokens are of."""

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..errors import MGTError, whole_number
 from ..placement import compute_dtype, sent
 from ..plain import plain_whole
-from ..sampling.finite import all_finite, non_finite_origin
 from ..shares import checked_shares
 from ..types import TokenState
 from .token_codec import TokenCodec
@@ -222,12 +221,6 @@ class Codec(TokenCodec):
         device = self.acquire(direction.memory(pixels, cells))
         with convolutions(direction.tf32):
             return torch.cat([direction.tiled(sent(part, device), cells) for part in values.split(1)])
-
-    def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
-        """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
-        if not all_finite(made):
-            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
-            raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")
 
     def _whole(self, values: Tensor, pixels: int, direction: Direction) -> Tensor:
         images = max(1, PIXELS_AT_ONCE // pixels)

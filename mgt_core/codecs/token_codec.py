@@ -1,6 +1,7 @@
 """What codecs of pictures and of sound share: a network, where it computes, and a codebook."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
@@ -11,6 +12,7 @@ from ..errors import MGTError
 from ..loading.published import Published
 from ..placement import Placement, Resident, room_of
 from ..room import Room
+from ..sampling.finite import all_finite, non_finite_origin
 from ..types import PICTURES, TokenState
 
 Self = TypeVar("Self", bound="TokenCodec")
@@ -72,3 +74,9 @@ class TokenCodec(Published):
                 f"{self.codebook_size}, from 0 to {self.codebook_size - 1}"
             )
         return tokens
+
+    def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
+        """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""
+        if not all_finite(made):
+            origin = non_finite_origin(self.network, evaluate, "a layer that is worked on in strips")
+            raise MGTError(f"the codec made {what} that are not finite numbers; they begin in {origin} of its network")

@@ -1,6 +1,6 @@
 """CLIP's text side as files hold it: alone, or with the side for pictures beside it (a whole CLIPModel)."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ..loading.building import like, told_of
 from ..loading.published import Published
@@ -37,6 +37,7 @@ class CLIPText(Published):
     """transformers' CLIPTextModelWithProjection."""
 
     needs_config = False
+    has_words: ClassVar[bool] = False  # whether a bundle has its tokenizer beside its weights
 
     @staticmethod
     def recognizes(config: dict, shapes: Shapes) -> bool:

@@ -55,6 +55,10 @@ class TextEncoder:
     def with_placement(self, placement: Placement) -> "TextEncoder":
         return replace(self, placement=placement)
 
+    def with_alone(self, alone: bool = True) -> "TextEncoder":
+        """One whose prompts do not depend on those beside them in a batch. Those of most encoders never do."""
+        return self
+
     @torch.inference_mode()
     def encode(
         self,

@@ -1,6 +1,7 @@
 """Loading of bundles (see layouts.py for their forms), and the settings that lie in them."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from ..settings import from_json
 from ..types import PICTURES
 from .beside import with_tensors_beside
 from .building import told_of
-from .compose import Elsewhere, Layout, Source, find_layout, find_text, find_tokenizer, language_in
+from .compose import Elsewhere, Layout, Source, find_layout, find_text, language_in, tokenizer_for
 from .disk import read_json
 from .downloads import told_of_downloads
 from .layouts import find_bundle
@@ -49,6 +50,7 @@ def load(
     codec: Source | None = None,
     base: Source | None = None,
     text: bool = True,
+    shelves: Sequence[Source] = (),
     calibrate: bool = True,
 ) -> Pipeline:
     """Load a bundle: the name of a built-in model ("demo"), a folder, or a transformer's folder or file with its codec
@@ -60,13 +62,14 @@ def load(
     one; text_quantization, codec_quantization: of the parts beside it ("w8a16", "fp8").
     transformer, text_encoder, tokenizer, codec: a part from elsewhere, a folder or file that holds it, or a bundle that
     has one. base: a bundle that lends what the source lacks. text: False for no text encoder.
+    shelves: folders of text encoders, for a bundle that names one and does not bring it (MAGNeT: T5).
     calibrate: False to leave out a calibration that is still needed, which `quantize_pipeline` then makes.
     Peak memory stays near the size of the loaded weights, packed ones where that takes no calibration of the weights in
     floats (docs/quantization.md, "Loading"). Raises MGTError naming what is wrong.
     """
     device = pick_device(device)
     with told_of_downloads(source, transformer, text_encoder, tokenizer, codec, base):
-        layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text))
+        layout = find_layout(source, Elsewhere(transformer, text_encoder, tokenizer, codec, base, text, shelves))
     pipe = assemble(
         layout, pick_dtype(dtype, device), device, scheme_from(quantization), weights_only(text_quantization)
     )
@@ -91,7 +94,7 @@ def load_text_encoder(
     with told_of_downloads(source, tokenizer):
         path = find_bundle(source, "text_encoder")
         part = find_text(path, [], read_part)
-        words = find_tokenizer(tokenizer, [], part.path)
+        words = tokenizer_for(part, tokenizer, [])
         language = language_in(path, read_part)
     return text_of(part, words, language, pick_dtype(dtype, device), device)
 
@@ -125,7 +128,8 @@ def assemble(
         text = prompt_encoder_of(network, layout.tokenizer)
     with told_of(layout.transformer.path, "has a header that cannot be read"):
         held = packing.scheme if packing else read_scheme(layout.transformer.stored, network)
-    network.fit_codec(codec)
+    with told_of(layout.codec.path):
+        network.fit_codec(codec)
     defaults = {**network.published_settings, **own_settings(scheduler)}
     guidance = defaults.pop("guidance", None)
     model = MGTModel(
@@ -201,6 +205,11 @@ def check_codec_fits(codec: TokenCodec, network: Backbone, layout: Layout) -> No
 
 
 def check_text_fits(text: TextEncoder, network: Backbone, layout: Layout) -> None:
+    if text.widths.keys() != network.condition_widths.keys():
+        raise MGTError(
+            f"the text encoder of {shown(layout.text_encoder)} gives {' and '.join(text.widths)} states and its "
+            f"transformer takes {' and '.join(network.condition_widths)} ones; they belong to different models"
+        )
     for name, width in text.widths.items():
         wanted = network.condition_widths[name]
         if width != wanted:

@@ -11,14 +11,27 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some
+from ..errors import MGTError, join_some, shown_text
 from ..registry import LANGUAGE_ENCODERS
 from .disk import is_file
 from .hub import name_of
-from .layouts import BUILT_IN, CODEC, LANGUAGE, Look, find_bundle, find_part, folder_of, the_part, transformer_at
+from .layouts import (
+    BUILT_IN,
+    CODEC,
+    LANGUAGE,
+    Look,
+    at_home,
+    find_bundle,
+    find_part,
+    folder_of,
+    named_by,
+    the_part,
+    transformer_at,
+)
+from .neighbours import is_name, neighbour
 from .part import Part, as_codec, as_language, as_text_encoder, as_transformer, read_part
 from .weights import shapes_of
-from .words import EXPECTED, has_words, with_words
+from .words import EXPECTED, SPIECE, has_words, with_words
 
 Source = str | os.PathLike
 SCHEDULER = Path("scheduler") / "scheduler_config.json"
@@ -27,7 +40,8 @@ SCHEDULER = Path("scheduler") / "scheduler_config.json"
 @dataclass(frozen=True)
 class Elsewhere:
     """Where parts of a bundle come from instead: names or paths of what `load` takes, or of the part alone. base: lends
-    what the bundle lacks. text: whether a text encoder is wanted at all."""
+    what the bundle lacks. text: whether a text encoder is wanted at all. shelves: folders of text encoders, among which
+    one that a bundle names and does not bring is looked for."""
 
     transformer: Source | None = None
     text_encoder: Source | None = None
@@ -35,6 +49,7 @@ class Elsewhere:
     codec: Source | None = None
     base: Source | None = None
     text: bool = True
+    shelves: Sequence[Source] = ()
 
 
 @dataclass(frozen=True)
@@ -67,15 +82,16 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
     codec = find_codec(elsewhere.codec, places, transformer.codes, look)
     text = tokenizer = language = None
     if elsewhere.text and "hidden" in transformer.kind.condition_fields:
-        text = find_text(elsewhere.text_encoder, places, look)
-        tokenizer = find_tokenizer(elsewhere.tokenizer, places, text.path)
+        named = transformer.kind.text_encoder_in(transformer.config)
+        text = find_text(elsewhere.text_encoder, places, look, named, [at_home(shelf) for shelf in elsewhere.shelves])
+        tokenizer = tokenizer_for(text, elsewhere.tokenizer, places)
         if transformer.kind.reads_language:
             language = find_language(places, look)
     elif elsewhere.text and "prompt" in transformer.kind.condition_fields:
         tokenizer = find_prompt_tokenizer(elsewhere.tokenizer, transformer, [folder_of(home), *places])
     settings = [folder / SCHEDULER for folder in (folder_of(home), *places)]
     return Layout(
-        str(source) if str(source) in BUILT_IN else name_of(path),
+        str(source) if str(source) in BUILT_IN else name_of(named_by(path)),
         folder_of(home),
         next((file for file in settings if file.is_file()), settings[0]),
         transformer,
@@ -118,8 +134,11 @@ def fitting_codec(place: Path, codes: int | None, look: Look) -> Part | None:
     return part if part is not None and part.codes in (None, codes) else None
 
 
-def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
-    """The text encoder: of a folder named text_encoder, or what was given itself."""
+def find_text(
+    given: Source | None, places: Sequence[Path], look: Look, named: str = "", shelves: Sequence[Path] = ()
+) -> Part:
+    """The text encoder: of a folder named text_encoder, or what was given itself. named: the repository of one that the
+    bundle does not bring, which is taken from `places`, beside them or from `shelves`."""
     if given is not None:
         path = find_bundle(given, "text_encoder")
         inner = path / "text_encoder"
@@ -130,6 +149,15 @@ def find_text(given: Source | None, places: Sequence[Path], look: Look) -> Part:
     for place in places:
         if (place / "text_encoder").is_dir():
             return as_text_encoder(look(place / "text_encoder"))
+    if named and (found := neighbour(named, places, shelves)):
+        return as_text_encoder(look(found))
+    if named:
+        where = places[0] / named.rpartition("/")[2] if is_name(named) else places[0] / "text_encoder"
+        raise MGTError(
+            f"{name_of(places[0])} reads prompts with {shown_text(named, 80)}, which is not there: download its "
+            f"config.json, model.safetensors and tokenizer.json from huggingface.co into {where}, or into a folder of "
+            "that name in ComfyUI's models/text_encoders; or give a text encoder"
+        )
     raise MGTError(
         f"{places[0]} has no subfolder text_encoder; give a text encoder, or a base bundle that lends its own"
     )
@@ -154,6 +182,23 @@ def language_in(place: Path, look: Look) -> Part | None:
     kinds = map(LANGUAGE_ENCODERS.get, LANGUAGE_ENCODERS)
     kind = next((kind for kind in kinds if kind.recognizes(part.config, shapes_of(part.stored))), None)
     return as_language(part if kind is None else replace(part, kind=kind))
+
+
+def tokenizer_for(text: Part, given: Source | None, places: Sequence[Path]) -> Path:
+    if text.kind.has_words:
+        return own_tokenizer(given, text.path)
+    return find_tokenizer(given, places, text.path)
+
+
+def own_tokenizer(given: Source | None, text_encoder: Path) -> Path:
+    """The folder of a tokenizer.json, which lies with the text encoder, as T5 is published."""
+    beside = folder_of(text_encoder)
+    place = beside if given is None else find_bundle(given, "tokenizer")
+    for folder in (place, place / "tokenizer"):
+        if is_file(folder / "tokenizer.json"):
+            return folder
+    older = f" and {SPIECE} is not read" if is_file(place / SPIECE) else ""
+    raise MGTError(f"{place} has no tokenizer.json{older}; put that of the text encoder's repository there")
 
 
 def find_tokenizer(given: Source | None, places: Sequence[Path], text_encoder: Path) -> Path:

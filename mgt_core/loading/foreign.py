@@ -93,11 +93,29 @@ PIPELINES = {
     "Flux": "Flux",
 }
 LONGEST_CLASS = 60  # characters of a class that a config names
+MASKED = "transformer_lm_magnet"  # what audiocraft calls MAGNeT's network in a config
 LINE = "\n"  # between names, none of which begins a line within it but to be taken for two
+
+
+def by_config(config: dict) -> Foreign | None:
+    """What a file of audiocraft is by its config; None for MAGNeT, and for what has no such config."""
+    named = config.get("lm_model", MASKED)
+    if named == MASKED:
+        return None
+    if named == "transformer_lm":
+        return Foreign(
+            "a model of sound that makes its tokens one after another, as MusicGen and AudioGen do",
+            "no node of this pack loads it; MAGNeT fills in masked ones",
+        )
+    return Foreign(
+        f"a model of sound of another kind ({shown_text(str(named), LONGEST_CLASS)})", "no node of this pack loads it"
+    )
 
 
 def by_names(names: Collection[str], config: dict) -> Foreign:
     """What weights of no kind that this pack knows are."""
+    if told := by_config(config):
+        return told
     # One text, since a file has thousands of names, and lists tell of hundreds of files.
     seen = LINE + LINE.join({shorter for name in names for shorter in seen_through(name)})
     for what, folder, beginnings, parts in SIGNATURES:

@@ -6,7 +6,8 @@ Three layouts, as people's downloads have them:
 - a folder that holds the folders of a transformer and of a codec under any name, up to three levels down,
   each with its config.json (UnlockMGM: .../ema_model and tokenizer_imagenet256_torch);
 - a transformer file with its codec beside it (Halton-MaskGIT: ImageNet_384_large.pth and vq_ds16_c2i.pt);
-  several transformers may share the codec.
+  several transformers may share the codec. MAGNeT's (state_dict.bin and compression_state_dict.bin) are called the same
+  in every folder, which is the model. The second may only name a repository, whose folder lies in it or beside it.
 Each of them may be a model's folder in a cache of huggingface_hub, of which its files are meant (hub.py).
 What is not named as in the first is told by its tensors. Beside them there is what holds a part alone: a folder
 with a config.json and weights in it, or a weight file. How parts of several places make one bundle is in compose.py.
@@ -19,16 +20,17 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some, reason
+from ..errors import MGTError, join_some, reason, shown_text
 from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
-from .endings import SUFFIXES, TELLING
-from .foreign import Foreign, by_ending, by_names, unreadable
+from .endings import PICKLES, SUFFIXES, TELLING
+from .foreign import Foreign, by_config, by_ending, by_names, unreadable
 from .hub import entered
 from .listing import check_time, contents, files_in, folders_in, identity, once
 from .mistaken import notes_of
-from .part import Part, read_part
+from .neighbours import neighbour
+from .part import Part, as_transformer, read_part
 from .words import has_words
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ DEPTH = 3  # levels below a bundle's folder at which a part is still found
 # Of each part: who knows it, what it is, the name of its folder in Hugging Face layout.
 TRANSFORMER = (BACKBONES, "transformer", "transformer")
 CODEC = (CODECS, "codec", "vqvae")
+UNNAMED = "state_dict"  # a transformer's file that is called so has the name of its folder
 LANGUAGE = "llm_encoder"  # a language model beside the text encoder, with its tokenizer (EditMGT)
 # Folders of one pipeline.
 PARTS = ("transformer", "editmgt", "vqvae", "text_encoder", "tokenizer", LANGUAGE, "scheduler", "unet", "vae")
@@ -89,6 +92,11 @@ def folder_of(path: Path) -> Path:
     return path.parent if is_file(path) else path
 
 
+def named_by(path: Path) -> Path:
+    """What a model is called by: its folder, or its file where that has a name of its own."""
+    return path.parent if is_file(path) and path.stem == UNNAMED else path
+
+
 def transformer_at(path: Path, look: Look) -> Part:
     """The transformer that is a file or lies in a folder. Raises MGTError where there is none."""
     return look(path) if is_file(path) else the_part(path, *TRANSFORMER, look)
@@ -97,6 +105,11 @@ def transformer_at(path: Path, look: Look) -> Part:
 def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look, codes: int | None = None) -> Part:
     """The part of a folder that `registry` knows. Raises MGTError where there is none."""
     part = find_part(folder, registry, what, usual, look, codes)
+    if part is None and registry is CODECS and (pointer := next(pointers_in(folder, look), None)):
+        raise MGTError(
+            f"{pointer.path} holds no codec and names {shown_text(repr(pointer.pointer), 80)}: put the files of that "
+            f"repository into a folder of its name in {folder}, or give it as codec"
+        )
     if part is None:
         below = join_some(entry.name for entry in contents(folder) if entry.is_folder and is_hf_layout(entry.path))
         advice = f"it holds {below}, which may be given" if below else LENT[what]
@@ -116,7 +129,10 @@ def unreadable_in(folder: Path, look: Look) -> str:
     there = [path for path in all_candidates(folder) if files_in(path, *SUFFIXES) or not has_words(path)]
     if own.kind:
         there = [path for path in there if path.parent != folder or is_dir(path)]  # its files are no parts themselves
-    problems = [part.problem for part in map(look, there) if part.problem]
+    parts = [look(path) for path in there]
+    if other := next((part for part in parts if not part.kind and by_config(part.config)), None):
+        as_transformer(other)  # raises
+    problems = [part.problem for part in parts if part.problem]
     more = f", nor can {len(problems) - 1} others be read" if len(problems) > 1 else ""
     return f"that can be read: {problems[0]}{more}" if problems else ""
 
@@ -140,7 +156,18 @@ def find_part(
     if len(found) > 1:
         names = join_some(part.path.relative_to(folder) for part in found)
         raise MGTError(f"{folder} holds {len(found)} parts that may be its {what} ({names}); give the one to load")
-    return found[0] if found else None
+    return found[0] if found else pointed_at(folder, registry, look)
+
+
+def pointers_in(folder: Path, look: Look) -> Iterator[Part]:
+    """Files of a folder that name a repository in place of tensors."""
+    return (part for part in map(look, files_in(folder, *PICKLES)) if part.pointer)
+
+
+def pointed_at(folder: Path, registry: Registry, look: Look) -> Part | None:
+    """The part that such a file names, where it lies in the folder or beside it."""
+    places = (neighbour(part.pointer, [folder]) for part in pointers_in(folder, look))
+    return next((part for part in map(look, filter(None, places)) if part.is_of(registry)), None)
 
 
 def networks_in(folder: Path, registry: Registry, look: Look) -> list[Part]:
@@ -178,14 +205,14 @@ def is_hf_layout(folder: Path) -> bool:
 
 def loose_bundles(folder: Path) -> list[Path]:
     """What `load` takes of a folder that is not in Hugging Face layout: its transformer files when a codec lies
-    beside them, or the folder itself when folders below hold one transformer and one codec.
+    beside them, or the folder itself when folders below hold one transformer and one codec, or its file has no name.
 
     Cheap to ask again: a file is read once for as long as it stays as it is."""
     whole = is_file(folder / "config.json") and remembered(folder).is_of(BACKBONES)  # whose files are no models
     files = [] if whole else [remembered(path) for path in files_in(folder, *SUFFIXES)]
     transformers = [part.path for part in files if part.is_of(BACKBONES)]
     if transformers and any(part.is_of(CODECS) for part in files):
-        return transformers
+        return [folder] if [path.stem for path in transformers] == [UNNAMED] else transformers
     try:
         find_parts(folder, remembered)
     except MGTError:
@@ -225,4 +252,4 @@ def foreign_of(part: Part) -> Foreign | None:
     """What a part is that is of no kind of ours."""
     if part.problem:
         return unreadable(part.path, part.problem)
-    return None if part.kind else by_names(part.stored, part.config)
+    return None if part.kind or part.pointer else by_names(part.stored, part.config)

@@ -12,6 +12,7 @@ from ..codecs.base import Codec
 from ..conditioning.clip import PROJECTION
 from ..conditioning.gemma import LENGTH, InstructionEncoder, TwoEncoders, constants_of, states_alone
 from ..conditioning.prompt_ids import Framed, PromptEncoder
+from ..conditioning.t5 import LONGEST, T5Encoder, T5Text, encoder_alone
 from ..conditioning.text import TextEncoder
 from ..errors import MGTError, whole_number
 from ..pulse import beat_before
@@ -21,7 +22,7 @@ from .materialize import described_in, materialize
 from .official import checkpoint_of
 from .part import Part, as_codec, as_transformer, read_part
 from .weights import shapes_of
-from .words import language_tokenizer, longest_prompt, prompt_tokenizer, tokenizer_of
+from .words import language_tokenizer, longest_prompt, prompt_tokenizer, t5_tokenizer, tokenizer_of
 
 MOST_POSITIONS = 2**31  # that a language model may say it has
 
@@ -99,12 +100,24 @@ def text_of(
     packing: Packing | None = None,
 ) -> TextEncoder:
     """The text encoder, and the language model beside it where there is one."""
+    if part.kind is T5Text:
+        return t5_of(part, tokenizer, device, packing)
     clip = text_encoder_of(part, tokenizer, dtype, device, packing)
     if language is None:
         return clip
     network, words = language_of(language, dtype, device, packing)
     both = TwoEncoders(clip.network, network)
     return InstructionEncoder(both, words, LENGTH, None, clip.checkpoint, clip.tokenizer, clip.max_length)
+
+
+def t5_of(part: Part, tokenizer: Path, device: torch.device, packing: Packing | None = None) -> T5Encoder:
+    """T5's encoder, in float32 as those of MAGNeT load it, and the tokenizer of a folder."""
+    stored, where = part.tensors(), described_in(part.path)
+    config = part.kind.configure(part.config, where)
+    whole_number(f"num_layers of {where}", config.num_layers, 1, len(stored))
+    network = materialize(lambda: encoder_alone(config), stored, part.path, torch.float32, device, packing)
+    beat_before(network.encoder.block)
+    return T5Encoder(network, t5_tokenizer(tokenizer, config.vocab_size, part.path), LONGEST)
 
 
 def language_of(

@@ -8,10 +8,11 @@ from typing import Any
 
 from ..errors import MGTError, join_some
 from ..registry import BACKBONES, CODECS, LANGUAGE_ENCODERS, TEXT_ENCODERS, Registry
+from .audiocraft import POINTER, config_in
 from .disk import is_dir, is_file, read_json
-from .foreign import Foreign
+from .foreign import Foreign, by_config
 from .stored import Stored
-from .weights import index_weights, shapes_of
+from .weights import index_weights, notes_in, shapes_of
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +20,28 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Part:
     """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
-    its config.json, empty when there is none. stored: its tensors, by plain names (wrappers.py). codes: size of its
-    codebook, None where that cannot be told. problem: why it cannot be read, which matters once it is chosen. foreign:
-    what it is instead of a part of a known kind, where that was asked."""
+    its config.json, or what a file of torch.save says in its place (audiocraft.py), empty when there is none. stored:
+    its tensors, by plain names (wrappers.py). codes: size of its codebook, None where that cannot be told. pointer: the
+    repository that it names in place of tensors. problem: why it cannot be read, which matters once it is chosen.
+    foreign: what it is instead of a part of a known kind, where that was asked."""
 
     path: Path
     kind: Any = None
     config: dict = field(default_factory=dict, repr=False)
     stored: Mapping[str, Stored] = field(default_factory=dict, repr=False)
     codes: int | None = None
+    pointer: str = ""
     problem: Exception | None = None
     foreign: Foreign | None = None
 
     def tensors(self) -> dict[str, Stored]:
         """Those that the network takes, by its own names for them."""
-        kind = self.kind
-        return {kind.renamed(name): entry for name, entry in self.stored.items() if not kind.leaves(name)}
+        return {
+            own: entry if rows is None else entry.part(rows)
+            for name, entry in self.stored.items()
+            if not self.kind.leaves(name)
+            for own, rows in self.kind.divided(name, entry.shape).items()
+        }
 
     def is_of(self, registry: Registry) -> bool:
         return self.kind in map(registry.get, registry)
@@ -54,7 +61,7 @@ def read_part(path: Path) -> Part:
         codes = kind.codes_in(config, shapes) if kind else None
     except Exception:  # loading says what is wrong
         codes = None
-    return Part(path, kind, config, stored, codes)
+    return Part(path, kind, config, stored, codes, "" if stored else notes_in(path).get(POINTER, ""))
 
 
 def kind_of(config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:
@@ -69,9 +76,11 @@ def config_file(path: Path) -> Path:
 
 
 def read_config(path: Path) -> dict:
-    """What the config of a folder or weight file says; empty when there is none."""
+    """What the config of a folder or weight file says, else what the file itself does; empty when there is none."""
     file = config_file(path)
-    return read_json(file) if is_file(file) else {}
+    if is_file(file):
+        return read_json(file)
+    return config_in(path, notes_in(path))
 
 
 def as_transformer(part: Part) -> Part:
@@ -97,6 +106,8 @@ def as_language(part: Part) -> Part:
 def known_part(part: Part, registry: Registry, what: str) -> Part:
     if part.problem:
         raise part.problem
+    if registry is BACKBONES and not part.kind and (told := by_config(part.config)):
+        raise MGTError(f"{part.path} is {told.what}: {told.advice}")
     if not part.is_of(registry):
         raise MGTError(
             f"{part.path} holds no {what} this pack knows ({', '.join(registry)}); "

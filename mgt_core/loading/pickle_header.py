@@ -4,7 +4,8 @@ none of the data is read. What passes here is of a size that the file itself has
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -26,8 +27,19 @@ LISTED = PIECES // 3  # of one that is only to be listed; a model of 10,000 tens
 TEXT = 16  # characters of a text that count as a piece where it is gone through
 SHARED = 4  # times its length that the tensors of a file may have together, since some share their data
 LONGEST_NAME = 1000  # of a function or type that a pickle names
+NOTES = ("xp.cfg", "pretrained")  # texts beside the tensors that say what these are (audiocraft.py)
+LONGEST_NOTE = 2**16  # characters of such a text that are kept; published ones have some 6,000
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001  # of torch's format before zip files
+
+
+@dataclass(frozen=True)
+class Content:
+    """tensors: by the keys that lead to them (`flattened` in wrappers.py). notes: of NOTES, those that lie in the
+    outermost dictionary; one that is longer than LONGEST_NOTE by its first LONGEST_NOTE + 1 characters."""
+
+    tensors: Mapping[str, Held]
+    notes: Mapping[str, str]
 
 
 def is_mapped(file: Path) -> bool:
@@ -36,9 +48,8 @@ def is_mapped(file: Path) -> bool:
         return is_zip(stream)
 
 
-def read_pickle(file: Path) -> dict[str, Held]:
-    """The tensors that `torch.load` would give, by the keys that lead to them (`flattened` in wrappers.py), each no
-    larger than what the file has of it.
+def read_pickle(file: Path) -> Content:
+    """The tensors that `torch.load` would give, each no larger than what the file has of it, and the notes beside them.
 
     Raises MGTError for a file of anything else."""
     with opened(file) as stream:
@@ -47,12 +58,17 @@ def read_pickle(file: Path) -> dict[str, Held]:
             tensors = flattened(held, Held)
             if sum(tensor.size for tensor in tensors.values()) > SHARED * total:
                 raise Broken("its tensors are much larger than the file")
-            return tensors
+            return Content(tensors, notes_in(held))
         except OSError:
             raise
         except Exception as error:
             told = str(error) if isinstance(error, Broken) else "it is damaged, or of another kind"
             raise MGTError(f"{file} is not a readable file of tensors: {told}") from None
+
+
+def notes_in(held: object) -> dict[str, str]:
+    found = {name: held.get(name) for name in NOTES} if isinstance(held, dict) else {}
+    return {name: text[: LONGEST_NOTE + 1] for name, text in found.items() if isinstance(text, str)}
 
 
 def zipped(stream: BinaryIO) -> object:

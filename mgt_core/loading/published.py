@@ -1,6 +1,7 @@
 """How the weights of an architecture are published: what backbones and codecs say of their checkpoints."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -28,3 +29,8 @@ class Published(ABC):
     def renamed(name: str) -> str:
         """What the network calls the tensor `name` of a file."""
         return name
+
+    @classmethod
+    def divided(cls, name: str, shape: tuple[int, ...]) -> Mapping[str, slice | None]:
+        """What the network makes of the tensor `name` of a file: its own names, and the rows of each, None for all."""
+        return {cls.renamed(name): None}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import MGTError, reason
@@ -22,7 +22,8 @@ BITS = {  # a number of each type that safetensors knows
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor lies, its name there and its shape. metadata: what the header of its file says beside."""
+    """Where a tensor lies, its name there and its shape. metadata: what the header of its file says beside. first: the
+    row that some of its rows begin with, of which alone the rest is said; None for all of it."""
 
     file: Path
     name: str
@@ -30,6 +31,13 @@ class Stored:
     offset: int
     size: int
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    first: int | None = None
+
+    def part(self, rows: slice) -> "Stored":
+        """Some of the rows of a whole one."""
+        row, count = self.size // self.shape[0], rows.stop - rows.start
+        place, shape = self.offset + rows.start * row, (count, *self.shape[1:])
+        return replace(self, shape=shape, offset=place, size=count * row, first=rows.start)
 
 
 def read_header(file: Path) -> dict[str, Stored]:

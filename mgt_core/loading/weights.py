@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from ..errors import MGTError, reason
 from .disk import is_file, stat_of
+from .endings import PICKLES
 from .mistaken import check_finished, told_apart
-from .pickle_header import Held, is_mapped, read_pickle
+from .pickle_header import Content, is_mapped, read_pickle
 from .shards import told_of_shard, weight_files
 from .stored import Stored, read_header
 from .wrappers import Fits, flattened, unwrapped
@@ -71,18 +73,27 @@ def index_pickle(file: Path) -> dict[str, Stored]:
     """As `flattened` names what lies in dictionaries."""
     return {
         name: Stored(file, name, held.shape, held.storage.place + held.start, held.size)
-        for name, held in pickle_header(file).items()
+        for name, held in pickle_header(file).tensors.items()
     }
 
 
-def pickle_header(file: Path) -> Mapping[str, Held]:
+def notes_in(file: Path) -> Mapping[str, str]:
+    """Texts beside the tensors of a pickle, by their keys; none of anything else. Raises MGTError as `index_file`."""
+    if file.suffix not in PICKLES or not is_file(file):
+        return {}
+    check_finished(file)
+    with told_apart(file):
+        return pickle_header(file).notes
+
+
+def pickle_header(file: Path) -> Content:
     """What the file holds, read again only once it is another."""
     state = stat_of(file)
     return remembered_header(file, (state.st_mtime_ns, state.st_size, state.st_ino))
 
 
 @lru_cache(maxsize=8)
-def remembered_header(file: Path, state: tuple) -> Mapping[str, Held]:
+def remembered_header(file: Path, state: tuple) -> Content:
     return read_pickle(file)
 
 
@@ -156,6 +167,11 @@ def read_pieces(
 def pieces(entry: Stored, wanted: slice | None) -> Iterator[tuple[int, slice | None, int]]:
     """Rows of a tensor to read at once: where they begin among those wanted, which they are, and about their bytes. All
     of a small one."""
+    if entry.first is not None:
+        for start, rows, size in pieces(replace(entry, first=None), wanted):
+            rows = rows or slice(0, entry.shape[0])
+            yield start, slice(entry.first + rows.start, entry.first + rows.stop), size
+        return
     if wanted is None or not entry.shape or (entry.size <= REMAP_BYTES and wanted == slice(0, entry.shape[0])):
         yield 0, None, entry.size
         return

@@ -30,6 +30,8 @@ FILES = {
     **dict.fromkeys((SETTINGS, "special_tokens_map.json", "added_tokens.json"), MAX_SETTINGS),
     "config.json": MAX_SETTINGS,
 }
+END = "</s>"  # of T5, behind every prompt
+SPIECE = "spiece.model"  # which tokenizer.json was made from, in older copies of T5 alone
 MAX_LANGUAGE = 64 * 2**20  # Gemma's has 17 million
 LANGUAGE_FILES = {
     "tokenizer.json": MAX_LANGUAGE,
@@ -132,6 +134,28 @@ def language_tokenizer(folder: Path, rows: int) -> Any:
             raise MGTError(
                 f"{folder} has {len(words)} words with ids up to {max(ids)} and the language model beside them takes "
                 f"{rows}; they belong to different models"
+            )
+    return words
+
+
+def t5_tokenizer(folder: Path, rows: int, encoder: Path) -> Any:
+    """transformers' tokenizer of a folder with a T5, or with its words, for an encoder whose table has so many rows: by
+    tokenizer.json alone. Raises MGTError for one that cannot be read, has no end, or makes other ids."""
+    from transformers import PreTrainedTokenizerFast
+
+    check_files(folder, LANGUAGE_FILES)
+    with told_of(folder, "does not hold a readable T5 tokenizer"), in_utf8(folder, LANGUAGE_FILES) as readable:
+        file = str(readable / "tokenizer.json")
+        words = PreTrainedTokenizerFast(tokenizer_file=file, name_or_path=str(folder), model_max_length=10**9)
+        vocabulary = words.get_vocab()
+        if END not in vocabulary:
+            raise MGTError(f"{folder} has a tokenizer without {END}, which ends every prompt of T5")
+        words.eos_token = END
+        highest = max(*vocabulary.values(), *words(TRIAL, add_special_tokens=False).input_ids)
+        if highest >= rows:
+            raise MGTError(
+                f"{folder} has {len(vocabulary)} words with ids up to {highest} and the text encoder {encoder.name} "
+                f"takes {rows}; they belong to different models"
             )
     return words
 

@@ -88,7 +88,8 @@ class Compile(Patch):
     _made: dict[Backbone, CompiledFeatures] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def features(self, network: Backbone) -> CompiledFeatures:
-        """Those of `network`, the same from run to run."""
+        """Those of `network`, the same from run to run and for all views of it."""
+        network = network.shared
         if network not in self._made:
             while len(self._made) >= MOST:  # compiled code holds its network
                 del self._made[next(iter(self._made))]

@@ -192,7 +192,8 @@ class CUDAGraphs(Patch):
         return conditions * rows * network.widest * size * WIDEST_ALIVE
 
     def recordings(self, network: Backbone) -> Recordings:
-        """Those of `network`, the same from run to run."""
+        """Those of `network`, the same from run to run and for all views of it."""
+        network = network.shared
         if network not in self._made:
             self._made[network] = Recordings(network)
         return self._made[network]

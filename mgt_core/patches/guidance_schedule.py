@@ -15,7 +15,9 @@ GUIDANCE_SHAPES: dict[str, Callable[[float], float]] = {
     "rising": lambda x: x,
     "falling": lambda x: 1 - x,
     "cosine rising": lambda x: (1 - math.cos(math.pi * x)) / 2,
+    "mask": lambda x: math.sin(math.pi * (1 - x) / 2),  # cos(pi x / 2), and nothing but 0 at the end
 }
+ALONE = {"mask": 0.0}  # x of a single step, 1 elsewhere
 
 
 @PATCHES.register("guidance")
@@ -26,7 +28,8 @@ class GuidanceSchedule(Patch):
 
     Guidance interval, arXiv 2404.07724; eMIGM (arXiv 2503.07197) finds it for masked models.
     shape: inside the interval: constant (always w), rising from `outside` at its first step to w at its
-    last, falling, or cosine rising.
+    last, falling, cosine rising, or mask: falling as the share of masked tokens does by the cosine schedule, from w
+    to `outside` (MAGNeT, arXiv 2401.04577, section 3: 10 to 1; its last step then looks at the prompt alone).
     """
 
     slot = "guidance"
@@ -47,5 +50,5 @@ class GuidanceSchedule(Patch):
             return cfg
         inside = [k for k in range(total) if in_interval(self.start, self.end, k, total)]
         first, last = inside[0], inside[-1]
-        x = (index - first) / (last - first) if last > first else 1.0
+        x = (index - first) / (last - first) if last > first else ALONE.get(self.shape, 1.0)
         return self.outside + (cfg - self.outside) * GUIDANCE_SHAPES[self.shape](x)

@@ -21,6 +21,7 @@ from ..placement import sent
 from ..registry import PATCHES
 from ..sampling.draws import cpu_generator
 from ..settings import choice, hold, number, share, whole
+from ..types import PICTURES
 from .base import Call, Moment, Patch, RunPatch
 from .spread import spread
 
@@ -123,8 +124,9 @@ class TokenMerging(Patch):
     """Settings.
 
     ratio: share of the image tokens that is merged away (0.25 in the authors' demo); all but the destinations at the
-    most (0.75 with stride 2 x 2). stride: rows and columns of a window. random: a random destination in each window,
-    else its first cell. seed: of the random destinations, which are the same for every image of a batch.
+    most (0.75 with stride 2 x 2). stride: rows and columns of a window; of a sound's frames columns alone count.
+    random: a random destination in each window, else its first cell. seed: of the random destinations, which are the
+    same for every image of a batch.
     refresh: blocks that use one matching before it is computed again (5 in the authors' code), counted
     from step to step. blocks: joint (as the authors patch them), single, or all; networks with one kind of block
     merge in those, whatever is said here. part: what runs merged.
@@ -166,8 +168,10 @@ class TokenMerging(Patch):
             )
 
     def begin(self, network: Backbone) -> "RunMerging":
-        kinds = network.block_kinds
-        return RunMerging(self if len(kinds) > 1 else replace(self, blocks="all"))
+        settings = self if len(network.block_kinds) > 1 else replace(self, blocks="all")
+        if network.makes != PICTURES:  # their grids are of one row
+            settings = replace(settings, stride=(1, self.stride[1]))
+        return RunMerging(settings)
 
 
 class RunMerging(RunPatch):

@@ -5,7 +5,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, is_dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -120,14 +119,16 @@ def check_target(folder: Path, overwrite: bool) -> None:
 
 def write_parts(pipe: Pipeline, folder: Path) -> None:
     model = pipe.model
-    index = {"_class_name": "Pipeline", "sample_size": pipe.size[0]}
+    index = {"_class_name": "Pipeline", **({"sample_size": pipe.size[0]} if pipe.size else {})}
     for name in ("transformer", "vqvae", "scheduler"):
         (folder / name).mkdir(parents=True)
-    write_json(folder / "transformer" / "config.json", config_values(model.network.config))
+    own = {"_class_name": "Transformer2DModel", **model.network.saved_config()}
+    write_json(folder / "transformer" / "config.json", own)
     save_weights(model.network, folder / "transformer" / WEIGHTS, model.quantization)
     save_beside(model.network, folder)
-    if hasattr(pipe.codec.network, "to_json_string"):
-        write_json(folder / "vqvae" / "config.json", json.loads(pipe.codec.network.to_json_string()))
+    told = (pipe.codec.network, getattr(pipe.codec.network, "config", None))  # of diffusers, of transformers
+    if holder := next((one for one in told if hasattr(one, "to_json_string")), None):
+        write_json(folder / "vqvae" / "config.json", json.loads(holder.to_json_string()))
     elif pipe.codec.needs_config:
         raise MGTError(f"a codec of type {type(pipe.codec).__name__} cannot be saved: its config is not kept")
     save_weights(pipe.codec.network, folder / "vqvae" / WEIGHTS)
@@ -156,12 +157,6 @@ def save_beside(network: Backbone, folder: Path) -> None:
     for name, file in network.beside.items():
         if (held := getattr(network, name)) is not None:
             torch.save(held.detach().cpu().clone(), folder / file)
-
-
-def config_values(config: object) -> dict:
-    """A network's config as a file has it."""
-    values = asdict(config) if is_dataclass(config) else dict(config)
-    return {"_class_name": "Transformer2DModel", **values}
 
 
 def save_tokenizer(tokenizer, folder: Path) -> None:

@@ -66,6 +66,10 @@ class Sampler(Settings, ABC):
         """The schedule of a run that asks for `schedule`."""
         return schedule
 
+    def cut(self, model: MGTModel, state: TokenState) -> TokenState:
+        """What is filled of a grid that a model fills in stages; told once, before the first of them."""
+        return state
+
     @abstractmethod
     def loop(self, run: Run) -> None:
         """Take `run` from its first step to its last."""

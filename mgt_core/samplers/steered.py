@@ -166,6 +166,9 @@ class Steered(Sampler):
         view.send(told)
         return chosen
 
+    def cut(self, model: MGTModel, state: TokenState) -> TokenState:
+        return self.fitted(recommended(model)).sampler.cut(model, state)
+
     @abstractmethod
     def steer(self, task: "Task", judge: "Judge", view: "View") -> tuple[TokenState, str]:
         """The picture that is kept for every image, and what to say of it. Raises MGTError where it cannot."""

@@ -93,8 +93,8 @@ class Run:
         self.finite = FiniteWatch(self.device)
 
         self.totals = self.left = state.to_fill.flatten(1).sum(1).tolist()
-        paced = [self.cells] * state.batch if model.network.paces_known else self.totals
-        self.targets = [plan.schedule.targets(plan.steps, count) for count in paced]
+        self.schedule = plan.schedule
+        self.targets = self.targets_of(self.totals, self.cells)
         self.tokens = state.tokens.flatten(1).to(self.device)
         self.given = ~state.to_fill.flatten(1).to(self.device)
         self.first = state.first_step(plan.steps)
@@ -106,6 +106,12 @@ class Run:
             self.confidence = state.confidence.flatten(1).to(self.confidence) * (self.tokens != model.mask_id)
         for patch in self.network.patches:
             patch.started(self)
+
+    def targets_of(self, counts: Sequence[int], units: int) -> list[list[int]]:
+        """How many the schedule leaves masked after every step, where the run fills `counts` in each image of so many
+        units: cells, or what a sampler takes in their place."""
+        paced = [units] * len(counts) if self.model.network.paces_known else counts
+        return [self.schedule.targets(self.steps, count) for count in paced]
 
     @property
     def indices(self) -> range:
@@ -164,15 +170,17 @@ class Run:
         counts: Sequence[int] | None = None,
         wanted: Tensor | None = None,
         visit: int = 0,
+        masked: Sequence[int] | None = None,
     ) -> Drawn:
         """Step `index` up to the choice of what it keeps: an id for every masked cell.
 
         tokens: [B, N] instead of the run's own; counts: masked cells of each image in them. wanted: [B, N] bool, cells
-        to draw instead, masked or not, of which each image has `counts`. visit: see Step.
+        to draw instead, masked or not, of which each image has `counts`. visit: see Step. masked: how many of the cells
+        of each image are, where those to draw are wanted: none, as far as anybody knows.
         """
         tokens = self.tokens if tokens is None else tokens
         counts = self.left if counts is None else counts
-        masked = counts if wanted is None else [0] * len(counts)
+        masked = masked or (counts if wanted is None else [0] * len(counts))
         wanted = tokens == self.model.mask_id if wanted is None else wanted
         # As many rows as the fullest image needs, known without asking the device.
         positions, here = first_positions(wanted, max(counts))

@@ -59,8 +59,8 @@ def fill_by_stages(
             filled = sampler(
                 model.at_stage(stage, made.context(stage)),
                 part,
-                row_of_condition(positive, stage),
-                row_of_condition(negative, stage),
+                row_of_condition(positive, stage, state.grid[1]),
+                row_of_condition(negative, stage, state.grid[1]),
                 steps=count,
                 seeds=[stage_seed(seed, stage) for seed in seeds],
                 callback=made.callback(stage),
@@ -138,10 +138,10 @@ def row_of(state: TokenState, stage: int) -> TokenState:
     return replace(state, **rows)
 
 
-def row_of_condition(given: ConditionInput | None, stage: int) -> ConditionInput | None:
-    """With those weights of its parts that are of this row."""
+def row_of_condition(given: ConditionInput | None, stage: int, width: int) -> ConditionInput | None:
+    """With those weights of its parts that are of this row, whose end a sampler may have cut off."""
     if not isinstance(given, Conditions):
         return given
     weights = [part.weight for part in given.parts]
-    rows = [w[:, stage : stage + 1] if isinstance(w, Tensor) and w.ndim == 3 else w for w in weights]
+    rows = [w[:, stage : stage + 1, :width] if isinstance(w, Tensor) and w.ndim == 3 else w for w in weights]
     return Conditions(tuple(replace(part, weight=row) for part, row in zip(given.parts, rows, strict=True)))

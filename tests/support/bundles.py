@@ -253,3 +253,14 @@ def dimoo_bundle(target: Path) -> Path:
             shutil.copy(file, target)
     shutil.copytree(source / "vqvae", target / "vqvae", dirs_exist_ok=True)
     return target
+
+
+def magnet_bundle(target: Path) -> Path:
+    """The golden MAGNeT as it is published: two files of torch.save; and its text encoder, which is had from elsewhere,
+    in a folder beside them."""
+    source = OWN / "audio" / "magnet"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("state_dict.bin", "compression_state_dict.bin"):
+        shutil.copy(source / name, target)
+    shutil.copytree(source / "t5", target / "text_encoder", dirs_exist_ok=True)
+    return target
