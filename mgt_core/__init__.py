@@ -15,6 +15,8 @@ from .adapters.lora import LoRA
 from .backbones.branch import fresh_branch
 from .captioning.caption import caption
 from .codecs.base import Codec
+from .codecs.encodec import EnCodec
+from .codecs.token_codec import TokenCodec
 from .conditioning.objects import object_words
 from .conditioning.parts import ConditionPart, Conditions
 from .conditioning.picture_prompts import PicturePrompts, picture_prompts
@@ -88,6 +90,7 @@ from .samplers.zsampling import MaskedZSampling, ZSampling
 from .schedules.base import MaskSchedule
 from .schedules.curve import CustomCurve
 from .self_guidance.files import load_branch
+from .sound import as_mono, empty_sound, encode_sound, extend_sound, frames_in, mask_sound, resampled
 from .streaming import Streamed
 from .types import MOST_IMAGES, UNCONDITIONAL, Condition, Step, TokenState, empty_state, micro_conditions
 
@@ -127,6 +130,7 @@ __all__ = [
     "ConfidenceSampler",
     "CustomCurve",
     "DifferentialSampling",
+    "EnCodec",
     "EntropyBounded",
     "EntropyTemperature",
     "FP8",
@@ -180,6 +184,7 @@ __all__ = [
     "TextEncoder",
     "MLCache",
     "TokenCache",
+    "TokenCodec",
     "TokenEditing",
     "TokenMerging",
     "TokenState",
@@ -193,11 +198,16 @@ __all__ = [
     "W8A8FP8",
     "WeightedSum",
     "ZSampling",
+    "as_mono",
     "calibration_conditions",
     "caption",
+    "empty_sound",
     "empty_state",
     "empty_tokens",
     "encode_image",
+    "encode_sound",
+    "extend_sound",
+    "frames_in",
     "fresh_branch",
     "interruptible",
     "list_backbones",
@@ -211,6 +221,7 @@ __all__ = [
     "load_branch",
     "load_scorer",
     "load_text_encoder",
+    "mask_sound",
     "mask_tokens",
     "micro_conditions",
     "object_words",
@@ -226,6 +237,7 @@ __all__ = [
     "quantize_pipeline",
     "quantize_text",
     "replaced",
+    "resampled",
     "sample",
     "save_bundle",
     "settle",

@@ -20,7 +20,7 @@ from .plain import plain_whole
 from .sampling.draws import image_seeds, seeded_generator
 from .sampling.step import least_confident
 from .shares import checked_shares
-from .types import TokenState, check_count
+from .types import PICTURES, SOUND, TokenState, check_count, check_makes
 
 MOST_CELLS = 1024  # grown or redrawn, far more than any grid has
 
@@ -35,6 +35,7 @@ def encode_image(model: MGTModel, codec: Codec, image: Tensor, strength: float =
     if not isinstance(image, Tensor) or image.ndim != 4 or image.shape[-1] < 3:
         held = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise MGTError(f"image is {held}; expected pictures of shape [batch, height, width, 3]")
+    check_makes(PICTURES, "encoding a picture", model=model, codec=codec)
     codec.check_codes(model.codebook_size, "this model has")
     height, width = image.shape[1:3]
     if (good := model.good_size(height, width)) != (height, width):
@@ -87,6 +88,7 @@ def mask_tokens(state: TokenState, mask: Tensor, grow: int = 0) -> TokenState:
     mask: one, or one an image; see free_cells. A state that carries a strength below 1 keeps its tokens
     in the free cells, of which the run then repaints that share.
     """
+    check_makes(PICTURES, "a mask", tokens=state)
     free = of_batch(free_cells(mask, state.grid, grow).to(state.tokens.device), state.batch, "mask")
     fixed = ~free & ~state.masked
     if state.strength is not None and state.strength < 1:
@@ -111,6 +113,7 @@ def padding_cells(model: MGTModel, sides: Sides) -> Sides:
 
     Raises MGTError for a side that is no multiple of the model's unit.
     """
+    check_makes(PICTURES, "outpainting", model=model)
     unit = model.side_unit
     sides = [plain_whole(side) for side in several("sides", sides, "four numbers, left, top, right and bottom", 4)]
     for name, side in zip(("left", "top", "right", "bottom"), sides, strict=True):
@@ -127,6 +130,7 @@ def pad_tokens(model: MGTModel, state: TokenState, sides: Sides, redraw: int = 0
     sides: (left, top, right, bottom) in pixels. redraw: cells of the old picture beside a padded side
     that are masked too, so that the seam is drawn anew.
     """
+    check_makes(PICTURES, "outpainting", tokens=state)
     redraw = whole_number("redraw", redraw, 0, MOST_CELLS)
     left, top, right, bottom = padding_cells(model, sides)
     height, width = state.grid
@@ -185,7 +189,8 @@ ORDERS: dict[str, Callable[[TokenState, int], Tensor]] = {
 
 
 def vary_tokens(state: TokenState, share: float, order: str = "random", seed: int = 0) -> TokenState:
-    """Variations: `share` of the cells that are not fixed (rounded, per image) are masked again.
+    """Variations: `share` of the cells that are not fixed (rounded, per image; of sound per code book) are masked
+    again.
 
     order: "random", decided for image i by seed + i, or "least confident", by the
     probability the tokens had when they were drawn.
@@ -193,9 +198,11 @@ def vary_tokens(state: TokenState, share: float, order: str = "random", seed: in
     share = finite_number("share", share, 0, 1)
     if order not in ORDERS:
         raise MGTError(f"order is {order!r}; accepted are {', '.join(ORDERS)}")
-    free = (~state.fixed).flatten(1)
+    depth = 1 if state.makes == SOUND else 0  # what is counted by itself
+    free = (~state.fixed).flatten(0, depth).flatten(1)
     counts = (free.sum(1) * share).round().long().tolist()
-    chosen = least_confident(ORDERS[order](state, seed).flatten(1), free, counts).unflatten(1, state.grid)
+    ranks = ORDERS[order](state, seed).flatten(0, depth).flatten(1)
+    chosen = least_confident(ranks, free, counts).reshape(state.tokens.shape)
     return replace(state, tokens=state.tokens.masked_fill(chosen, state.mask_id), strength=None)
 
 

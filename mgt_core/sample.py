@@ -17,7 +17,7 @@ from .samplers.base import Sampler
 from .sampling.draws import image_seeds
 from .sampling.stages import fill_by_stages, stage_steps
 from .schedules.base import MaskSchedule, schedule_from
-from .types import PICTURES, Callback, TokenState
+from .types import PICTURES, SOUND, Callback, TokenState, check_makes
 
 log = logging.getLogger(__name__)
 
@@ -186,6 +186,8 @@ def check_model(model: MGTModel, state: TokenState) -> None:
         raise MGTError(f"model is {type(model).__name__}; expected the .model of a loaded bundle")
     if not isinstance(state, TokenState):
         raise MGTError(f"tokens are {type(state).__name__}; expected a TokenState, as empty_tokens gives")
+    if state.makes == SOUND:
+        check_makes(model.makes, f"a model of {model.makes}", tokens=state)
     if (state.mask_id, state.codebook_size) != (model.mask_id, model.codebook_size):
         raise MGTError(
             f"the tokens belong to another model: theirs has {state.codebook_size} codes and {state.mask_id} for a "

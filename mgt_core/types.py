@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -138,6 +139,7 @@ class TokenState:
     strength: None, and a run fills the masked cells and keeps what the others hold. Otherwise 0..1, the
     share of the run that is done (image to image): it begins late, with as many of the cells that are
     not fixed masked again, at random, as its schedule has left by then; 1 is text to image.
+    makes: what the tokens stand for, PICTURES or SOUND, so that nothing takes the one for the other.
     """
 
     tokens: Tensor
@@ -147,6 +149,7 @@ class TokenState:
     revealed_at: Tensor | None = None
     confidence: Tensor | None = None
     strength: float | None = None
+    makes: str = PICTURES
 
     def __post_init__(self):
         if self.strength is not None:
@@ -260,7 +263,24 @@ class Step:
 Callback = Callable[[Step], None]
 
 
-def empty_state(batch: int, grid: tuple[int, int], mask_id: int, codebook_size: int) -> TokenState:
+class Maker(Protocol):
+    """A model, a codec, or tokens. makes: PICTURES or SOUND."""
+
+    @property
+    def makes(self) -> str: ...
+
+
+def check_makes(wanted: str, doing: str, **held: Maker) -> None:
+    """Raises MGTError where what is held, by the name to tell it by, is not of what `doing` is about."""
+    for name, each in held.items():
+        if each.makes != wanted:
+            verb = "are" if name.endswith("s") else "is"
+            raise MGTError(f"{doing} is for {wanted}, and the {name} given {verb} of {each.makes}")
+
+
+def empty_state(
+    batch: int, grid: tuple[int, int], mask_id: int, codebook_size: int, makes: str = PICTURES
+) -> TokenState:
     """All cells masked: where text-to-image starts. Raises MGTError for more than MOST_TOKENS."""
     shape = (batch, *grid)
     check_count(*shape)
@@ -269,6 +289,7 @@ def empty_state(batch: int, grid: tuple[int, int], mask_id: int, codebook_size: 
         fixed=torch.zeros(shape, dtype=torch.bool),
         mask_id=mask_id,
         codebook_size=codebook_size,
+        makes=makes,
     )
 
 

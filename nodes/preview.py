@@ -36,7 +36,7 @@ def enlarged(picture: "Image", limit: int) -> "Image":
 class LivePreview:
     """Pictures of a run in progress: often enough to watch, seldom enough not to slow it down.
 
-    previewer: draws a token state, as mgt_core.views.preview.Previewer does. method, limit: as
+    previewer: draws a token state, as mgt_core.views.preview.previewer_of gives. method, limit: as
     host.preview_settings gives them. clock: seconds.
     """
 
@@ -77,9 +77,9 @@ class RunView:
         self._preview = None
         method, limit = host.preview_settings()
         if model.codec is not None and method != "none" and limit > 0:
-            from ..mgt_core.views.preview import Previewer
+            from ..mgt_core.views.preview import previewer_of
 
-            self._preview = LivePreview(Previewer(host.beside(model.codec, model)), method, limit)
+            self._preview = LivePreview(previewer_of(host.beside(model.codec, model)), method, limit)
 
     def __call__(self, step: Step) -> None:
         host.raise_if_interrupted()

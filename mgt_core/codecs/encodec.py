@@ -10,6 +10,7 @@ from math import ceil, log2, prod
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import MGTError, whole_number
@@ -99,7 +100,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
             if (found := resolved(config, path, alone)) != alone:
                 raise MGTError(f"config has {path} {found!r}; this codec takes {alone!r} alone")
         held = {name: resolved(config, path) for name, path in PUBLISHED.items()}
-        held["use_conv_shortcut"] = not resolved(config, "seanet.true_skip")
+        skip = like({"true_skip": True}, {"true_skip": resolved(config, "seanet.true_skip")})
+        held["use_conv_shortcut"] = not skip["true_skip"]
     else:
         held = dict(config)
     told = like(EXAMPLES, held)
@@ -191,8 +193,13 @@ class EnCodec(TokenCodec):
         return self.network.config.sampling_rate
 
     @property
+    def tables(self) -> list[Tensor]:
+        """[V, D] the rows of every code book."""
+        return [layer.codebook.embed for layer in self.network.quantizer.layers]
+
+    @property
     def books(self) -> int:
-        return len(self.network.quantizer.layers)
+        return len(self.tables)
 
     @property
     def codebook_size(self) -> int:
@@ -220,33 +227,39 @@ class EnCodec(TokenCodec):
             ratio *= factor
         return ALIVE * most * compute_dtype(self.network).itemsize
 
-    @torch.inference_mode()
     def decode(self, tokens: TokenState | Tensor) -> Tensor:
         """Tokens (a state, or ids [B, K, T]) -> wave [B, 1, T * scale] float32, as the network gives it: it may go
         beyond -1 and 1.
 
         Raises MGTError when cells are still masked, ids are not in the code books, or tokens are not of this codec."""
+        return self.decode_vectors(self.vectors(tokens))
+
+    @torch.inference_mode()
+    def vectors(self, tokens: TokenState | Tensor, among: Tensor | None = None) -> Tensor:
+        """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books.
+
+        among: [B, K, T] bool, the cells whose rows count, all by default; the first books alone make a rough sound."""
         ids = self._checked(tokens)
-        samples = ids.shape[2] * self.scale
-        together = max(1, TOGETHER // max(1, samples))
-        device = self.acquire(min(together, len(ids)) * self.memory(samples))
+        ids = sent(ids, self.acquire())
+        rows = [F.embedding(each, table) for each, table in zip(ids.unbind(1), self.tables, strict=True)]
+        if among is not None:
+            rows = [each * counts[..., None].to(each) for each, counts in zip(rows, among.unbind(1), strict=True)]
+        return sum(rows).transpose(1, 2)
+
+    @torch.inference_mode()
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
+        """[B, D, T] -> wave [B, 1, T * scale] float32."""
+        samples = vectors.shape[2] * self.scale
+        together = max(1, TOGETHER // samples)
+        device = self.acquire(min(together, len(vectors)) * self.memory(samples))
 
         def made() -> Tensor:
             with convolutions(tf32=False):
-                parts = [sent(part, device) for part in ids.split(together)]
-                return torch.cat([self.network.decoder(self._vectors(part)) for part in parts])
+                return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
-        self._check_finite(wave, "sound", made)
+        self._check_finite(wave, "samples", made)
         return wave.float()
-
-    @torch.inference_mode()
-    def vectors(self, tokens: TokenState | Tensor) -> Tensor:
-        """[B, D, T] what the decoder reads of tokens: the sum of their rows in the K code books."""
-        return self._vectors(sent(self._checked(tokens), self.acquire()))
-
-    def _vectors(self, ids: Tensor) -> Tensor:
-        return self.network.quantizer.decode(ids.transpose(0, 1))
 
     def _checked(self, tokens: TokenState | Tensor) -> Tensor:
         ids = self.ids_of(tokens, f"[batch, {self.books}, frames]")

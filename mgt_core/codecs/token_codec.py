@@ -13,7 +13,7 @@ from ..loading.published import Published
 from ..placement import Placement, Resident, room_of
 from ..room import Room
 from ..sampling.finite import all_finite, non_finite_origin
-from ..types import PICTURES, TokenState
+from ..types import PICTURES, SOUND, TokenState, check_makes
 
 Self = TypeVar("Self", bound="TokenCodec")
 
@@ -58,6 +58,8 @@ class TokenCodec(Published):
 
         Raises MGTError when cells are still masked or ids are not in the codebook."""
         if isinstance(tokens, TokenState):
+            if tokens.makes == SOUND:  # others need not say so: they are told by their shape
+                check_makes(self.makes, f"decoding to {self.makes}", tokens=tokens)
             left = int(tokens.masked.sum())
             if left:
                 raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")

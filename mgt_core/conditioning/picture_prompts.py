@@ -18,7 +18,7 @@ from torch import Tensor
 from ..codecs.base import Codec
 from ..errors import MGTError, finite_number, lookup, whole_number
 from ..shares import checked_shares
-from ..types import Condition
+from ..types import PICTURES, Condition, check_makes
 from .parts import ConditionPart, Conditions
 from .prompt_ids import PromptEncoder, prompts_of
 from .text import TextEncoder
@@ -63,6 +63,7 @@ def picture_prompts(
     form = encoder.pictures if isinstance(encoder, PromptEncoder) else None
     if form is None:
         raise MGTError("the text encoder reads words alone; a prompt with pictures needs that of Lumina-DiMOO")
+    check_makes(PICTURES, "a prompt with pictures", codec=codec)
     codec.check_codes(form.codes, "this text encoder reads")
     own = lookup("task", task, form.tasks)
     s = finite_number("text_guidance", text_guidance, 0, LARGEST_GUIDANCE)

@@ -13,7 +13,8 @@ from ..loading.disk import read_text
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
 from ..shares import checked_shares
-from ..types import Condition
+from ..types import PICTURES as PICTURES_MADE
+from ..types import Condition, check_makes
 from .calibration import checked_grid
 from .pipeline import picture_conditions
 
@@ -24,6 +25,7 @@ def picture_tokens(model: MGTModel, codec: Codec, images: Tensor, grid: tuple[in
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] < 3 or not images.numel():
         held = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise MGTError(f"images are {held}; expected pictures of shape [batch, height, width, 3]")
+    check_makes(PICTURES_MADE, "calibrating on pictures", model=model)
     own = model.trained_size or tuple(side * model.pixels_per_token for side in model.network.trained_grid)
     size = tuple(side * model.pixels_per_token for side in checked_grid(grid)) if grid is not None else own
     return encode_image(model, codec, fitted(checked_shares("images", images[..., :3]), size)).tokens
@@ -45,6 +47,7 @@ def folder_pictures(folder: Path, pipe: Pipeline) -> tuple[Tensor, tuple[Conditi
     files beside them, classes the subfolders in their order. Raises MGTError for a folder without pictures."""
     from ..self_guidance.examples import PICTURES, picture
 
+    check_makes(PICTURES_MADE, "calibrating on pictures", model=pipe.model)
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES) if folder.is_dir() else []
     if not files:
         raise MGTError(f"{folder} is no folder with pictures ({', '.join(PICTURES)})")

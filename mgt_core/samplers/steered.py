@@ -23,7 +23,7 @@ from ..sampling.draws import GeneratorDraws
 from ..sampling.run import Run
 from ..schedules.base import MaskSchedule
 from ..settings import hold, whole
-from ..types import Callback, Condition, Step, TokenState
+from ..types import PICTURES, Callback, Condition, Step, TokenState, check_makes
 from .base import Sampler
 
 log = logging.getLogger(__name__)
@@ -225,6 +225,8 @@ class Judge:
                 "steering by a reward decodes pictures, and this model has no codec with it: take one that was loaded "
                 "with its codec"
             )
+        if reward is not None:
+            check_makes(PICTURES, "steering by a reward", model=model)
         self.codec, self.reward = model.codec, reward
         self.scored, self.seconds = 0, 0.0
 

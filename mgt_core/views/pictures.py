@@ -11,26 +11,16 @@ import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
-from ..codecs.base import Codec
+from ..codecs.token_codec import TokenCodec
 from ..errors import MGTError, whole_number
 from ..types import TokenState
-from .preview import Previewer
+from .colours import GIVEN_COLOUR, colour_map
+from .preview import previewer_of
 
-# Viridis (CC0) at seven points: dark is low, yellow is high, readable in grey and by the colour-blind.
-VIRIDIS = ((68, 1, 84), (68, 58, 131), (49, 104, 142), (33, 145, 140), (53, 183, 121), (144, 215, 67), (253, 231, 37))
-GIVEN_COLOUR = (0.5, 0.5, 0.5)
 LABEL_HEIGHT = 18
 MOST_PIXELS = 2**30  # of pictures that are made together, 13 GB as IMAGE
 MOST_STEPS = 100_000  # of a recorded run, as many as `sample` makes
 LEGIBLE = 192  # pixels below which a picture of the grid is enlarged, so that its label fits
-
-
-def colour_map(values: Tensor) -> Tensor:
-    """[...] in 0..1 -> [..., 3] in 0..1."""
-    anchors = torch.tensor(VIRIDIS, dtype=torch.float32) / 255
-    place = values.float().clamp(0, 1) * (len(anchors) - 1)
-    low = place.floor().long().clamp_max(len(anchors) - 2)
-    return torch.lerp(anchors[low], anchors[low + 1], (place - low)[..., None])
 
 
 def heat_map(values: Tensor, valid: Tensor, image: Tensor | None, cell: int, opacity: float = 0.6) -> Tensor:
@@ -73,7 +63,7 @@ def recorded(values: Tensor | None, name: str) -> Tensor:
     return values.cpu()
 
 
-def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool = True) -> Iterator[Image.Image]:
+def animation_frames(state: TokenState, codec: TokenCodec, index: int = 0, full: bool = True) -> Iterator[Image.Image]:
     """Image `index` of the batch before the first step and after every one, masked cells shown as such.
 
     A cell appears in the step since which it holds its final token. Raises MGTError for an image that
@@ -82,7 +72,7 @@ def animation_frames(state: TokenState, codec: Codec, index: int = 0, full: bool
     index = whole_number("the image to animate", index, 0, state.batch - 1)
     at = recorded(state.revealed_at, "reveal order")
     tokens = state.tokens.cpu()
-    previewer, last = Previewer(codec), int(at[index].max())
+    previewer, last = previewer_of(codec), int(at[index].max())
     whole_number("the last step that the tokens carry", last, -1, MOST_STEPS)
     for step in range(-1, last + 1):
         shown = replace(state, tokens=tokens.masked_fill(at > step, state.mask_id), fixed=state.fixed.cpu())

@@ -7,10 +7,17 @@ from PIL import Image
 from torch import Tensor
 
 from ..codecs.base import Codec
-from ..types import TokenState
+from ..codecs.token_codec import TokenCodec
+from ..types import SOUND, TokenState
+from .colours import checkerboard
+from .sound_preview import SoundPreviewer
 
 SAMPLES = 256  # codes decoded to learn the colours of all
-MASK_SHADES = (96, 128)  # two greys of the checkerboard that stands for masked cells
+
+
+def previewer_of(codec: TokenCodec) -> "Previewer | SoundPreviewer":
+    """What draws the tokens that a codec decodes."""
+    return SoundPreviewer(codec) if codec.makes == SOUND else Previewer(codec)
 
 
 class Previewer:
@@ -60,11 +67,3 @@ class Previewer:
 def known_tokens(state: TokenState) -> Tensor:
     """[B, h, w] ids with 0 where masked."""
     return state.tokens.masked_fill(state.masked, 0)
-
-
-def checkerboard(shape: torch.Size, cell: int) -> Tensor:
-    """[H, W, 3] uint8, squares of half a cell."""
-    half = max(cell // 2, 1)
-    y, x = torch.arange(shape[0]) // half, torch.arange(shape[1]) // half
-    light = (y[:, None] + x[None]) % 2
-    return torch.where(light.bool(), MASK_SHADES[1], MASK_SHADES[0]).to(torch.uint8)[..., None].expand(-1, -1, 3)
