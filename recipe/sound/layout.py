@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import EncodecModel
 
 from ..files import save_whole, write_json
-from .codec import BOOKS, CODES, CONFIG, FILTERS, RATIOS, Books
+from .codebooks import Books
+from .codec import BOOKS, CODES, CONFIG, FILTERS, RATIOS
 from .melodies import FRAMES, HOP, RATE
 from .network import CONTEXT, SIZES, SPAN
 from .text import save_text_encoder
@@ -20,7 +21,7 @@ from .text import save_text_encoder
 log = logging.getLogger(__name__)
 
 VERSION = "1.4.0a2"  # whose form it is
-DEFAULTS = {"steps": 50, "cfg": 3.0}
+DEFAULTS = {"steps": 50, "cfg": 3.0, "sampler_settings": {"temperature": 1.0, "top_p": 0.9}}
 
 
 def export(folder: Path, network: dict[str, Tensor], codec: EncodecModel, books: Books, defaults: dict | None = None) -> None:
