@@ -20,7 +20,8 @@ OPEN = (True, False)  # whether a caption tells the tempo
 
 @dataclass(frozen=True)
 class Bank:
-    """tokens [N, K, T]; combination [N], rows of the captions; hidden [C, 2, L, D] and shown [C, 2, L] of each caption, whole and open."""
+    """tokens [N, K, T]; combination [N], rows of the captions; hidden [C, 2, L, D] and shown [C, 2, L] of each caption,
+    with the tempo and without."""
 
     tokens: Tensor
     combination: Tensor

@@ -1,8 +1,8 @@
 """The tokens, computed: what the encoder is to find in a frame, and the codebooks, before any network is trained.
 
-Every frame of every sound is one of a few hundred, since notes begin with frames and repeat in them. Its latent is its projection on
-the principal axes of all of those; each book is k-means of what those before it leave. So a token says the same wherever it stands, and
-network, decoder and encoder are trained on final tokens, at the same time.
+Every frame of every sound is one of a few hundred, since notes begin with frames and repeat in them. Its latent is its
+projection on the principal axes of all of those; each book is k-means of what those before it leave. So a token says
+the same wherever it stands, and network, decoder and encoder are trained on final tokens, at the same time.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Books:
 
 
 def evened(frames: Tensor) -> Tensor:
-    """[..., HOP] -> the same at the square root of its loudness, so that what dies away is told as finely as what is loud."""
+    """[..., HOP] -> the same at the square root of its loudness: what dies away is told as finely as what is loud."""
     loudness = frames.square().mean(-1, keepdim=True).sqrt()
     return frames / (loudness + QUIET).sqrt()
 

@@ -47,12 +47,14 @@ def new_codec() -> EncodecModel:
 
 
 def spectral_loss(output: Tensor, target: Tensor) -> Tensor:
-    """[B, 1, S] twice: L1 of magnitudes and of their logarithms, for three window lengths (Yamamoto et al. 2020, eq. 3-5)."""
+    """[B, 1, S] twice: L1 of magnitudes and of their logarithms, for three window lengths (Yamamoto et al. 2020, eq. 3
+    to 5, with absolute values throughout)."""
     total = 0.0
     for size in (128, 512, 1024):
         window = torch.hann_window(size)
         made, wanted = (
-            torch.stft(wave[:, 0], size, size // 4, window=window, return_complex=True).abs() for wave in (output, target)
+            torch.stft(wave[:, 0], size, size // 4, window=window, return_complex=True).abs()
+            for wave in (output, target)
         )
         total = total + (made - wanted).abs().mean() / wanted.mean()
         total = total + 0.3 * ((made + 0.01).log() - (wanted + 0.01).log()).abs().mean()

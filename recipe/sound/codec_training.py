@@ -41,7 +41,8 @@ def waves(rng: np.random.Generator, count: int, frames: int = FRAMES, held_out: 
 
 
 def decoder_loss(output: Tensor, target: Tensor) -> Tensor:
-    """[B, 1, S] twice. The phase of every note is fixed, so that samples can be compared; quiet sounds count as loud ones."""
+    """[B, 1, S] twice. The phase of every note is fixed, so that samples can be compared; quiet sounds count as much as
+    loud ones."""
     error = output - target
     absolute = error.abs().mean((1, 2)) / (target.abs().mean((1, 2)) + QUIET)
     squared = error.square().mean((1, 2)) / (target.square().mean((1, 2)) + QUIET**2)
@@ -97,7 +98,9 @@ def train_codec(work: Path, *, minutes: float | None = 25, steps: int | None = N
         recent.append((decibels(output.detach(), target).mean().item(), read.item()))
         if step % LOG_EVERY == 0:
             snr, error = map(float, np.mean(recent, 0))
-            curve.append({"step": step, "seconds": round(budget.elapsed()), "snr_db": round(snr, 2), "read": round(error, 4)})
+            curve.append(
+                {"step": step, "seconds": round(budget.elapsed()), "snr_db": round(snr, 2), "read": round(error, 4)}
+            )
             log.info("codec %s", curve[-1])
             recent.clear()
             replace_file(work / "codec_curve.json", json.dumps(curve).encode())
@@ -115,8 +118,8 @@ def train_codec(work: Path, *, minutes: float | None = 25, steps: int | None = N
 
 @torch.no_grad()
 def measure(codec: EncodecModel, books: Books, seed: int = 1_000_000) -> dict[str, float]:
-    """Of held-out combinations: signal to error from computed tokens and from the encoder's, distance of log spectra in dB,
-    share of the codes that the encoder finds, of each book."""
+    """Of held-out combinations: signal to error from computed tokens and from the encoder's, distance of log spectra in
+    dB, share of the codes that the encoder finds, of each book."""
     target = waves(np.random.default_rng(seed), MEASURED, held_out=True)
     wanted = books.tokens(books.latents(target))
     found = books.tokens(codec.encoder(target).transpose(1, 2))
@@ -136,7 +139,12 @@ def log_spectral_distance(output: Tensor, target: Tensor, floor: float = 1e-3) -
     counts as the floor."""
     window = torch.hann_window(512)
     made, wanted = (
-        20 * torch.stft(w[:, 0], 512, 128, window=window, return_complex=True).abs().div(window.sum()).clamp_min(floor).log10()
+        20
+        * torch.stft(w[:, 0], 512, 128, window=window, return_complex=True)
+        .abs()
+        .div(window.sum())
+        .clamp_min(floor)
+        .log10()
         for w in (output, target)
     )
     return (made - wanted).square().mean(1).sqrt().mean().item()

@@ -1,7 +1,8 @@
 """Does the sound model play what it is asked? `python -m recipe.sound.evaluate [--json FILE] [--sheet FILE]`
 
-Captions of combinations that training never showed, several seeds of each. The judge hears the waves; beside what was asked for stand the
-codec's own reconstructions, and sounds made without a caption, without guidance and by a network that was not trained.
+Captions of combinations that training never showed, several seeds of each. The judge hears the waves; beside what was
+asked for stand the codec's own reconstructions, and sounds made without a caption, without guidance and by a network
+that was not trained.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def asked_for(held_out: bool = True) -> list[Asked]:
     return [combination for combination in combinations() if is_held_out(combination) == held_out]
 
 
-def generate(pipe: mgt_core.Pipeline, asked: list[Asked], seeds: int, *, told: bool = True, seed: int = 0, **settings) -> Tensor:
+def generate(
+    pipe: mgt_core.Pipeline, asked: list[Asked], seeds: int, *, told: bool = True, seed: int = 0, **settings
+) -> Tensor:
     """-> [len(asked) * seeds, samples], the seeds of a caption one after the other.
 
     told: with the captions, else with none. A call has one caption: a batch's padding would be attended to.
@@ -64,9 +67,15 @@ def sheet(waves: Tensor, asked: list[Asked], file: Path) -> None:
     for axes, wave, combination, verdict in zip(figure.subplots(rows, columns).flat, waves, asked, verdicts):
         spectrum = torch.stft(wave, 512, 64, window=window, return_complex=True).abs()
         levels = 20 * torch.log10(spectrum / spectrum.max() + 1e-4)
-        axes.imshow(levels, origin="lower", aspect="auto", cmap="magma", vmin=-60, extent=(0, len(wave) / RATE, 0, RATE / 2000))
+        axes.imshow(
+            levels, origin="lower", aspect="auto", cmap="magma", vmin=-60, extent=(0, len(wave) / RATE, 0, RATE / 2000)
+        )
         right = verdict.agrees(combination)["all three"]
-        axes.set_title(caption(*combination) + ("" if right else f"\n{verdict.sound.caption}"), fontsize=8, color="k" if right else "r")
+        axes.set_title(
+            caption(*combination) + ("" if right else f"\n{verdict.sound.caption}"),
+            fontsize=8,
+            color="k" if right else "r",
+        )
         axes.tick_params(labelsize=6)
     write_plot(figure, file, kind=file.suffix.removeprefix("."))
 
@@ -89,7 +98,7 @@ def main() -> None:
     real = torch.from_numpy(np.stack([render(draw(rng, combination)) for combination in every]))[:, :length]
     rebuilt = pipe.codec.decode(pipe.codec.encode(real[:, None]))[:, 0].cpu()
     figures = {
-        "settings": {name: value for name, value in pipe.model.defaults.items()},
+        "settings": dict(pipe.model.defaults),
         "generated": scores(made, every),
         "captions of training": scores(*_of_training(pipe, options)),
         "without guidance": scores(generate(pipe, asked, options.seeds, seed=options.seed, cfg=1.0), every),

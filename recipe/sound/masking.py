@@ -1,4 +1,4 @@
-"""What a training step hides, as MAGNeT does: spans of one book, with the books before it known and those after it unknown."""
+"""What a training step hides, as MAGNeT does: spans of one book, those before it known and those after it not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GIVEN_SHARE = 0.2  # of the sequences has a stretch whose later books are known,
 
 @dataclass(frozen=True)
 class Hidden:
-    """tokens [B, K, T] with MASK_ID for what is not known; stages [B]; mask [B, T], the cells of that book to be told."""
+    """tokens [B, K, T] with MASK_ID for what is not known; stages [B]; mask [B, T], cells of that book to be told."""
 
     tokens: Tensor
     stages: Tensor

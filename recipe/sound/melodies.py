@@ -1,8 +1,8 @@
 """Melodies of synthetic instruments, and their captions.
 
-A frame of the codec lasts 40 ms, every note begins with a frame, and every partial is a multiple of 25 Hz: a held note looks
-the same in every frame, so that few codes tell it and they mean the same everywhere. The scale is the major one in just
-intonation (24:27:30:32:36:40:45:48), whose notes are such multiples.
+A frame of the codec lasts 40 ms, every note begins with a frame, and every partial is a multiple of 25 Hz: a held note
+looks the same in every frame, so that few codes tell it and they mean the same everywhere. The scale is the major one
+in just intonation (24:27:30:32:36:40:45:48), whose notes are such multiples.
 """
 
 from __future__ import annotations
@@ -85,11 +85,14 @@ def draw(rng: np.random.Generator, combination: tuple[str, str, str] | None = No
 
 def every_sound(combination: tuple[str, str, str]) -> list[Sound]:
     """All that `draw` may give of it, once each."""
-    return list(dict.fromkeys(from_place(combination, p, start) for p in patterns(combination[0]) for start in range(len(p))))
+    return list(
+        dict.fromkeys(from_place(combination, p, start) for p in patterns(combination[0]) for start in range(len(p)))
+    )
 
 
 def patterns(melody: str) -> list[tuple[int, ...]]:
-    """Degrees that repeat, with and without a rest after each repetition; those of a degree of their own for each of seven."""
+    """Degrees that repeat, with and without a rest after each repetition, from each of seven degrees where one is
+    free."""
     made = {
         "rising scale": [(0, 1, 2, 3, 4, 5, 6, 7)],
         "falling scale": [(7, 6, 5, 4, 3, 2, 1, 0)],

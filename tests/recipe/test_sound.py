@@ -10,11 +10,22 @@ from hypothesis import strategies as st
 
 import mgt_core
 from recipe.sound import bank, codebooks, codec_training, evaluate, training
-from recipe.sound.codec import BOOKS, CODES, new_codec
+from recipe.sound.codec import BOOKS, CODES
 from recipe.sound.judge import interval, judge, scores
 from recipe.sound.layout import export
 from recipe.sound.masking import hide, spans
-from recipe.sound.melodies import FRAMES, HOP, RATE, TEMPI, caption, combinations, draw, every_sound, is_held_out, render
+from recipe.sound.melodies import (
+    FRAMES,
+    HOP,
+    RATE,
+    TEMPI,
+    caption,
+    combinations,
+    draw,
+    every_sound,
+    is_held_out,
+    render,
+)
 from recipe.sound.network import CONTEXT, MASK_ID, SPAN, SoundNetwork
 from recipe.sound.text import encode, new_tokenizer
 from support.device import DEVICE, HERE
@@ -160,7 +171,9 @@ def test_an_empty_text_adds_nothing_and_a_shorter_one_is_as_alone():
     hidden, shown = encode(["a slow trill on a flute", "a waltz"])
     alone, its = encode(["a waltz"])
     with torch.no_grad():
-        assert torch.allclose(network(tokens, hidden[1:], shown[1:], stage), network(tokens, alone, its, stage), atol=1e-5)
+        assert torch.allclose(
+            network(tokens, hidden[1:], shown[1:], stage), network(tokens, alone, its, stage), atol=1e-5
+        )
         none = network(tokens, hidden[:1], 0 * shown[:1], stage)
         assert torch.allclose(none, network(tokens, 0 * alone, 0 * its, stage), atol=1e-5)
 
@@ -187,7 +200,9 @@ def test_trainings_go_on_where_they_stopped(work, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "codec.json").read_text())["steps"] == 3
     before, after = (torch.load(folder / "codec.pt", weights_only=True) for folder in (work, tmp_path))
     still = {name for name in before if torch.equal(before[name], after[name]) and before[name].is_floating_point()}
-    assert {name for name in still if name.startswith("encoder")} == {n for n in before if n.startswith("encoder") and ".lstm." in n}
+    assert {name for name in still if name.startswith("encoder")} == {
+        n for n in before if n.startswith("encoder") and ".lstm." in n
+    }
 
 
 def test_the_pack_computes_what_was_trained(work, exported):
@@ -213,7 +228,8 @@ def test_the_pack_computes_what_was_trained(work, exported):
         view = pipe.model.network.at_stage(stage, tokens.to(DEVICE))
         row = tokens[:, stage : stage + 1].to(DEVICE)
         with torch.inference_mode():
-            logits = view.logits(row, condition) if hasattr(view, "logits") else view(row, condition)
+            features = view.features(row, torch.ones(1, device=DEVICE), view.prepare(condition.to(DEVICE), (1, 20)))
+            logits = view.head(features)
         assert torch.allclose(logits.float().cpu().view_as(wanted), wanted, atol=1e-4)
 
 
@@ -230,7 +246,9 @@ def test_judge_hears_what_was_rendered():
     wanted = [combination for combination in combinations() if is_held_out(combination)]
     waves = sounds(*wanted)
     verdicts = judge(waves)
-    assert all(verdict.agrees(asked)["all three"] and verdict.residual < 1e-3 for verdict, asked in zip(verdicts, wanted))
+    assert all(
+        verdict.agrees(asked)["all three"] and verdict.residual < 1e-3 for verdict, asked in zip(verdicts, wanted)
+    )
     noisy = judge(waves + 0.02 * torch.randn(waves.shape, generator=torch.Generator().manual_seed(0)))
     assert all(verdict.agrees(asked)["all three"] for verdict, asked in zip(noisy, wanted))
     figures = scores(waves, [*wanted[:-1], SLOW_BELL])
