@@ -205,10 +205,11 @@ def check_codec_fits(codec: TokenCodec, network: Backbone, layout: Layout) -> No
 
 
 def check_text_fits(text: TextEncoder, network: Backbone, layout: Layout) -> None:
-    if text.widths.keys() != network.condition_widths.keys():
+    taken = network.condition_widths.keys() & {"hidden", "pooled"}
+    if taken != text.widths.keys():
         raise MGTError(
-            f"the text encoder of {shown(layout.text_encoder)} gives {' and '.join(text.widths)} states and its "
-            f"transformer takes {' and '.join(network.condition_widths)} ones; they belong to different models"
+            f"the text encoder of {shown(layout.text_encoder)} gives {' and '.join(sorted(text.widths))} states and "
+            f"its transformer takes {' and '.join(sorted(taken))} ones; they belong to different models"
         )
     for name, width in text.widths.items():
         wanted = network.condition_widths[name]
