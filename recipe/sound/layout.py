@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import EncodecModel
 
 from ..files import save_whole, write_json
-from .codec import BOOKS, CODES, CONFIG, FILTERS, RATIOS, Books
+from .codebooks import Books
+from .codec import BOOKS, CODES, CONFIG, FILTERS, RATIOS
 from .melodies import FRAMES, HOP, RATE
 from .network import CONTEXT, SIZES, SPAN
 from .text import save_text_encoder
@@ -20,10 +21,12 @@ from .text import save_text_encoder
 log = logging.getLogger(__name__)
 
 VERSION = "1.4.0a2"  # whose form it is
-DEFAULTS = {"steps": 50, "cfg": 3.0}
+DEFAULTS = {"steps": 50, "cfg": 3.0, "sampler_settings": {"temperature": 1.0, "top_p": 0.9}}
 
 
-def export(folder: Path, network: dict[str, Tensor], codec: EncodecModel, books: Books, defaults: dict | None = None) -> None:
+def export(
+    folder: Path, network: dict[str, Tensor], codec: EncodecModel, books: Books, defaults: dict | None = None
+) -> None:
     """All of them -> `folder`, in float16. network: by the published names."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -31,7 +34,9 @@ def export(folder: Path, network: dict[str, Tensor], codec: EncodecModel, books:
     write_state(folder / "state_dict.bin", network, network_config())
     write_state(folder / "compression_state_dict.bin", codec_state(codec, books), codec_config())
     save_text_encoder(folder / "text_encoder")
-    write_json(folder / "scheduler/scheduler_config.json", {"_class_name": "Scheduler", "defaults": defaults or DEFAULTS})
+    write_json(
+        folder / "scheduler/scheduler_config.json", {"_class_name": "Scheduler", "defaults": defaults or DEFAULTS}
+    )
     files = [path for path in folder.rglob("*") if path.is_file()]
     for path in files:
         path.chmod(0o644)  # safetensors writes for the owner only
@@ -40,7 +45,12 @@ def export(folder: Path, network: dict[str, Tensor], codec: EncodecModel, books:
 
 def write_state(path: Path, state: dict[str, Tensor], config: dict) -> None:
     halves = {name: value.detach().half().contiguous().clone() for name, value in state.items()}
-    written = {"best_state": halves, "xp.cfg": yaml.safe_dump(config, sort_keys=False), "version": VERSION, "exported": True}
+    written = {
+        "best_state": halves,
+        "xp.cfg": yaml.safe_dump(config, sort_keys=False),
+        "version": VERSION,
+        "exported": True,
+    }
     save_whole(path, **written)
 
 

@@ -1,8 +1,8 @@
 """Melodies of synthetic instruments, and their captions.
 
-A frame of the codec lasts 40 ms, every note begins with a frame, and every partial is a multiple of 12.5 Hz: a held note looks
-the same in every second frame, so that few codes tell it and they mean the same everywhere. The scale is the major one in
-just intonation (24:27:30:32:36:40:45:48), whose notes are such multiples.
+A frame of the codec lasts 40 ms, every note begins with a frame, and every partial is a multiple of 25 Hz: a held note
+looks the same in every frame, so that few codes tell it and they mean the same everywhere. The scale is the major one
+in just intonation (24:27:30:32:36:40:45:48), whose notes are such multiples.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ import numpy as np
 
 RATE, HOP = 8000, 320
 FRAMES = 150  # of a sound, 6 seconds
-GRID = 12.5  # Hz
-RATIOS = (1, 9 / 8, 5 / 4, 4 / 3, 3 / 2, 5 / 3, 15 / 8, 2)
-REGISTERS = {"low": 300.0, "high": 600.0}  # Hz of the first degree
+GRID = 25  # Hz
+SCALE = (600, 675, 750, 800, 900, 1000, 1125, 1200)  # Hz
 TEMPI = {"slow": 12, "fast": 6}  # frames of a note
 MELODIES = ("rising scale", "falling scale", "arpeggio", "trill", "repeated note", "waltz")
 REST = -1
@@ -48,16 +47,15 @@ class Sound:
     melody: str
     timbre: str
     tempo: str
-    register: str
     notes: tuple[int, ...]
 
     @property
     def caption(self) -> str:
-        return caption(self.melody, self.timbre, self.tempo, self.register)
+        return caption(self.melody, self.timbre, self.tempo)
 
 
-def caption(melody: str, timbre: str, tempo: str = "", register: str = "") -> str:
-    words = " ".join(word for word in (tempo, register, melody) if word)
+def caption(melody: str, timbre: str, tempo: str = "") -> str:
+    words = " ".join(word for word in (tempo, melody) if word)
     return f"{article(words)} on {article(timbre)}"
 
 
@@ -65,52 +63,58 @@ def article(words: str) -> str:
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
 
 
-def combinations() -> list[tuple[str, str, str, str]]:
-    """(melody, timbre, tempo, register), all there are."""
-    return list(product(MELODIES, TIMBRES, TEMPI, REGISTERS))
+def combinations() -> list[tuple[str, str, str]]:
+    """(melody, timbre, tempo), all there are."""
+    return list(product(MELODIES, TIMBRES, TEMPI))
 
 
-def is_held_out(combination: tuple[str, str, str, str]) -> bool:
+def is_held_out(combination: tuple[str, str, str]) -> bool:
     """A fixed choice, by the words alone."""
     return zlib.crc32(" ".join(combination).encode()) % HELD_OUT == 0
 
 
-def draw(rng: np.random.Generator, combination: tuple[str, str, str, str] | None = None) -> Sound:
+def draw(rng: np.random.Generator, combination: tuple[str, str, str] | None = None) -> Sound:
     """A sound of that combination, or of any that training may show; what a caption leaves open is drawn."""
     if combination is None:
         allowed = [c for c in combinations() if not is_held_out(c)]
         combination = allowed[rng.integers(len(allowed))]
-    melody, timbre, tempo, register = combination
-    count = -(-FRAMES // TEMPI[tempo])
-    return Sound(melody, timbre, tempo, register, tuple(_notes(melody, count, rng)))
+    known = patterns(combination[0])
+    pattern = known[rng.integers(len(known))]
+    return from_place(combination, pattern, int(rng.integers(len(pattern))))
 
 
-def _notes(melody: str, count: int, rng: np.random.Generator) -> list[int]:
-    """Degrees of a pattern that repeats, from any of its places on, with or without a rest after each repetition."""
-    degree = int(rng.integers(7))
-    pattern = {
-        "rising scale": [0, 1, 2, 3, 4, 5, 6, 7],
-        "falling scale": [7, 6, 5, 4, 3, 2, 1, 0],
-        "arpeggio": [0, 2, 4, 7, 4, 2],
-        "trill": [degree, degree + 1] * 4,
-        "repeated note": [degree] * 7,
-        "waltz": [0, 4, 4, 3, 5, 5],
+def every_sound(combination: tuple[str, str, str]) -> list[Sound]:
+    """All that `draw` may give of it, once each."""
+    return list(
+        dict.fromkeys(from_place(combination, p, start) for p in patterns(combination[0]) for start in range(len(p)))
+    )
+
+
+def patterns(melody: str) -> list[tuple[int, ...]]:
+    """Degrees that repeat, with and without a rest after each repetition, from each of seven degrees where one is
+    free."""
+    made = {
+        "rising scale": [(0, 1, 2, 3, 4, 5, 6, 7)],
+        "falling scale": [(7, 6, 5, 4, 3, 2, 1, 0)],
+        "arpeggio": [(0, 2, 4, 7, 4, 2)],
+        "trill": [(degree, degree + 1) * 4 for degree in range(7)],
+        "repeated note": [(degree,) * 7 for degree in range(7)],
+        "waltz": [(0, 4, 4, 3, 5, 5)],
     }[melody]
-    pattern = pattern + [REST] * int(rng.integers(2))
-    start = int(rng.integers(len(pattern)))
-    return [pattern[(start + place) % len(pattern)] for place in range(count)]
+    return [pattern + rest for pattern in made for rest in ((), (REST,))]
 
 
-def frequency(register: str, degree: int) -> float:
-    return REGISTERS[register] * RATIOS[degree]
+def from_place(combination: tuple[str, str, str], pattern: tuple[int, ...], start: int) -> Sound:
+    count = -(-FRAMES // TEMPI[combination[2]])
+    return Sound(*combination, tuple(pattern[(start + place) % len(pattern)] for place in range(count)))
 
 
 @cache
-def note(timbre: str, register: str, degree: int, frames: int) -> np.ndarray:
+def note(timbre: str, degree: int, frames: int) -> np.ndarray:
     """-> [frames * HOP] float32."""
     if degree == REST:
         return np.zeros(frames * HOP, np.float32)
-    made, pitch = TIMBRES[timbre], frequency(register, degree)
+    made, pitch = TIMBRES[timbre], SCALE[degree]
     seconds = np.arange(frames * HOP) / RATE
     wave = np.zeros(len(seconds))
     for multiple, loudness, decay in made.partials:
@@ -125,5 +129,5 @@ def note(timbre: str, register: str, degree: int, frames: int) -> np.ndarray:
 
 def render(sound: Sound) -> np.ndarray:
     """-> [FRAMES * HOP] float32 in -1..1."""
-    parts = [note(sound.timbre, sound.register, degree, TEMPI[sound.tempo]) for degree in sound.notes]
+    parts = [note(sound.timbre, degree, TEMPI[sound.tempo]) for degree in sound.notes]
     return np.concatenate(parts)[: FRAMES * HOP]

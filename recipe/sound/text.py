@@ -1,6 +1,7 @@
-"""The text encoder: a T5 encoder with random weights that never change, and a tokenizer to which a caption's word is one token.
+"""The text encoder: a T5 encoder with random weights that never change, and a tokenizer that knows the captions' words.
 
-Captions are lists of words that mean one thing each, so that it is enough to tell the words apart: the network learns what they mean.
+Captions are words that mean one thing each, so that it is enough to tell the words apart: the network learns what they
+mean.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from .melodies import combinations, caption
+from .melodies import caption, combinations
 
 WIDTH, SEED = 48, 0
 CONFIG = {
@@ -36,8 +37,6 @@ def pieces() -> list[tuple[str, float]]:
     words = sorted({word for combination in combinations() for word in caption(*combination).split()})
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     return [*special, *((MARK + word, -1.0) for word in words), (MARK, -5.0), *((letter, -6.0) for letter in OTHERS)]
-
-
 
 
 def new_tokenizer() -> T5Tokenizer:

@@ -67,8 +67,9 @@ def tiny(folder: Path, tmp_path: Path, name: str = "org/tiny", **how) -> Path:
 @pytest.mark.parametrize("place", ["", "hub", "some/hub"])
 def test_a_model_is_listed_by_the_name_of_its_repository(models, tmp_path, place, links):
     tiny(models / "mgt" / place, tmp_path, links=links)
-    for node, name in (("MGTLoadModel", "model"), ("MGTLoadModel", "base"), ("MGTLoadTextEncoder", "tokenizer")):
-        assert offered(node, name)[1:] == [*BUILT_IN, "org/tiny"][name == "model" :]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "org/tiny"]
+    for node, name in (("MGTLoadModel", "base"), ("MGTLoadTextEncoder", "tokenizer")):
+        assert offered(node, name)[1:] == ["demo", "org/tiny"]
     assert "org/tiny" in offered("MGTLoadModel", "text_encoder") and "org/tiny" in offered("MGTLoadModel", "codec")
     assert host.load("org/tiny", "float32").name == "org/tiny"
 

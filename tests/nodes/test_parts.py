@@ -73,7 +73,7 @@ def test_text_encoders_are_listed_by_what_they_hold(models):
         "clip/deep",
         "diffusers/laion",
         "clip_vision/whole",
-        "demo",
+        *BUILT_IN,
         "Meissonic",
     ]
     assert choices("MGTLoadModel", "text_encoder") == ["from the bundle", "none", *names]
