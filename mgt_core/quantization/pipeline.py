@@ -12,7 +12,7 @@ from ..conditioning.text import TextEncoder
 from ..errors import MGTError
 from ..loading.pipeline import Pipeline
 from ..model import MGTModel
-from ..types import SOUND, UNCONDITIONAL, Condition
+from ..types import UNCONDITIONAL, Condition
 from .calibration import PROMPTS, Calibration, CalibrationRun
 from .later import calibrate_packed, treated
 from .quantize import apply, quantize
@@ -97,11 +97,9 @@ def quantize_codec(codec: Codec, quantization: str | Scheme | None) -> Codec:
     scheme = weights_only(quantization)
     if scheme is not None and scheme.format == "asym_w4a8_int8":
         raise MGTError("the codec's convolutions take 8 bits; accepted are w8a16 and fp8")
-    if scheme is None:
-        return codec
-    if codec.makes == SOUND:  # convolutions in time and an LSTM: no layer that a format packs
-        raise MGTError("the codec of sound has no layers that can be packed; its quantization has to be none")
-    return replace(codec, network=packed(codec.network, scheme, True), placement=None)
+    if scheme is not None and not scheme.chosen(codec.network, True):  # EnCodec makes its weights as it computes
+        raise MGTError("the codec has no layers that can be packed; load it as it is")
+    return codec if scheme is None else replace(codec, network=packed(codec.network, scheme, True), placement=None)
 
 
 def weights_only(quantization: str | Scheme | None) -> Scheme | None:
