@@ -2,7 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.captioning.caption import DEFAULTS, QUESTION
-from ..mgt_core.types import Step
+from ..mgt_core.types import PICTURES, Step
 from . import host
 from .reported import reported
 from .types import (
@@ -24,6 +24,7 @@ from .types import (
 
 @node("MGT Caption")
 class MGTCaption:
+    FOR = PICTURES
     DESCRIPTION = (
         "Says what pictures show, or answers a question about them, with a model that has a text head (Muddit): its "
         "words are unmasked step by step, as its pictures are."

@@ -18,7 +18,7 @@ from ..mgt_core.model import LONGEST_SIDE
 from ..mgt_core.plain import lines_of
 from ..mgt_core.types import DEFAULT_AESTHETIC_SCORE, MOST_IMAGES, UNCONDITIONAL, Condition, micro_conditions
 from . import host
-from .conditioning_regions import is_everywhere, part_from
+from .conditioning_regions import Size, is_everywhere, part_from
 from .inputs import called, judged
 from .reported import reported
 from .types import (
@@ -63,11 +63,11 @@ class MicroConditions(NamedTuple):
         return micro_conditions(size, (self.crop_top, self.crop_left), self.aesthetic_score)
 
 
-def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: int) -> ConditionInput:
+def condition_from(conditioning: list, role: str, size: Size, unit: int) -> ConditionInput:
     """CONDITIONING as the library takes it: one condition, or several, each with its place, weight and time.
 
-    role: "positive" or "negative", for messages. size: (height, width) of the image in pixels; unit: pixels
-    a token. Raises MGTError for what has no meaning for these models; widths are checked by the model.
+    role: "positive" or "negative", for messages. size: (height, width) of the image in pixels, None of sound; unit:
+    pixels a token. Raises MGTError for what has no meaning for these models; widths are checked by the model.
     """
     if not isinstance(conditioning, list) or not conditioning:
         raise MGTError(f"the {role} conditioning is empty; expected the output of MGT Text Encode or Class Label")
@@ -77,7 +77,7 @@ def condition_from(conditioning: list, role: str, size: tuple[int, int], unit: i
     return Conditions(tuple(part_from(condition, extra, role, size, unit) for condition, extra in entries))
 
 
-def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, int]) -> Condition:
+def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: Size) -> Condition:
     """One entry of CONDITIONING, whatever its place and time."""
     if not isinstance(hidden, torch.Tensor) or hidden.ndim != 3:
         held = f"values of shape {list(hidden.shape)}" if isinstance(hidden, torch.Tensor) else called(hidden)
@@ -90,6 +90,8 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
         raise MGTError(
             f"the {role} conditioning has micro-conditions that are {called(micro)}; MGT Micro Conditions sets them"
         )
+    if micro is not None and size is None:
+        raise MGTError(f"the {role} conditioning has micro-conditions, which are of pictures; this model makes sound")
     if IDS in extra:
         return Condition(prompt=prompt_from(hidden, extra, role))
     visible = visible_rows(hidden) if extra.get(ALONE) else None  # of whatever the host's nodes made of it
@@ -143,7 +145,7 @@ class MGTTextEncode:
                         "default": "",
                         "multiline": True,
                         "dynamicPrompts": True,
-                        "tooltip": "What the image should show; empty for an empty negative prompt.",
+                        "tooltip": "What the image should show or the sound be; empty for an empty negative prompt.",
                     },
                 ),
                 "text_encoder": socket(MGT_TEXT, "The text encoder, from MGT Load Model."),

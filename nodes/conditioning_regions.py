@@ -18,6 +18,9 @@ FADE_PIXELS = 64  # over which an area fades in, at most a quarter of its side, 
 LARGEST = 16384.0  # of the numbers that say where and how much, as far as ComfyUI's own widgets go
 # The value of each key that changes nothing.
 NEUTRAL = {"area": None, "mask": None, "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
+PLACES = {"area": "an area", "mask": "a mask"}
+
+Size = tuple[int, int] | None  # (height, width) of a picture in pixels
 
 
 def is_everywhere(extra: dict) -> bool:
@@ -29,11 +32,16 @@ def is_set(value: object, neutral: float | None) -> bool:
     return isinstance(value, Tensor) or value != neutral
 
 
-def part_from(condition: Condition, extra: dict, role: str, size: tuple[int, int], unit: int) -> ConditionPart:
-    """The condition with its place, weight and time. size: (height, width) in pixels; unit: pixels a token."""
+def part_from(condition: Condition, extra: dict, role: str, size: Size, unit: int) -> ConditionPart:
+    """The condition with its place, weight and time. size: (height, width) in pixels, None of sound; unit: pixels a
+    token."""
+    if size is None:
+        weight = weight_in_sound(extra, role)
+    else:
+        weight = weight_from(extra, role, (size[0] // unit, size[1] // unit), unit)
     return ConditionPart(
         condition,
-        weight=weight_from(extra, role, (size[0] // unit, size[1] // unit), unit),
+        weight=weight,
         start=number_from(extra, "start_percent", role),
         end=number_from(extra, "end_percent", role),
     )
@@ -43,6 +51,16 @@ def number_from(extra: dict, key: str, role: str) -> float:
     """Raises MGTError for what is no number; the library knows in which range it lies."""
     value = extra.get(key, NEUTRAL.get(key, 1.0))
     return finite_number(f"{key} of the {role} conditioning", value, -LARGEST, LARGEST)
+
+
+def weight_in_sound(extra: dict, role: str) -> float:
+    """Raises MGTError for a place, which only pictures have."""
+    if placed := [key for key in ("area", "mask") if extra.get(key) is not None]:
+        raise MGTError(
+            f"the {role} conditioning has {' and '.join(PLACES[key] for key in placed)}, which is a place in a "
+            "picture, and this model makes sound; its strength and its time range count there"
+        )
+    return number_from(extra, "strength", role)
 
 
 def weight_from(extra: dict, role: str, grid: tuple[int, int], unit: int) -> float | Tensor:

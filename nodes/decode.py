@@ -2,6 +2,7 @@
 
 import torch
 
+from ..mgt_core.types import PICTURES
 from . import host
 from .sizes import judges_tile
 from .types import IMAGE, MGT_CODEC, node, socket, tile_input, tokens_input
@@ -9,6 +10,8 @@ from .types import IMAGE, MGT_CODEC, node, socket, tile_input, tokens_input
 
 @node("MGT Decode")
 class MGTDecode:
+    FOR = PICTURES
+    INSTEAD = "MGT Decode Audio"
     DESCRIPTION = "Turns token grids into images."
     CATEGORY = "MGT/tokens"
     SEARCH_ALIASES = ["vae decode", "vq decode", "image", "pixels"]

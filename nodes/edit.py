@@ -1,6 +1,7 @@
 """Nodes that edit a picture by an instruction."""
 
 from .. import mgt_core
+from ..mgt_core.types import PICTURES
 from . import host
 from .patches import ModelPatch
 from .sizes import judges_tile
@@ -25,6 +26,7 @@ SIZES = ("of the model", "of the picture")
 
 @node("MGT Edit Reference")
 class MGTEditReference(ModelPatch):
+    FOR = PICTURES
     DESCRIPTION = (
         "Shows a picture to an editing model such as EditMGT: the prompt then says what to change in it. The picture "
         "is stretched to the size that the model makes; MGT Stretch Back gives the result the size of the picture."

@@ -5,6 +5,7 @@ from ..mgt_core.backbones.language.dimoo import TASKS
 from ..mgt_core.conditioning.picture_prompts import LARGEST, LARGEST_GUIDANCE
 from ..mgt_core.conditioning.prompt_ids import PromptEncoder
 from ..mgt_core.errors import MGTError
+from ..mgt_core.types import PICTURES
 from . import host
 from .conditioning import ids_entry
 from .types import (
@@ -28,6 +29,7 @@ WRITTEN = [name for name, task in TASKS.items() if task.takes_text]
 
 @node("MGT Edit Prompt")
 class MGTEditPrompt:
+    FOR = PICTURES
     DESCRIPTION = (
         "A prompt that holds a picture beside its words: Lumina-DiMOO edits it, draws what its map or object shows, "
         "turns it into a map, or gives it the style of a second one."

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.backbones.branch import Branch
+from ..mgt_core.codecs.token_codec import TokenCodec
 from ..mgt_core.conditioning.text import TextEncoder
 from ..mgt_core.errors import MGTError, finite_number, whole_number
 from ..mgt_core.plain import whole_text
@@ -23,12 +24,13 @@ from ..mgt_core.shares import checked_shares
 
 LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
 MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
+HIGHEST_RATE = 10_000_000  # samples a second
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 PARTS: dict[str, tuple[type, str]] = {
     "MGT_MODEL": (mgt_core.MGTModel, "the model of MGT Load Model"),
     "MGT_TEXT": (TextEncoder, "the text encoder of MGT Load Model"),
-    "MGT_CODEC": (mgt_core.Codec, "the codec of MGT Load Model"),
+    "MGT_CODEC": (TokenCodec, "the codec of MGT Load Model"),
     "MGT_TOKENS": (mgt_core.TokenState, "tokens, as MGT Empty Tokens or MGT Sample gives"),
     "MGT_SCHEDULE": (MaskSchedule, "a mask schedule, as MGT Mask Schedule gives"),
     "MGT_SAMPLER": (Sampler, "a sampler, as MGT MaskGIT Sampler gives"),
@@ -46,11 +48,12 @@ class Declared(NamedTuple):
     optional: bool
 
 
-def looks_at_inputs(node: type) -> None:
-    """Has the function of a node class raise MGTError for inputs that are none.
+def looks_at_inputs(node: type, title: str = "this node") -> None:
+    """Has the function of a node class raise MGTError for inputs that are none. title: what the node is called.
 
     RENAMED_INPUTS of the class gives today's name of a socket by the one it had: hosts hand on what is linked to a
-    name that a node does not declare, so that graphs of before go on running.
+    name that a node does not declare, so that graphs of before go on running. FOR is what its models and codecs make,
+    where those of something else have no meaning, and INSTEAD the node for these.
     """
     function = getattr(node, node.FUNCTION)
     names = list(signature(function).parameters)
@@ -65,6 +68,7 @@ def looks_at_inputs(node: type) -> None:
         for name, wanted in declared(node).items():
             if name in given and not (given[name] is None and (wanted.optional or wanted.kind == "MGT_TEXT")):
                 given[name] = taken(name, given[name], wanted)
+                check_what_it_makes(node, title, name, given[name])
         return function(**given)
 
     setattr(node, node.FUNCTION, run)
@@ -112,6 +116,15 @@ def check_part(name: str, value: Any, kind: type, expected: str) -> None:
         value.check()
 
 
+def check_what_it_makes(node: type, title: str, name: str, value: Any) -> None:
+    """Raises MGTError for a model, codec or tokens of something else than the node is for."""
+    made = getattr(node, "FOR", None)
+    if made is None or getattr(value, "makes", made) == made:
+        return
+    other = f": take {node.INSTEAD}" if hasattr(node, "INSTEAD") else ""
+    raise MGTError(f"the {name} {verb(name)} of {value.makes}, and {title} is for {made}{other}")
+
+
 def check_text(name: str, value: Any) -> None:
     if not isinstance(value, str):
         raise wrong(name, called(value), "a text")
@@ -154,6 +167,20 @@ def check_values(name: str, value: Any, expected: str, ranks: tuple[int, ...], d
     checked_shares(name, value)
 
 
+def check_audio(name: str, value: Any) -> None:
+    expected = "sound, as ComfyUI's Load Audio gives"
+    if not isinstance(value, Mapping) or not {"waveform", "sample_rate"} <= value.keys():
+        raise wrong(name, called(value), expected)
+    wave, rate = value["waveform"], value["sample_rate"]
+    if not isinstance(wave, Tensor) or wave.dtype not in FLOATS or wave.is_meta or wave.layout != torch.strided:
+        raise wrong(name, f"a waveform of {getattr(wave, 'dtype', called(wave))}", f"{expected}, in floats")
+    if wave.ndim != 3 or not 0 < wave.numel() <= MOST_VALUES:
+        raise misshapen(name, wave, "a waveform of shape [batch, channels, samples]")
+    if not bool(wave.isfinite().all()):
+        raise wrong(name, "a waveform with values that are no numbers", expected)
+    whole_number(f"sample_rate of {name}", rate, 1, HIGHEST_RATE)
+
+
 def check_conditioning(name: str, value: Any) -> None:
     """Its form; what the entries mean is read where they are used."""
     expected = "conditioning, as MGT Text Encode gives"
@@ -170,6 +197,7 @@ def check_conditioning(name: str, value: Any) -> None:
 OTHERS: Mapping[str, Callable[[str, Any], None]] = {
     "IMAGE": check_image,
     "MASK": check_mask,
+    "AUDIO": check_audio,
     "CONDITIONING": check_conditioning,
     "STRING": check_text,
     "BOOLEAN": check_switch,
@@ -181,7 +209,7 @@ CALLED: Sequence[tuple[type | tuple[type, ...], str]] = (
     (type(None), "nothing"),
     (mgt_core.MGTModel, "a model"),
     (TextEncoder, "a text encoder"),
-    (mgt_core.Codec, "a codec"),
+    (TokenCodec, "a codec"),
     (mgt_core.TokenState, "tokens"),
     (MaskSchedule, "a mask schedule"),
     (Sampler, "a sampler"),

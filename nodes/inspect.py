@@ -1,6 +1,8 @@
 """Nodes that show what a run did, and what a choice looks like before it runs."""
 
 import logging
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch import Tensor
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, reason
 from ..mgt_core.plain import lines_of
+from ..mgt_core.types import SOUND
 from ..mgt_core.views import pictures
 from . import choices, host
 from .preview import animation, enlarged
@@ -52,7 +55,8 @@ class MGTPlotSchedule:
                 "steps": integer("Number of steps, as in MGT Sample.", 20, 1, 1000),
                 "token_count": integer(
                     "Number of tokens in an image: 256 for the built-in model at 128 × 128 pixels, "
-                    "1024 for Meissonic at 512 × 512 and 4096 at 1024 × 1024.",
+                    "1024 for Meissonic at 512 × 512 and 4096 at 1024 × 1024. Of sound, the frames: 500 in 10 s "
+                    "of MAGNeT.",
                     256,
                     1,
                     1 << 20,
@@ -73,12 +77,19 @@ class MGTPlotSchedule:
 
 
 class TokenMap:
-    """What nodes share that draw one value a token."""
+    """What nodes share that draw one value a token. of_pictures: what draws it for pictures; chart: the name of what
+    does for sound, in views/sound.py."""
+
+    of_pictures: ClassVar[Callable[..., Tensor]]
+    chart: ClassVar[str]
 
     CATEGORY = "MGT/inspect"
     RETURN_TYPES = (IMAGE,)
     RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The map of every image of the batch, as large as the decoded images.",)
+    OUTPUT_TOOLTIPS = (
+        "The map of every image of the batch, as large as the decoded images; of sound, a chart of time and code "
+        "books.",
+    )
     FUNCTION = "draw"
 
     @classmethod
@@ -96,8 +107,23 @@ class TokenMap:
                     0.05,
                 ),
             },
-            "optional": {"image": image_input("The decoded images of the same tokens, to lay the map over.")},
+            "optional": {
+                "image": image_input("The decoded images of the same tokens, to lay the map over; sound has none.")
+            },
         }
+
+    def draw(self, tokens, codec, opacity: float, image=None):
+        if codec.makes == SOUND:
+            return (self.of_sound(tokens, codec, image).to(host.intermediate_device()),)
+        return (self.of_pictures(tokens, image, codec.scale, opacity).to(host.intermediate_device()),)
+
+    def of_sound(self, tokens, codec, image) -> Tensor:
+        from ..mgt_core.views import sound
+
+        if image is not None:
+            raise MGTError("image is given and the codec is of sound, whose tokens lie over no image; leave it unwired")
+        codec.check_codes(tokens.codebook_size, "the tokens are of a model with")
+        return getattr(sound, self.chart)(tokens, codec.scale / codec.sample_rate)
 
 
 @node("MGT Reveal Order")
@@ -105,9 +131,8 @@ class MGTRevealOrder(TokenMap):
     DESCRIPTION = "Shows at which step each token was fixed: dark ones first, yellow ones last, grey ones were given."
     SEARCH_ALIASES = ["heat map", "order", "steps", "inspect", "visualize"]
 
-    def draw(self, tokens, codec, opacity: float, image=None):
-        drawn = pictures.reveal_order(tokens, image, codec.scale, opacity)
-        return (drawn.to(host.intermediate_device()),)
+    of_pictures = staticmethod(pictures.reveal_order)
+    chart = "reveal_chart"
 
 
 @node("MGT Confidence Map")
@@ -115,9 +140,8 @@ class MGTConfidenceMap(TokenMap):
     DESCRIPTION = "Shows how probable each token was when it was drawn: dark is 0, yellow is 1, grey ones were given."
     SEARCH_ALIASES = ["heat map", "probability", "uncertainty", "inspect", "visualize"]
 
-    def draw(self, tokens, codec, opacity: float, image=None):
-        drawn = pictures.confidence_map(tokens, image, codec.scale, opacity)
-        return (drawn.to(host.intermediate_device()),)
+    of_pictures = staticmethod(pictures.confidence_map)
+    chart = "confidence_chart"
 
 
 @node("MGT Sampling Animation")

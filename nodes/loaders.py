@@ -29,17 +29,25 @@ def offered(known: Sequence[str], tooltip: str, default: str | None = None) -> D
 @node("MGT Load Model")
 class MGTLoadModel:
     DESCRIPTION = (
-        "Loads a masked generative transformer with its image codec and, where it has one, its text encoder. "
-        "The built-in 'demo' needs no download; put others in models/mgt."
+        "Loads a masked generative transformer with its codec and, where it has one, its text encoder. The built-in "
+        "'demo' and 'demo-sound', which makes sound, need no download; put others in models/mgt."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["meissonic", "maskgit", "amused", "halton", "masked generative transformer", "checkpoint"]
+    SEARCH_ALIASES = [
+        "meissonic",
+        "maskgit",
+        "amused",
+        "halton",
+        "magnet",
+        "masked generative transformer",
+        "checkpoint",
+    ]
     RETURN_TYPES = (MGT_MODEL, MGT_TEXT, MGT_CODEC)
     RETURN_NAMES = ("model", "text_encoder", "codec")
     OUTPUT_TOOLTIPS = (
         "The transformer that fills in masked tokens.",
         "The text encoder, for MGT Text Encode; nothing for models of classes, which take MGT Class Label.",
-        "The codec that turns tokens into pixels, for MGT Decode.",
+        "The codec that turns tokens into pixels, for MGT Decode, or into sound, for MGT Decode Audio.",
     )
     FUNCTION = "load"
 

@@ -8,6 +8,7 @@ from ..mgt_core.errors import MGTError, lookup
 from ..mgt_core.plain import lines_of
 from ..mgt_core.quantization.formats import FORMATS, Int4Layer
 from ..mgt_core.quantization.schemes import GROUPS, Scheme
+from ..mgt_core.types import PICTURES
 from . import host
 from .inputs import judged
 from .preview import CalibrationView
@@ -184,6 +185,8 @@ def calibrated_on(model, prompts: list[str], text, images, codec):
     """Tokens of given pictures or None, and the conditions."""
     from ..mgt_core.quantization.calibration import PROMPTS
 
+    if images is not None and model.makes != PICTURES:
+        raise MGTError(f"images are given, and this model makes {model.makes}: it is calibrated on prompts alone")
     if images is None:
         return None, mgt_core.calibration_conditions(model, text, prompts or PROMPTS)
     if codec is None:
@@ -283,7 +286,9 @@ class MGTSaveModel:
         target = host.bundle_target(name)
         if text_encoder is None and "hidden" in model.network.condition_fields:
             raise MGTError("text_encoder is not connected; a model of text is saved with its text encoder")
-        size = model.trained_size or tuple(n * model.pixels_per_token for n in model.network.trained_grid)
+        size = model.trained_size
+        if size is None and model.makes == PICTURES:
+            size = tuple(n * model.pixels_per_token for n in model.network.trained_grid)
         pipe = mgt_core.Pipeline(model, text_encoder, codec, size, target.name)
         folder: Path = mgt_core.save_bundle(pipe, target, overwrite)
         self.written.add(target)

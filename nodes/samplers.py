@@ -6,6 +6,7 @@ from .. import mgt_core
 from ..mgt_core.samplers.fixed_order import SHARPNESS
 from ..mgt_core.samplers.temperature import TEMPERATURE_SHAPES
 from ..mgt_core.sampling.cost import step_note
+from ..mgt_core.types import PICTURES
 from . import host
 from .conditioning import condition_from
 from .preview import RunView
@@ -232,7 +233,7 @@ class MGTSample:
         return {
             "required": {
                 "model": model_input(),
-                "positive": conditioning_input("What the image should show, from MGT Text Encode."),
+                "positive": conditioning_input("What the image should show or the sound be, from MGT Text Encode."),
                 "negative": conditioning_input(
                     "What to steer away from; an empty prompt for plain guidance. With cfg 1 only samplers and "
                     "patches with a guidance of their own look at it."
@@ -272,7 +273,7 @@ class MGTSample:
         extra_pnginfo=None,
     ):
         unit = model.pixels_per_token
-        size = tuple(side * unit for side in tokens.grid)
+        size = tuple(side * unit for side in tokens.grid) if model.makes == PICTURES else None
         run = mgt_core.settle(
             model,
             tokens,

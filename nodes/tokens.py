@@ -3,6 +3,7 @@
 from .. import mgt_core
 from ..mgt_core.editing import MOST_CELLS, ORDERS
 from ..mgt_core.errors import join_some
+from ..mgt_core.types import PICTURES
 from . import host
 from .sizes import judges_padding, judges_picture, judges_tile
 from .types import (
@@ -37,6 +38,8 @@ class TokenNode:
 
 @node("MGT Empty Tokens")
 class MGTEmptyTokens(TokenNode):
+    FOR = PICTURES
+    INSTEAD = "MGT Empty Sound Tokens"
     DESCRIPTION = "A grid of masked tokens for each image: where text to image starts."
     SEARCH_ALIASES = ["empty latent", "size", "width", "height", "batch"]
     OUTPUT_TOOLTIPS = ("Token grids with every cell masked.",)
@@ -63,6 +66,8 @@ class MGTEmptyTokens(TokenNode):
 
 @node("MGT Encode Image")
 class MGTEncodeImage(TokenNode):
+    FOR = PICTURES
+    INSTEAD = "MGT Encode Audio"
     DESCRIPTION = (
         "Turns pictures into token grids, to be repainted in part: image to image, inpainting, outpainting. "
         "Scale them first to a size that the model takes."
@@ -101,6 +106,8 @@ class MGTEncodeImage(TokenNode):
 
 @node("MGT Mask Tokens")
 class MGTMaskTokens(TokenNode):
+    FOR = PICTURES
+    INSTEAD = "MGT Mask Sound"
     DESCRIPTION = "Inpainting: frees the tokens under a mask to be drawn anew and fixes all others."
     SEARCH_ALIASES = ["inpaint", "mask editor", "set latent noise mask", "repaint"]
     OUTPUT_TOOLTIPS = ("The tokens, those under the mask free, for MGT Sample.",)
@@ -133,6 +140,8 @@ class MGTMaskTokens(TokenNode):
 
 @node("MGT Pad Tokens")
 class MGTPadTokens(TokenNode):
+    FOR = PICTURES
+    INSTEAD = "MGT Extend Sound"
     DESCRIPTION = "Outpainting: adds empty tokens on any side of a picture and fixes those it has."
     SEARCH_ALIASES = ["outpaint", "extend", "uncrop", "expand canvas", "pad image"]
     RETURN_TYPES = (MGT_TOKENS, IMAGE, MASK)
@@ -238,7 +247,7 @@ class MGTPasteBack:
 
 
 def say_of_size(model, tokens, node_id: str | None) -> None:
-    """Under the node: that the pictures are not of the size the model was trained at."""
+    """Under the node: that pictures are not of the size the model was trained at, or a sound is longer."""
     if note := model.size_note(tokens.grid):
         host.show_text(note, node_id)
 

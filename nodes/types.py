@@ -25,6 +25,7 @@ MGT_BRANCH = "MGT_BRANCH"
 MGT_REWARD = "MGT_REWARD"
 CONDITIONING = "CONDITIONING"
 IMAGE = "IMAGE"
+AUDIO = "AUDIO"
 MASK = "MASK"
 INT = "INT"
 FLOAT = "FLOAT"
@@ -46,7 +47,7 @@ def node(display_name: str) -> Callable[[type], type]:
         if cls.__name__ in NODE_CLASS_MAPPINGS:
             raise ValueError(f"node {cls.__name__} is registered twice")
         shows_by_choice(cls)
-        looks_at_inputs(cls)
+        looks_at_inputs(cls, display_name)
         ends_when_interrupted(cls)
         NODE_CLASS_MAPPINGS[cls.__name__] = cls
         NODE_DISPLAY_NAME_MAPPINGS[cls.__name__] = display_name
@@ -95,6 +96,10 @@ def folded(widgets: Mapping[str, Declaration], rare: Collection[str]) -> dict[st
 
 def image_input(tooltip: str) -> Declaration:
     return IMAGE, {"tooltip": tooltip}
+
+
+def audio_input(tooltip: str) -> Declaration:
+    return AUDIO, {"tooltip": tooltip}
 
 
 def chosen(value: float, automatic: float) -> float | None:
@@ -215,7 +220,7 @@ def batch_input() -> Declaration:
 
 def seed_input() -> Declaration:
     kind, options = integer(
-        "Where the random draws start: the same seed gives the same image.", 0, 0, 0xFFFFFFFFFFFFFFFF
+        "Where the random draws start: the same seed gives the same result.", 0, 0, 0xFFFFFFFFFFFFFFFF
     )
     return kind, {**options, "control_after_generate": True}
 
@@ -223,7 +228,8 @@ def seed_input() -> Declaration:
 def steps_input() -> Declaration:
     return integer(
         "Number of steps in which the masked tokens are filled; more is slower and, up to a point, better. "
-        "0: as the model recommends (24 for the built-in one, 64 for Meissonic); MGT Describe Model lists it.",
+        "0: as the model recommends (24 for the built-in one, 64 for Meissonic); MGT Describe Model lists it. "
+        "Those of sound are divided among its code books.",
         default=0,
         low=0,
         high=1000,

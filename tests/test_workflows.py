@@ -14,6 +14,7 @@ from run_workflow import prepare, to_api
 from runner.files import read_document
 from runner.images import Folders
 from runner.local import Library, execute
+from runner.sounds import read_sound
 from runner.specs import widget_slots
 from support.device import HERE
 from support.golden import bundles
@@ -24,6 +25,8 @@ from support.workflow_files import SAVED, WORKFLOWS, name, shortened, workflow
 
 DEMO = ROOT / "mgt_core" / "demo" / "model"
 BYPASS, MUTED = 4, 2
+MAGNET = "magnet-medium-10secs"
+SAVING = ("SaveImage", "PreviewImage", "SaveAudio", "PreviewAudio")
 PATCHES = {name for name, cls in load_pack().NODE_CLASS_MAPPINGS.items() if cls.CATEGORY == "MGT/patches"}
 ALL_CHOICES = workflow("all_choices")
 JOINED = PATCHES & {node["type"] for node in json.loads(ALL_CHOICES.read_text())["nodes"]}
@@ -59,9 +62,9 @@ def built_in(request, stand_ins, text_encoders, scorers):
     if request.param == "demo" and not DEMO.is_dir():
         pytest.skip(f"the built-in model is not in {DEMO.relative_to(ROOT)}")
     host = sys.modules[f"{ALIAS}.nodes.host"]
-    demo = str(bundles()[0]) if request.param == "tiny" else "demo"
+    demo, sound = (str(bundles()[0]), stand_ins[MAGNET]) if request.param == "tiny" else ("demo", "demo-sound")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host, "bundles", lambda: {"demo": demo, **stand_ins})
+        patch.setattr(host, "bundles", lambda: {"demo": demo, "demo-sound": sound, **stand_ins})
         patch.setattr(host, "text_encoders", lambda: {**text_encoders, **host.lenders("text_encoder")})
         patch.setattr(sys.modules[f"{ALIAS}.nodes.scorers"], "roots", lambda: [scorers])
         yield request.param
@@ -85,16 +88,21 @@ def pixels(path):
         return numpy.asarray(picture.convert("RGB")).astype(int)
 
 
+def held(file):
+    """Pixels of a picture, samples of a sound."""
+    return pixels(file) if file.suffix == ".png" else read_sound(file, file.name)[0].numpy()
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=name)
 def test_workflow_runs(built_in, path, tmp_path):
-    if built_in == "demo" and '"demo"' not in path.read_text():
+    if built_in == "demo" and '"demo' not in path.read_text():
         pytest.skip("names another model, which the tiny pass has run")
     files = saved(path, tmp_path)
     nodes = json.loads(path.read_text())["nodes"]
-    ends = [n for n in nodes if n["type"] in ("SaveImage", "PreviewImage")]
+    ends = [n for n in nodes if n["type"] in SAVING]
     (prompts,) = [n["widgets_values"][0].splitlines() for n in nodes if n["type"] == "MGTPromptBatch"] or [[""]]
     assert len(files) == len(ends) * len(prompts) > 0
-    assert all(numpy.ptp(pixels(file)) > 0 for file in files)
+    assert all(numpy.ptp(held(file)) > 0 for file in files)
 
 
 def test_a_picture_tells_the_settings_that_were_left_to_the_model(built_in, tmp_path):
@@ -188,6 +196,7 @@ def test_a_bypassed_patch_leaves_the_chain_whole(object_info, tmp_path, patch):
 # Editing workflows compare runs that start from different tokens; others different prompts, encoders, all settings.
 COMPARING = [p for p in WORKFLOWS if "MGTCompareGrid" in p.read_text()]
 UNLIKE = {"MGTLoadTextEncoder", "MGTEncodeImage", "MGTVaryTokens", "ConditioningCombine", "MGTPreset"}
+UNLIKE |= {"MGTEncodeAudio", "MGTMaskSound"}
 COMPARING = [p for p in COMPARING if not UNLIKE & node_kinds(p)]
 
 
@@ -214,7 +223,7 @@ def test_a_bypassed_technique_gives_vanilla(built_in, tmp_path, technique):
 
 @pytest.mark.parametrize(
     "path",
-    [p for p in WORKFLOWS if not {"MGTLaboratoryModel"} & node_kinds(p) and '"demo"' not in p.read_text()],
+    [p for p in WORKFLOWS if not {"MGTLaboratoryModel"} & node_kinds(p) and '"demo' not in p.read_text()],
     ids=name,
 )
 def test_other_models_say_where_they_come_from(path):

@@ -35,7 +35,8 @@ from .words import has_words
 
 log = logging.getLogger(__name__)
 
-BUILT_IN = {"demo": Path(__file__).parent.parent / "demo" / "model"}
+DEMOS = Path(__file__).parent.parent / "demo"
+BUILT_IN = {"demo": DEMOS / "model", "demo-sound": DEMOS / "sound"}
 DEPTH = 3  # levels below a bundle's folder at which a part is still found
 
 # Of each part: who knows it, what it is, the name of its folder in Hugging Face layout.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import mgt_core
 from mgt_core.conditioning.imagenet import choices, class_names, find_class, synonyms
+from mgt_core.loading.layouts import BUILT_IN
 from support.bundles import amused_bundle, halton_bundle, openmuse_bundle
 from support.device import HERE
 from support.fake_comfy import FakeFolderPaths
@@ -96,13 +97,13 @@ def models(tmp_path_factory):
 
 
 def test_every_layout_is_listed(models):
-    assert list(host.bundles()) == ["demo", "amused", "halton/ImageNet_tiny.pth", "maskgit", "ImageNet_tiny.pth"]
+    assert list(host.bundles()) == [*BUILT_IN, "amused", "halton/ImageNet_tiny.pth", "maskgit", "ImageNet_tiny.pth"]
 
 
 def test_loose_parts_are_a_model_unless_they_lie_among_others(models, tmp_path):
     openmuse_bundle(tmp_path / "mgt")
     models.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path, mgt=[tmp_path / "mgt"]))
-    assert list(host.bundles()) == ["demo", "mgt"]
+    assert list(host.bundles()) == [*BUILT_IN, "mgt"]
 
 
 @pytest.fixture(scope="module")

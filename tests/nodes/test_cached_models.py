@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import mgt_core
+from mgt_core.loading.layouts import BUILT_IN
 from support.bundles import copy_bundle, openmuse_bundle, weights_file
 from support.device import HERE
 from support.encoders import clip_model
@@ -66,8 +67,9 @@ def tiny(folder: Path, tmp_path: Path, name: str = "org/tiny", **how) -> Path:
 @pytest.mark.parametrize("place", ["", "hub", "some/hub"])
 def test_a_model_is_listed_by_the_name_of_its_repository(models, tmp_path, place, links):
     tiny(models / "mgt" / place, tmp_path, links=links)
-    for node, name in (("MGTLoadModel", "model"), ("MGTLoadModel", "base"), ("MGTLoadTextEncoder", "tokenizer")):
-        assert offered(node, name)[1:] == ["demo", "org/tiny"][name == "model" :]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "org/tiny"]
+    for node, name in (("MGTLoadModel", "base"), ("MGTLoadTextEncoder", "tokenizer")):
+        assert offered(node, name)[1:] == ["demo", "org/tiny"]
     assert "org/tiny" in offered("MGTLoadModel", "text_encoder") and "org/tiny" in offered("MGTLoadModel", "codec")
     assert host.load("org/tiny", "float32").name == "org/tiny"
 
@@ -97,7 +99,7 @@ def test_every_spelling_is_taken(models, tmp_path, name):
 @pytest.mark.parametrize("name", ["org/tiny", "models--org--tiny", "diffusers/org/tiny", "diffusers/models--org--tiny"])
 def test_a_model_among_those_of_others(models, tmp_path, name):
     tiny(models / "diffusers", tmp_path)
-    assert offered("MGTLoadModel", "model") == ["demo", "diffusers/org/tiny"]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "diffusers/org/tiny"]
     assert LOADER.VALIDATE_INPUTS(name) is True and run("MGTLoadModel", model=name)[0].network is not None
 
 
@@ -117,7 +119,7 @@ def test_parts_alone(models, tmp_path):
 
 def test_a_model_of_folders_inside_a_cache(models, tmp_path):
     cached(models / "mgt", "org/muse", openmuse_bundle(tmp_path / "muse", transformer="ft/checkpoint/ema_model"))
-    assert offered("MGTLoadModel", "model") == ["demo", "org/muse"] and "org/muse/vqgan" in host.codecs()
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "org/muse"] and "org/muse/vqgan" in host.codecs()
     assert run("MGTLoadModel", model="models--org--muse")[0].network is not None
 
 
@@ -126,7 +128,7 @@ def test_what_is_no_model_in_a_cache(models, tmp_path):
     made.mkdir()
     weights("double_blocks.0")(made / "flux.safetensors")
     cached(models / "mgt" / "hub", "org/flux", made)
-    assert offered("MGTLoadModel", "model") == ["demo", "org/flux/flux.safetensors — not an MGT: Flux"]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "org/flux/flux.safetensors — not an MGT: Flux"]
 
 
 def test_a_download_that_was_finished_since(models, tmp_path):
@@ -143,7 +145,7 @@ def test_a_download_that_was_finished_since(models, tmp_path):
 def test_a_download_that_was_not_finished(models, tmp_path, place, name):
     incomplete(models / "mgt" / place / "models--org--part")
     shown = "org/part — unfinished download"
-    assert offered("MGTLoadModel", "model") == ["demo", shown]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, shown]
     for value in (name, shown):
         told = LOADER.VALIDATE_INPUTS(value)
         assert "is an unfinished download: download it again, which goes on where it ended" in told
@@ -158,14 +160,14 @@ def test_a_folder_that_was_downloaded_to(models):
     for ending in (".incomplete", ".metadata", ".safetensors"):
         shutil.copy(weights_file(bundle / "transformer"), kept / f"x3Yz{ending}")
     shutil.copytree(bundle / ".cache", models / "loras" / ".cache")
-    assert offered("MGTLoadModel", "model") == ["demo", "tiny"] and "tiny" in host.codecs()
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "tiny"] and "tiny" in host.codecs()
     assert choices.left_out() == []
     (bundle / "transformer").rename(models / "mgt" / "alone")
     shutil.rmtree(bundle)
     alone = models / "mgt" / "alone"
     (alone / ".cache" / "huggingface" / "download").mkdir(parents=True)
     weights_file(alone).rename(alone / ".cache" / "huggingface" / "download" / "x.incomplete")
-    assert offered("MGTLoadModel", "model") == ["demo", "alone — unfinished download"]
+    assert offered("MGTLoadModel", "model") == [*BUILT_IN, "alone — unfinished download"]
 
 
 def lora(folder: Path) -> Path:
@@ -201,10 +203,10 @@ def test_links_in_a_cache_that_lead_elsewhere(models, tmp_path):
     (repository / "refs" / "main").write_text(SECOND)
     assert host.bundles() == {"demo": "demo", "org/tiny": str(repository / "snapshots" / FIRST)}
     (repository / "snapshots" / FIRST / "loop").symlink_to(models / "mgt")
-    assert list(host.bundles()) == ["demo", "org/tiny"]
+    assert list(host.bundles()) == [*BUILT_IN, "org/tiny"]
 
 
 def test_of_two_caches_the_first_counts(models, tmp_path):
     for place in ("a", "b"):
         tiny(models / "mgt" / place, tmp_path)
-    assert list(host.bundles()) == ["demo", "org/tiny"] and "/mgt/a/" in host.bundles()["org/tiny"]
+    assert list(host.bundles()) == [*BUILT_IN, "org/tiny"] and "/mgt/a/" in host.bundles()["org/tiny"]

@@ -16,6 +16,7 @@ import mgt_core
 import run_workflow
 from mgt_core.errors import shown_text
 from mgt_core.loading import part as parts
+from mgt_core.loading.layouts import BUILT_IN
 from mgt_core.loading.repositories import ENCODER, REPOSITORIES, published
 from support.bundles import copy_bundle, halton_bundle, openmuse_bundle, weights_file
 from support.encoders import clip_model
@@ -51,8 +52,8 @@ def offered() -> list[str]:
 def test_what_lies_among_models_is_listed_with_its_reason(models, name):
     make, short, long = FOREIGN[name]
     make(models / "mgt" / name)
-    assert offered() == ["demo", "good", f"{name} — {short}"]
-    assert list(host.bundles()) == ["demo", "good"]
+    assert offered() == [*BUILT_IN, "good", f"{name} — {short}"]
+    assert list(host.bundles()) == [*BUILT_IN, "good"]
     for value in (f"{name} — {short}", name):
         told = LOADER.VALIDATE_INPUTS(value)
         assert told.startswith(f"'{name}' {long}") and told.endswith("such as Meissonic or aMUSEd"), told
@@ -67,7 +68,7 @@ def test_what_lies_in_shared_folders_is_not_listed_but_refused_with_its_reason(m
     make, _, long = FOREIGN[name]
     (models / kind / "deeper").mkdir()
     make(models / kind / "deeper" / name)
-    assert offered() == ["demo", "good"]
+    assert offered() == [*BUILT_IN, "good"]
     for value in (f"deeper/{name}", f"{kind}/deeper/{name}"):
         assert LOADER.VALIDATE_INPUTS(value).startswith(f"'{value}' {long}")
 
@@ -123,7 +124,7 @@ def test_of_very_many_the_first_are_listed(models, monkeypatch):
     monkeypatch.setattr(choices, "MOST", 3)
     for number in range(9):
         weights("double_blocks.0")(models / "mgt" / f"{number}.safetensors")
-    assert offered() == ["demo", "good", *(f"{number}.safetensors — not an MGT: Flux" for number in range(3))]
+    assert offered() == [*BUILT_IN, "good", *(f"{number}.safetensors — not an MGT: Flux" for number in range(3))]
     assert "is Flux" in LOADER.VALIDATE_INPUTS("7.safetensors")
     assert "- and 6 more in models/mgt" in choices.left_out()
 

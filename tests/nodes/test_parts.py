@@ -12,6 +12,7 @@ import torch
 
 import mgt_core
 from mgt_core.loading import weights
+from mgt_core.loading.layouts import BUILT_IN
 from support.bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle, weights_file
 from support.encoders import clip_model
 from support.fake_comfy import FakeComfy, FakeFolderPaths
@@ -72,7 +73,7 @@ def test_text_encoders_are_listed_by_what_they_hold(models):
         "clip/deep",
         "diffusers/laion",
         "clip_vision/whole",
-        "demo",
+        *BUILT_IN,
         "Meissonic",
     ]
     assert choices("MGTLoadModel", "text_encoder") == ["from the bundle", "none", *names]
@@ -120,7 +121,7 @@ def test_transformers_alone_are_models(models):
     clip_model(mgt / "clip")
     foreign_files(mgt / "others")
     whole, alone = ["DiMO/meissonic", "Meissonic", "maskgit"], ["MaskFocus", "merged.safetensors"]
-    assert list(host.bundles()) == ["demo", *whole, *alone]
+    assert list(host.bundles()) == [*BUILT_IN, *whole, *alone]
     assert choices("MGTLoadModel", "base") == ["none", "demo", "Meissonic"]
     for name in ("DiMO/meissonic", *alone):
         model, text, codec = run("MGTLoadModel", model=name, base="Meissonic")
@@ -132,7 +133,7 @@ def test_transformers_alone_are_models(models):
 def test_a_folder_alone_with_its_codec_in_it_is_a_model(models):
     shutil.copytree(WHOLE / "transformer", models / "mgt" / "tuned")
     shutil.copytree(WHOLE / "vqvae", models / "mgt" / "tuned" / "vqvae")
-    assert list(host.bundles()) == ["demo", "tuned"]
+    assert list(host.bundles()) == [*BUILT_IN, "tuned"]
     assert run("MGTLoadModel", model="tuned", text_encoder="none")[1] is None
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
+from mgt_core.loading.layouts import BUILT_IN
 from mgt_core.views.pictures import LABEL_HEIGHT, from_pil, labelled_grid, to_pil
 from release import thumbnails
 from release.thumbnails import GAP, Sheet
@@ -29,7 +30,7 @@ from support.workflow_files import WORKFLOWS, name
 HELP = ROOT / "web" / "docs"
 THUMBNAIL_BYTES = 14_000  # of the largest file
 WIDTH, HELP_BYTES = 560, 30_000  # pixels, and the largest file, of a picture in a help page
-BUILT_IN = "demo"
+PICTURES = (".png", ".webp", ".jpg")
 # What a workflow with such a node makes, told on its card.
 MAKES = {
     "MGTCaption": "a picture in words",
@@ -38,6 +39,7 @@ MAKES = {
     "MGTEditReference": "an edit by instruction",
     "MGTEditPrompt": "editing",
     "MGTMaskTokens": "inpainting",
+    "MGTEmptySound": "text to sound",
 }
 
 
@@ -50,7 +52,7 @@ def shown_in_help() -> set[str]:
 def model_of(path: Path) -> str:
     """What the workflow's loader picks; one without a loader needs no file."""
     loaders = [node for node in read_document(path).ui["nodes"] if node["type"] == "MGTLoadModel"]
-    return loaders[0]["widgets_values"][0] if loaders else BUILT_IN
+    return loaders[0]["widgets_values"][0] if loaders else next(iter(BUILT_IN))
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,11 @@ def run(path: Path, folder: Path) -> Made:
     for size in zip(values("ImageScale", "width"), values("ImageScale", "height"), strict=True):
         loaded = [ImageOps.fit(image, size, Image.Resampling.BOX) for image in loaded]  # of which the middle is taken
     kinds = [], []
-    for file in execute(prompt, library, graph):
+    files = [file for file in execute(prompt, library, graph) if file.suffix in PICTURES]  # sounds are not shown
+    for file in files:
         kinds[file.parent.name == "temp"].append(opened(file))
+    if not kinds[0]:  # what is saved is sound
+        kinds = kinds[::-1]
     grids = [(own, wide or len(own)) for own, wide in zip(labels, columns, strict=True)]
     sheet = sheet_of(kinds[0][0], grids) if grids else None
     if players:
@@ -148,7 +153,7 @@ def card_of(path: Path) -> Image.Image:
     if "MGTEmptyTokens" in nodes:
         width, height, _ = nodes["MGTEmptyTokens"]
         lines = [f"{makes}, {width} x {height}"]
-    if model_of(path) != BUILT_IN:
+    if model_of(path) not in BUILT_IN:
         lines.append(model_of(path))
     return thumbnails.card(title(path.stem), lines, remark(path.stem))
 

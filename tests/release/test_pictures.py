@@ -33,11 +33,11 @@ def test_every_workflow_has_a_thumbnail(path):
 
 def test_what_is_not_here_has_a_remark():
     """By which it gets a card, and stands last."""
-    assert {path for path in WORKFLOWS if make_pictures.model_of(path) != make_pictures.BUILT_IN} <= set(CARDS)
+    assert {path for path in WORKFLOWS if make_pictures.model_of(path) not in make_pictures.BUILT_IN} <= set(CARDS)
 
 
 def test_thumbnails_are_few_bytes_and_have_workflows():
-    assert sum(path.stat().st_size for path in THUMBNAILS) < 900_000
+    assert sum(path.stat().st_size for path in THUMBNAILS) < 980_000
     assert set(THUMBNAILS[0].parent.glob("*.jpg")) == set(THUMBNAILS), "run ./mgt pictures; remove those of no workflow"
 
 

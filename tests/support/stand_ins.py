@@ -9,6 +9,7 @@ from .bundles import (
     copy_bundle,
     dimoo_bundle,
     halton_bundle,
+    magnet_bundle,
     mmada_bundle,
     muddit_bundle,
     openmuse_bundle,
@@ -32,7 +33,8 @@ def editmgt_of_64(target: Path) -> None:
     (target / "model_index.json").write_text('{"sample_size": 64}')
 
 
-# As the loader lists them -> what makes the stand-in there, and its side in pixels.
+NO_PICTURES = None, 0
+# As the loader lists them -> what makes the stand-in there, and its side in pixels, 0 of sound.
 STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "ImageNet_384_large.pth": (halton, 16),
     "UnlockMGM_imagenet_256": (openmuse_bundle, 16),
@@ -44,6 +46,7 @@ STAND_INS: dict[str, tuple[Callable[[Path], object], int]] = {
     "muddit/1024": (muddit_bundle, 128),
     "maskfocus": (lambda target: shutil.copytree(bundles()[0] / "transformer", target), 128),
     "editmgt": (editmgt_of_64, 64),
+    "magnet-medium-10secs": (magnet_bundle, 0),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from runner.titles import short_name
 
 from .pack import ROOT
-from .stand_ins import STAND_INS
+from .stand_ins import NO_PICTURES, STAND_INS
 
 WORKFLOWS = sorted(path for path in (ROOT / "workflows").glob("*.json") if not path.is_symlink())
 # As releases left them, by version: nodes have got more widgets and outputs since.
@@ -15,6 +15,7 @@ SAVED = sorted((ROOT / "tests" / "saved_workflows").glob("*/*.json"))
 THUMBNAIL_SIDE = 256  # pixels
 # Where `widgets_values` holds what decides how long a run takes; "fixed" follows the seed.
 STEPS, BATCH = ("MGTSample", 2), ("MGTEmptyTokens", 2)
+SOUND, BOOKS = "MGTEmptySound", 4  # whose tokens take a step a code book
 WORDS = "MGTCaption", 3  # steps of captions
 SCALED = "ImageScale", slice(1, 3)
 LABORATORY = "MGTLaboratoryModel", 3  # no smaller batch can be compared with a distribution
@@ -36,7 +37,9 @@ def shortened(graph: dict, steps: int = 2) -> dict:
     """The graph (UI format) with few steps and one image a run, of the size that a stand-in for its model makes."""
     graph = copy.deepcopy(graph)
     models = [node["widgets_values"][0] for node in graph["nodes"] if node["type"] == "MGTLoadModel"]
-    sides = [STAND_INS[model][1] for model in models if model in STAND_INS]
+    if any(node["type"] == SOUND for node in graph["nodes"]):
+        steps = max(steps, BOOKS)
+    sides = [side for model in models if (side := STAND_INS.get(model, NO_PICTURES)[1])]
     for node in graph["nodes"]:
         for (kind, place), value in {STEPS: steps, WORDS: steps, BATCH: 1, LABORATORY: 20, **CALIBRATION}.items():
             if node["type"] == kind:
