@@ -13,6 +13,7 @@ import torch
 
 from mgt_core.folders import OLD
 from mgt_core.loading import listing
+from mgt_core.loading.layouts import BUILT_IN
 from support.bundles import copy_bundle, openmuse_bundle
 from support.encoders import clip_model
 from support.fake_comfy import FakeFolderPaths
@@ -260,7 +261,10 @@ def test_a_link_to_a_folder_of_models_is_followed(models):
     models.joinpath("elsewhere", "deep").mkdir(parents=True)
     (models / "mgt" / "good").rename(models / "elsewhere" / "good")
     (models / "mgt" / "linked").symlink_to(models / "elsewhere")
-    assert host.bundles() == {"demo": "demo", "linked/good": str(models / "mgt" / "linked" / "good")}
+    assert host.bundles() == {
+        **{name: name for name in BUILT_IN},
+        "linked/good": str(models / "mgt" / "linked" / "good"),
+    }
 
 
 def test_a_folder_of_very_many_files(models, monkeypatch, caplog):

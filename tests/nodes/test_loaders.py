@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import mgt_core
+from mgt_core.loading.layouts import BUILT_IN
 from support.fake_comfy import FakeFolderPaths
 from support.node_runs import NODES, run
 from support.pack import ALIAS
@@ -58,7 +59,7 @@ def test_combo_lists_the_built_in_model_first(monkeypatch, tmp_path):
 
 def test_combo_without_comfyui(monkeypatch, tmp_path):
     monkeypatch.setattr(host, "PACK", tmp_path)
-    assert host.bundles() == {"demo": "demo"}
+    assert host.bundles() == {name: name for name in BUILT_IN}
     bundle(tmp_path / "models" / "mgt" / "mine")
     assert list(host.bundles()) == ["demo", "mine"]
 
