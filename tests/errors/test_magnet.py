@@ -74,7 +74,7 @@ REFUSED = {
     "a book more": (lambda held, config: config["transformer_lm"].update(n_q=5), "lack 2 of .*emb.4.weight"),
     "a whole part of text": (lambda held, config: config.update(transformer_lm="x"), "has no transformer_lm.dim"),
     "a list of parts": (lambda held, config: config.update(dataset=[1]), "has no dataset.segment_duration"),
-    "a circle": (lambda held, config: config["transformer_lm"].update(dim="${transformer_lm.dim}"), "than 16 references"),
+    "a circle": (lambda held, config: config["transformer_lm"].update(dim="${transformer_lm.dim}"), "than 16 ref"),
     "the environment": (lambda held, config: config["transformer_lm"].update(dim="${oc.env:HOME}"), "only references"),
 }  # fmt: skip
 

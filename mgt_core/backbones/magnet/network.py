@@ -6,8 +6,8 @@ others, those of finer books their neighbours alone.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -50,6 +50,13 @@ class Prepared:
     words: list[Words]
     visible: Tensor | None
     pooled: Tensor
+
+
+def lengthened(condition: Condition, rows: int) -> Condition:
+    """With rows without a word at its end."""
+    more, visible = rows - condition.hidden.shape[1], condition.visible
+    visible = None if visible is None else F.pad(visible, (0, more))
+    return replace(condition, hidden=F.pad(condition.hidden, (0, 0, 0, more)), visible=visible)
 
 
 @BACKBONES.register("magnet")
@@ -179,6 +186,13 @@ class MAGNeT(Backbone):
             raise MGTError(
                 f"the tokens have {grid[1]} frames, and those of the other code books {self.context.shape[2]}"
             )
+
+    def alike(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """Where no row holds a word, any number of them adds the same: as many as the longest has, as published."""
+        longest = max((each.hidden.shape[1] for each in conditions), default=0)
+        if self.config.text_positions:  # rows count by their places
+            return list(conditions)
+        return [each if bool(each.hidden.any()) else lengthened(each, longest) for each in conditions]
 
     def at_stage(self, stage: int, tokens: Tensor) -> "MAGNeT":
         books = self.config.books
