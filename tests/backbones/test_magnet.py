@@ -264,3 +264,27 @@ def test_runs_of_two_sounds_are_those_of_each_alone():
         own = mgt_core.Condition(hidden=given.hidden[image : image + 1])
         alone = mgt_core.sample(model, blank(network), own, no_words(network), seed=3 + image, **settings)
         assert agree(alone.tokens[0], both.tokens[image])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.booleans(), st.booleans())
+def test_a_null_condition_shares_the_call_of_a_prompt(length, other, parts, told):
+    """Whatever their lengths, and with the same result; another prompt keeps its own."""
+    network = magnet()
+    model, given, none = model_of(network), words(network, 2, length), no_words(network, 2, min(length, other))
+    if told:
+        given = replace(given, visible=torch.ones(2, length, dtype=torch.bool).to(DEVICE))
+        none = replace(none, visible=torch.zeros(none.hidden.shape[:2], dtype=torch.bool).to(DEVICE))
+    settings, calls = {"sampler": "maskgit", "schedule": "cosine", "steps": 8, "cfg": 3.0, "seed": 3}, []
+    negative = mgt_core.Conditions((mgt_core.ConditionPart(none),)) if parts else none
+    counting = settings | {"callback": lambda step: calls.append(step.calls)}
+    found = mgt_core.sample(model, blank(network, 2), given, negative, **counting)
+    assert calls == [*range(1, 9)]
+    apart = copy.copy(network)
+    apart.alike = list
+    wanted = mgt_core.sample(model_of(apart), blank(network, 2), given, none, **settings)
+    assert agree(found.tokens, wanted.tokens)
+    torch.testing.assert_close(found.confidence, wanted.confidence, **NEAR)
+    if length != other:
+        mgt_core.sample(model, blank(network, 2), given, words(network, 2, other), **counting)
+        assert calls[-1] == 16
