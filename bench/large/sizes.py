@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from mgt_core.backbones.language.dimoo import LuminaDiMOO
+from mgt_core.backbones.magnet.config import MagnetConfig
+from mgt_core.backbones.magnet.network import MAGNeT
 from mgt_core.backbones.meissonic.network import MeissonicConfig, MeissonicTransformer
 from mgt_core.model import MGTModel
 from mgt_core.quantization.layers import stored_bytes
@@ -85,6 +87,24 @@ def llada(values: dict) -> nn.Module:
     return LuminaDiMOO(LuminaDiMOO.configure(values, {}))
 
 
+def magnet(dim: int, layers: int, heads: int) -> nn.Module:
+    sizes = {"dim": dim, "layers": layers, "heads": heads, "hidden_scale": 4, "books": 4, "codes": 2048}
+    return MAGNeT(MagnetConfig(**sizes, text_width=768))
+
+
+def t5() -> nn.Module:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(d_model=768, d_ff=3072, num_layers=12, num_heads=12))
+
+
+def encodec() -> nn.Module:
+    from transformers import EncodecConfig, EncodecModel
+
+    sizes = {"sampling_rate": 32_000, "upsampling_ratios": [8, 5, 4, 4], "codebook_size": 2048, "hidden_size": 128}
+    return EncodecModel(EncodecConfig(**sizes, target_bandwidths=[2.2], num_filters=64))
+
+
 Build = Callable[[], nn.Module]
 # Of each model the transformer, its text encoders, and its codec; None where it is not counted.
 MODELS: dict[str, tuple[Build, tuple[Build, ...], Build | None]] = {
@@ -93,6 +113,8 @@ MODELS: dict[str, tuple[Build, tuple[Build, ...], Build | None]] = {
     "Show-o": (lambda: Phi(2048, 24, 8192, 58498, 8192), (), None),
     "Muddit, MaskFocus (Meissonic)": (meissonic, (clip,), codec),
     "EditMGT": (meissonic, (clip, Gemma), codec),
+    "MAGNeT, small": (lambda: magnet(1024, 24, 16), (t5,), encodec),
+    "MAGNeT, medium": (lambda: magnet(1536, 48, 24), (t5,), encodec),
 }
 
 
