@@ -129,8 +129,8 @@ def gather_examples(source: str, pipe: Pipeline, kept: Path, count: int) -> Exam
 
     A folder holds pictures with a .txt caption beside each, or, for models that take classes, one subfolder a
     class in the order of the classes. Pictures are cropped to the middle and scaled to the model's size.
-    count: how many pictures are taken at the most. Raises MGTError for a model of sound, when `kept` is of another source or codec, and when
-    another process writes it.
+    count: how many pictures are taken at the most. Raises MGTError for a model of sound, when `kept` is of another
+    source or codec, and when another process writes it.
     """
     check_makes(MADE, "training Self-Guidance", model=pipe.model)
     made = {"data": os.path.basename(os.path.abspath(source)), "examples at most": count,
