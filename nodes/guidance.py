@@ -17,7 +17,8 @@ class MGTGuidanceSchedule(ModelPatch):
     tooltips = {
         **interval("guidance"),
         "shape": "Value between start and end: constant is the cfg of MGT Sample; rising and cosine rising go "
-        "from the value outside up to cfg over the whole run, falling goes the other way.",
+        "from the value outside up to cfg over the whole run, falling goes the other way; mask falls as the masked "
+        "tokens do, as MAGNeT has it.",
         "outside": "Guidance in the other steps; 1 uses the prompt alone, at half the cost.",
     }
     rare = ()

@@ -161,6 +161,14 @@ ROWS: Mapping[str, Row] = {
         laboratory=("path planning",),
         quality="path planning",
     ),
+    "magnet": Row(
+        "MAGNeT",
+        "MGTSamplerMAGNeT",
+        "T",
+        "no: it picks by what it drew, and without noise",
+        "made for sound, where neighbours nearly tell each other; those in a row of a picture are drawn together; "
+        "top-p sorts all codes of a cell; waits for the device once a step",
+    ),
     "best_of": Row(
         "Best of n",
         "MGTSamplerBestOf",

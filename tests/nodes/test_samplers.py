@@ -13,6 +13,7 @@ from mgt_core import (
     Momentum,
     OneStep,
     PathPlanning,
+    Spans,
     ZSampling,
 )
 from support.golden import bundles, pipeline
@@ -38,6 +39,11 @@ OTHER_SAMPLERS = {
     ),
     "MGTSamplerOneStep": ({"masked": 0.5, "noise": 0.2}, OneStep(0.5, 0.2)),
     "MGTSamplerFirstHitting": ({"tokens": 3}, FirstHitting(3)),
+    "MGTSamplerMAGNeT": (
+        {"span_length": 5, "arrangement": "overlapping", "scoring": "product", "temperature": 1.5}
+        | {"annealed": False, "top_p": 0.5, "greedy": True},
+        Spans(5, "overlapping", "product", 1.5, False, 0.5, True),
+    ),
 }
 
 

@@ -16,10 +16,12 @@ import mgt_core
 from bench.speed.rows import APPROXIMATE, attach_all
 from mgt_core.errors import MGTError
 from mgt_core.presets import FALLBACK, Preset, attached, attachment_from, built_in_settings, preset_files
+from mgt_core.sampling.stages import stage_steps
 from support.bundles import amused_bundle, copy_bundle, halton_bundle, muddit_bundle, openmuse_bundle
 from support.device import HERE
 from support.editmgt import editmgt_bundle
-from support.golden import bundles
+from support.golden import OWN, bundles
+from support.golden_magnet import after_projection
 from support.pack import ALIAS, ROOT, load_pack
 from support.stand_ins import make_stand_ins
 
@@ -142,6 +144,23 @@ def test_published_values_by_family_and_size(models):
     assert all(getattr(muddit, name) == models["muddit"].model.defaults[name] for name in ("steps", "cfg"))
     for name in ("meissonic-choices", "meissonic-choices-differential"):
         assert len(Preset.read(FILES[name]).patches) == 1  # pairs with the zigzag, not all stacked
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "temperature"),
+    [
+        ("magnet-10s", [20, 10, 10, 10], 3.0),
+        ("magnet-30s", [60, 10, 10, 10], 3.0),
+        ("magnet-sounds", [20, 10, 10, 10], 3.5),
+    ],
+)
+def test_sounds_are_as_published(name, counts, temperature):
+    fitted = Preset.read(FILES[name]).fitted(after_projection(OWN / "audio" / "magnet"))
+    assert stage_steps(fitted.model, fitted.steps) == counts and fitted.schedule == mgt_core.SCHEDULES.get("magnet")()
+    sounds = name == "magnet-sounds"
+    assert fitted.sampler == mgt_core.Spans(temperature=temperature, top_p=0.8 if sounds else 0.9)
+    guidances = fitted.model.guidances(fitted.cfg, counts[0])
+    assert (guidances[0], guidances[-1]) == (20.0 if sounds else 10.0, 1.0)
 
 
 @pytest.mark.parametrize("name", FAST)

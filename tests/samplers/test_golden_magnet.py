@@ -11,7 +11,7 @@ from mgt_core.samplers.spans import nucleus, union_of_spans
 from mgt_core.sampling.run import Run
 from support.device import DEVICE
 from support.golden import ROOT, assert_near, settings, tensors
-from support.magnet import after_projection
+from support.golden_magnet import after_projection
 
 MAGNET = ROOT / "audio" / "magnet"
 MODEL = after_projection(MAGNET)
