@@ -116,7 +116,7 @@ def resampled(wave: Tensor, rate: int, to: int) -> Tensor:
     if max(rate, to) // gcd(rate, to) <= LARGEST_RATIO:
         try:
             from torchaudio.functional import resample
-        except (ImportError, OSError):  # not installed, or for another torch
+        except (ImportError, OSError, RuntimeError):  # not installed, or made for another torch
             pass
         else:
             return resample(wave, rate, to)

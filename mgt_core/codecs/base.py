@@ -3,7 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -34,14 +34,19 @@ def count(shapes: Shapes, name: str) -> int:
     return index
 
 
-@contextmanager
-def convolutions(tf32: bool) -> Iterator[None]:
+def convolutions(tf32: bool) -> AbstractContextManager[None]:
     """Whether a GPU may round what a float32 convolution multiplies to TF32, 10 bits of mantissa, where it can.
 
     Not to encode, where it moves latents across code borders. To decode it may: pictures stay 60 dB from float32's, and
     44 with bfloat16 (`python -m bench.speed.decode`); float16 has not the range for codecs that say `force_upcast`.
     """
-    where, name, values = cudnn_setting()
+    return rounded("conv", tf32)
+
+
+@contextmanager
+def rounded(kind: str, tf32: bool) -> Iterator[None]:
+    """The same for layers that cuDNN calls "conv" or "rnn"."""
+    where, name, values = cudnn_setting(kind)
     before = getattr(where, name)
     setattr(where, name, values[tf32])
     try:
@@ -50,10 +55,10 @@ def convolutions(tf32: bool) -> Iterator[None]:
         setattr(where, name, before)
 
 
-def cudnn_setting() -> tuple[Any, str, tuple[Any, Any]]:
-    """What holds it, its name, and its values for exact and TF32. Where torch has one for convolutions, the older one
-    cannot be read by who does not know how the two were set."""
-    newer = getattr(torch.backends.cudnn, "conv", None)
+def cudnn_setting(kind: str = "conv") -> tuple[Any, str, tuple[Any, Any]]:
+    """What holds it, its name, and its values for exact and TF32. Where torch has one for each kind, the older one
+    cannot be read by who does not know how they were set."""
+    newer = getattr(torch.backends.cudnn, kind, None)
     if hasattr(newer, "fp32_precision"):
         return newer, "fp32_precision", ("ieee", "tf32")
     return torch.backends.cudnn, "allow_tf32", (False, True)

@@ -20,7 +20,7 @@ from ..placement import compute_dtype, sent
 from ..pulse import beat_before
 from ..registry import CODECS
 from ..types import SOUND, TokenState
-from .base import convolutions
+from .base import convolutions, rounded
 from .token_codec import TokenCodec
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -88,7 +88,7 @@ PAD_MODES = ("constant", "reflect", "replicate")
 HIGHEST_RATE = 2**20  # samples per second
 LONGEST = 2**24 - 1  # samples of a sound: EncodecModel counts them in float32
 TOGETHER = 2**20  # samples of the sounds that are worked on at once, three of ten seconds at 32 kHz
-ALIVE = 4  # maps of the widest level that are held at once
+ALIVE = 5  # maps of the widest level that are held at once
 
 
 def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +111,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
         raise MGTError("it normalizes or cuts sound before it encodes it, which tokens alone do not tell; take another")
     if told.get("pad_mode", PAD_MODES[0]) not in PAD_MODES:
         raise MGTError(f"config has pad_mode {told['pad_mode']!r}; accepted are {', '.join(PAD_MODES)}")
+    if "trim_right_ratio" in told:
+        told["trim_right_ratio"] = float(told["trim_right_ratio"])  # newer transformers take no 1 for it
     return told
 
 
@@ -254,7 +256,7 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(vectors)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.decoder(sent(part, device)) for part in vectors.split(together)])
 
         wave = made()
@@ -285,7 +287,7 @@ class EnCodec(TokenCodec):
         device = self.acquire(min(together, len(wave)) * self.memory(samples))
 
         def made() -> Tensor:
-            with convolutions(tf32=False):
+            with convolutions(tf32=False), rounded("rnn", tf32=False):
                 return torch.cat([self.network.encoder(sent(part, device)) for part in wave.split(together)])
 
         latents = made()

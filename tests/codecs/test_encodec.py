@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import mgt_core
 from mgt_core.codecs import encodec
+from mgt_core.codecs.base import cudnn_setting
 from mgt_core.codecs.encodec import EnCodec
 from mgt_core.loading.part import kind_of, read_part
 from mgt_core.placement import OnDemand
@@ -118,6 +119,21 @@ def test_it_can_be_ended(work, calls):
     assert len(asked) == calls
 
 
+def test_nothing_is_rounded_on_a_gpu():
+    """A latent would cross from one code to another."""
+    seen = []
+
+    def look():
+        for kind in ("conv", "rnn"):
+            where, name, (exact, _) = cudnn_setting(kind)
+            seen.append(getattr(where, name) == exact)
+
+    with mgt_core.interruptible(look):
+        CODEC.encode(wave(1, 99))
+        CODEC.decode(ids(1, 3))
+    assert seen and all(seen)
+
+
 @pytest.mark.parametrize("value", [NAN, INF])
 def test_numbers_that_are_none_are_told_with_their_layer(value):
     network = copy.deepcopy(CODEC.network)
@@ -200,6 +216,16 @@ def test_how_many_books_there_are_is_read_from_the_tensors(tmp_path):
     for bandwidths in ([0.4], [1.5, 3.0, 24.0]):
         (folder / "config.json").write_text(json.dumps(config | {"target_bandwidths": bandwidths}))
         assert loaded(folder).books == BOOKS
+
+
+def test_numbers_are_taken_as_people_write_them(tmp_path):
+    """1 for 1.0, 4.0 for 4, 1 for true."""
+
+    def written(config: dict) -> None:
+        config["seanet"]["decoder"]["trim_right_ratio"] = 1
+        config["seanet"] |= {"n_filters": 4.0, "true_skip": 1, "ratios": [4.0, 4, 2]}
+
+    assert equal(loaded(published_codec(tmp_path, written)).decode(ids(1, 7)), CODEC.decode(ids(1, 7)))
 
 
 def test_causal_ones_work(tmp_path):

@@ -13,6 +13,7 @@ from support.fake_comfy import FakeComfy, Interrupted
 from support.node_runs import run
 from support.pack import ALIAS
 from support.runs import PIPE
+from support.sounds import sound_model
 
 host = sys.modules[f"{ALIAS}.nodes.host"]
 preview = sys.modules[f"{ALIAS}.nodes.preview"]
@@ -133,6 +134,15 @@ def test_slow_previews_take_a_fifth_of_the_time():
         live.picture(state_of(4, 4), last=False)
         painter.now += 0.1
     assert 9 <= len(painter.full) <= 11
+
+
+@pytest.mark.parametrize(("frames", "full"), [(50, True), (500, False)])
+def test_sounds_are_shown_as_tokens_below_their_spectrum(monkeypatch, frames, full):
+    FakeComfy(monkeypatch)
+    view = preview.RunView(2, None, sound_model())
+    state = mgt_core.empty_sound(sound_model(), frames / 50)
+    shown = view.picture(mgt_core.Step(0, 2, state.tokens, outcome=lambda: state))
+    assert shown.mode == "RGB" and shown.size == (500, 64 + 160 * full)
 
 
 @pytest.mark.parametrize(
