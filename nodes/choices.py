@@ -57,7 +57,7 @@ PARTS = (
 # What a widget takes, for someone who chose something else.
 WANTED = {
     "model": "wanted is a masked generative transformer in models/mgt, such as Meissonic or aMUSEd",
-    "text_encoder": "wanted is a text encoder of CLIP",
+    "text_encoder": "wanted is a text encoder of CLIP, or a folder of T5 with its config.json and tokenizer.json",
     "codec": "wanted is a codec that has codes, as the model's own",
     "lora": "wanted is a LoRA of the model, in models/loras",
 }

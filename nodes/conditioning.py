@@ -2,6 +2,7 @@
 
 CONDITIONING is ComfyUI's list of [hidden, {"pooled_output": pooled, ...}]; ours adds "mgt_micro" and "mgt_prompts". A
 class label travels as hidden [B, 1, 1] = label + 1, told by "mgt_labels" beside it: zeroed out, it stands for no class.
+Rows of zeros, which stand behind shorter prompts of a batch, are no words where "mgt_alone" stands beside hidden.
 A prompt of ids travels as hidden [B, L, 1] = id + 1, told by "mgt_ids": zeroed out, it is that of "mgt_no_prompt".
 """
 
@@ -11,6 +12,7 @@ import torch
 
 from ..mgt_core.conditioning import imagenet
 from ..mgt_core.conditioning.parts import ConditionInput, Conditions
+from ..mgt_core.conditioning.t5 import visible_rows
 from ..mgt_core.errors import MGTError, finite_number, join_some
 from ..mgt_core.model import LONGEST_SIDE
 from ..mgt_core.plain import lines_of
@@ -30,12 +32,14 @@ from .types import (
     node,
     number,
     socket,
+    switch,
     text_input,
 )
 
 MICRO = "mgt_micro"
 LABELS = "mgt_labels"
 IDS, NO_PROMPT = "mgt_ids", "mgt_no_prompt"
+ALONE = "mgt_alone"
 PROMPTS = "mgt_prompts"  # the texts that were encoded, for nodes that look for words in them
 
 # What the host's conditioning nodes attach that has no meaning for these models.
@@ -88,7 +92,8 @@ def entry_from(hidden: torch.Tensor, extra: dict, role: str, size: tuple[int, in
         )
     if IDS in extra:
         return Condition(prompt=prompt_from(hidden, extra, role))
-    text = {"hidden": hidden, "pooled": extra.get("pooled_output")}
+    visible = visible_rows(hidden) if extra.get(ALONE) else None  # of whatever the host's nodes made of it
+    text = {"hidden": hidden, "pooled": extra.get("pooled_output"), "visible": visible}
     return Condition(
         **(text if LABELS not in extra else {"labels": labels_from(hidden, extra[LABELS], role)}),
         micro=None if micro is None else micro.tensor(size).expand(hidden.shape[0], -1),
@@ -162,7 +167,8 @@ def encode_text(prompts: list[str], text_encoder, node_id: str | None = None) ->
     encoded = text_encoder.encode(prompts, weights=True, chunks=True).to(host.intermediate_device(), torch.float32)
     if encoded.prompt is not None:
         return [ids_entry(encoded.prompt, text_encoder, {PROMPTS: tuple(prompts)})]
-    return [[encoded.hidden, {"pooled_output": encoded.pooled, PROMPTS: tuple(prompts)}]]
+    extra = {ALONE: True} if encoded.visible is not None else {}
+    return [[encoded.hidden, {"pooled_output": encoded.pooled, PROMPTS: tuple(prompts), **extra}]]
 
 
 def ids_entry(ids: torch.Tensor, text_encoder, extra: dict) -> list:
@@ -206,6 +212,15 @@ class MGTPromptBatch:
                 "prompts": text_input("What the images should show, one prompt a line; empty lines are left out."),
                 "text_encoder": socket(MGT_TEXT, "The text encoder, from MGT Load Model."),
             },
+            "optional": {
+                "alone": advanced(
+                    switch(
+                        "For T5, which models of sound read. On: no prompt depends on those beside it. Off: shorter "
+                        "ones are filled up to the longest, as MAGNeT was published, which changes them a little. "
+                        "Prompts of other encoders never depend on one another."
+                    )
+                ),
+            },
             "hidden": {"unique_id": "UNIQUE_ID"},
         }
 
@@ -213,9 +228,10 @@ class MGTPromptBatch:
     def VALIDATE_INPUTS(cls, prompts=None):
         return judged(prompt_lines, prompts)
 
-    def encode(self, prompts: str, text_encoder, unique_id=None):
+    def encode(self, prompts: str, text_encoder, alone: bool = False, unique_id=None):
         lines = prompt_lines(prompts)
-        return encode_text(lines, text_encoder, unique_id), len(lines)
+        encoder = text_encoder and text_encoder.with_alone(bool(alone))
+        return encode_text(lines, encoder, unique_id), len(lines)
 
 
 def classes(more_labels: str) -> list[int]:

@@ -126,8 +126,9 @@ def lenders(bundles: dict[str, str], part: str) -> dict[str, str]:
 
 
 def text_encoders_in(search: SearchPaths) -> dict[str, str]:
-    """CLIP text encoders, alone or within a whole CLIP model: folders with a config.json, and safetensors files."""
-    return alone_in(search, TEXT_ENCODERS, lambda kind, path: unlike_clip(path))
+    """Text encoders of CLIP, alone or within a whole CLIP model: folders with a config.json, and safetensors files; and
+    folders of T5."""
+    return alone_in(search, TEXT_ENCODERS, lambda kind, path: is_other_text(path))
 
 
 def codecs_in(search: SearchPaths) -> dict[str, str]:
@@ -263,14 +264,15 @@ def what_is(path: Path) -> Foreign | None:
     return remembered(path).foreign
 
 
-def unlike_clip(path: Path) -> bool:
-    """Whether this is no place of a CLIP encoder, told without reading weights: others may be large pickles."""
+def is_other_text(path: Path) -> bool:
+    """Whether this is no place of a text encoder of ours, told without reading weights: others may be large pickles."""
     if is_file(path):
         return path.suffix != ".safetensors"
     if not is_file(path / "config.json"):
         return False
     try:
-        return not str(read_json(path / "config.json").get("model_type")).startswith("clip")
+        kind = str(read_json(path / "config.json").get("model_type"))
+        return kind != "t5" and not kind.startswith("clip")
     except MGTError:
         return True
 

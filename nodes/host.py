@@ -244,6 +244,7 @@ def load(
         "text_encoder": None if text_encoder in own else lookup("text_encoder", text_encoder, text_encoders()),
         "codec": None if codec in own else lookup("codec", codec, codecs()),
         "base": None if base in own else lookup("base", base, lenders("vqvae")),
+        "shelves": [root for _, root, _ in _search_paths(TEXT_FOLDERS)],
     }
     management = _comfy("comfy.model_management")
     device = management.unet_offload_device() if management else None

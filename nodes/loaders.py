@@ -51,8 +51,9 @@ class MGTLoadModel:
                     choices.models(),
                     "'demo' is built in. The others are folders in Hugging Face layout under models/mgt "
                     "or among ComfyUI's diffusers, diffusion model and checkpoint folders, and under models/mgt "
-                    "also MaskGIT folders, Halton-MaskGIT files with their codec beside them, and transformers alone, "
-                    "for which base lends the rest. What else lies in models/mgt comes last, with what it is.",
+                    "also folders of MaskGIT and of MAGNeT (sound), Halton-MaskGIT files with their codec beside them, "
+                    "and transformers alone, for which base lends the rest. What else lies in models/mgt comes last, "
+                    "with what it is.",
                 ),
                 "dtype": advanced(combo(list(host.DTYPES), DTYPE)),
                 "quantization": quantization_input(
@@ -66,8 +67,9 @@ class MGTLoadModel:
                 "text_encoder": offered(
                     [*choices.OWN["text_encoder"], *host.text_encoders()],
                     "The text encoder to use. Meissonic at 1024 px wants CLIP-ViT-H-14-laion2B-s32B-b79K in "
-                    "models/text_encoders, as its authors' scripts load it; Monetico and aMUSEd their own. none: load "
-                    "no text encoder, for use with MGT Load Text Encoder. The tokenizer stays the bundle's.",
+                    "models/text_encoders, as its authors' scripts load it; Monetico and aMUSEd their own; MAGNeT a "
+                    "folder of T5 (t5-base or t5-large), which is found there by its name. none: load no text encoder, "
+                    "for use with MGT Load Text Encoder. The tokenizer stays the bundle's.",
                 ),
                 "codec": advanced(
                     offered(
@@ -111,11 +113,11 @@ class MGTLoadModel:
 @node("MGT Load Text Encoder")
 class MGTLoadTextEncoder:
     DESCRIPTION = (
-        "Loads a CLIP text encoder by itself, to use it in place of the one that MGT Load Model gives, or to change "
-        "it without loading the transformer again."
+        "Loads a text encoder (CLIP, or T5 for sound) by itself, to use it in place of the one that MGT Load Model "
+        "gives, or to change it without loading the transformer again."
     )
     CATEGORY = "MGT/loaders"
-    SEARCH_ALIASES = ["clip", "text encoder", "tokenizer", "laion", "openclip"]
+    SEARCH_ALIASES = ["clip", "t5", "text encoder", "tokenizer", "laion", "openclip"]
     RETURN_TYPES = (MGT_TEXT,)
     RETURN_NAMES = ("text_encoder",)
     OUTPUT_TOOLTIPS = ("The text encoder, for MGT Text Encode. Its width has to be what the transformer takes.",)
@@ -128,7 +130,8 @@ class MGTLoadTextEncoder:
                 "text_encoder": offered(
                     list(host.text_encoders()),
                     "Encoders in models/text_encoders, clip_vision, diffusers and mgt: folders with config.json and "
-                    "weights, whole CLIP models included, or safetensors files. The name of a model means its own.",
+                    "weights, whole CLIP models and those of T5 included, or safetensors files of CLIP. The name of a "
+                    "model means its own.",
                     host.BUILT_IN,
                 ),
                 "tokenizer": offered(

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some, shown_text
+from ..errors import MGTError, join_some, shortened
 from ..registry import LANGUAGE_ENCODERS
-from .disk import is_file
+from .disk import is_dir, is_file
 from .hub import name_of
 from .layouts import (
     BUILT_IN,
@@ -82,8 +82,8 @@ def find_layout(source: Source, elsewhere: Elsewhere = Elsewhere()) -> Layout:
     codec = find_codec(elsewhere.codec, places, transformer.codes, look)
     text = tokenizer = language = None
     if elsewhere.text and "hidden" in transformer.kind.condition_fields:
-        named = transformer.kind.text_encoder_in(transformer.config)
-        text = find_text(elsewhere.text_encoder, places, look, named, [at_home(shelf) for shelf in elsewhere.shelves])
+        shelves = [at_home(shelf) for shelf in elsewhere.shelves]
+        text = find_text(elsewhere.text_encoder, places, look, transformer.reads, shelves)
         tokenizer = tokenizer_for(text, elsewhere.tokenizer, places)
         if transformer.kind.reads_language:
             language = find_language(places, look)
@@ -111,7 +111,7 @@ def with_config(transformer: Part, lenders: Sequence[Path], look: Look) -> Part:
         for place in lenders:
             lent = transformer_at(place, look)
             if lent.kind is transformer.kind and lent.config:
-                return replace(transformer, config=lent.config, codes=lent.codes)
+                return replace(transformer, config=lent.config, codes=lent.codes, reads=lent.reads)
     return as_transformer(transformer)
 
 
@@ -146,21 +146,24 @@ def find_text(
         if "prompt" in getattr(part.kind, "condition_fields", ()):
             raise MGTError(f"{path} holds a model that reads prompts by itself; loading it gives what encodes them")
         return as_text_encoder(part)
-    for place in places:
-        if (place / "text_encoder").is_dir():
-            return as_text_encoder(look(place / "text_encoder"))
-    if named and (found := neighbour(named, places, shelves)):
+    if found := text_beside(places, named, shelves):
         return as_text_encoder(look(found))
     if named:
         where = places[0] / named.rpartition("/")[2] if is_name(named) else places[0] / "text_encoder"
         raise MGTError(
-            f"{name_of(places[0])} reads prompts with {shown_text(named, 80)}, which is not there: download its "
+            f"{name_of(places[0])} reads prompts with {shortened(named, 60)}, which is not there: download its "
             f"config.json, model.safetensors and tokenizer.json from huggingface.co into {where}, or into a folder of "
             "that name in ComfyUI's models/text_encoders; or give a text encoder"
         )
     raise MGTError(
         f"{places[0]} has no subfolder text_encoder; give a text encoder, or a base bundle that lends its own"
     )
+
+
+def text_beside(places: Sequence[Path], named: str = "", shelves: Sequence[Path] = ()) -> Path | None:
+    """The folder of the text encoder of a bundle, or the one that it names, wherever that lies."""
+    own = (place / "text_encoder" for place in places)
+    return next((folder for folder in own if is_dir(folder)), None) or neighbour(named, places, shelves)
 
 
 def find_language(places: Sequence[Path], look: Look) -> Part:

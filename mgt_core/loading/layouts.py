@@ -20,7 +20,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from ..errors import MGTError, join_some, reason, shown_text
+from ..errors import MGTError, join_some, reason, shortened
 from ..folders import recover
 from ..registry import BACKBONES, CODECS, Registry
 from .disk import is_dir, is_file
@@ -106,7 +106,7 @@ def the_part(folder: Path, registry: Registry, what: str, usual: str, look: Look
     part = find_part(folder, registry, what, usual, look, codes)
     if part is None and registry is CODECS and (pointer := next(pointers_in(folder, look), None)):
         raise MGTError(
-            f"{pointer.path} holds no codec and names {shown_text(repr(pointer.pointer), 80)}: put the files of that "
+            f"{pointer.path} holds no codec and names {shortened(repr(pointer.pointer), 80)}: put the files of that "
             f"repository into a folder of its name in {folder}, or give it as codec"
         )
     if part is None:

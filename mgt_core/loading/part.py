@@ -22,8 +22,9 @@ class Part:
     """path: folder or file. kind: its class among backbones, codecs and text encoders, None for none of them. config:
     its config.json, or what a file of torch.save says in its place (audiocraft.py), empty when there is none. stored:
     its tensors, by plain names (wrappers.py). codes: size of its codebook, None where that cannot be told. pointer: the
-    repository that it names in place of tensors. problem: why it cannot be read, which matters once it is chosen.
-    foreign: what it is instead of a part of a known kind, where that was asked."""
+    repository that it names in place of tensors. reads: that of the text encoder that it names and does not bring.
+    problem: why it cannot be read, which matters once it is chosen. foreign: what it is instead of a part of a known
+    kind, where that was asked."""
 
     path: Path
     kind: Any = None
@@ -31,6 +32,7 @@ class Part:
     stored: Mapping[str, Stored] = field(default_factory=dict, repr=False)
     codes: int | None = None
     pointer: str = ""
+    reads: str = ""
     problem: Exception | None = None
     foreign: Foreign | None = None
 
@@ -61,7 +63,11 @@ def read_part(path: Path) -> Part:
         codes = kind.codes_in(config, shapes) if kind else None
     except Exception:  # loading says what is wrong
         codes = None
-    return Part(path, kind, config, stored, codes, "" if stored else notes_in(path).get(POINTER, ""))
+    try:
+        reads = kind.text_encoder_in(config) if kind in map(BACKBONES.get, BACKBONES) else ""
+    except MGTError:  # as above
+        reads = ""
+    return Part(path, kind, config, stored, codes, "" if stored else notes_in(path).get(POINTER, ""), reads)
 
 
 def kind_of(config: dict, shapes: dict[str, tuple[int, ...]]) -> Any:

@@ -64,6 +64,12 @@ class Repository:
 
 
 MAGVIT = "showlab/magvitv2"  # the codec of Show-o and MMaDA
+MAGNET = ("state_dict.bin", "compression_state_dict.bin")
+T5 = ("config.json", "model.safetensors", "tokenizer.json")
+SOUNDS = {  # MAGNeT, and the T5 that each reads prompts with; weights under CC-BY-NC
+    **dict.fromkeys((f"magnet-{size}-{length}secs" for size in ("small", "medium") for length in (10, 30)), "t5-base"),
+    **dict.fromkeys(("audio-magnet-small", "audio-magnet-medium"), "t5-large"),
+}
 IMAGENET = ("384_large", "256_tiny", "256_small", "256_base")  # transformers of Halton-MaskGIT
 REPOSITORIES = (
     Repository("DiMO", "Yuanzhi/DiMO", ("meissonic",), base="Meissonic"),  # first, since it lies in a folder meissonic
@@ -102,6 +108,8 @@ REPOSITORIES = (
         unpacked=True,
     ),
     Repository(ENCODER, LAION, files=("model.safetensors",), folder=TEXT_ENCODERS, alone=True),
+    *(Repository(name, f"facebook/{name}", files=MAGNET, text_encoder=text) for name, text in SOUNDS.items()),
+    *(Repository(name, f"google-t5/{name}", files=T5, folder=TEXT_ENCODERS) for name in dict.fromkeys(SOUNDS.values())),
 )
 
 

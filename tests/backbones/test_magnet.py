@@ -1,4 +1,4 @@
-"""MAGNeT's network, its views at the stages, and what its config may say."""
+"""MAGNeT's network, and its views at the stages."""
 
 import copy
 import math
@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mgt_core
-from mgt_core.backbones.magnet.config import IMPLEMENTED, SETTINGS, SIZES, TEXT, MagnetConfig
 from mgt_core.backbones.magnet.network import MAGNeT
 from support.device import DEVICE, agree, equal
-from support.magnet import NOW, TINY, blank, logits_at, magnet, model_of, no_words, tokens_for, words
+from support.magnet import NOW, blank, logits_at, magnet, model_of, no_words, tokens_for, words
 
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -255,90 +254,6 @@ def test_weights_in_half_precision():
     assert (found[:, 0] - wanted).abs().max() < 0.05 * wanted.abs().max()
 
 
-XP = {
-    "lm_model": "transformer_lm_magnet",
-    "size": 24,
-    "transformer_lm": {
-        "dim": "${size}",
-        "num_heads": 4,
-        "num_layers": 2,
-        "hidden_scale": 4,
-        "n_q": 4,
-        "card": 16,
-        "span_len": 99,
-        "segment_duration": 0,
-    },
-    "dataset": {"segment_duration": 10},
-    "masking": {"span_len": 3},
-    "logging": {"name": "${oc.env:USER}"},
-}
-TOLD = {TEXT: (24, 6)}
-
-
-def changed(name: str, value) -> dict:
-    config = copy.deepcopy(XP)
-    *above, last = name.split(".")
-    place = config
-    for key in above:
-        place = place.setdefault(key, {})
-    place[last] = value
-    return config
-
-
-def test_a_config_is_read():
-    """References too, and not the stale copies of span and duration."""
-    config = MagnetConfig.from_xp(XP, TOLD)
-    assert (config.dim, config.heads, config.layers, config.books, config.codes) == (24, 4, 2, 4, 16)
-    assert (config.span, config.seconds, config.reach, config.text_width) == (3, 10, 5, 6)
-    assert MagnetConfig.from_xp(changed("fuser.cross_attention_pos_emb_scale", 2.0), TOLD).text_positions == 0
-    both = changed("fuser", {"cross_attention_pos_emb": True, "cross_attention_pos_emb_scale": 2.0})
-    assert MagnetConfig.from_xp(both, TOLD).text_positions == 2
-    assert MagnetConfig.from_xp(config.as_xp(), TOLD) == config
-
-
-OTHERS = {"lm_model": "transformer_lm", "transformer_lm.positional_embedding": "rope", "fuser.cross": []}
-
-
-@pytest.mark.parametrize("name", IMPLEMENTED)
-def test_variants_that_are_not_there(name):
-    other = OTHERS.get(name, not IMPLEMENTED[name] if isinstance(IMPLEMENTED[name], bool) else "another")
-    with pytest.raises(mgt_core.MGTError, match=rf"^xp.cfg has {name} .*; only .* is supported$"):
-        MagnetConfig.from_xp(changed(name, other), TOLD)
-
-
-BAD = {
-    **{name: 0 for own, name in SIZES.items()},
-    **{name: "no" for name, default in SETTINGS.values() if isinstance(default, bool)},
-    "masking.span_len": 0,
-    "transformer_lm.subcodes_context": -2,
-    "transformer_lm.num_heads": 5,
-    "transformer_lm.n_q": 65,
-    "dataset.segment_duration": "long",
-}
-
-
-@pytest.mark.parametrize("name", BAD)
-def test_values_that_cannot_be(name):
-    with pytest.raises(mgt_core.MGTError, match=name):
-        MagnetConfig.from_xp(changed(name, BAD[name]), TOLD)
-
-
-def test_what_a_config_lacks():
-    for name in SIZES.values():
-        section, entry = name.split(".")
-        config = copy.deepcopy(XP)
-        del config[section][entry]
-        with pytest.raises(mgt_core.MGTError, match=name):
-            MagnetConfig.from_xp(config, TOLD)
-    with pytest.raises(mgt_core.MGTError, match="output_proj.weight, which tells the width of the text"):
-        MagnetConfig.from_xp(XP, {})
-
-
-def test_an_odd_width():
-    with pytest.raises(mgt_core.MGTError, match="must be an even number"):
-        replace(TINY, dim=9, heads=3)
-
-
 def test_runs_of_two_sounds_are_those_of_each_alone():
     network = magnet()
     model, given, none = model_of(network), words(network, 2), no_words(network, 2)
@@ -349,3 +264,27 @@ def test_runs_of_two_sounds_are_those_of_each_alone():
         own = mgt_core.Condition(hidden=given.hidden[image : image + 1])
         alone = mgt_core.sample(model, blank(network), own, no_words(network), seed=3 + image, **settings)
         assert agree(alone.tokens[0], both.tokens[image])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 6), st.booleans(), st.booleans())
+def test_a_null_condition_shares_the_call_of_a_prompt(length, other, parts, told):
+    """Whatever their lengths, and with the same result; another prompt keeps its own."""
+    network = magnet()
+    model, given, none = model_of(network), words(network, 2, length), no_words(network, 2, min(length, other))
+    if told:
+        given = replace(given, visible=torch.ones(2, length, dtype=torch.bool).to(DEVICE))
+        none = replace(none, visible=torch.zeros(none.hidden.shape[:2], dtype=torch.bool).to(DEVICE))
+    settings, calls = {"sampler": "maskgit", "schedule": "cosine", "steps": 8, "cfg": 3.0, "seed": 3}, []
+    negative = mgt_core.Conditions((mgt_core.ConditionPart(none),)) if parts else none
+    counting = settings | {"callback": lambda step: calls.append(step.calls)}
+    found = mgt_core.sample(model, blank(network, 2), given, negative, **counting)
+    assert calls == [*range(1, 9)]
+    apart = copy.copy(network)
+    apart.alike = list
+    wanted = mgt_core.sample(model_of(apart), blank(network, 2), given, none, **settings)
+    assert agree(found.tokens, wanted.tokens)
+    torch.testing.assert_close(found.confidence, wanted.confidence, **NEAR)
+    if length != other:
+        mgt_core.sample(model, blank(network, 2), given, words(network, 2, other), **counting)
+        assert calls[-1] == 16

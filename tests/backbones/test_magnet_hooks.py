@@ -61,10 +61,6 @@ def near(found, wanted):
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
-def reach_of(told, rows=None):
-    return None if told.near is None else Reach(told.near, rows)
-
-
 def test_the_text_is_read_before_the_run(view, told, tokens):
     """A step calls nothing that reads text alone, nor what embeds the other books."""
     called = set()
@@ -84,7 +80,7 @@ def test_states_are_told_before_each_layer_and_after_the_last(view, told, tokens
     view.features(tokens, NOW, told, Hooks(taps=taps))
     assert [tuple(state.shape) for state in taps] == 3 * [(2, FRAMES, view.row_width)]
     layer = view.transformer["layers"][1]
-    near(layer(taps[1], told.words[1], told.visible, reach_of(told)), taps[2])
+    near(layer(taps[1], told.words[1], told.visible, told.reach), taps[2])
 
 
 def test_what_comes_from_above_joins_the_values(view, told, tokens):
@@ -149,7 +145,7 @@ def test_rows_that_share_see_what_one_of_them_sees(frames, reach, data):
     merge = match(metric.to(DEVICE), (torch.arange(frames) % 2 == 0)[None], counts)
     if merge is None:
         return
-    mask, near = Reach(near_frames(frames, reach).to(DEVICE)).mask(merge)[:, 0], near_frames(frames, reach)
+    mask, near = Reach.of(near_frames(frames, reach).to(DEVICE)).mask(merge)[:, 0], near_frames(frames, reach)
     for sample, slot in enumerate(merge.slot.tolist()):
         held = [[frame for frame in range(frames) if slot[frame] == row] for row in range(merge.size)]
         for row, own in enumerate(held):
@@ -175,7 +171,7 @@ def test_merged_twins_attend_as_they_do_apart(network, parts):
     told = network.at_stage(0, tokens_for(network, 2, FRAMES)).prepare(words(network, 2), (1, FRAMES))
     pairs = torch.arange(FRAMES, device=DEVICE) // 2
     for near_pairs in (None, (pairs[:, None] - pairs).abs() <= 1):
-        reach = None if near_pairs is None else Reach(near_pairs)
+        reach = None if near_pairs is None else Reach.of(near_pairs)
         merges = BlockMerges(*(merge if part else None for part in parts))
         inner = []
         handles = [
