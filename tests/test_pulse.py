@@ -8,8 +8,9 @@ import torch
 
 import mgt_core
 from mgt_core import pulse
+from mgt_core.types import PICTURES
 from support.device import HERE, agree
-from support.families import FAMILIES, REFUSED, STEPS, TECHNIQUES, conditions, one_of, run
+from support.families import FAMILIES, REFUSED, STEPS, TECHNIQUES, blank, conditions, one_of, run
 from support.quantized import with_model
 from support.runs import PIPE
 from support.tape import counted
@@ -20,6 +21,7 @@ BLOCKS = {  # what the modules are called whose beginning is asked about
     "halton": ("Block",),
     "amused": ("ConvBlock", "TextBlock", "Layer"),
     **dict.fromkeys(("lumina_dimoo", "mmada", "show-o"), ("Block",)),
+    "magnet": ("Layer",),
 }
 
 
@@ -70,16 +72,16 @@ def test_every_block_begins_with_a_question(pipes, family):
     pipe, begun, asked = pipes(family), [], []
     blocks = blocks_of(pipe, family)
     assert len(blocks) > 1
-    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale)
+    state, stages = blank(pipe, 1), len(pipe.model.stage_shares)
     one = one_of(conditions(pipe)[0], 0)
     handles = [block.register_forward_hook(lambda *given: begun.append(len(asked))) for block in blocks]
     try:
         with mgt_core.interruptible(lambda: asked.append(None)):
-            mgt_core.sample(pipe.model, state, one, steps=1, cfg=1.0, sampler="maskgit")
+            mgt_core.sample(pipe.model, state, one, steps=stages, cfg=1.0, sampler="maskgit", seed=0)
     finally:
         for handle in handles:
             handle.remove()
-    assert len(begun) == len(blocks)
+    assert len(begun) == stages * len(blocks)
     assert begun == sorted(set(begun)), "some block ran without a question before it"
 
 
@@ -131,8 +133,8 @@ def test_nothing_is_asked_inside_what_is_compiled(backend):
 @pytest.mark.parametrize("tile", [0, 16])
 def test_a_codec_ends_between_layers_and_strips(pipes, family, way, tile):
     codec = pipes(family).codec
-    if tile and not codec.takes_tiles:
-        pytest.skip("works on whole pictures only")
+    if codec.makes != PICTURES or tile and not codec.takes_tiles:
+        pytest.skip("works on whole pictures only, or on none")
     side = 4 * max(tile, 2 * codec.scale)
     if way == "decode":
         ids = torch.randint(codec.codebook_size, (1, side // codec.scale, side // codec.scale))
@@ -144,6 +146,19 @@ def test_a_codec_ends_between_layers_and_strips(pipes, family, way, tile):
     count, _ = counting(work)
     coder = codec.network.decoder if way == "decode" else codec.network.encoder
     assert count >= sum(isinstance(module, torch.nn.GroupNorm) for module in coder.modules()) - 2
+    for last in (1, count // 2, count):
+        stopped(work, last)
+    assert torch.equal(work(), expected)
+
+
+@pytest.mark.parametrize("way", ["decode", "encode"])
+def test_a_codec_of_sound_ends_between_layers(pipes, way):
+    codec = pipes("magnet").codec
+    given = torch.rand(1, 1, 8 * codec.scale) if way == "encode" else torch.randint(codec.codebook_size, (1, 4, 8))
+    work = lambda: getattr(codec, way)(given)  # noqa: E731
+    expected = work()
+    count, _ = counting(work)
+    assert count > 2
     for last in (1, count // 2, count):
         stopped(work, last)
     assert torch.equal(work(), expected)

@@ -11,7 +11,7 @@ from mgt_core.presets import Preset
 from mgt_core.registry import BACKBONES
 from mgt_core.samplers import one_step
 from support.device import HERE, ON_CPU, REFERENCE, agree
-from support.families import FAMILIES, REFUSED, TECHNIQUES, run
+from support.families import FAMILIES, REFUSED, TECHNIQUES, blank, run
 from support.pack import ROOT
 from support.recorded_tokens import UPDATE, Recorded
 
@@ -33,7 +33,7 @@ def pipes(tmp_path_factory):
     return cache(lambda name, on_cpu=ON_CPU: mgt_core.load(source(name), **(REFERENCE if on_cpu else HERE)))
 
 
-def run_preset(pipe: mgt_core.Pipeline, preset: Preset, side: int) -> mgt_core.TokenState:
+def run_preset(pipe: mgt_core.Pipeline, preset: Preset, state: mgt_core.TokenState) -> mgt_core.TokenState:
     fitted = preset.fitted(pipe.model)
     if pipe.text is None:
         conditions = [mgt_core.Condition(labels=torch.tensor([label])) for label in (1, 3)]
@@ -42,7 +42,7 @@ def run_preset(pipe: mgt_core.Pipeline, preset: Preset, side: int) -> mgt_core.T
         conditions = [pipe.text.encode([prompt]) for prompt in prompts]
     return mgt_core.sample(
         fitted.model,
-        mgt_core.empty_tokens(pipe, side, side),
+        state,
         *conditions,
         sampler=fitted.sampler,
         schedule=fitted.schedule,
@@ -55,7 +55,8 @@ def run_preset(pipe: mgt_core.Pipeline, preset: Preset, side: int) -> mgt_core.T
 def made(pipe: mgt_core.Pipeline, family: str, technique: str) -> list[torch.Tensor]:
     if technique not in PRESETS:
         return [run(pipe, technique)]
-    out = run_preset(pipe, PRESETS[technique], pipe.size[0] if family == BUILT_IN else 8 * pipe.codec.scale)
+    state = mgt_core.empty_tokens(pipe, *pipe.size) if family == BUILT_IN else blank(pipe, 1)
+    out = run_preset(pipe, PRESETS[technique], state)
     return [out.tokens, out.revealed_at]
 
 

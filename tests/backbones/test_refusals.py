@@ -27,7 +27,7 @@ def networks(tmp_path_factory):
 @pytest.mark.parametrize("family", OWN)
 def test_a_reason_is_given_for_each_hook_that_is_not_heeded(networks, family):
     network = networks(family).network
-    assert set(network.refusals) - {GRID} == HOOKS - network.supports - set(REASONS)
+    assert set(network.refusals) - {GRID, *REASONS} == HOOKS - network.supports - set(REASONS)
     assert (GRID in network.refusals) == network.only_trained_grid
     assert all(told == told.strip(" .") and "\n" not in told for told in network.refusals.values())
 

@@ -14,7 +14,9 @@ family, two pictures together and one alone, and gets the sentence for every oth
 anew.
 
 A cell that says no says why. *The same*: another way to compute what is computed without it. *No effect*: the network
-is not told the time.
+is not told the time. Of sound, image to image starts from a given sound, inpainting and outpainting are of a range and
+a continuation in time, and samplers that keep one of several candidates go by the model's own sureness: a reward looks
+at pictures, and is refused.
 """
 
 

@@ -18,7 +18,7 @@ import mgt_core
 from mgt_core import BACKBONES, Codec, ConditionPart, Conditions, MGTModel, Pipeline
 from mgt_core.conditioning.text import TextEncoder
 
-from .families import REFUSED, TECHNIQUES, conditions, reference_tokens, run
+from .families import REFUSED, TECHNIQUES, blank, conditions, reference_tokens, run, steps_for
 from .pretended import PretendedCUDA
 
 UPDATE = bool(os.environ.get("MGT_UPDATE_DEVICE"))
@@ -31,22 +31,28 @@ Attach = Callable[[MGTModel], MGTModel]
 
 def half_known(pipe: Pipeline) -> mgt_core.TokenState:
     """Half of the first image's cells are given, of the second's none."""
-    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    state = blank(pipe)
     tokens = state.tokens.clone()
-    tokens[0, :4] = 1
+    tokens[0, half_of(state.grid)[0]] = 1
     return replace(state, tokens=tokens, fixed=tokens != state.mask_id)
 
 
 def repainted(pipe: Pipeline) -> mgt_core.TokenState:
-    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
+    state = blank(pipe)
     return replace(state, tokens=torch.ones_like(state.tokens), strength=0.9)
+
+
+def half_of(grid: tuple[int, int]) -> torch.Tensor:
+    """[1, h, w] bool: the upper half of a picture, or of the rows of a sound the beginning, which each of them has."""
+    half = torch.zeros(1, *grid, dtype=torch.bool)
+    half[(0, slice(0, grid[0] // 2)) if grid[0] == grid[1] else (0, slice(None), slice(0, grid[1] // 2))] = True
+    return half
 
 
 def regions(pipe: Pipeline) -> dict:
     """A part of the picture each, one of them for a part of the run alone; the rest is nobody's."""
     positive, negative = conditions(pipe)
-    upper = torch.zeros(1, 8, 8)
-    upper[:, :4] = 1
+    upper = half_of(blank(pipe).grid).float()
     parts = ConditionPart(positive, upper), ConditionPart(negative, 1 - upper, 0.0, 0.6)
     return {"positive": Conditions(parts), "negative": negative}
 
@@ -121,10 +127,15 @@ def tokens_of(pipe: Pipeline, case: str, callback=None) -> torch.Tensor:
         return run(pipe, case, callback=callback)
     own = MORE[case]
     positive, negative = conditions(pipe)
-    state = mgt_core.empty_tokens(pipe, 8 * pipe.codec.scale, 8 * pipe.codec.scale, 2)
-    chosen = {"state": state, "positive": positive, "negative": negative, "sampler": "maskgit", "temperature": (2, 0)}
+    chosen = {
+        "state": blank(pipe),
+        "positive": positive,
+        "negative": negative,
+        "sampler": "maskgit",
+        "temperature": (2, 0),
+    }
     settings = chosen | own.given(pipe)
-    run_of = {"schedule": "cosine", "steps": TIMES, "cfg": 2.0, "seed": 0, "callback": callback}
+    run_of = {"schedule": "cosine", "steps": steps_for(pipe, TIMES), "cfg": 2.0, "seed": 0, "callback": callback}
     return mgt_core.sample(own.attach(pipe.model), **settings, **run_of).tokens
 
 
