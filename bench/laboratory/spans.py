@@ -203,9 +203,9 @@ def published(report: Mapping | None = None) -> str:
     if report is None and not (DOCS / NAME).is_file():
         return "".join(f"{place}. {hypothesis.told}.\n" for place, hypothesis in enumerate(HYPOTHESES, 1))
     report = report or json_in(DOCS / NAME)
-    lines = []
+    found, lines = outcomes(read(report["figures"])), []
     for place, hypothesis in enumerate(HYPOTHESES, 1):
-        verdicts = [own["verdict"] for own in report["hypotheses"][hypothesis.told].values()]
+        verdicts = [own["verdict"] for own in found[hypothesis.told].values()]
         counts = [
             f"{told} in {n}" for told in ("holds", "the opposite holds", "not shown") if (n := verdicts.count(told))
         ]
@@ -216,6 +216,14 @@ def published(report: Mapping | None = None) -> str:
         if condition.error == EXACT
     ]
     return "".join(lines) + "\n" + table(" | ".join(["Exact model, KL (surprise)", *CHOICES]), rows)
+
+
+def read(figures: Mapping) -> Figures:
+    """As `main` writes them."""
+    return {
+        name: {choice: {figure: Estimate(*each) for figure, each in own.items()} for choice, own in of.items()}
+        for name, of in figures.items()
+    }
 
 
 def cell(own: Mapping) -> str:
@@ -239,7 +247,6 @@ def main() -> int:
             name: {c: {f: [e.value, e.error] for f, e in own.items()} for c, own in of.items()}
             for name, of in figures.items()
         },
-        "hypotheses": outcomes(figures),
     }
     write_report(DOCS / NAME, rounded(report))
     print(f"wrote {DOCS / NAME}")
