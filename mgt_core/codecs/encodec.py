@@ -111,6 +111,8 @@ def told_by(config: Mapping[str, Any]) -> dict[str, Any]:
         raise MGTError("it normalizes or cuts sound before it encodes it, which tokens alone do not tell; take another")
     if told.get("pad_mode", PAD_MODES[0]) not in PAD_MODES:
         raise MGTError(f"config has pad_mode {told['pad_mode']!r}; accepted are {', '.join(PAD_MODES)}")
+    if "trim_right_ratio" in told:
+        told["trim_right_ratio"] = float(told["trim_right_ratio"])  # newer transformers take no 1 for it
     return told
 
 

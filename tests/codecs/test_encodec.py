@@ -218,6 +218,16 @@ def test_how_many_books_there_are_is_read_from_the_tensors(tmp_path):
         assert loaded(folder).books == BOOKS
 
 
+def test_numbers_are_taken_as_people_write_them(tmp_path):
+    """1 for 1.0, 4.0 for 4, 1 for true."""
+
+    def written(config: dict) -> None:
+        config["seanet"]["decoder"]["trim_right_ratio"] = 1
+        config["seanet"] |= {"n_filters": 4.0, "true_skip": 1, "ratios": [4.0, 4, 2]}
+
+    assert equal(loaded(published_codec(tmp_path, written)).decode(ids(1, 7)), CODEC.decode(ids(1, 7)))
+
+
 def test_causal_ones_work(tmp_path):
     """What comes later changes nothing before it."""
     codec = loaded(published_codec(tmp_path, lambda config: config["encodec"].update(causal=True)))
