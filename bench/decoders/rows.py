@@ -166,8 +166,8 @@ ROWS: Mapping[str, Row] = {
         "MGTSamplerMAGNeT",
         "T",
         "no: it picks by what it drew, and without noise",
-        "made for sound, where neighbours nearly tell each other; neighbours in a row of a picture are drawn together; "
-        "waits for the device once a step",
+        "made for sound, where neighbours nearly tell each other; those in a row of a picture are drawn together; "
+        "top-p sorts all codes of a cell; waits for the device once a step",
     ),
     "best_of": Row(
         "Best of n",

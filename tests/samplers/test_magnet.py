@@ -314,6 +314,29 @@ class TestSound:
         out = mgt_core.sample(model, state, parts, words, sampler=sampler, steps=6)
         assert out.grid == (4, 18) and not out.masked.any() and int(out.revealed_at.max()) == 5
 
+    @few
+    @for_all(
+        st.lists(st.booleans(), min_size=44, max_size=44),
+        any_arrangement.filter(lambda sampler: sampler.span_length < 11),
+        st.sampled_from([None, 0.0, 0.3, 1.0]),
+        st.integers(4, 9),
+    )
+    def test_any_part_of_a_sound_may_be_given(self, fixed, sampler, strength, steps):
+        """As for continuation, a range made anew, and variation."""
+        model = after_projection(OWN / "audio" / "magnet")
+        width = model.network.condition_widths["hidden"]
+        words, none = (mgt_core.Condition(hidden=value * torch.ones(1, 3, width)) for value in (1, 0))
+        given_cells = torch.tensor(fixed).reshape(1, 4, 11)
+        codes = torch.randint(model.codebook_size, (1, 4, 11), generator=torch.Generator().manual_seed(steps))
+        tokens = codes if strength is not None else torch.where(given_cells, codes, model.mask_id)
+        state = mgt_core.TokenState(tokens, given_cells, model.mask_id, model.codebook_size, strength=strength)
+        out = mgt_core.sample(model, state, words, none, sampler=sampler, steps=steps)
+        frames = out.grid[1]
+        assert not out.masked.any() and 11 - sampler.span_length < frames <= 11
+        assert torch.equal(out.tokens[given_cells[..., :frames]], codes[..., :frames][given_cells[..., :frames]])
+        if strength == 0.0:
+            assert torch.equal(out.tokens, codes[..., :frames])
+
 
 @pytest.mark.parametrize(
     ("settings", "words"),
