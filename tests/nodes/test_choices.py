@@ -228,7 +228,7 @@ def test_a_name_is_shown_as_it_is(models, name):
 
 
 def test_the_nearest_name_is_told(models):
-    assert "the nearest name is 'good'; the choices are demo, good" in LOADER.VALIDATE_INPUTS("goood")
+    assert f"the nearest name is 'good'; the choices are {', '.join(BUILT_IN)}, good" in LOADER.VALIDATE_INPUTS("goood")
     told = LOADER.VALIDATE_INPUTS("Meisonic")
     assert "the nearest name is 'Meissonic' (MeissonFlow/Meissonic, which is not there either)" in told
 

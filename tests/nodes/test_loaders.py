@@ -5,6 +5,7 @@ import sys
 import pytest
 
 import mgt_core
+from mgt_core.loading.layouts import BUILT_IN
 from support.fake_comfy import FakeFolderPaths
 from support.node_runs import NODES, run
 from support.pack import ALIAS
@@ -40,7 +41,7 @@ def test_combo_lists_the_built_in_model_first(monkeypatch, tmp_path):
     choices = NODES["MGTLoadModel"].INPUT_TYPES()["required"]["model"][0]
     assert choices[0] == "demo"
     assert set(choices) == {
-        "demo",
+        *BUILT_IN,
         "beta",
         "gamma",
         "shelf",
@@ -58,9 +59,9 @@ def test_combo_lists_the_built_in_model_first(monkeypatch, tmp_path):
 
 def test_combo_without_comfyui(monkeypatch, tmp_path):
     monkeypatch.setattr(host, "PACK", tmp_path)
-    assert host.bundles() == {"demo": "demo"}
+    assert host.bundles() == {name: name for name in BUILT_IN}
     bundle(tmp_path / "models" / "mgt" / "mine")
-    assert list(host.bundles()) == ["demo", "mine"]
+    assert list(host.bundles()) == [*BUILT_IN, "mine"]
 
 
 def test_links_in_a_circle_end(monkeypatch, tmp_path):
