@@ -4,7 +4,7 @@
     python run_workflow.py text_to_image --set "Prompt.text=a blue fish"
 
 FILE is what people share: a workflow saved from the browser (UI format), a prompt (API format), or a
-PNG image that carries either; or the name of a workflow in workflows/, with _ between its words.
+PNG image or FLAC sound that carries either; or the name of a workflow in workflows/, with _ between its words.
 """
 
 from __future__ import annotations

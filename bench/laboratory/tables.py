@@ -7,7 +7,7 @@ from mgt_core.lab.truth import Estimate
 
 from ..markdown import listed, table
 from ..quality.format import chance
-from . import held_out
+from . import held_out, spans
 from .choices import HALTON, ORDERS, VANILLA, ZIGZAGS
 from .decoders import ONCE, REVISING, STEADY
 from .figures import has, of
@@ -200,4 +200,5 @@ PARTS = {
     "zigzag": zigzag,
     "regimes": regimes,
     "decoders": decoders,
+    "spans": lambda report: spans.published(),
 }

@@ -6,6 +6,7 @@ from functools import lru_cache
 from ..errors import finite_number, lookup
 from ..model import MGTModel
 from .backbone import lab_model
+from .chain import Chain, moving
 from .codewords import Codewords
 from .errors import LogitNoise, ModelError, Reach, Smoothed, WeakCondition, spoiled
 from .potts import Potts, class_bias
@@ -25,10 +26,15 @@ def _codewords() -> Truth:
     return Codewords((8, 8), codes=8, words=8, flip=0.2, classes=2)
 
 
+def _chain() -> Truth:
+    return Chain(32, moving(codes=8, kept=0.7, classes=4))
+
+
 TRUTHS: dict[str, Callable[[], Truth]] = {
     "Potts field, 3 x 3": _potts,
     "quadtree, 16 x 16": _quadtree,
     "code words, 8 x 8": _codewords,
+    "chain, 1 x 32": _chain,
 }
 
 # Each from its size, 0 for none to 1, and the truth that it is for.

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import soundfile
 from PIL import Image
 
 from run_workflow import to_api
@@ -35,7 +36,8 @@ def test_workflow_runs_on_the_server(server: Server, path: Path) -> None:
     ends = {key for key, node in prompt.items() if info[node["class_type"]]["output_node"]}
     assert ends <= outputs.keys()
     assert all(outputs[key].keys() == {"text"} for key in outputs.keys() - ends), "reports of nodes in between"
-    assert server.images(run)
+    sounds = [soundfile.read(io.BytesIO(file))[0] for file in server.sounds(run)]
+    assert (sounds or server.images(run)) and all(sound.any() for sound in sounds), "silence"
     for key, output in outputs.items():
         if prompt[key]["class_type"] == "MGTSamplingAnimation":
             assert output["animated"] == [True]

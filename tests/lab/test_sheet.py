@@ -31,7 +31,7 @@ def test_errors_act_and_none_of_size_0_does(truth, error):
     exact, spoiled = lab_choice(truth), lab_choice(truth, error, 1.0)
     tokens = run(exact, batch=20, steps=2, sampler="halton").tokens
     half = tokens.clone()
-    half[:, ::2] = exact.mask_id
+    half[..., ::2] = exact.mask_id
     logits = [
         model.logits(half, labelled(0), 0.0).log_softmax(-1)
         for model in (exact, spoiled, lab_choice(truth, error, 0.0))

@@ -5,12 +5,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mgt_core
+from mgt_core.lab.chain import Chain, moving
 from mgt_core.lab.codewords import Codewords
 from mgt_core.lab.potts import Potts, class_bias
 from mgt_core.lab.quadtree import Quadtree, morton
-from support.lab import LARGE, LEVEL, SMALL, exact, p_of
+from support.lab import LARGE, LEVEL, LINE, SMALL, exact, laws, p_of
 
 
 def potts_by_hand(grid, coupling, bias):
@@ -59,6 +62,17 @@ def codewords_by_hand(truth, grids, words):
     return chance
 
 
+def chain_by_hand(truth, classes):
+    found = []
+    for digits in itertools.product(range(truth.codes), repeat=truth.cells):
+        cells, total = digits[::-1], 0.0  # the first cell is the lowest digit
+        for c in classes:
+            steps = zip(cells, cells[1:])
+            total += float(truth.first[c, cells[0]]) * math.prod(float(truth.transitions[c, a, b]) for a, b in steps)
+        found.append(total / len(classes))
+    return torch.tensor(found, dtype=torch.float64)
+
+
 def conditional(truth, p, tokens):
     """[N, V] from a sum over all grids that agree with the known cells but the one in question."""
     grids, rows = truth.every_grid(), []
@@ -80,6 +94,8 @@ BY_HAND = {
     "quadtree": (TREE, 0, quadtree_by_hand((0.7, 0.85), 2, TREE.every_grid())),
     "codewords, a class": (WORDS, 1, codewords_by_hand(WORDS, WORDS.every_grid(), [1, 3])),
     "codewords, no class": (WORDS, -1, codewords_by_hand(WORDS, WORDS.every_grid(), range(4))),
+    "chain, a class": (LINE, 1, chain_by_hand(LINE, [1])),
+    "chain, no class": (LINE, -1, chain_by_hand(LINE, [0, 1])),
 }
 
 
@@ -132,7 +148,7 @@ def test_entropies():
     for truth, label, p in BY_HAND.values():
         sure, found = -float((p * p.log()).sum()), truth.entropy(label)
         assert abs(found.value - sure) < 1e-9 + 4 * found.error
-        assert (found.error == 0) == isinstance(truth, Potts)
+        assert (found.error == 0) == (isinstance(truth, Potts) or (isinstance(truth, Chain) and label >= 0))
 
 
 def test_a_class_of_its_own_for_every_code():
@@ -163,9 +179,66 @@ def test_words_are_told_apart():
     )
 
 
+CHAINS = st.tuples(st.integers(1, 5), st.integers(2, 3), st.integers(1, 3), st.integers(0, 2**32 - 1))
+
+
+@settings(deadline=None, max_examples=60)
+@given(sizes=CHAINS, data=st.data())
+def test_any_chain_with_any_cells_known(sizes, data):
+    """Conditionals, weights and entropy against sums over all its grids."""
+    cells, codes, classes, seed = sizes
+    truth = Chain(cells, laws(classes, codes, codes, seed=seed), laws(classes, codes, seed=seed + 1))
+    label = data.draw(st.integers(-1, classes - 1))
+    p = chain_by_hand(truth, range(classes) if label < 0 else [label])
+    tokens = torch.tensor(data.draw(st.lists(st.integers(0, codes), min_size=cells, max_size=cells)))
+    found = truth.logits(tokens[None], torch.tensor([label]))[0].double().softmax(-1)
+    torch.testing.assert_close(found, conditional(truth, p, tokens), rtol=1e-4, atol=1e-6)
+    known = tokens != truth.mask_id
+    fits = (truth.every_grid()[:, known] == tokens[known]).all(1)
+    weight = truth.log_probability(tokens[None], torch.tensor([label])).exp().item()
+    assert weight == pytest.approx(float(p[fits].sum()), rel=1e-6)
+    entropy = truth.entropy(label)
+    if label >= 0 or classes == 1:
+        assert entropy.error == 0 and entropy.value == pytest.approx(-float((p * p.log()).sum()), rel=1e-9)
+
+
+def test_long_chains_do_not_underflow():
+    truth = Chain(256, moving(16, 0.3, 2))
+    tokens = exact(truth, 4, label=-1)
+    labels = torch.tensor([0, 1, -1, -1])
+    assert truth.logits(tokens, labels).isfinite().all()
+    by_steps = truth.first[0, tokens[0, 0]].log() + truth.transitions[0, tokens[0, :-1], tokens[0, 1:]].log().sum()
+    assert truth.log_probability(tokens, labels)[0].item() == pytest.approx(by_steps.item(), rel=1e-9)
+
+
+def test_how_fast_a_chain_forgets():
+    truth, kept = Chain(20, moving(5, 0.8)), 0.8
+    tokens = exact(truth, 20_000)
+    for far in (1, 3, 8):
+        share = (tokens[:, far:] == tokens[:, :-far]).double().mean(1)
+        wanted = kept**far + (1 - kept**far) / 5
+        assert abs(float(share.mean()) - wanted) < 5 * float(share.std()) / math.sqrt(len(share))
+
+
+def test_classes_of_a_chain_move_on_by_as_many_codes():
+    truth = Chain(3, moving(5, 0.9, 3))
+    for label in range(3):
+        told = truth.logits(torch.tensor([[2, 5, 5]]), torch.tensor([label]))[0]
+        assert told.argmax(-1).tolist()[1:] == [(2 + label) % 5, (2 + 2 * label) % 5]
+
+
 @pytest.mark.parametrize(
     "make, words",
     [
+        (lambda: Chain(4, torch.ones(3, 3)), r"the transitions of a chain are \[3, 3\]"),
+        (lambda: Chain(4, "even"), "the transitions of a chain are str"),
+        (lambda: Chain(4, torch.eye(3)[None]), "the transitions of a chain are no distributions"),
+        (lambda: Chain(4, torch.full((1, 3, 3), math.nan)), "the transitions of a chain are no distributions"),
+        (lambda: Chain(4, moving(3, 0.5), torch.ones(1, 3)), "the first codes of a chain are no distributions"),
+        (lambda: Chain(4, moving(3, 0.5), laws(2, 3)), r"the first codes of a chain are \[2, 3\]; expected \[1, 3\]"),
+        (lambda: Chain(0, moving(3, 0.5)), "grid width is 0"),
+        (lambda: moving(3, 1.0), "kept share of a chain is 1"),
+        (lambda: moving(3, 0.5, 4), "every class needs a code"),
         (lambda: Potts((4, 4), codes=4), "the table of a 4 x 4 field"),
         (lambda: Potts(coupling=math.nan), "coupling is nan"),
         (lambda: Potts(bias=torch.zeros(1, 9, 3)), r"the bias has shape \[1, 9, 3\]"),

@@ -63,6 +63,21 @@ def test_a_run_queues_waits_and_downloads(command, fake, tmp_path):
     assert body["extra_data"]["extra_pnginfo"]["workflow"]["nodes"][1]["widgets_values"] == [7, "randomize", 20]
 
 
+def test_sounds_come_down_as_pictures_do(command, fake, tmp_path):
+    """Of Save Audio, Preview Audio, and the reports of nodes beside them, by the names that hosts give them."""
+    sound = {"filename": "ComfyUI_00001_.flac", "subfolder": "audio", "type": "output"}
+    preview = {"filename": "_temp_abcde_00001_.flac", "subfolder": "", "type": "temp"}
+    fake.entry["outputs"] = {"3": {"audio": [sound], "text": ["said"]}, "4": {"audio": [preview], "images": [FILE]}}
+    fake.files = {"ComfyUI_00001_.flac": b"fLaC", "_temp_abcde_00001_.flac": b"x", "pic_00001_.png": b"picture"}
+    (tmp_path / "out" / "audio").mkdir(parents=True)
+    (tmp_path / "out" / "audio" / "ComfyUI_00001_.flac").write_bytes(b"mine")
+    code, out, err = command()
+    names = ("audio/ComfyUI_00001_ (2).flac", "temp/_temp_abcde_00001_.flac", "sub/pic_00001_.png")
+    assert (code, err) == (0, "") and out == "".join(f"Saved {tmp_path / 'out' / name}\n" for name in names)
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == [b"fLaC", b"x", b"picture"]
+    assert (tmp_path / "out" / "audio" / "ComfyUI_00001_.flac").read_bytes() == b"mine"
+
+
 def test_an_api_prompt_is_sent_as_it_is(command, fake):
     prompt = run_workflow.to_api(chain(change(2, 1)), fake.object_info)
     assert command(graph=prompt)[0] == 0

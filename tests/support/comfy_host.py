@@ -157,10 +157,16 @@ class Server:
 
     def images(self, run: Run) -> list[Image.Image]:
         """The pictures that the finished run left, read back through /history and /view."""
+        return [Image.open(io.BytesIO(file)) for file in self._files(run, "images")]
+
+    def sounds(self, run: Run) -> list[bytes]:
+        """The same of sounds, each a file."""
+        return self._files(run, "audio")
+
+    def _files(self, run: Run, kind: str) -> list[bytes]:
         outputs = self.json(f"/history/{run.prompt_id}")[run.prompt_id]["outputs"]
-        files = [file for output in outputs.values() for file in output.get("images", [])]
-        queries = [urllib.parse.urlencode(file) for file in files]
-        return [Image.open(io.BytesIO(self.request(f"/view?{query}"))) for query in queries]
+        queries = [urllib.parse.urlencode(file) for output in outputs.values() for file in output.get(kind, [])]
+        return [self.request(f"/view?{query}") for query in queries]
 
     def held_models(self) -> Json:
         """What the probe pack saw: modules alive by class name, and those the host lists."""

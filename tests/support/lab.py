@@ -6,6 +6,7 @@ import torch
 
 import mgt_core
 from mgt_core.lab.backbone import all_masked, lab_model, labelled
+from mgt_core.lab.chain import Chain, moving
 from mgt_core.lab.codewords import Codewords
 from mgt_core.lab.draws import BatchDraws
 from mgt_core.lab.measures import histogram
@@ -24,14 +25,21 @@ def bias(classes=2, cells=9, codes=2, seed=0):
     return 0.7 * torch.randn(classes, cells, codes, generator=torch.Generator().manual_seed(seed))
 
 
+def laws(*shape, seed=0):
+    """Distributions over the last axis, of one's own making."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).softmax(-1)
+
+
 FIELD = Potts(coupling=0.9, bias=bias())  # 512 grids, two classes
 THREE = Potts((2, 3), codes=3, coupling=0.8, bias=bias(cells=6, codes=3))  # 729
 WORDS = Codewords((2, 3), codes=3, words=4, flip=0.5, classes=2)  # 729
-SMALL = {"potts": FIELD, "potts of 3 codes": THREE, "codewords": WORDS}
+LINE = Chain(6, laws(2, 3, 3), laws(2, 3, seed=1))  # 729
+SMALL = {"potts": FIELD, "potts of 3 codes": THREE, "codewords": WORDS, "chain": LINE}
 LARGE = {
     "potts": Potts((3, 4), codes=2, coupling=1.2),
     "quadtree": Quadtree(8, codes=5, stay=(0.6, 0.7, 0.9), classes=2),
     "codewords": Codewords((5, 7), codes=6, words=6, flip=0.3, classes=3),
+    "chain": Chain(40, moving(codes=6, kept=0.7, classes=3)),
 }
 
 
