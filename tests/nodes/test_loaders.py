@@ -41,7 +41,7 @@ def test_combo_lists_the_built_in_model_first(monkeypatch, tmp_path):
     choices = NODES["MGTLoadModel"].INPUT_TYPES()["required"]["model"][0]
     assert choices[0] == "demo"
     assert set(choices) == {
-        "demo",
+        *BUILT_IN,
         "beta",
         "gamma",
         "shelf",
@@ -61,7 +61,7 @@ def test_combo_without_comfyui(monkeypatch, tmp_path):
     monkeypatch.setattr(host, "PACK", tmp_path)
     assert host.bundles() == {name: name for name in BUILT_IN}
     bundle(tmp_path / "models" / "mgt" / "mine")
-    assert list(host.bundles()) == ["demo", "mine"]
+    assert list(host.bundles()) == [*BUILT_IN, "mine"]
 
 
 def test_links_in_a_circle_end(monkeypatch, tmp_path):

@@ -122,9 +122,9 @@ def played(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 def several(images: Sequence[Image.Image]) -> Image.Image:
-    if len(images) == 1:
+    if len(images) == 1 and images[0].width == images[0].height:
         return resized(images[0], SIDE, SIDE)
-    return page([("", image) for image in images], 2)
+    return page([("", image) for image in images], 2 if len(images) > 1 else 1)
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
