@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.magnet import NOW, blank, logits_at, magnet, model_of, no_words, tokens_for, words
 
 import mgt_core
 from mgt_core.backbones.magnet.network import MAGNeT
 from support.device import DEVICE, agree, equal
+from support.magnet import NOW, blank, logits_at, magnet, model_of, no_words, tokens_for, words
 
 NEAR = {"atol": 1e-5, "rtol": 1e-5}
 

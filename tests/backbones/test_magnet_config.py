@@ -4,10 +4,10 @@ import copy
 from dataclasses import replace
 
 import pytest
-from support.magnet import TINY
 
 import mgt_core
 from mgt_core.backbones.magnet.config import IMPLEMENTED, SETTINGS, SIZES, TEXT, MagnetConfig
+from support.magnet import TINY
 
 XP = {
     "lm_model": "transformer_lm_magnet",

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.magnet import NOW, blank, magnet, model_of, no_words, tokens_for, words
 
 import mgt_core
 from mgt_core.backbones.hooks import Hooks
@@ -22,6 +21,7 @@ from mgt_core.patches.token_merging import match
 from mgt_core.sampling.guided import GuidedNetwork
 from mgt_core.self_guidance.objective import branch_loss
 from support.device import DEVICE, equal
+from support.magnet import NOW, blank, magnet, model_of, no_words, tokens_for, words
 
 FRAMES = 12
 

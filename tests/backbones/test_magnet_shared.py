@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from support.magnet import blank, logits_at, magnet, model_of, no_words, tokens_for, words
 
 import mgt_core
 from mgt_core.backbones.magnet.blocks import PARTS, thirds
 from mgt_core.quantization.quantize import apply
 from support.device import DEVICE, agree, equal
 from support.loras import low_rank_pairs, save_kohya, save_peft
+from support.magnet import blank, logits_at, magnet, model_of, no_words, tokens_for, words
 from support.tape import counted
 
 FRAMES = 12
