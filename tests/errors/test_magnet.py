@@ -20,7 +20,7 @@ from support.trials import is_sentence
 
 @pytest.fixture
 def bundle(tmp_path) -> Path:
-    return magnet_bundle(tmp_path / "magnet-small-10secs")
+    return magnet_bundle(tmp_path / "small")
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
