@@ -5,19 +5,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 import mgt_core
 from mgt_core.loading.layouts import loose_bundles, remembered
 from support.bundles import copy_bundle, halton_bundle, magnet_bundle
 from support.device import HERE
-from support.magnet_files import CODEC, WEIGHTS, edit, named
+from support.magnet_files import CODEC, WEIGHTS, edit, made, named
 from support.refusals import check
+from support.trials import is_sentence
 
 
 @pytest.fixture
 def bundle(tmp_path) -> Path:
-    return magnet_bundle(tmp_path / "magnet-small-10secs")
+    return magnet_bundle(tmp_path / "small")
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
@@ -192,3 +195,38 @@ def test_files_that_are_cut_off(bundle, name, kept):
     content = (bundle / name).read_bytes()
     (bundle / name).write_bytes(content[:kept])
     check(lambda: load(bundle), (name,))
+
+
+def paths_in(config: object, above: tuple = ()) -> list[tuple]:
+    """Of every value in a parsed config, and of every part."""
+    here = [above] if above else []
+    inner = config.items() if isinstance(config, dict) else ()
+    return here + [path for name, value in inner for path in paths_in(value, (*above, name))]
+
+
+READ = ("lm_model", "transformer_lm", "masking", "conditioners", "fuser", "dataset", "sample_rate", "channels")
+READ += ("encodec", "seanet", "rvq")
+ODD = [None, True, -1, 0, 3, 2**40, 0.5, float("inf"), float("nan"), "", "x", "${sample_rate}", "${x}", [], [1], {}]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_wrong_values_anywhere_in_a_config(tmp_path_factory, data):
+    """Each makes a sound still, or is refused in a sentence."""
+    bundle = magnet_bundle(tmp_path_factory.mktemp("odd"))
+    file = bundle / data.draw(st.sampled_from([WEIGHTS, CODEC]))
+
+    def spoil(held: dict, config: dict) -> None:
+        *above, last = data.draw(st.sampled_from([path for path in paths_in(config) if path[0] in READ]))
+        for name in above:
+            config = config[name]
+        config[last] = data.draw(st.sampled_from(ODD))
+
+    edit(file, spoil)
+    try:
+        tokens, wave = made(load(bundle))
+    except mgt_core.MGTError as error:
+        assert is_sentence(str(error))
+    else:
+        assert bool(wave.isfinite().all()) and tokens.shape == (1, 4, 12)
+    shutil.rmtree(bundle)

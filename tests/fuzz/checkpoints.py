@@ -16,7 +16,8 @@ from mgt_core.loading.networks import load_codec
 from mgt_core.quantization.quantize import Quantized
 from mgt_core.quantization.storage import save_weights
 from mgt_core.self_guidance.files import FILE
-from support.bundles import amused_bundle, copy_bundle, halton_bundle, openmuse_bundle, shard_weights
+from mgt_core.types import PICTURES
+from support.bundles import amused_bundle, copy_bundle, halton_bundle, magnet_bundle, openmuse_bundle, shard_weights
 from support.encoders import clip_model
 from support.golden import bundles
 from support.mutants import spoiled_file
@@ -76,6 +77,7 @@ BUILT = {
     "openmuse_pickled": openmuse_bundle,
     "halton": halton_bundle,
     "amused": amused_bundle,
+    "magnet": magnet_bundle,
 }
 
 
@@ -132,7 +134,8 @@ def alone(part: Path, random: Random) -> None:
         mgt_core.load_text_encoder(part, **CPU).encode("a cat")
     else:
         codec = load_codec(part, torch.float32, torch.device("cpu"))
-        codec.decode(codec.encode(torch.full((1, 2 * codec.scale, 2 * codec.scale, 3), random.random())))
+        shape = (1, 2 * codec.scale, 2 * codec.scale, 3) if codec.makes == PICTURES else (1, 1, 100)
+        codec.decode(codec.encode(torch.full(shape, random.random())))
 
 
 def spoil(random: Random, files: Files) -> None:
@@ -157,9 +160,15 @@ def tried(name: str, source: Path, random: Random) -> torch.Tensor:
         condition = mgt_core.Condition(labels=torch.tensor([1]))
     else:
         condition = pipe.text.encode(random.choice(("a red cat", "", "caf\u00e9 \U0001f600 don't " * 40)))
-        assert bool(condition.hidden.isfinite().all() and condition.pooled.isfinite().all()), "states are not finite"
+        states = [held for held in (condition.hidden, condition.pooled) if held is not None]
+        assert all(bool(held.isfinite().all()) for held in states), "states are not finite"
     if name == "meissonic" and random.random() < 0.5:
         model = model.with_self_guidance(mgt_core.load_branch(source, model.network))
+    if model.in_stages:
+        grid = (len(model.stage_shares), random.choice((6, 7)))
+        state = mgt_core.empty_state(1, grid, model.mask_id, model.codebook_size)
+        made = mgt_core.sample(model, state, condition, condition, steps=random.choice((grid[0], 6)), cfg=3.0)
+        return pipe.codec.decode(made)
     side = model.grid_multiple * 2
     grid = model.network.trained_grid if model.network.only_trained_grid else (side, side)
     state = mgt_core.empty_tokens(pipe, *(side * pipe.codec.scale for side in grid), 1)
