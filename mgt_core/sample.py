@@ -64,10 +64,11 @@ def settle(
     own |= getattr(sampler, "recommends", {})
     if schedule is None:
         schedule = own["inpainting_schedule" if bool(state.fixed.any()) else "schedule"]
-    if steps is None:  # samplers that recommend fewer think of one stage
-        steps = max(own["steps"], len(model.stage_shares))
-    cfg = own["cfg"] if cfg is None else cfg
+    chosen = steps is not None
+    steps, cfg = steps if chosen else own["steps"], own["cfg"] if cfg is None else cfg
     steps, cfg = whole_number("steps", steps, 1, 100_000), finite_number("cfg", cfg, 0, 1000)
+    if not chosen:  # samplers that recommend fewer think of one stage
+        steps = max(steps, len(model.stage_shares))
     made, fitted = getattr(sampler, "steps_made", int), getattr(sampler, "fitted", lambda own: sampler)
     steps = sum(map(made, stage_steps(model, steps))) if model.in_stages else made(steps)
     return Settled(steps, cfg, schedule_from(schedule), fitted(own))

@@ -8,7 +8,7 @@ import torch
 import mgt_core
 from mgt_core.quantization.quantize import apply
 from mgt_core.streaming import Traffic, streamable
-from support.bundles import copy_bundle, halton_bundle, openmuse_bundle
+from support.bundles import copy_bundle, halton_bundle, magnet_bundle, openmuse_bundle
 from support.device import HERE
 from support.families import run
 from support.golden import bundles
@@ -24,6 +24,7 @@ BUNDLES = {
     "meissonic": lambda folder: copy_bundle(folder, bundles()[0]),
     "openmuse": openmuse_bundle,
     "halton": halton_bundle,
+    "magnet": magnet_bundle,
 }
 
 

@@ -174,8 +174,10 @@ def rescaled(maps: Tensor) -> Tensor:
 
 
 def blurred(maps: Tensor, blur: float) -> Tensor:
-    """[..., h, w] smoothed by a Gaussian of `blur` tokens on a grid of SIDE; beyond the edges there is nothing."""
-    sigma = blur * min(maps.shape[-2:]) / SIDE
+    """[..., h, w] smoothed by a Gaussian of `blur` tokens on a grid of SIDE; beyond the edges there is nothing. Of a
+    single row, as sound has it, the length counts."""
+    height, width = maps.shape[-2:]
+    sigma = blur * (width if height == 1 else min(height, width)) / SIDE
     if not sigma:
         return maps
     rows, columns = (smoothing(side, sigma, maps.device) for side in maps.shape[-2:])

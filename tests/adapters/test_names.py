@@ -13,6 +13,7 @@ from support.bundles import (
     amused_bundle,
     dimoo_bundle,
     halton_bundle,
+    magnet_bundle,
     mmada_bundle,
     muddit_bundle,
     openmuse_bundle,
@@ -24,6 +25,7 @@ from support.golden import bundles, pipeline
 from support.loras import linear_layers, logits, low_rank_pairs, save_kohya
 
 FAMILIES = ("meissonic", "muddit", "openmuse", "amused", "halton", "editmgt", "lumina_dimoo", "show-o", "mmada")
+FAMILIES += ("magnet",)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,7 @@ def families(tmp_path_factory):
     folder = tmp_path_factory.mktemp("families")
     made = {"openmuse": openmuse_bundle, "amused": amused_bundle, "halton": halton_bundle, "lumina_dimoo": dimoo_bundle}
     made |= {"show-o": showo_bundle, "mmada": mmada_bundle, "editmgt": editmgt_bundle, "muddit": muddit_bundle}
+    made |= {"magnet": magnet_bundle}
     loaded = {name: mgt_core.load(build(folder / name), **HERE) for name, build in made.items()}
     return loaded | {"meissonic": pipeline(bundles()[0])}
 

@@ -95,6 +95,12 @@ class TestMaps:
             wanted = math.exp(-(down**2 + right**2) / 8) / (8 * math.pi)
             assert math.isclose(float(found[32 + down, 30 + right]), wanted, rel_tol=1e-3)
 
+    def test_a_single_row_is_blurred_along_its_length(self):
+        spot = torch.zeros(1, 64)
+        spot[0, 32] = 1
+        found = blurred(spot, 2.0)[0]
+        assert math.isclose(float(found[34] / found[32]), math.exp(-0.5), rel_tol=1e-4)
+
     def test_blur_keeps_what_is_even_and_goes_with_the_grid(self):
         assert torch.allclose(blurred(torch.full((5, 9), 0.3), 20.0), torch.full((5, 9), 0.3))
         maps = torch.rand(6, 6)

@@ -89,6 +89,8 @@ def logits(pipe, model=None):
         tokens = torch.full((1, *grid), model.mask_id)
     else:
         condition = pipe.text.encode(["a red heart"])
+    if model.in_stages:  # which is evaluated at one of its rows alone
+        model, tokens = model.at_stage(1, tokens), tokens[:, 1:2]
     return model.logits(tokens, condition, 3.0)
 
 
