@@ -59,8 +59,8 @@ class MGTLaboratoryModel:
                     list(TRUTHS),
                     "What the pictures are drawn from. Potts field: neighbours like to agree, all 512 pictures are "
                     "counted; quadtree: patches in patches, at the size of a real model; code words: noisy copies of "
-                    "a few patterns, so that whole pictures belong together; chain: a row of cells as sound is one, each "
-                    "like the one before it.",
+                    "a few patterns, so that whole pictures belong together; chain: a row of cells as sound is one, "
+                    "each like the one before it.",
                 ),
                 "error": combo(
                     list(ERRORS),
