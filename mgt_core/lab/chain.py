@@ -35,21 +35,11 @@ class Chain(Truth):
         """For every class, cell and code, log p(known cells before it, its code) and log p(known cells behind it | its
         code). [B, N] -> two of [C, B, N, V] float64."""
         evidence = self.evidence[tokens]  # [B, N, V]
-        forward = self._along(self.first[:, None].expand(-1, len(tokens), -1), evidence, self.transitions)
+        steps = self.transitions[:, None, None]
+        forward = summed_along(self.first[:, None].expand(-1, len(tokens), -1), evidence, steps)
         silence = torch.ones(self.classes, len(tokens), self.codes, dtype=torch.float64)
-        backward = self._along(silence, evidence.flip(1), self.transitions.mT)
-        return forward, backward.flip(2)
-
-    def _along(self, begun: Tensor, evidence: Tensor, step: Tensor) -> Tensor:
-        """What the cells before each cell say, in logs: [C, B, V], [B, N, V], [C, V, V] -> [C, B, N, V]."""
-        belief, scale = begun, torch.zeros(*begun.shape[:2], 1, dtype=torch.float64)
-        found = []
-        for own in evidence.unbind(1):
-            found.append(belief.log() + scale)
-            belief = (belief * own) @ step
-            total = belief.sum(-1, keepdim=True)
-            belief, scale = belief / total, scale + total.log()
-        return torch.stack(found, 2)
+        backward = summed_along(silence, evidence.flip(-2), steps.mT)
+        return forward, backward.flip(-2)
 
     def of_labels(self, logs: Tensor, labels: Tensor) -> Tensor:
         """Log-probabilities [C, B, ...] of every class -> [B, ...] of each grid's own, or of their even mixture."""
@@ -85,6 +75,20 @@ class Chain(Truth):
         for _ in range(1, self.cells):
             total, law = total + law @ of_rows, law @ steps
         return Estimate(float(total))
+
+
+def summed_along(begun: Tensor, evidence: Tensor, steps: Tensor) -> Tensor:
+    """What the cells before each cell say, in logs. begun: [..., V] of the first cell. evidence: [..., N, V] of each
+    cell. steps: [..., N - 1, V, V] from a cell to the next one, or one for all. -> [..., N, V]."""
+    belief, scale = begun, torch.zeros_like(begun[..., :1])
+    found = [belief.log()]
+    for place in range(evidence.shape[-2] - 1):
+        step = steps[..., min(place, steps.shape[-3] - 1), :, :]
+        belief = ((belief * evidence[..., place, :])[..., None, :] @ step)[..., 0, :]
+        total = belief.sum(-1, keepdim=True)
+        belief, scale = belief / total, scale + total.log()
+        found.append(belief.log() + scale)
+    return torch.stack(found, -2)
 
 
 def moving(codes: int, kept: float, classes: int = 1) -> Tensor:

@@ -1,6 +1,7 @@
 """The command over fake nodes."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,23 @@ def before(ask, tmp_path):
         )
 
     return run
+
+
+@pytest.fixture
+def load(library, tmp_path):
+    """What Load Audio makes of these bytes."""
+
+    def run(content, name="a.wav"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(content)
+        return library.classes["LoadAudio"]().load(name)[0]
+
+    return run
+
+
+@pytest.fixture
+def without_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soundfile", None)
 
 
 @pytest.fixture(scope="session")
