@@ -40,8 +40,8 @@ class Spans(Sampler):
     codes that hold this probability (1: all; 0 in the released code), and scored by what they have among all.
     greedy: no draw, the likeliest ids.
 
-    Spans that are given in part are drawn and scored as a whole, and keep what is given. As for sound (T5's words at
-    temperature 3.5, top_p 0.8) or music (the defaults).
+    Spans that are given in part are drawn and scored as a whole, and keep what is given. The defaults are those for
+    music; for sounds temperature 3.5 and top_p 0.8.
     """
 
     takes_back = True

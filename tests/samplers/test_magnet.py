@@ -1,8 +1,7 @@
-"""Spans: what is kept and masked again as one, on pictures and on sound, whatever is given."""
+"""Spans: what is kept and masked again as one, on pictures, whatever is given."""
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,14 +14,11 @@ from mgt_core.lab.backbone import given
 from mgt_core.lab.potts import Potts
 from mgt_core.samplers.spans import nucleus, spans_taken, union_of_spans
 from mgt_core.sampling.draws import GeneratorDraws, cpu_generator, inverse_cdf
-from mgt_core.types import SOUND
 from support.device import agree
-from support.golden import OWN, Spy
-from support.golden_magnet import after_projection
+from support.golden import Spy
 from support.lab import bias, exact, sampled
 from support.lab import run as lab_run
 from support.runs import GRID, PIPE, POSITIVE, empty, few, grids_of_bools, partial, run, steps_of
-from support.trials import is_sentence
 
 FIELD = Potts((2, 4), codes=4, coupling=0.4, bias=bias(cells=8, codes=4))  # no two cells alike
 ARRANGED = {
@@ -281,61 +277,6 @@ class TestRuns:
         last = out.revealed_at == 4
         assert last.any()
         torch.testing.assert_close(out.confidence[last], expected[last], atol=1e-4, rtol=0)
-
-
-class TestSound:
-    MODEL = SimpleNamespace(makes=SOUND)
-
-    def test_frames_after_the_last_whole_span_are_cut_off(self):
-        state = mgt_core.empty_state(2, (4, 11), 9, 9)
-        state = replace(state, confidence=torch.zeros(state.tokens.shape))
-        cut = Spans(3).cut(self.MODEL, state)
-        assert cut.grid == (4, 9) and cut.fixed.shape == cut.confidence.shape == cut.tokens.shape
-        assert Spans(11).cut(self.MODEL, state).grid == Spans(1).cut(self.MODEL, state).grid == (4, 11)
-        assert Spans(3, "overlapping").cut(self.MODEL, state) is state
-        assert Spans(3).cut(PIPE.model, state) is state and MaskGIT().cut(self.MODEL, state) is state
-
-    def test_a_sound_of_less_than_a_span_is_told(self):
-        with pytest.raises(MGTError) as told:
-            Spans(12).cut(self.MODEL, mgt_core.empty_state(1, (4, 11), 9, 9))
-        assert str(told.value) == "the sound is 11 frames long and a span 12: make it longer, or the spans shorter"
-        assert is_sentence(str(told.value))
-
-    @pytest.mark.parametrize("sampler", [Spans(), mgt_core.BestOf(1, Spans()), mgt_core.BestOf(2, Spans())])
-    def test_a_run_of_all_books_is_cut_with_the_weights_of_its_prompts(self, sampler):
-        model = after_projection(OWN / "audio" / "magnet")
-        width = model.network.condition_widths["hidden"]
-        words = mgt_core.Condition(hidden=torch.ones(1, 3, width))
-        early = (torch.arange(20) < 9).float().expand(1, 4, 20).clone()
-        parts = mgt_core.Conditions(
-            (mgt_core.ConditionPart(words, early), mgt_core.ConditionPart(replace(words, hidden=-words.hidden), 0.5))
-        )
-        state = mgt_core.empty_state(2, (4, 20), model.mask_id, model.codebook_size)
-        out = mgt_core.sample(model, state, parts, words, sampler=sampler, steps=6)
-        assert out.grid == (4, 18) and not out.masked.any() and int(out.revealed_at.max()) == 5
-
-    @few
-    @for_all(
-        st.lists(st.booleans(), min_size=44, max_size=44),
-        any_arrangement.filter(lambda sampler: sampler.span_length < 11),
-        st.sampled_from([None, 0.0, 0.3, 1.0]),
-        st.integers(4, 9),
-    )
-    def test_any_part_of_a_sound_may_be_given(self, fixed, sampler, strength, steps):
-        """As for continuation, a range made anew, and variation."""
-        model = after_projection(OWN / "audio" / "magnet")
-        width = model.network.condition_widths["hidden"]
-        words, none = (mgt_core.Condition(hidden=value * torch.ones(1, 3, width)) for value in (1, 0))
-        given_cells = torch.tensor(fixed).reshape(1, 4, 11)
-        codes = torch.randint(model.codebook_size, (1, 4, 11), generator=torch.Generator().manual_seed(steps))
-        tokens = codes if strength is not None else torch.where(given_cells, codes, model.mask_id)
-        state = mgt_core.TokenState(tokens, given_cells, model.mask_id, model.codebook_size, strength=strength)
-        out = mgt_core.sample(model, state, words, none, sampler=sampler, steps=steps)
-        frames = out.grid[1]
-        assert not out.masked.any() and 11 - sampler.span_length < frames <= 11
-        assert torch.equal(out.tokens[given_cells[..., :frames]], codes[..., :frames][given_cells[..., :frames]])
-        if strength == 0.0:
-            assert torch.equal(out.tokens, codes[..., :frames])
 
 
 @pytest.mark.parametrize(
