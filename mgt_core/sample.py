@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .conditioning.parts import ConditionInput, condition_parts, unreached_by_step
+from .backbones.base import Backbone
+from .conditioning.parts import ConditionInput, Conditions, condition_parts, unreached_by_step
 from .errors import MGTError, finite_number, whole_number
 from .model import MGTModel
 from .recommended import recommended
@@ -165,8 +166,17 @@ def needed_conditions(
                 f"at step {index + 1} of {steps} neither the positive nor the negative condition reaches every part of "
                 "the picture; add a prompt without mask, area or time range to one of them"
             )
+    made = {role: model.complete(given[role], state.batch, state.grid, role) for role in needed if needed[role]}
+    return dict.fromkeys(needed) | alike(model.network, made)
+
+
+def alike(network: Backbone, given: dict[str, ConditionInput]) -> dict[str, ConditionInput]:
+    """The conditions of both roles as they share calls of the network (Backbone.alike)."""
+    parts = [part.condition for role in given for part in condition_parts(given[role])]
+    changed = iter(network.alike(parts))
     return {
-        role: model.complete(given[role], state.batch, state.grid, role) if needed[role] else None for role in needed
+        role: held.map(lambda _: next(changed)) if isinstance(held, Conditions) else next(changed)
+        for role, held in given.items()
     }
 
 

@@ -2,7 +2,7 @@
 
 import weakref
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -289,6 +289,10 @@ class Backbone(nn.Module, Published):
                 )
             if value.is_floating_point() and not bool(value.isfinite().all()):
                 raise MGTError(f"the {role} condition has {name} with values that are not finite numbers")
+
+    def alike(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """Those of a run, some of them of other shapes, so that they share calls, and with the same result."""
+        return list(conditions)
 
     def _lacking(self, condition: Condition, role: str, name: str) -> str:
         if name == "labels" and condition.hidden is not None:

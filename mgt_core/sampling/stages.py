@@ -15,6 +15,7 @@ from torch import Tensor
 from ..conditioning.parts import ConditionInput, Conditions
 from ..errors import MGTError
 from ..model import MGTModel
+from ..placement import sent
 from ..types import Callback, Step, TokenState
 from .draws import stage_seed
 
@@ -112,10 +113,14 @@ class Filled:
         if self.told is None:
             return None
 
+        before: list[Tensor] = []  # the whole grid, where steps have their row: nobody waits for a device at each
+
         def tell(step: Step) -> None:
             self.last = step
-            tokens = self.state.tokens.clone()
-            tokens[:, stage : stage + 1] = step.tokens.to(tokens.device)
+            if not before:
+                before.append(sent(self.state.tokens, step.tokens.device))
+            tokens = before[0].clone()
+            tokens[:, stage : stage + 1] = step.tokens
             self.told(
                 replace(
                     step,

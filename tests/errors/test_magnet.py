@@ -13,14 +13,14 @@ import mgt_core
 from mgt_core.loading.layouts import loose_bundles, remembered
 from support.bundles import copy_bundle, halton_bundle, magnet_bundle
 from support.device import HERE
-from support.magnet import CODEC, WEIGHTS, edit, made, named
+from support.magnet_files import CODEC, WEIGHTS, edit, made, named
 from support.refusals import check
 from support.trials import is_sentence
 
 
 @pytest.fixture
 def bundle(tmp_path) -> Path:
-    return magnet_bundle(tmp_path / "magnet-small-10secs")
+    return magnet_bundle(tmp_path / "small")
 
 
 def load(source, **chosen) -> mgt_core.Pipeline:
@@ -62,7 +62,7 @@ REFUSED = {
         lambda held, config: config["conditioners"]["description"].update(model="clap"),
         "conditioners.description.model 'clap'; only 't5' is supported",
     ),
-    "no width": (lambda held, config: config["transformer_lm"].pop("dim"), "xp.cfg lacks transformer_lm.dim"),
+    "no width": (lambda held, config: config["transformer_lm"].pop("dim"), "has no transformer_lm.dim"),
     "a width of text": (lambda held, config: config["transformer_lm"].update(dim="x"), "dim of xp.cfg is 'x'"),
     "heads that do not divide": (
         lambda held, config: config["transformer_lm"].update(num_heads=5),
@@ -75,10 +75,10 @@ REFUSED = {
     "a layer more": (lambda held, config: config["transformer_lm"].update(num_layers=3), "lack "),
     "a tensor less": (without("out_norm.bias"), "lack 1 of .* tensors: out_norm.bias"),
     "a book more": (lambda held, config: config["transformer_lm"].update(n_q=5), "lack 2 of .*emb.4.weight"),
-    "a whole part of text": (lambda held, config: config.update(transformer_lm="x"), "xp.cfg lacks transformer_lm.dim"),
-    "a list of parts": (lambda held, config: config.update(dataset=[1]), "xp.cfg lacks dataset.segment_duration"),
-    "a circle": (lambda held, config: config["transformer_lm"].update(dim="${transformer_lm.dim}"), "in a circle"),
-    "the environment": (lambda held, config: config["transformer_lm"].update(dim="${oc.env:HOME}"), "not evaluated"),
+    "a whole part of text": (lambda held, config: config.update(transformer_lm="x"), "has no transformer_lm.dim"),
+    "a list of parts": (lambda held, config: config.update(dataset=[1]), "has no dataset.segment_duration"),
+    "a circle": (lambda held, config: config["transformer_lm"].update(dim="${transformer_lm.dim}"), "than 16 ref"),
+    "the environment": (lambda held, config: config["transformer_lm"].update(dim="${oc.env:HOME}"), "only references"),
 }  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def tried(name: str, source: Path, random: Random) -> torch.Tensor:
     if name == "meissonic" and random.random() < 0.5:
         model = model.with_self_guidance(mgt_core.load_branch(source, model.network))
     if model.in_stages:
-        grid = (len(model.stage_shares), random.choice((1, 7)))
+        grid = (len(model.stage_shares), random.choice((6, 7)))
         state = mgt_core.empty_state(1, grid, model.mask_id, model.codebook_size)
         made = mgt_core.sample(model, state, condition, condition, steps=random.choice((grid[0], 6)), cfg=3.0)
         return pipe.codec.decode(made)

@@ -16,6 +16,7 @@ from mgt_core.loading.audiocraft import config_in, table_of
 from mgt_core.loading.part import read_part
 from mgt_core.loading.pickle_header import LONGEST_NOTE
 from mgt_core.loading.weights import notes_in
+from support.device import HERE
 from support.golden import ROOT
 from support.pickles import opcodes, tensor, write_pickle
 from support.trials import is_sentence
@@ -126,7 +127,7 @@ def test_what_is_no_config(tmp_path, name):
     assert str(problem).startswith(f"xp.cfg, the config in {file}, ") and told in str(problem)
     assert is_sentence(str(problem))
     with pytest.raises(MGTError, match="xp.cfg, the config in "):
-        mgt_core.load(file, device="cpu")
+        mgt_core.load(file, **HERE)
 
 
 def test_without_the_library_a_sentence_says_so(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from support.bundles import magnet_bundle
 from support.device import HERE
 from support.encoders import clip_model
 from support.hub import cached
-from support.magnet import CODEC, WEIGHTS, edit, made, named, same
+from support.magnet_files import CODEC, WEIGHTS, edit, made, named, same
 from support.refusals import check
 
 

@@ -14,7 +14,7 @@ from support.device import HERE
 from support.fake_comfy import FakeFolderPaths
 from support.golden import OWN
 from support.hub import cached
-from support.magnet import CODEC, WEIGHTS, edit
+from support.magnet_files import CODEC, WEIGHTS, edit
 from support.node_runs import NODES, inputs, run
 from support.pack import ALIAS
 

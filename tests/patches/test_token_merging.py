@@ -152,6 +152,7 @@ def test_blocks_that_merge(chosen, acting):
 def test_networks_of_one_kind_of_block_merge_in_it(blocks):
     class Plain:
         block_kinds = ("single",)
+        makes = "pictures"
 
     assert TokenMerging(blocks=blocks).begin(Plain).settings.blocks == "all"
     assert TokenMerging(blocks=blocks).begin(PIPE.model.network).settings.blocks == blocks

@@ -255,10 +255,9 @@ def dimoo_bundle(target: Path) -> Path:
     return target
 
 
-def magnet_bundle(target: Path) -> Path:
-    """The golden MAGNeT as it is published: two files of torch.save; and its text encoder, which is had from elsewhere,
+def magnet_bundle(target: Path, source: Path = OWN / "audio" / "magnet") -> Path:
+    """A golden MAGNeT as it is published: two files of torch.save; and its text encoder, which is had from elsewhere,
     in a folder beside them."""
-    source = OWN / "audio" / "magnet"
     target.mkdir(parents=True, exist_ok=True)
     for name in ("state_dict.bin", "compression_state_dict.bin"):
         shutil.copy(source / name, target)

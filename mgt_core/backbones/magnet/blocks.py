@@ -53,25 +53,30 @@ def sinusoid(places: int, dim: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Reach:
-    """Which frames attend to which. near: [S, S] bool, to those. rows: [B, m] frames that attend, None for all of
-    them."""
+    """Which frames attend to which. bias: [S, S] of their scores, 0 for those that do, else -inf: numbers rather than
+    truth values, which torch would make numbers of at every layer. rows: [B, m] frames that attend, None for all."""
 
-    near: Tensor
+    bias: Tensor
     rows: Tensor | None = None
 
+    @classmethod
+    def of(cls, near: Tensor, dtype: torch.dtype = torch.float32) -> "Reach":
+        """near: [S, S] bool."""
+        return cls(torch.zeros(near.shape, dtype=dtype, device=near.device).masked_fill(~near, -torch.inf))
+
     def mask(self, merge: Merge | None) -> Tensor:
-        """[B or 1, 1, rows, rows or S] bool, for frames that share rows as `merge` has it."""
+        """[B or 1, 1, rows, rows or S], as attention takes it, for frames that share rows as `merge` has it."""
         if self.rows is not None:  # which are not merged
-            return self.near[self.rows][:, None]
+            return self.bias[self.rows][:, None]
         if merge is None:
-            return self.near[None, None]
+            return self.bias[None, None]
         if "near" not in merge.kept:
             merge.kept["near"] = self.merged(merge)
         return merge.kept["near"]
 
     def merged(self, merge: Merge) -> Tensor:
-        """[B, 1, size, size]: a row attends to another where one of its frames does to one of the other's."""
-        share = self.near.float().expand(len(merge.slot), -1, -1)
+        """[B, 1, size, size] bool: a row attends to another where one of its frames does to one of the other's."""
+        share = (self.bias == 0).float().expand(len(merge.slot), -1, -1)
         near = merge.merge(merge.merge(share).transpose(1, 2)).transpose(1, 2) > 0
         if merge.filled is not None:
             near = near | ~merge.filled[:, :, None]  # whatever these attend to, nobody reads them

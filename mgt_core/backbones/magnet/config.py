@@ -1,18 +1,15 @@
 """Sizes of a MAGNeT network, out of the xp.cfg that its checkpoints hold."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import MGTError, finite_number, shortened, whole_number
 from ...loading.building import LARGEST
+from ...loading.references import resolved
 from ...settings import hold
 
 Shapes = Mapping[str, tuple[int, ...]]
-REFERENCE = re.compile(r"\$\{([A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*)\}")  # to another entry, from the root
-FOLLOWED = 16  # references one after the other
-NOTHING = object()
 TEXT = "condition_provider.conditioners.description.output_proj.weight"
 TEXT_POSITIONS = "fuser.cross_attention_pos_emb"  # whether the text's rows have places
 LONGEST_SOUND = 3600  # seconds that a network may have been trained at
@@ -56,35 +53,6 @@ SETTINGS = {  # those that it may leave out, and what they are then
     "bias_head": ("transformer_lm.bias_proj", False),
     "text_encoder": (TEXT_ENCODER, "t5-base"),
 }
-
-
-def resolved(config: Mapping[str, Any], name: str, default: Any = NOTHING) -> Any:
-    """The entry at a dotted `name` of a config as YAML holds it, where `${a.b}` stands for another entry.
-
-    Other interpolations (`${oc.env:HOME}`, or within a text) are never evaluated. Raises MGTError for one of them, for
-    references that lead nowhere or in a circle, and for an entry that is missing where there is no `default`."""
-    wanted = name
-    for _ in range(FOLLOWED):
-        value = held(config, wanted)
-        if value is NOTHING:
-            if default is not NOTHING and wanted == name:
-                return default
-            raise MGTError(f"xp.cfg lacks {wanted}" + ("" if wanted == name else f", which its {name} refers to"))
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        if (reference := REFERENCE.fullmatch(value.strip())) is None:
-            raise MGTError(f"xp.cfg has {wanted} {shortened(repr(value), 80)}, which is not evaluated; write the value")
-        wanted = reference[1]
-    raise MGTError(f"xp.cfg has {name}, whose references lead in a circle")
-
-
-def held(config: Any, name: str) -> Any:
-    """As `resolved`, without following references; NOTHING where there is none."""
-    for key in name.split("."):
-        if not isinstance(config, Mapping) or key not in config:
-            return NOTHING
-        config = config[key]
-    return config
 
 
 def text_repository(config: Mapping[str, Any]) -> str:

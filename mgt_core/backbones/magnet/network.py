@@ -6,8 +6,8 @@ others, those of finer books their neighbours alone.
 """
 
 import copy
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
@@ -40,16 +40,23 @@ class Prepared:
     """What depends only on the condition, the stage and the other books: computed once a stage.
 
     beside: [B, T, C] float32, of every frame its place and its tokens in the other books. table: [codes + 1, C] the
-    embeddings of the stage's own. near: [T, T] bool, frames that see each other; None where all do. words: of every
-    layer. visible: [B, 1, 1, L] bool, words that may be attended to; None for all. pooled: [B, C] the text in short.
+    embeddings of the stage's own. reach: which frames see each other; None where all do. words: of every layer.
+    visible: [B, 1, 1, L] bool, words that may be attended to; None for all. pooled: [B, C] the text in short.
     """
 
     beside: Tensor
     table: Tensor
-    near: Tensor | None
+    reach: Reach | None
     words: list[Words]
     visible: Tensor | None
     pooled: Tensor
+
+
+def lengthened(condition: Condition, rows: int) -> Condition:
+    """With rows without a word at its end."""
+    more, visible = rows - condition.hidden.shape[1], condition.visible
+    visible = None if visible is None else F.pad(visible, (0, more))
+    return replace(condition, hidden=F.pad(condition.hidden, (0, 0, 0, more)), visible=visible)
 
 
 @BACKBONES.register("magnet")
@@ -180,6 +187,13 @@ class MAGNeT(Backbone):
                 f"the tokens have {grid[1]} frames, and those of the other code books {self.context.shape[2]}"
             )
 
+    def alike(self, conditions: Sequence[Condition]) -> list[Condition]:
+        """Where no row holds a word, any number of them adds the same: as many as the longest has, as published."""
+        longest = max((each.hidden.shape[1] for each in conditions), default=0)
+        if self.config.text_positions:  # rows count by their places
+            return list(conditions)
+        return [each if bool(each.hidden.any()) else lengthened(each, longest) for each in conditions]
+
     def at_stage(self, stage: int, tokens: Tensor) -> "MAGNeT":
         books = self.config.books
         if not 0 <= stage < books or tokens.ndim != 3 or tokens.shape[1] != books:
@@ -215,14 +229,14 @@ class MAGNeT(Backbone):
         context, positions = sent(self.context, device), sent(sinusoid(grid[1], self.config.dim), device)
         others = [book for book in range(self.config.books) if book != stage]
         beside = sum((self.emb[book](context[:, book]).float() for book in others), positions)
-        near = None
+        reach = None
         if stage and self.config.reach >= 0:
-            near = sent(near_frames(grid[1], self.config.reach), device)
+            reach = Reach.of(sent(near_frames(grid[1], self.config.reach), device), self.out_norm.weight.dtype)
         text, visible, pooled = self.text_of(condition)
         return Prepared(
             beside=beside.repeat(condition.batch // len(context), 1, 1),  # the images once for each condition
             table=self.emb[stage].weight,
-            near=near,
+            reach=reach,
             words=[layer.cross_attention.given(text) for layer in self.transformer["layers"]],
             visible=visible,
             pooled=pooled,
@@ -261,7 +275,7 @@ class MAGNeT(Backbone):
         if cache:
             x, _, _ = cache.select(x, x[:, :0], None)  # no text among the rows, and no rotary tables
             rows = cache.rows
-        reach = None if prepared.near is None else Reach(prepared.near, rows)
+        reach = prepared.reach and replace(prepared.reach, rows=rows)
 
         def through(x: Tensor, layers: Iterable[tuple[Layer, Words]]) -> Tensor:
             for layer, words in layers:
