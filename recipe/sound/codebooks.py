@@ -57,7 +57,7 @@ def evened(frames: Tensor) -> Tensor:
 def different_frames(seed: int = 0) -> tuple[Tensor, Tensor]:
     """-> (frames [N, HOP] that differ, how often each occurs [N])."""
     rng = np.random.default_rng(seed)
-    sounds = [sound for combination in combinations() for sound in every_sound(combination)]
+    sounds = [sound for combination in combinations() for sound in every_sound(combination, loose=True)]
     chosen = rng.permutation(len(sounds))[:SOUNDS]
     frames = np.concatenate([render(sounds[index]).reshape(-1, HOP) for index in chosen])
     rounded, first, counts = np.unique(np.round(frames, 3), axis=0, return_index=True, return_counts=True)

@@ -64,7 +64,10 @@ def sheet(waves: Tensor, asked: list[Asked], file: Path) -> None:
     rows = -(-len(waves) // columns)
     figure = new_figure((4 * columns, 1.7 * rows))
     window = torch.hann_window(512)
-    for axes, wave, combination, verdict in zip(figure.subplots(rows, columns).flat, waves, asked, verdicts):
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat[len(waves) :]:
+        axes.axis("off")
+    for axes, wave, combination, verdict in zip(panels.flat, waves, asked, verdicts):
         spectrum = torch.stft(wave, 512, 64, window=window, return_complex=True).abs()
         levels = 20 * torch.log10(spectrum / spectrum.max() + 1e-4)
         axes.imshow(

@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 
 RATE, HOP = 8000, 320
-FRAMES = 150  # of a sound, 6 seconds
+FRAMES = 100  # of a sound, 4 seconds
 GRID = 25  # Hz
 SCALE = (600, 675, 750, 800, 900, 1000, 1125, 1200)  # Hz
 TEMPI = {"slow": 12, "fast": 6}  # frames of a note
@@ -73,35 +73,38 @@ def is_held_out(combination: tuple[str, str, str]) -> bool:
     return zlib.crc32(" ".join(combination).encode()) % HELD_OUT == 0
 
 
-def draw(rng: np.random.Generator, combination: tuple[str, str, str] | None = None) -> Sound:
-    """A sound of that combination, or of any that training may show; what a caption leaves open is drawn."""
+def draw(rng: np.random.Generator, combination: tuple[str, str, str] | None = None, loose: bool = False) -> Sound:
+    """A sound of that combination, or of any that training may show; what a caption leaves open is drawn. loose: see
+    `every_sound`."""
     if combination is None:
         allowed = [c for c in combinations() if not is_held_out(c)]
         combination = allowed[rng.integers(len(allowed))]
-    known = patterns(combination[0])
-    pattern = known[rng.integers(len(known))]
-    return from_place(combination, pattern, int(rng.integers(len(pattern))))
+    known = every_sound(combination, loose)
+    return known[rng.integers(len(known))]
 
 
-def every_sound(combination: tuple[str, str, str]) -> list[Sound]:
-    """All that `draw` may give of it, once each."""
-    return list(
-        dict.fromkeys(from_place(combination, p, start) for p in patterns(combination[0]) for start in range(len(p)))
-    )
+@cache
+def every_sound(combination: tuple[str, str, str], loose: bool = False) -> tuple[Sound, ...]:
+    """All that there are of it. A pattern begins with its first note or halfway; loose, for the codec alone: with any,
+    and there may be a rest after each repetition."""
+    made = []
+    for pattern in patterns(combination[0]):
+        for notes in (pattern, (*pattern, REST)) if loose else (pattern,):
+            starts = range(len(notes)) if loose else (0, len(notes) // 2)
+            made += [from_place(combination, notes, start) for start in starts]
+    return tuple(dict.fromkeys(made))
 
 
 def patterns(melody: str) -> list[tuple[int, ...]]:
-    """Degrees that repeat, with and without a rest after each repetition, from each of seven degrees where one is
-    free."""
-    made = {
+    """Degrees that repeat; a trill and a repeated note may be on any."""
+    return {
         "rising scale": [(0, 1, 2, 3, 4, 5, 6, 7)],
         "falling scale": [(7, 6, 5, 4, 3, 2, 1, 0)],
         "arpeggio": [(0, 2, 4, 7, 4, 2)],
-        "trill": [(degree, degree + 1) * 4 for degree in range(7)],
-        "repeated note": [(degree,) * 7 for degree in range(7)],
+        "trill": [(degree, degree + 1) for degree in range(7)],
+        "repeated note": [(degree,) for degree in range(8)],
         "waltz": [(0, 4, 4, 3, 5, 5)],
     }[melody]
-    return [pattern + rest for pattern in made for rest in ((), (REST,))]
 
 
 def from_place(combination: tuple[str, str, str], pattern: tuple[int, ...], start: int) -> Sound:

@@ -15,6 +15,7 @@ from mgt_core.files import replace_file
 from ..averages import Averages
 from ..budget import Budget, rate
 from ..files import save_whole
+from ..precision import fast_precision
 from ..transformer.muon import Muon
 from .bank import Bank
 from .codec import BOOKS
@@ -23,7 +24,7 @@ from .network import SoundNetwork
 
 log = logging.getLogger(__name__)
 
-BATCH, DECAY, EMPTY_SHARE = 32, 0.02, 0.2
+BATCH, DECAY, EMPTY_SHARE = 24, 0.02, 0.2
 WHOLE_SHARE = 0.7  # of the captions tell the tempo; the others leave it open
 RATES = (1e-2, 3e-3)  # Muon, AdamW
 WARMUP, HOLD = 50, 0.4
@@ -52,12 +53,17 @@ def optimizers_of(network: SoundNetwork) -> list[torch.optim.Optimizer]:
 def train_network(
     work: Path, bank: Bank, *, minutes: float | None = 25, steps: int | None = None, seed: int = 0
 ) -> Path:
-    """-> WORK/network.pt, averaged weights of `SoundNetwork`; picks up WORK/network_state.pt."""
-    done, saved = work / "network.pt", work / "network_state.pt"
+    """-> WORK/network.pt, averaged weights of `SoundNetwork`; picks up WORK/network_state.pt.
+
+    WORK/network_start.pt, if there is one, holds the weights to begin with.
+    """
+    done, saved, start = work / "network.pt", work / "network_state.pt", work / "network_start.pt"
     if done.exists():
         return done
     torch.manual_seed(seed)
     network = SoundNetwork()
+    if start.exists():
+        network.load_state_dict(torch.load(start, weights_only=True))
     optimizers, averages = optimizers_of(network), Averages(network)
     step, before, curve = 0, 0.0, []
     if saved.exists():
@@ -87,7 +93,8 @@ def train_network(
             for group in optimizer.param_groups:
                 group["lr"] = peak * rate(progress, step, warmup=WARMUP, hold=HOLD)
         rows = torch.randint(len(bank.tokens), (BATCH,))
-        loss = loss_of(network, bank.tokens[rows], *captions_for(bank, rows))
+        with fast_precision(torch.device("cpu")):
+            loss = loss_of(network, bank.tokens[rows], *captions_for(bank, rows))
         network.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -115,7 +122,7 @@ def loss_of(network: SoundNetwork, tokens: Tensor, hidden: Tensor, shown: Tensor
     made = hide(tokens, stage=stage)
     logits = network(made.tokens, hidden, shown, made.stages)
     wanted = tokens[torch.arange(len(tokens)), made.stages]
-    return F.cross_entropy(logits[made.mask], wanted[made.mask])
+    return F.cross_entropy(logits[made.mask].float(), wanted[made.mask])
 
 
 @torch.no_grad()
