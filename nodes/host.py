@@ -261,9 +261,8 @@ def load(
 
     # Calibrated where the host wants it computed, so after it has been placed.
     quantized = mgt_core.quantize_pipeline(pipe, quantization, progress)
-    if quantized.model.network is pipe.model.network:
-        return quantized  # as it was read, and placed
-    return replace(quantized, model=place(quantized.model, "model"))
+    is_placed = quantized.model.network is pipe.model.network  # as it was read
+    return quantized if is_placed else replace(quantized, model=place(quantized.model, "model"))
 
 
 def load_text(name: str, tokenizer: str, dtype: str) -> mgt_core.TextEncoder:
