@@ -176,5 +176,5 @@ def test_golden_vanilla_run(path):
     for step in seen:
         key = f"step{step.index:02d}.tokens_"
         assert agree(step.tokens, trace[key + "in"]) and agree(step.result.tokens, trace[key + "out"])
-    image = trace.pipe.codec.decode(out)
-    assert_near(image, trace["final.image"].permute(0, 2, 3, 1))
+    if "final.image" in trace:
+        assert_near(trace.pipe.codec.decode(out), trace["final.image"].permute(0, 2, 3, 1))

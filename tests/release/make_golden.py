@@ -44,15 +44,15 @@ FILES = (  # each with what proves the same
     "meissonic/tiny_1024/traces/vanilla_b1_g9.*",  # vanilla_b2_g3_t5, of two prompts
     "meissonic/tiny_1024/traces/zsample_inv0_b1_g9_t6.*",  # zsample_differential_inv0 and zsample_inv1
     "meissonic/tiny_1024/traces/zsample_noise_inv0_b1_g9.*",  # tiny_512's
-    "meissonic/tome/deep_r0.5.*",  # deep_r0.25; the ratio of one half is tiny_1024's
-    "meissonic/tome/tiny_1024_r0.25.*",  # tiny_1024_r0.5; the ratio of a quarter is the deep network's
+    "meissonic/tome/deep_*",  # tiny_1024_r0.5, whose six calls store matchings and take them up again as more blocks do
+    "meissonic/tome/tiny_1024_r0.25.*",  # tiny_1024_r0.5
     "audio/magnet/codec_hf/*",  # compression_state_dict.bin, of the same codec; tests write it anew in this form
     "audio/magnet/traces/default_steps.*",  # prompt_nonoverlap and topk, of fewer steps; schedule.json has the counts
     "audio/magnet/traces/more_steps_stride1.*",  # prompt_stride1
     "audio/magnet/traces/nonoverlap.*",  # prompt_nonoverlap, the same without a prompt
     "audio/magnet/traces/null_text.*",  # conditioning has the null condition
     "audio/magnet/traces/span1.*",  # span1_stride1, which is the same arrangement
-    "audio/magnet/traces/stride1.*",  # stride1_b2_cfg3, of two texts
+    "audio/magnet/traces/stride1*",  # prompt_stride1; nonoverlap_b2_prod is of two texts
     "unified/mmada/traces/t2i_[bln]*",  # Show-o's runs of two prompts, without guidance and of the line: one sampler
     "unified/dimoo/special_tokens.json",  # the tokenizer and the weights
     "unified/dimoo/traces/t2i_nocfg.*",  # the other runs
@@ -75,6 +75,7 @@ TENSORS = {
     "meissonic/*/forward.safetensors": "*.img_ids *.txt_ids *.act.[!s]* *.act.single_transformer_blocks.[01]",
     "meissonic/*/traces/*": f"{STEP} cond.img_ids cond.txt_ids final.decoded_raw",
     "meissonic/*/traces/vanilla_*": "step*.probs",
+    "meissonic/tiny_512/traces/vanilla_*": "final.image",  # tiny_1024 has pictures
     # Conditions and pictures are compared in the vanilla traces, which are of the same prompts and codecs.
     "meissonic/*/traces/[!v]*": "cond.* final.* step*.masking step*.temperature",
     # Of the way back the tokens are compared, and which of them it masks.
