@@ -18,8 +18,8 @@ from support.stand_ins import STAND_INS, TEXT_ENCODERS
 from support.workflow_files import WORKFLOWS, name
 
 NAMES = load_pack().NODE_DISPLAY_NAME_MAPPINGS
-HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "SaveAudio", "PreviewAudio", "Note", "MarkdownNote"}
-HOST_NODES |= {*STANDING_IN}
+HOST_NODES = {"SaveImage", "PreviewImage", "LoadImage", "LoadImageMask", "SaveAudio", "PreviewAudio"}
+HOST_NODES |= {"Note", "MarkdownNote", *STANDING_IN}
 # Names in widgets that are there once something was downloaded.
 PUBLISHED = {"model": STAND_INS, "base": STAND_INS, "text_encoder": STAND_INS | TEXT_ENCODERS, "tokenizer": STAND_INS}
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN"}
