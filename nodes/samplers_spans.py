@@ -45,14 +45,14 @@ class MGTStageSteps(ModelPatch):
     OUTPUT_TOOLTIPS = ("A copy of the model with this division; one attached before is replaced.",)
     part = mgt_core.StageSteps
     rare = ()
+    tooltips = {
+        "shares": "A number for each code book: 20, 10, 10, 10 as published, 60, 10, 10, 10 for 30 seconds of music. A "
+        "run of as many steps as they add up to takes just these; others are divided like them.",
+    }
 
     @classmethod
     def INPUT_TYPES(cls):
-        shares = {
-            "default": ", ".join(map(str, cls.part().shares)),
-            "tooltip": "A number for each code book: 20, 10, 10, 10 as published, 60, 10, 10, 10 for 30 seconds of "
-            "music. A run of as many steps as they add up to takes just these; others are divided like them.",
-        }
+        shares = {"default": ", ".join(map(str, cls.part().shares)), "tooltip": cls.tooltips["shares"]}
         return {"required": {"model": model_input(), "shares": (STRING, shares)}}
 
     @classmethod
