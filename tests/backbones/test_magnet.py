@@ -80,7 +80,8 @@ def test_the_formula(sizes, frames, batch, length, data):
     stage = data.draw(st.integers(0, network.config.books - 1))
     tokens, condition = tokens_for(network, batch, frames), words(network, batch, length)
     found = logits_at(network, stage, tokens, condition)
-    torch.testing.assert_close(found, by_formula(network, stage, tokens, condition.hidden), **NEAR)
+    wanted = by_formula(network, stage, tokens, condition.hidden)  # a norm of a row of nearly one value rounds more
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 
 @settings(max_examples=30, deadline=None)
