@@ -23,7 +23,6 @@ from .. import mgt_core
 from ..mgt_core.backbones.base import Backbone
 from ..mgt_core.backbones.branch import Branch
 from ..mgt_core.errors import lookup
-from ..mgt_core.loading.layouts import BUILT_IN as BUILT_INS
 from ..mgt_core.presets import preset_files
 from ..mgt_core.room import Room
 from . import folders
@@ -174,7 +173,7 @@ def beside(codec: mgt_core.Codec, model: mgt_core.MGTModel) -> mgt_core.Codec:
 
 def bundles() -> dict[str, str]:
     """Models that can be picked: name in the widget -> what `mgt_core.load` takes, the built-in ones first."""
-    return {**{name: name for name in BUILT_INS}, **folders.bundles_in(_search_paths())}
+    return {**{name: name for name in folders.BUILT_IN}, **folders.bundles_in(_search_paths())}
 
 
 def lenders(part: str) -> dict[str, str]:
