@@ -160,10 +160,10 @@ def card_of(path: Path) -> Image.Image:
 
 def save(picture: Image.Image, path: Path, most: int) -> None:
     """In the best quality that makes a file of at most so many bytes."""
-    kind, best = {".jpg": ("JPEG", 90), ".webp": ("WEBP", 60)}[path.suffix]
+    kind, best = {".jpg": ("JPEG", 75), ".webp": ("WEBP", 60)}[path.suffix]
     for quality in range(best, 0, -10):
         data = io.BytesIO()
-        picture.save(data, kind, quality=quality, method=6)
+        picture.save(data, kind, quality=quality, method=6, optimize=True, progressive=True)
         if data.tell() <= most:
             path.write_bytes(data.getvalue())
             return

@@ -37,7 +37,7 @@ def test_what_is_not_here_has_a_remark():
 
 
 def test_thumbnails_are_few_bytes_and_have_workflows():
-    assert sum(path.stat().st_size for path in THUMBNAILS) < 980_000
+    assert sum(path.stat().st_size for path in THUMBNAILS) < 800_000
     assert set(THUMBNAILS[0].parent.glob("*.jpg")) == set(THUMBNAILS), "run ./mgt pictures; remove those of no workflow"
 
 
