@@ -2,6 +2,7 @@
 
 from .. import mgt_core
 from ..mgt_core.errors import MGTError, shortened
+from ..mgt_core.plain import whole_text
 from .inputs import judged
 from .patches import ModelPatch
 from .samplers import SamplerChoice
@@ -66,8 +67,8 @@ class MGTStageSteps(ModelPatch):
 def numbers_in(text: str) -> tuple[int, ...]:
     """Of a list such as "20, 10, 10, 10". Raises MGTError for anything else."""
     try:
-        return tuple(map(int, text.replace(",", " ").split()))
-    except ValueError:
+        return tuple(map(int, whole_text(text).replace(",", " ").split()))
+    except (ValueError, AttributeError):  # no numbers, or no text
         raise MGTError(
-            f"shares are {shortened(text, 40)!r}; expected whole numbers, one a code book, such as 20, 10, 10, 10"
+            f"shares are {shortened(repr(text), 40)}; expected whole numbers, one a code book, such as 20, 10, 10, 10"
         ) from None

@@ -8,6 +8,7 @@ import torch
 
 import mgt_core
 from mgt_core import ReferencePicture
+from mgt_core.loading.layouts import BUILT_IN
 from support.bundles import copy_bundle
 from support.editmgt import editmgt_bundle, own_pipeline
 from support.fake_comfy import FakeFolderPaths
@@ -83,10 +84,10 @@ def test_a_repository_is_listed_as_one_model(models):
     """Whose folder of the transformer has a name of its own."""
     editmgt_bundle(models / "mgt" / "editmgt")
     copy_bundle(models / "mgt" / "Meissonic")
-    assert list(host.bundles()) == ["demo", "Meissonic", "editmgt"]
+    assert list(host.bundles()) == [*BUILT_IN, "Meissonic", "editmgt"]
     (models / "mgt" / "editmgt" / "model_index.json").write_text("{}")
-    assert list(host.bundles()) == ["demo", "Meissonic", "editmgt"]
-    assert list(host.text_encoders()) == ["demo", "Meissonic", "editmgt"]
+    assert list(host.bundles()) == [*BUILT_IN, "Meissonic", "editmgt"]
+    assert list(host.text_encoders()) == [*BUILT_IN, "Meissonic", "editmgt"]
     model, text, codec = run("MGTLoadModel", model="editmgt")
     assert model.network.supports >= {"reference"} and text.widths["hidden"] == 20
     (alone,) = run("MGTLoadTextEncoder", text_encoder="editmgt")

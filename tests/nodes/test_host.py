@@ -10,6 +10,7 @@ import torch
 
 import mgt_core
 from mgt_core.backbones.meissonic.network import MeissonicTransformer
+from mgt_core.loading.layouts import BUILT_IN
 from mgt_core.quantization import pipeline
 from mgt_core.quantization.layers import packed_layers
 from support.fake_comfy import FakeComfy, FakeFolderPaths
@@ -23,7 +24,7 @@ host = sys.modules[f"{ALIAS}.nodes.host"]
 def test_networks_are_placed_by_the_host(monkeypatch, golden, tmp_path):
     comfy = FakeComfy(monkeypatch)
     monkeypatch.setitem(sys.modules, "folder_paths", FakeFolderPaths(tmp_path, mgt=[golden / "meissonic"]))
-    model, text, codec = run("MGTLoadModel", model=list(host.bundles())[1], dtype="auto")
+    model, text, codec = run("MGTLoadModel", model=list(host.bundles())[len(BUILT_IN)], dtype="auto")
     assert comfy.loads == []  # nothing is moved before it is used
     assert model.dtype == torch.float32
     names = [type(part.network).__name__ for part in (model, text, codec)]
@@ -100,7 +101,7 @@ def test_packed_weights_are_calibrated_where_they_were_placed(monkeypatch, golde
     monkeypatch.setattr(host, "place", lambda *_: pytest.fail("the network was copied"))
     monkeypatch.setattr(pipeline, "LARGE_RUN", RUN)
     monkeypatch.setattr(MeissonicTransformer, "packed_first", True)
-    pipe = host.load(list(host.bundles())[1], "float32", "w4a8")
+    pipe = host.load(list(host.bundles())[len(BUILT_IN)], "float32", "w4a8")
     network = pipe.model.network
     kinds = [layer.settings.activations for layer in packed_layers(network).values()]
     assert pipe.model.quantization == mgt_core.W4A8() and kinds.count("static") == round(len(kinds) / 3)

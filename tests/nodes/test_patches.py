@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 import mgt_core
 from mgt_core import GuidanceSchedule
 from mgt_core.backbones.meissonic.branch import PooledBranch
+from mgt_core.loading.layouts import BUILT_IN
 from mgt_core.settings import Choices, setting
 from support.golden import bundles, pipeline
 from support.node_runs import NODES, inputs, made_by_nodes, run
@@ -56,7 +57,11 @@ def test_widgets_are_as_the_part_declares(name):
     for key, tooltip in getattr(cls, "tooltips", {}).items():
         kind, options = inputs(cls)[key]
         default, allowed = setting(cls.part, key)
-        assert options["tooltip"] == tooltip and options["default"] == default
+        assert options["tooltip"] == tooltip
+        if isinstance(default, tuple):  # which is written as a text
+            assert (kind, options["default"]) == ("STRING", ", ".join(map(str, default)))
+            continue
+        assert options["default"] == default
         assert kind == list(allowed.values) if isinstance(allowed, Choices) else kind in ("INT", "FLOAT", "BOOLEAN")
         if kind in ("INT", "FLOAT"):
             for end in ("min", "max"):
@@ -91,7 +96,7 @@ def test_branches_that_can_be_picked(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     own = mgt_core.fresh_branch(PIPE.model.network, seed=3)
     save_file(own.state_dict(), folder / "mine.safetensors")
-    assert list(host.branches()) == ["blank canvas", "demo", "self_guidance/mine.safetensors"]
+    assert list(host.branches()) == ["blank canvas", *BUILT_IN, "self_guidance/mine.safetensors"]
     loaded = run("MGTLoadSelfGuidance", model=PIPE.model, branch="self_guidance/mine.safetensors")[0]
     assert all(torch.equal(value, own.state_dict()[name]) for name, value in loaded.state_dict().items())
     with pytest.raises(mgt_core.MGTError, match="branch 'gone' is not there: the choices are blank canvas, demo"):
