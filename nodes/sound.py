@@ -224,7 +224,7 @@ class MGTSpectrogram:
     def draw(self, audio):
         from ..mgt_core.views.sound import spectrogram
 
-        image = spectrogram(mgt_core.as_mono(audio["waveform"]), int(audio["sample_rate"]))
+        image = spectrogram(audio["waveform"], int(audio["sample_rate"]))
         return (image.to(host.intermediate_device()),)
 
 
