@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from .errors import MGTError, finite_number, whole_number
+from .registry import SAMPLERS
 from .samplers.temperature import draw_temperature, temperature_range
+from .settings import in_words
 
 FALLBACK: Mapping[str, Any] = {
     "steps": 48,
@@ -61,10 +63,17 @@ def recommended(model: Recommending) -> dict[str, Any]:
 
 def told(settings: Mapping[str, Any]) -> str:
     """What a model recommends, in one line."""
-    ends = zip(temperature_range(settings["temperature"]), FALLBACK["temperature"], strict=True)
-    first, last = (other if end is None else end for end, other in ends)
     return (
         f"{settings['steps']} steps, cfg {settings['cfg']:g}, {settings['schedule']} schedule "
-        f"({settings['inpainting_schedule']} for inpainting), sampler {settings['sampler']}, temperature {first:g} to "
-        f"{last:g} ({settings['temperature_shape']})"
+        f"({settings['inpainting_schedule']} for inpainting), sampler {settings['sampler']}{temperature_told(settings)}"
     )
+
+
+def temperature_told(settings: Mapping[str, Any]) -> str:
+    """That of the noise, or the sampler's own settings where it has a temperature that is no such range."""
+    sampler = SAMPLERS.get(settings["sampler"])
+    if isinstance(getattr(sampler, "temperature", None), float):
+        return f" ({in_words(sampler(**settings['sampler_settings']))})"
+    ends = zip(temperature_range(settings["temperature"]), FALLBACK["temperature"], strict=True)
+    first, last = (other if end is None else end for end, other in ends)
+    return f", temperature {first:g} to {last:g} ({settings['temperature_shape']})"

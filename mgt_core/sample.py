@@ -10,7 +10,7 @@ import torch
 
 from .backbones.base import Backbone
 from .conditioning.parts import ConditionInput, Conditions, condition_parts, unreached_by_step
-from .errors import MGTError, finite_number, whole_number
+from .errors import MGTError, finite_number, join_some, whole_number
 from .model import MGTModel
 from .recommended import recommended
 from .registry import SAMPLERS
@@ -115,7 +115,7 @@ def sample(
     guidances.update(getattr(sampler, "guidances", ()))
     conditions = needed_conditions(model, state, {"positive": positive, "negative": negative}, guidances, paces)
     if all(state.first_step(count) == count for count in paces) or not bool(state.to_fill.any()):
-        log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, steps))
+        log.warning("there is nothing to do (%s): the tokens are returned as they are", nothing_to_do(state, paces))
         return state if state.strength is None else replace(state, strength=None)
     if note := model.size_note(state.grid):
         log.warning("%s", note)
@@ -132,9 +132,10 @@ def sample(
     )
 
 
-def nothing_to_do(state: TokenState, steps: int) -> str:
-    if state.first_step(steps) == steps:
-        return f"strength {state.strength:g} leaves none of the {steps} steps"
+def nothing_to_do(state: TokenState, paces: Sequence[int]) -> str:
+    if all(state.first_step(count) == count for count in paces):
+        divided = f", divided among code books as {join_some(paces, 8)}" if len(paces) > 1 else ""
+        return f"strength {state.strength:g} leaves none of the {sum(paces)} steps{divided}"
     return "no cell is masked" if state.strength is None else "every cell is fixed"
 
 

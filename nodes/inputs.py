@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import mgt_core
 from ..mgt_core.backbones.branch import Branch
+from ..mgt_core.codecs.encodec import HIGHEST_RATE
 from ..mgt_core.codecs.token_codec import TokenCodec
 from ..mgt_core.conditioning.text import TextEncoder
 from ..mgt_core.errors import MGTError, finite_number, whole_number
@@ -24,7 +25,6 @@ from ..mgt_core.shares import checked_shares
 
 LONGEST_TEXT = 100_000  # characters of a widget: some 20,000 words, which a text encoder takes in 300 parts
 MOST_VALUES = 2**32  # of a batch of pictures, 17 GB; more is a view of fewer, and no work could be done on it
-HIGHEST_RATE = 10_000_000  # samples a second
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 PARTS: dict[str, tuple[type, str]] = {

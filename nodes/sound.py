@@ -199,11 +199,11 @@ class MGTDecodeAudio:
         }
 
     def decode(self, tokens, codec, level: str, unique_id=None):
-        if note := codec.decode_note(tokens.grid):
-            host.show_text(note, unique_id)
+        if cost := codec.decode_note(tokens.grid):
+            host.show_text(cost, unique_id)
         wave, note = levelled(codec.decode(tokens).to(host.intermediate_device()), level)
-        if note:
-            host.show_text(note, unique_id)
+        if note:  # in place of what was shown before
+            host.show_text("\n".join(filter(None, (cost, note))), unique_id)
         return ({"waveform": wave, "sample_rate": codec.sample_rate},)
 
 
@@ -224,7 +224,7 @@ class MGTSpectrogram:
     def draw(self, audio):
         from ..mgt_core.views.sound import spectrogram
 
-        image = spectrogram(mgt_core.as_mono(audio["waveform"]), int(audio["sample_rate"]))
+        image = spectrogram(audio["waveform"], int(audio["sample_rate"]))
         return (image.to(host.intermediate_device()),)
 
 

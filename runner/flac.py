@@ -29,7 +29,7 @@ def texts(stream: BinaryIO, keywords: tuple[str, ...], most: int) -> dict[str, s
             if len(block) < length:
                 raise ValueError("it is cut off")
             held = dict(_comments(block))
-            return {keyword: held[keyword] for keyword in keywords if keyword in held}
+            return {keyword: held[keyword].decode("utf-8") for keyword in keywords if keyword in held}
         if head[0] & LAST:
             return {}
         stream.seek(length, 1)
@@ -60,8 +60,9 @@ def _counted(data: bytes) -> bytes:
     return len(data).to_bytes(4, "little") + data
 
 
-def _comments(block: bytes) -> Iterator[tuple[str, str]]:
-    """Keywords in lower case, and texts. Raises ValueError for a block that is damaged."""
+def _comments(block: bytes) -> Iterator[tuple[str, bytes]]:
+    """Keywords in lower case, and texts, those of other programs in any encoding. Raises ValueError for a block that is
+    damaged."""
     at = 4 + int.from_bytes(block[:4], "little")  # behind the name of the program
     count = int.from_bytes(block[at : at + 4], "little")
     at += 4
@@ -72,4 +73,4 @@ def _comments(block: bytes) -> Iterator[tuple[str, str]]:
         if at > len(block):
             raise ValueError("a text is cut off")
         keyword, _, text = comment.partition(b"=")
-        yield keyword.decode("ascii", "replace").lower(), text.decode("utf-8")
+        yield keyword.decode("ascii", "replace").lower(), text

@@ -19,7 +19,8 @@ COMFYUI = frozenset(
     "ImageUpscaleWithModel InpaintModelConditioning KSampler KSamplerAdvanced KSamplerSelect LatentUpscale "
     "LoadImageOutput LoadLatent LoraLoader LoraLoaderModelOnly ModelSamplingFlux RandomNoise SamplerCustom "
     "SamplerCustomAdvanced SaveAnimatedPNG SaveAnimatedWEBP SaveLatent SaveVideo SetLatentNoiseMask "
-    "EmptyAudio RecordAudio SaveAudioAdvanced SaveAudioOpus TrimAudioDuration VAEDecodeAudio VAEEncodeAudio "
+    "AudioAdjustVolume AudioConcat AudioMerge EmptyAudio EmptyLatentAudio JoinAudioChannels RecordAudio "
+    "SaveAudioAdvanced SaveAudioOpus SplitAudioChannels TrimAudioDuration VAEDecodeAudio VAEEncodeAudio "
     "TripleCLIPLoader unCLIPConditioning UNETLoader UpscaleModelLoader VAEDecode VAEDecodeTiled VAEEncode "
     "VAEEncodeForInpaint VAELoader".split()
 )

@@ -9,7 +9,7 @@ import torch
 import mgt_core
 from mgt_core import MaskGIT, settle
 from mgt_core.backbones.halton import GUIDANCE
-from mgt_core.recommended import FALLBACK, recommended
+from mgt_core.recommended import FALLBACK, recommended, told
 from support.bundles import edit_config
 from support.device import HERE
 from support.families import FAMILIES, blank
@@ -177,6 +177,12 @@ def test_a_bundle_with_bad_settings_is_refused(tmp_path, bad):
     edit_config(folder / "scheduler", defaults=bad)
     with pytest.raises(mgt_core.MGTError, match=f"scheduler_config.json has defaults .*{next(iter(bad))}"):
         mgt_core.load(folder, **HERE)
+
+
+def test_a_sampler_with_a_temperature_of_its_own_is_told_with_it():
+    own = {"sampler": "magnet", "sampler_settings": {"temperature": 1.5}}
+    said = told({**FALLBACK, **own})
+    assert "sampler magnet (span length 3, " in said and "temperature 1.5," in said and "2 to 0" not in said
 
 
 @pytest.mark.parametrize("bad", [{"steps": "many"}, {"cfg": "strong"}, {"temperature": "hot"}, {"schedule": "bend"}])

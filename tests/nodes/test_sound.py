@@ -98,6 +98,14 @@ def test_what_decoding_costs_is_told(monkeypatch, sound_pipe, made_sound, shown)
     assert shown[0] == "48 frames take much memory"
 
 
+def test_what_decoding_costs_stays_beside_what_is_said_of_the_level(monkeypatch, sound_pipe, made_sound, shown):
+    """A node shows the last text alone."""
+    monkeypatch.setattr(type(sound_pipe.codec), "decode_note", lambda self, grid: "It takes much memory")
+    with_peaks(monkeypatch, sound_pipe, 0.5, 1.6)
+    run("MGTDecodeAudio", tokens=made_sound, codec=sound_pipe.codec, level="no clipping")
+    assert shown[-1].startswith("It takes much memory\nTurned down, since")
+
+
 # From sound
 
 
@@ -144,6 +152,7 @@ BAD = {
     "no samples": ({"waveform": torch.zeros(1, 1, 0), "sample_rate": 9}, r"shape \[1, 1, 0\]"),
     "not finite": ({"waveform": torch.full((1, 1, 9), torch.nan), "sample_rate": 9}, "values that are no numbers"),
     "no time": ({"waveform": torch.zeros(1, 1, 9), "sample_rate": 0}, "sample_rate of audio is 0"),
+    "a rate of none": ({"waveform": torch.zeros(1, 1, 9), "sample_rate": 2**20 + 1}, "sample_rate of audio is 1048577"),
     "half a sample": ({"waveform": torch.zeros(1, 1, 9), "sample_rate": 8000.5}, "sample_rate of audio is 8000.5"),
 }
 

@@ -47,6 +47,14 @@ def test_keywords_are_of_any_case():
     assert held(flac.with_texts(PLAIN, {"WorkFlow": "{}"}), "workflow") == {"workflow": "{}"}
 
 
+def test_other_texts_may_be_of_any_encoding():
+    """As old programs write the names of artists."""
+    data = flac.with_texts(PLAIN, {"artist": "ab", "workflow": "{}"}).replace(b"artist=ab", b"artist=\xe9\xff")
+    assert held(data, "prompt", "workflow") == {"workflow": "{}"}
+    with pytest.raises(ValueError, match="utf-8"):
+        held(data, "artist")
+
+
 def test_what_is_too_long_is_refused():
     with pytest.raises(ValueError, match="longer than the 16777215 bytes"):
         flac.with_texts(PLAIN, {"workflow": "x" * 2**24})

@@ -71,6 +71,14 @@ def head(frames=4, channels=1, rate=16000, data=b"\0" * 8):
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
+@pytest.mark.parametrize("package", [True, False])
+def test_a_head_written_before_the_end_was_known(load, monkeypatch, package):
+    """As of programs that write into a pipe."""
+    if not package:
+        monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert load(head(frames=2**31 - 1, data=bytes(800)))["waveform"].shape == (1, 1, 400)
+
+
 UNREADABLE = {
     "empty": (b"", "is empty"),
     "a text": (b"not a sound", r"is none of a known kind \(WAV, FLAC, Ogg, MP3, AIFF\)"),

@@ -23,6 +23,11 @@ CASES = {
         "it is one of ComfyUI's own, which runs on a server alone, so use --server URL",
         "it is one of ComfyUI's own, so update the server's ComfyUI",
     ),
+    "core that joins sounds": (
+        ("AudioConcat", None),
+        "it is one of ComfyUI's own, which runs on a server alone, so use --server URL",
+        "it is one of ComfyUI's own, so update the server's ComfyUI",
+    ),
     "a pack": (
         ("Blur", PACK),
         "it is of the pack comfyui-kjnodes, which runs on a server alone, so use --server URL of one that has the pack",

@@ -170,7 +170,8 @@ def test_a_strength_too_small_for_any_stage_gives_the_sound_back(strength, caplo
     state = given(strength=strength)
     out = run(state=state)
     assert equal(out.tokens, state.tokens) and out.strength is None
-    assert "there is nothing to do" in caplog.text
+    assert f"there is nothing to do (strength {strength:g} leaves none of the 8 steps, divided among" in caplog.text
+    assert "code books as 4, 2, 2)" in caplog.text
 
 
 def test_a_stage_whose_share_is_too_small_keeps_its_book():
