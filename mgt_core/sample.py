@@ -133,7 +133,7 @@ def sample(
 
 
 def nothing_to_do(state: TokenState, steps: int) -> str:
-    if state.first_step(steps) == steps:
+    if bool(state.to_fill.any()):
         return f"strength {state.strength:g} leaves none of the {steps} steps"
     return "no cell is masked" if state.strength is None else "every cell is fixed"
 

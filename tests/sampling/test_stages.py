@@ -171,6 +171,7 @@ def test_a_strength_too_small_for_any_stage_gives_the_sound_back(strength, caplo
     out = run(state=state)
     assert equal(out.tokens, state.tokens) and out.strength is None
     assert "there is nothing to do" in caplog.text
+    assert f"strength {strength:g} leaves none of the 8 steps" in caplog.text
 
 
 def test_a_stage_whose_share_is_too_small_keeps_its_book():
