@@ -108,10 +108,16 @@ def as_mono(wave: Tensor) -> Tensor:
 
 def resampled(wave: Tensor, rate: int, to: int) -> Tensor:
     """[B, C, S] of `rate` samples a second -> [B, C, S to / rate, rounded up] of `to`, pitch and level as they were;
-    what lies above half of the lower rate is taken out. By torchaudio where it is installed."""
+    what lies above half of the lower rate is taken out. By torchaudio where it is installed. Raises MGTError for more
+    samples than a codec takes."""
     rate, to, wave = checked_rate("rate", rate), checked_rate("to", to), checked_wave(wave)
     if rate == to:
         return wave
+    if (samples := ceil(wave.shape[2] * to / rate)) > LONGEST:
+        raise MGTError(
+            f"the sound is {wave.shape[2] / rate:.6g} s long, {samples} samples at {to} a second; accepted are up to "
+            f"{LONGEST}"
+        )
     wave = wave.to(torch.promote_types(wave.dtype, torch.float32))
     if max(rate, to) // gcd(rate, to) <= LARGEST_RATIO:
         try:

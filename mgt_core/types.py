@@ -52,6 +52,13 @@ class Condition:
                 raise MGTError(
                     f"the condition has {name} of {held}; expected a tensor of {rank} dimensions, batch first"
                 )
+        if self.visible is not None:
+            rows = None if self.hidden is None else self.hidden.shape[:2]
+            if self.visible.dtype != torch.bool or self.visible.shape != rows:
+                raise MGTError(
+                    f"the condition has visible of {self.visible.dtype} and shape {list(self.visible.shape)}; expected "
+                    "truth values, one for each row of hidden"
+                )
 
     @property
     def batch(self) -> int:

@@ -165,6 +165,11 @@ def test_rates_that_cannot_be(rates):
     check(lambda: mgt_core.resampled(sine(1, 100, 100), *rates), ("is",))
 
 
+def test_a_rate_that_makes_seconds_of_samples_is_told():
+    wave = sine(1, 100, 10**6)
+    check(lambda: mgt_core.resampled(wave, 7, 48000), ("142857 s long", "6857142858 samples", "16777215"))
+
+
 # Inpainting in time
 
 

@@ -65,7 +65,8 @@ class TokenCodec(Published):
                 raise MGTError(f"{left} of {tokens.tokens.numel()} cells are still masked; sample them before decoding")
             self.check_codes(tokens.codebook_size, "the tokens are of a model with")
             tokens = tokens.tokens
-        if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.is_floating_point():
+        counted = isinstance(tokens, Tensor) and not (tokens.is_floating_point() or tokens.dtype == torch.bool)
+        if not counted or tokens.ndim != 3:
             held = (
                 f"{tokens.dtype} of shape {list(tokens.shape)}" if isinstance(tokens, Tensor) else type(tokens).__name__
             )
@@ -75,7 +76,7 @@ class TokenCodec(Published):
                 f"tokens hold codes from {int(tokens.min())} to {int(tokens.max())}; this codec has "
                 f"{self.codebook_size}, from 0 to {self.codebook_size - 1}"
             )
-        return tokens
+        return tokens.long()
 
     def _check_finite(self, made: Tensor, what: str, evaluate: Callable[[], object]) -> None:
         """Raises MGTError naming the layer where `made`, which `evaluate` makes again, stopped being finite."""

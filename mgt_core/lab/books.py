@@ -96,8 +96,18 @@ class BooksBackbone(LabBackbone):
     def stage_shares(self) -> tuple[int, ...]:
         return (1,) * self.predictor.grid[0]
 
-    def at_stage(self, stage: int, tokens: Tensor) -> LabBackbone:
-        return LabBackbone(BookRow(self.predictor, stage, tokens))
+    def at_stage(self, stage: int, tokens: Tensor) -> "RowBackbone":
+        return RowBackbone(BookRow(self.predictor, stage, tokens))
+
+
+class RowBackbone(LabBackbone):
+    """One stage of it."""
+
+    predictor: BookRow
+
+    def each_repeated(self, times: int) -> "RowBackbone":
+        own = self.predictor
+        return RowBackbone(BookRow(own.books, own.row, own.tokens.repeat_interleave(times, 0)))
 
 
 def books_model(books: Books) -> MGTModel:

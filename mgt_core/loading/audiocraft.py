@@ -4,6 +4,7 @@ or only the name of a repository that has these.
 The text is read as anybody's: it is small, holds plain values alone, and nothing in it is computed. References in it,
 `${a.b}`, stay texts (references.py follows them)."""
 
+import sys
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -70,11 +71,13 @@ def check_events(events, yaml) -> None:
 def plain(value: Any) -> Any:
     """With names that are texts. Raises MGTError for values that JSON does not have, but for dates, which are texts."""
     if isinstance(value, dict):
-        return {str(name): plain(each) for name, each in value.items()}
+        return {str(plain(name)): plain(each) for name, each in value.items()}
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, date):
         return str(value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:  # as YAML may spell them in sixteens
+        raise MGTError("holds a number of hundreds of digits")
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     raise MGTError(f"holds {shortened(repr(value), 40)}; expected texts, numbers, lists and tables of them")

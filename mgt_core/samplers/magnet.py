@@ -116,7 +116,7 @@ class Spans(Sampler):
         scores = spans.at_random(noise) + FIRST * spans.holding(lacking)
         masked = spans.chosen(scores, spans.holding(free), left_after(run.first - 1)) & free | lacking
         run.tokens = sent(held.masked_fill(masked, run.model.mask_id), run.device)
-        run.left = masked.sum(1).tolist()
+        run.left, run.confidence = masked.sum(1).tolist(), run.confidence_brought()
         return masked
 
     def drawn(self, run: Run, index: int, spans: Arrangement, masked: Tensor) -> Drawn:

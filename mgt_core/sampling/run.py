@@ -101,11 +101,16 @@ class Run:
         if state.strength is not None:
             self.mask_again()
         self.revealed_at = torch.full_like(self.tokens, -1)
-        self.confidence = torch.zeros_like(self.tokens, dtype=torch.float32)
-        if state.confidence is not None:
-            self.confidence = state.confidence.flatten(1).to(self.confidence) * (self.tokens != model.mask_id)
+        self.confidence = self.confidence_brought()
         for patch in self.network.patches:
             patch.started(self)
+
+    def confidence_brought(self) -> Tensor:
+        """[B, N] what the state says of the tokens that the run begins with, 0 elsewhere."""
+        none = torch.zeros_like(self.tokens, dtype=torch.float32)
+        if self.state.confidence is None:
+            return none
+        return self.state.confidence.flatten(1).to(none) * (self.tokens != self.model.mask_id)
 
     def targets_of(self, counts: Sequence[int], units: int) -> list[list[int]]:
         """How many the schedule leaves masked after every step, where the run fills `counts` in each image of so many

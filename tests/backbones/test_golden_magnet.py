@@ -95,6 +95,12 @@ def test_golden_reach(name):
     assert torch.equal(near_frames(len(wanted), int(name.removeprefix("attn_allowed.context"))), wanted)
 
 
+@pytest.mark.parametrize(("frames", "reach"), [(1, 0), (1, 5), (7, 0), (7, 2), (7, 6), (7, 2**20)])
+def test_reach_at_the_ends(frames, reach):
+    wanted = [[abs(own - other) <= reach for other in range(frames)] for own in range(frames)]
+    assert near_frames(frames, reach).tolist() == wanted
+
+
 @pytest.mark.parametrize("case", TEXTS)
 def test_golden_text(case):
     """Rows without a word are zero, the projection's bias and all."""

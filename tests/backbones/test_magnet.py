@@ -168,6 +168,19 @@ def test_rows_that_are_not_visible_are_not_read():
     assert equal(logits_at(network, 1, tokens, seen), logits_at(network, 1, tokens, other))
 
 
+@pytest.mark.parametrize("visible", [torch.ones(1, 4), torch.ones(1, 3).bool(), torch.ones(2, 4).bool()])
+def test_what_tells_no_visible_rows(visible):
+    with pytest.raises(mgt_core.MGTError, match="expected truth values, one for each row of hidden$"):
+        replace(words(magnet()), visible=visible.to(DEVICE))
+
+
+def test_conditions_of_other_sounds_than_the_books_beside():
+    network = magnet()
+    view = network.at_stage(1, tokens_for(network).repeat(3, 1, 1))
+    with pytest.raises(mgt_core.MGTError, match="code books are of 3 sounds and the conditions of 1$"):
+        view.prepare(words(network), (1, 5))
+
+
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_prompt_without_any_visible_word_is_the_null_condition(biased):
     network = magnet(bias_attention=biased)

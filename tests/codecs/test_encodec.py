@@ -149,6 +149,7 @@ def test_numbers_that_are_none_are_told_with_their_layer(value):
     [
         (torch.zeros(1, 3, 5, dtype=torch.long), "shape .1, 3, 5.; this codec makes sound of 4 code books"),
         (torch.zeros(1, 4, 0, dtype=torch.long), "expected .batch, 4, frames"),
+        (torch.zeros(1, 4, 5, dtype=torch.bool), "tokens are torch.bool of shape"),
         (torch.zeros(4, 5, dtype=torch.long), "expected whole numbers of shape .batch, 4, frames"),
         (torch.zeros(1, 4, 5), "expected whole numbers"),
         (torch.full((1, 4, 5), 32), "codes from 32 to 32"),
@@ -158,6 +159,11 @@ def test_numbers_that_are_none_are_told_with_their_layer(value):
 def test_tokens_that_it_cannot_decode(tokens, told):
     check(lambda: CODEC.decode(tokens), (told,))
     check(lambda: CODEC.vectors(tokens), (told,))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_ids_may_be_of_any_whole_type(dtype):
+    assert equal(CODEC.decode(ids(1, 4).to(dtype)), CODEC.decode(ids(1, 4)))
 
 
 def test_states_that_it_cannot_decode():

@@ -14,6 +14,7 @@ from mgt_core.lab.backbone import all_masked, lab_model, labelled
 from mgt_core.lab.books import Books, books_model
 from mgt_core.lab.exact_kl import log_ratios
 from mgt_core.lab.truth import Estimate
+from support.device import equal
 from support.lab import LEVEL, exact, p_of
 
 SMALL, LARGE = Books((2, 3), 3, 0.5, 0.3), Books((4, 20), 6)
@@ -92,6 +93,16 @@ def test_one_cell_a_step_is_exact(order):
     ratios = log_ratios(LARGE, all_masked(LARGE, 8), after, ONE.expand(8))
     torch.testing.assert_close(ratios, torch.zeros(8).double(), rtol=0, atol=1e-3)
     assert p_of(SMALL, run(SMALL, 4096, SMALL.cells, order).tokens.flatten(1)) > LEVEL
+
+
+@pytest.mark.parametrize("sampler", ["best_of", "particles"])
+def test_candidates_stand_below_the_rows_of_their_own_grid(sampler):
+    truth = Books((3, 12), 6, 0.1, 0.8)
+    both = run(truth, 3, 12, mgt_core.SAMPLERS.get(sampler)(), seed=5).tokens
+    for image in range(3):
+        assert equal(
+            both[image : image + 1], run(truth, 1, 12, mgt_core.SAMPLERS.get(sampler)(), seed=5 + image).tokens
+        )
 
 
 def test_fewer_steps_lie_farther_and_what_is_given_stays():

@@ -112,6 +112,8 @@ BAD = {
     "many values": ("a: [" + "1," * 30_000 + "]", "holds more than 20000 values"),
     "a long value": (f"a: {'x' * 5000}", "holds a value of 5000 characters; accepted are up to 4000"),
     "a long number": (f"a: {'9' * 5000}", "holds a value of 5000 characters"),
+    "a long number in sixteens": (f"a: 0x{'f' * 3900}", "holds a number of hundreds of digits"),
+    "a long number as a name": (f"? 0x{'f' * 3900}\n: 1", "holds a number of hundreds of digits"),
     "a long text": ("a: 1\n" * 20_000, f"has more than {LONGEST_NOTE} characters"),
     "a huge text": ("x" * 10**7, f"has more than {LONGEST_NOTE} characters"),
 }  # fmt: skip

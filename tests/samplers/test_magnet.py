@@ -252,6 +252,13 @@ class TestRuns:
         if units > 3:
             assert not torch.equal(*masked[:2]) or not torch.equal(*masked[1:])  # each image's by its own seed
 
+    def test_what_image_to_image_keeps_is_as_sure_as_before(self):
+        state = run(empty(batch=3), sampler="magnet")
+        out = run(replace(state, strength=0.5), sampler="magnet", seed=50)
+        kept = out.revealed_at < 0
+        assert 0 < int(kept.sum()) < kept.numel() and bool((state.confidence[kept] < 0).any())
+        assert torch.equal(out.confidence[kept], state.confidence[kept])
+
     def test_what_is_masked_already_comes_first_in_image_to_image(self):
         cells = torch.zeros(1, *GRID, dtype=torch.bool)
         cells[0, 1, 1] = True

@@ -86,8 +86,7 @@ class Reach:
 
 def near_frames(frames: int, reach: int) -> Tensor:
     """[frames, frames] bool on the CPU, those at most `reach` apart."""
-    places = torch.arange(frames)
-    return (places[:, None] - places).abs() <= reach
+    return torch.ones(frames, frames, dtype=torch.bool).triu(-reach).tril(reach)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -226,6 +226,11 @@ class MAGNeT(Backbone):
 
     def prepare(self, condition: Condition, grid: tuple[int, int]) -> Prepared:
         stage, device = self.staged(), condition.hidden.device
+        if condition.batch % len(self.context):
+            raise MGTError(
+                f"the tokens of the other code books are of {len(self.context)} sounds and the conditions of "
+                f"{condition.batch}"
+            )
         context, positions = sent(self.context, device), sent(sinusoid(grid[1], self.config.dim), device)
         others = [book for book in range(self.config.books) if book != stage]
         beside = sum((self.emb[book](context[:, book]).float() for book in others), positions)
