@@ -151,7 +151,7 @@ def find_text(
     if named:
         where = places[0] / named.rpartition("/")[2] if is_name(named) else places[0] / "text_encoder"
         raise MGTError(
-            f"{name_of(places[0])} reads prompts with {shortened(named, 60)}, which is not there: download its "
+            f"{name_of(places[0])} reads prompts with {shortened(named, 40)}, which is not there: download its "
             f"config.json, model.safetensors and tokenizer.json from huggingface.co into {where}, or into a folder of "
             "that name in ComfyUI's models/text_encoders; or give a text encoder"
         )
