@@ -24,7 +24,7 @@ from .conditioning.text import TextEncoder
 from .editing import encode_image, mask_tokens, pad_image, pad_tokens, paste_back, stretched, vary_tokens
 from .errors import MGTError, whole_number
 from .loading.bundle import load, load_text_encoder
-from .loading.pipeline import Pipeline
+from .loading.pipeline import Pipeline, model_of
 from .model import MGTModel
 from .modifiers.base import Modifier
 from .modifiers.differential import DifferentialSampling
@@ -107,9 +107,7 @@ list_quantizations = SCHEMES.names
 
 def empty_tokens(pipe: Pipeline | MGTModel, height: int, width: int, batch: int = 1) -> TokenState:
     """A state with every cell masked. height, width in pixels; raises MGTError for sizes the model cannot hold."""
-    model = pipe.model if isinstance(pipe, Pipeline) else pipe
-    if not isinstance(model, MGTModel):
-        raise MGTError(f"empty_tokens was given {type(pipe).__name__}; expected a loaded bundle or its model")
+    model = model_of(pipe, "empty_tokens")
     batch = whole_number("batch", batch, 1, MOST_IMAGES)
     return empty_state(batch, model.grid_for(height, width), model.mask_id, model.codebook_size)
 

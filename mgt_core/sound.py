@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .codecs.encodec import HIGHEST_RATE, LONGEST, EnCodec
 from .errors import MGTError, finite_number, whole_number
-from .loading.pipeline import Pipeline
+from .loading.pipeline import Pipeline, model_of
 from .model import MGTModel
 from .types import MOST_IMAGES, MOST_TOKENS, SOUND, TokenState, check_makes, empty_state
 
@@ -51,9 +51,7 @@ def check_frames(model: MGTModel, frames: int, batch: int) -> None:
 
 def empty_sound(pipe: Pipeline | MGTModel, seconds: float, batch: int = 1) -> TokenState:
     """A state [batch, K, T] with every cell masked. Raises MGTError for lengths that the model cannot hold."""
-    model = pipe.model if isinstance(pipe, Pipeline) else pipe
-    if not isinstance(model, MGTModel):
-        raise MGTError(f"empty_sound was given {type(pipe).__name__}; expected a loaded bundle or its model")
+    model = model_of(pipe, "empty_sound")
     batch = whole_number("batch", batch, 1, MOST_IMAGES)
     frames = frames_in(model, seconds)
     check_frames(model, frames, batch)

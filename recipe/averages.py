@@ -20,5 +20,10 @@ class Averages:
     def update(self, step: int) -> None:
         torch._foreach_lerp_(self.means, self.live, 1 - min(AVERAGING, (step + 1) / (step + 10)))
 
+    @torch.no_grad()
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """As they were when `state` was asked for."""
+        torch._foreach_copy_(self.means, [state[name] for name in self.names])
+
     def state(self) -> dict[str, Tensor]:
         return dict(zip(self.names, self.means))

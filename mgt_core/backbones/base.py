@@ -92,11 +92,6 @@ class Backbone(nn.Module, Published):
         """`config` with what files beside the weights say, a folder or a file."""
         return config
 
-    @classmethod
-    def text_encoder_in(cls, config: dict) -> str:
-        """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
-        return ""
-
     def saved_config(self) -> dict:
         """Its config as `configure` reads it out of a file again."""
         return asdict(self.config) if is_dataclass(self.config) else dict(self.config)

@@ -64,7 +64,7 @@ def read_part(path: Path) -> Part:
     except Exception:  # loading says what is wrong
         codes = None
     try:
-        reads = kind.text_encoder_in(config) if kind in map(BACKBONES.get, BACKBONES) else ""
+        reads = kind.text_encoder_in(config) if kind else ""
     except MGTError:  # as above
         reads = ""
     return Part(path, kind, config, stored, codes, "" if stored else notes_in(path).get(POINTER, ""), reads)

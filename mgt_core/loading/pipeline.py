@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..codecs.token_codec import TokenCodec
 from ..conditioning.text import TextEncoder
+from ..errors import MGTError
 from ..model import MGTModel
 
 
@@ -24,3 +25,11 @@ class Pipeline:
     name: str
     source: Path | None = None
     advice: str = ""
+
+
+def model_of(given: Pipeline | MGTModel, name: str) -> MGTModel:
+    """The model of a bundle, or itself. Raises MGTError for anything else; name: the function that was given it."""
+    model = given.model if isinstance(given, Pipeline) else given
+    if not isinstance(model, MGTModel):
+        raise MGTError(f"{name} was given {type(given).__name__}; expected a loaded bundle or its model")
+    return model

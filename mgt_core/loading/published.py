@@ -34,3 +34,8 @@ class Published(ABC):
     def divided(cls, name: str, shape: tuple[int, ...]) -> Mapping[str, slice | None]:
         """What the network makes of the tensor `name` of a file: its own names, and the rows of each, None for all."""
         return {cls.renamed(name): None}
+
+    @classmethod
+    def text_encoder_in(cls, config: dict) -> str:
+        """The repository of the text encoder that a checkpoint names and does not bring; "" for none."""
+        return ""

@@ -146,7 +146,7 @@ def train_codec(
     if saved.exists():
         state = torch.load(saved, map_location=where, weights_only=True)
         codec.load_state_dict(state["codec"])
-        torch._foreach_copy_(averages.means, [state["averages"][name] for name in averages.names])
+        averages.restore(state["averages"])
         optimizer.load_state_dict(state["optimizer"])
         step, before, curve = state["step"], state["elapsed"], state["curve"]
         torch.manual_seed(seed + step)

@@ -67,7 +67,7 @@ def train_codec(work: Path, *, minutes: float | None = 25, steps: int | None = N
         state = torch.load(saved, weights_only=True)
         codec.load_state_dict(state["codec"])
         optimizer.load_state_dict(state["optimizer"])
-        torch._foreach_copy_(averages.means, [state["averages"][name] for name in averages.names])
+        averages.restore(state["averages"])
         step, before, curve = state["step"], state["elapsed"], state["curve"]
     rng = np.random.default_rng(seed + step + 1)
     budget = Budget(steps=steps, minutes=minutes, before=before)

@@ -117,7 +117,7 @@ def train_transformer(
         network.load_state_dict(state["network"])
         for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(stored)
-        torch._foreach_copy_(averages.means, [state["averages"][name] for name in averages.names])
+        averages.restore(state["averages"])
         step, before, curve = state["step"], state["elapsed"], state["curve"]
         torch.manual_seed(seed + step)
     backbone = network.backbone
